@@ -1,0 +1,187 @@
+"""Canonical changes: what a connector's mapper makes of an event. Pure values, no ids of ours.
+
+Every change names its entity by the sender's ids. `version` and `sequence` order the changes of one entity:
+(version, sequence) grows with time; `version` is comparable between webhooks and polls of one connection
+(for example `updatedAt` in microseconds), `sequence` breaks ties inside it (0 where the source has none).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from tidegate.commerce.states import OrderState, PaymentState
+
+
+class Address(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A postal address. Private: stored encrypted, never logged."""
+
+    name: str = ""
+    company: str = ""
+    street1: str = ""
+    street2: str = ""
+    city: str = ""
+    region: str = ""
+    postal_code: str = ""
+    country_code: str = ""
+    phone: str = ""
+
+
+class Customer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Who ordered. Private: stored encrypted, never logged."""
+
+    external_id: str = ""
+    email: str = ""
+    first_name: str = ""
+    last_name: str = ""
+    phone: str = ""
+
+
+class OrderPrivate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The private part of an order: stored as one encrypted value."""
+
+    customer: Customer = Customer()
+    shipping_address: Address = Address()
+    billing_address: Address = Address()
+
+
+class OrderLineSeen(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One line as the channel shows it now. Identity is `external_id`, never the SKU."""
+
+    external_id: str
+    sku: str
+    variant_external_id: str
+    title: str
+    ordered: int
+    """Units when the order was placed."""
+    current: int
+    """Units after edits and cancellations; 0 when the line is gone."""
+    unit_price: str
+    """Gross price of a unit in major units, decimal text with at most 6 digits after the point."""
+    total_minor: int
+    """Gross total of the line after its share of discounts."""
+    tax_minor: int = 0
+
+
+class PaymentSeen(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One transaction of the order's payment."""
+
+    external_id: str
+    kind: Literal["authorise", "capture", "sale", "void", "refund"]
+    state: str
+    amount_minor: int
+    method: str
+
+
+class OrderSeen(msgspec.Struct, frozen=True, kw_only=True, tag="order_seen"):
+    """The whole order as its channel shows it at one version."""
+
+    external_id: str
+    number: str
+    version: int
+    sequence: int = 0
+    placed_at: datetime
+    currency: str
+    order_state: OrderState
+    payment_state: PaymentState
+    lines: tuple[OrderLineSeen, ...]
+    total_minor: int
+    shipping_minor: int
+    discount_minor: int = 0
+    """Discounts that are not already inside the lines' totals, >= 0."""
+    tax_minor: int = 0
+    shipping_method: str = ""
+    payments: tuple[PaymentSeen, ...] = ()
+    private: OrderPrivate = OrderPrivate()
+
+
+class ShipmentLine(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Units of one order line that left. `line_reference` is our public line id where the sender keeps it, else ''."""
+
+    line_reference: str
+    sku: str
+    quantity: int
+
+
+class ShipmentSeen(msgspec.Struct, frozen=True, kw_only=True, tag="shipment_seen"):
+    """A shipment that left the warehouse. Becomes one fulfillment in the order's channel; moves no stock by itself."""
+
+    external_id: str
+    order_reference: str
+    """The public order id that we gave the warehouse with the order; '' when the shipment is of another origin."""
+    lines: tuple[ShipmentLine, ...]
+    tracking: str
+    carrier: str = ""
+    shipped_at: datetime
+    version: int
+    sequence: int = 0
+
+
+class FulfillmentSeen(msgspec.Struct, frozen=True, kw_only=True, tag="fulfillment_seen"):
+    """A fulfillment as the channel shows it: usually the echo of our own."""
+
+    external_id: str
+    order_external_id: str
+    reference: str
+    tracking: str
+    state: str
+    version: int
+    sequence: int = 0
+
+
+class StockMoved(msgspec.Struct, frozen=True, kw_only=True, tag="stock_moved", gc=False):
+    """A movement of goods that happened at the stock's owner. A fact: it always posts, once per `external_id`."""
+
+    external_id: str
+    sku: str
+    item_external_id: str
+    location_external_id: str
+    kind: Literal["receive", "ship", "adjust", "return_receive", "transfer_in", "transfer_out"]
+    quantity_delta: int
+    """Change of on_hand: negative for `ship` and `transfer_out`."""
+    order_reference: str = ""
+    """Public order id when the movement ships an order that we sent; its committed units end with it."""
+    line_reference: str = ""
+    moved_at: datetime
+    version: int
+    sequence: int = 0
+
+
+class VariantSeen(msgspec.Struct, frozen=True, kw_only=True, tag="variant_seen"):
+    """An article as a system shows it."""
+
+    external_id: str
+    sku: str
+    title: str
+    version: int
+    sequence: int = 0
+
+
+class LocationSeen(msgspec.Struct, frozen=True, kw_only=True, tag="location_seen"):
+    """A place that holds stock."""
+
+    external_id: str
+    name: str
+    version: int
+    sequence: int = 0
+
+
+class NeedsFetch(msgspec.Struct, frozen=True, kw_only=True, tag="needs_fetch"):
+    """The event is only a hint: read `external_id` of `topic` through the lane and come back with the answer."""
+
+    topic: str
+    external_id: str
+
+
+class Ignored(msgspec.Struct, frozen=True, kw_only=True, tag="ignored"):
+    """The event says nothing that Tidegate keeps; `code` says why."""
+
+    code: str
+    reason: str = ""
+
+
+CanonicalChange = (
+    OrderSeen | ShipmentSeen | FulfillmentSeen | StockMoved | VariantSeen | LocationSeen | NeedsFetch | Ignored
+)

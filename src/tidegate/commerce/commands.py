@@ -1,0 +1,119 @@
+"""Commands: what Tidegate wants another system to do. Payloads are built at T2s from committed state and frozen."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import IntEnum, StrEnum
+
+import msgspec
+
+from tidegate.commerce.changes import OrderPrivate
+
+
+class Priority(IntEnum):
+    """Classes of a lane, most urgent first."""
+
+    PAYMENT = 10
+    ORDER = 20
+    FULFILLMENT = 30
+    INVENTORY_CRITICAL = 40
+    INVENTORY = 50
+    CATALOG = 60
+    CUSTOMER = 70
+    ANALYTICS = 80
+
+
+class CommandKind(StrEnum):
+    """The kinds of commands."""
+
+    ORDER_CREATE = "order.create"
+    ORDER_CANCEL = "order.cancel"
+    FULFILLMENT_CREATE = "fulfillment.create"
+    INVENTORY_SET = "inventory.set"
+
+
+PRIORITY_OF = {
+    CommandKind.ORDER_CREATE: Priority.ORDER,
+    CommandKind.ORDER_CANCEL: Priority.ORDER,
+    CommandKind.FULFILLMENT_CREATE: Priority.FULFILLMENT,
+    CommandKind.INVENTORY_SET: Priority.INVENTORY,
+}
+
+DEADLINE_SECONDS = {
+    CommandKind.ORDER_CREATE: 3 * 86_400.0,
+    CommandKind.ORDER_CANCEL: 3 * 86_400.0,
+    CommandKind.FULFILLMENT_CREATE: 3 * 86_400.0,
+    CommandKind.INVENTORY_SET: 3_600.0,
+}
+"""Total time from planning until a command is given up and shown as failed."""
+
+
+class OrderLineOut(msgspec.Struct, frozen=True, kw_only=True):
+    """A line for the ERP."""
+
+    reference: str
+    """Our public line id; the ERP keeps it so that shipments can be matched line by line."""
+    sku: str
+    item_external_id: str
+    """The article's id in the target system."""
+    title: str
+    quantity: int
+    unit_price: str
+    total_minor: int
+
+
+class CreateOrder(msgspec.Struct, frozen=True, kw_only=True, tag="order.create"):
+    """Create the order in the target system, once, under `reference`."""
+
+    reference: str
+    """Our public order id: unique in the target system, what read-back looks for."""
+    number: str
+    channel: str
+    placed_at: datetime
+    currency: str
+    lines: tuple[OrderLineOut, ...]
+    shipping_minor: int
+    shipping_method: str
+    discount_minor: int
+    total_minor: int
+    private: OrderPrivate
+
+
+class CancelOrder(msgspec.Struct, frozen=True, kw_only=True, tag="order.cancel"):
+    """Cancel the order in the target system."""
+
+    reference: str
+    order_external_id: str
+    """The order's id in the target system, '' when it is not bound yet (then find it by `reference`)."""
+
+
+class FulfillmentLineOut(msgspec.Struct, frozen=True, kw_only=True):
+    """Units of a line of the channel's order."""
+
+    line_external_id: str
+    quantity: int
+
+
+class CreateFulfillment(msgspec.Struct, frozen=True, kw_only=True, tag="fulfillment.create"):
+    """Tell the channel that goods left, once, under `reference`."""
+
+    reference: str
+    """Our public fulfillment id: what read-back looks for."""
+    order_external_id: str
+    lines: tuple[FulfillmentLineOut, ...]
+    tracking: str
+    carrier: str
+    shipped_at: datetime
+
+
+class SetInventory(msgspec.Struct, frozen=True, kw_only=True, tag="inventory.set"):
+    """Set the number that the channel counts with (see the connector's `stock_number`), absolute."""
+
+    reference: str
+    sku: str
+    variant_external_id: str
+    location_external_id: str
+    quantity: int
+
+
+Payload = CreateOrder | CancelOrder | CreateFulfillment | SetInventory

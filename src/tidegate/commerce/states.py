@@ -1,0 +1,62 @@
+"""The four orthogonal states of an order, and the states of commands."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class OrderState(StrEnum):
+    """Where the order as a whole stands."""
+
+    DRAFT = "draft"
+    PENDING = "pending"
+    OPEN = "open"
+    ON_HOLD = "on_hold"
+    CANCELLED = "cancelled"
+    CLOSED = "closed"
+
+
+class PaymentState(StrEnum):
+    """Where the money stands."""
+
+    NONE = "none"
+    PENDING = "pending"
+    AUTHORISED = "authorised"
+    PARTIALLY_PAID = "partially_paid"
+    PAID = "paid"
+    PARTIALLY_REFUNDED = "partially_refunded"
+    REFUNDED = "refunded"
+    VOIDED = "voided"
+    FAILED = "failed"
+    DISPUTED = "disputed"
+
+
+class FulfillmentState(StrEnum):
+    """How much left the house. Derived from lines, never set by hand."""
+
+    UNFULFILLED = "unfulfilled"
+    SCHEDULED = "scheduled"
+    IN_PROGRESS = "in_progress"
+    PARTIALLY_FULFILLED = "partially_fulfilled"
+    FULFILLED = "fulfilled"
+
+
+class CommandState(StrEnum):
+    """The fate of a command; see ARCHITECTURE.md for the transitions."""
+
+    PENDING = "pending"
+    SENDING = "sending"
+    IN_DOUBT = "in_doubt"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    SUPERSEDED = "superseded"
+
+
+def derive_fulfillment_state(lines: list[tuple[int, int]]) -> FulfillmentState:
+    """Return the state from (current, shipped) of each line; lines with current 0 do not count."""
+    current = sum(line[0] for line in lines)
+    shipped = sum(min(line) for line in lines)
+    if shipped == 0 or current == 0:
+        return FulfillmentState.UNFULFILLED
+    return FulfillmentState.FULFILLED if shipped >= current else FulfillmentState.PARTIALLY_FULFILLED

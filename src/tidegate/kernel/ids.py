@@ -1,0 +1,81 @@
+"""Ids are UUIDv7, made by the application; people see them with a kind and a cell in front.
+
+`ord_c0_0r4kq...` reads: an order, of cell c0. The 26 letters are the UUID in Crockford's base 32.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from datetime import UTC, datetime
+from uuid import UUID
+
+SLOTS = 1024
+"""Virtual slots that work is divided into."""
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_VALUE = {letter: value for value, letter in enumerate(_ALPHABET)}
+_last_ms = 0
+_last_tail = 0
+
+
+def new_id() -> UUID:
+    """Return a UUIDv7 that is larger than every id that this process made before.
+
+    48 bits of milliseconds, then a 74-bit tail that counts up inside a millisecond (RFC 9562, method 2).
+    """
+    global _last_ms, _last_tail
+    now_ms = time.time_ns() // 1_000_000
+    if now_ms > _last_ms:
+        _last_ms = now_ms
+        _last_tail = int.from_bytes(os.urandom(9), "big")  # 72 random bits leave room to count up
+    else:
+        _last_tail += 1 + (_last_tail & 0xFF)
+    tail = _last_tail & ((1 << 74) - 1)
+    value = (_last_ms & ((1 << 48) - 1)) << 80 | 0x7 << 76 | (tail >> 62) << 64 | 0b10 << 62
+    return UUID(int=value | tail & ((1 << 62) - 1))
+
+
+def time_of(identifier: UUID) -> datetime:
+    """Return when a UUIDv7 was made (UTC, millisecond resolution)."""
+    return datetime.fromtimestamp((identifier.int >> 80) / 1000, UTC)
+
+
+def first_id_at(moment: datetime) -> UUID:
+    """Return the smallest UUIDv7 of a moment: a bound for partitions and time ranges."""
+    return UUID(int=int(moment.timestamp() * 1000) << 80)
+
+
+def public_id(kind: str, cell: str, identifier: UUID) -> str:
+    """Return the id as people see it: kind (three letters), cell, 26 letters of base 32."""
+    value = identifier.int
+    letters = [_ALPHABET[(value >> shift) & 31] for shift in range(125, -1, -5)]
+    return f"{kind}_{cell}_{''.join(letters)}"
+
+
+def parse_public_id(text: str, *, kind: str | None = None) -> UUID:
+    """Return the UUID of a public id (or of a plain UUID text).
+
+    Raises ValueError when the text is no id or is one of another kind.
+    """
+    if "_" not in text:
+        return UUID(text)
+    found_kind, _, rest = text.partition("_")
+    letters = rest.rpartition("_")[2]
+    if kind is not None and found_kind != kind:
+        raise ValueError(f"{text!r} is a {found_kind!r} id, a {kind!r} id was expected")
+    if len(letters) != 26 or any(letter not in _VALUE for letter in letters):
+        raise ValueError(f"{text!r} is not an id")
+    value = 0
+    for letter in letters:
+        value = value << 5 | _VALUE[letter]
+    if value >> 128:
+        raise ValueError(f"{text!r} is not an id")
+    return UUID(int=value)
+
+
+def slot_of(tenant_id: UUID, key: str) -> int:
+    """Return the slot (0 to 1023) of a tenant's ordering key, or of a connection id as text."""
+    digest = hashlib.blake2b(key.encode(), digest_size=4, key=tenant_id.bytes).digest()
+    return int.from_bytes(digest, "big") % SLOTS

@@ -1,0 +1,232 @@
+"""What a connector is: declarations and pure mappers, plus thin endpoint functions. Never a retry, never a loop over time.
+
+The engine owns order, pace, retries, read-back and storage. A connector says how a platform signs, what its events mean,
+which reads move a feed forward, and how a batch of commands becomes one request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Literal
+
+import msgspec
+
+from tidegate.commerce.changes import CanonicalChange
+from tidegate.commerce.commands import CommandKind, Payload
+from tidegate.commerce.stock import StockNumber
+from tidegate.kernel.errors import TidegateError
+from tidegate.kernel.redaction import Secret
+from tidegate.sdk.http import Api, Session
+from tidegate.sdk.signatures import Verifier
+
+
+# --- coming in -----------------------------------------------------------------------------------------------------
+class EventKeys(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The key fields of a verified delivery, read with a bounded decode at the door."""
+
+    topic: str
+    sender_event_id: str
+    """The sender's id of the event; dedupe key = (connection, sender_event_id, topic)."""
+    ordering_key: str
+    """Events of one key are applied in order; usually '<entity kind>:<external id>'."""
+    occurred_at: str | None = None
+    """ISO 8601, as the sender says."""
+
+
+class RawEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A stored event as a mapper sees it. `body` is the sender's bytes (webhook) or the JSON that a feed gave (poll, fetch)."""
+
+    source: Literal["webhook", "poll", "fetch", "import", "operator"]
+    topic: str
+    body: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Webhook:
+    """How a platform delivers."""
+
+    verify: Verifier
+    """Checks the signature on raw bytes. See `sdk.signatures`."""
+    read_keys: Callable[[Mapping[str, str], bytes], EventKeys]
+    """(lower-cased headers, raw body) -> keys. Runs after `verify`. ValueError means: authentic but unreadable."""
+    stored_headers: frozenset[str] = frozenset({"content-type", "user-agent"})
+    """Allow-list of headers kept with the event."""
+    body_bytes_max: int = 1 << 20
+
+
+class FeedItem(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One entity as a feed or a fetch showed it."""
+
+    topic: str
+    external_id: str
+    """Of the entity; with topic and body it decides whether this read is news."""
+    ordering_key: str
+    """The same key that webhooks of this entity have."""
+    body: bytes
+    """JSON for the mapper; equal bytes mean an equal observation, so leave out what changes with every read."""
+
+
+class FeedPage(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of a feed. Items and the cursor's move are stored in one transaction."""
+
+    items: tuple[FeedItem, ...]
+    cursor: str
+    """Where to go on; opaque to the engine."""
+    has_more: bool
+    """True: read the next page at once (budget permitting), False: after the feed's interval."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Feed:
+    """A read that moves a cursor: half-open overlapping windows, so that nothing falls between two polls."""
+
+    read: Callable[[Api, str], Awaitable[FeedPage]]
+    """(api, cursor or '' at the very first read) -> page."""
+    interval: timedelta
+    charge: float = 1.0
+    """Budget tokens per page."""
+
+
+# --- going out -----------------------------------------------------------------------------------------------------
+class Done(msgspec.Struct, frozen=True, kw_only=True):
+    """It is done there."""
+
+    external_id: str = ""
+    """Id of what was made there, '' where nothing was."""
+    bindings: dict[str, str] = {}
+    """Our public ids of parts (lines) -> their ids."""
+    detail: str = ""
+
+
+class Failed(msgspec.Struct, frozen=True, kw_only=True):
+    """It is not done; `error` says by its class what to do next."""
+
+    error: TidegateError
+
+
+ItemOutcome = Done | Failed
+
+
+class NotFound(msgspec.Struct, frozen=True, kw_only=True):
+    """A read-back looked properly and did not find the effect."""
+
+
+class Partly(msgspec.Struct, frozen=True, kw_only=True):
+    """A read-back found the thing half made; sending the same frozen command again finishes it and doubles nothing."""
+
+    detail: str = ""
+
+
+FindOutcome = Done | NotFound | Partly
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandSpec:
+    """How one kind of command is carried out."""
+
+    execute: Callable[[Api, Sequence[Payload], str], Awaitable[Sequence[ItemOutcome]]]
+    """(api, payloads of one kind, idempotency key of the call) -> one outcome per payload, in order.
+    Raises a TidegateError for the whole call; OutcomeUnknownError when it cannot know what happened."""
+    find: Callable[[Api, Payload], Awaitable[FindOutcome]] | None = None
+    """Read-back by our reference. None together with `safe_to_resend=False`: a person decides when in doubt."""
+    bulk_max: int = 1
+    """Commands per call."""
+    safe_to_resend: bool = False
+    """True when sending the same frozen call again can never double the effect (unique reference, absolute set)."""
+    readback_settle: timedelta = timedelta(seconds=20)
+    """How long after the lost answer a 'not found' may be believed (the request may still be running)."""
+    charge: float = 1.0
+    """Budget tokens per call."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenBucket:
+    """A budget: `capacity` tokens, refilled by `per_second`."""
+
+    capacity: float
+    per_second: float
+    source: str = ""
+    """Where the vendor says so."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """Something `tidegate connect` asks for."""
+
+    name: str
+    question: str
+    secret: bool
+    default: str | None = None
+
+
+class Variant(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An article found while connecting."""
+
+    external_id: str
+    sku: str
+    title: str
+
+
+class Location(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A stock location found while connecting."""
+
+    external_id: str
+    name: str
+
+
+class Inspection(msgspec.Struct, frozen=True, kw_only=True):
+    """What a connector found at the other end with the given credentials."""
+
+    external_account: str
+    """Stable id of the shop or database: reconnecting it revives the connection."""
+    account_name: str
+    version: str
+    locations: tuple[Location, ...]
+    variants: tuple[Variant, ...]
+    findings: tuple[str, ...] = ()
+    """Sentences for people: what was found, what is missing and how to mend it."""
+
+
+class Subscription(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the webhook."""
+
+    registered: bool
+    explanation: str
+    """When not registered: what the operator has to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Connector:
+    """One platform."""
+
+    name: str
+    title: str
+    version: str
+    """Of the connector's code; recorded with every outcome."""
+    mapping_version: int
+    """Raise it when the mapper's result changes; a re-run after a fix then passes the version gates."""
+    roles: frozenset[Literal["channel", "erp"]]
+    fields: tuple[Field, ...]
+    open_session: Callable[[Api, Mapping[str, Secret], Mapping[str, Any]], Awaitable[Session]]
+    """(api without session, secrets, connection settings) -> headers for the following requests. Called again after a 401."""
+    inspect: Callable[[Api], Awaitable[Inspection]]
+    normalize: Callable[[RawEvent], Sequence[CanonicalChange]]
+    """Pure. Raises ValueError for a body that it cannot read: the event is quarantined with the text."""
+    webhook: Webhook | None = None
+    subscribe: Callable[[Api, str, Secret], Awaitable[Subscription]] | None = None
+    """(api, public webhook URL, signing secret) -> idempotent registration."""
+    feeds: Mapping[str, Feed] = field(default_factory=dict)
+    fetch: Mapping[str, Callable[[Api, str], Awaitable[FeedItem | None]]] = field(default_factory=dict)
+    """topic -> (api, external id) -> the entity now, None when it is gone."""
+    commands: Mapping[CommandKind, CommandSpec] = field(default_factory=dict)
+    budget: TokenBucket = TokenBucket(capacity=10, per_second=10)
+    concurrency_max: int = 4
+    """Calls of one connection in flight."""
+    request_deadline: timedelta = timedelta(seconds=30)
+    # How the channel counts (ARCHITECTURE 8).
+    enforces_stock: bool = False
+    conditional_set: bool = False
+    stock_number: StockNumber = "available"
+    deducts_own_orders: bool = False

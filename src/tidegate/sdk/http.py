@@ -1,0 +1,61 @@
+"""The HTTP client that connectors use: one request, one total deadline, one classified error.
+
+No redirects, no cookies, no proxies from the environment, no retries. Bytes are capped. Every connect goes through the
+egress guard: only public addresses, or the ones the operator allowed (`network.allow` in the configuration).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import msgspec
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a request needs to be let in: headers made from a credential. Never printed."""
+
+    headers: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Response:
+    """A whole answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    """Lower-case names."""
+    body: bytes = field(repr=False)
+
+    def json(self) -> Any:
+        """Return the decoded body; raises ValueError when it is no JSON (NaN and bad UTF-8 included)."""
+        return msgspec.json.decode(self.body)
+
+
+class Api(Protocol):
+    """One connection's door to the other side. Implemented by `sdk.client.HttpApi`."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The connection's settings (not secret): base_url, location ids, ..."""
+        ...
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+        changes_state: bool = True,
+    ) -> Response:
+        """Send one request to base_url + path and return its answer, whatever its status below 500 and not 401/403/429.
+
+        `changes_state=False` marks a read: a lost answer of a read is TransientError, of a write OutcomeUnknownError.
+        Raises AuthenticationError (401; 403 is for the connector's table), RateLimitedError (429), TransientError (not
+        sent, or 503 with Retry-After), OutcomeUnknownError (a write was sent and no whole answer or a 5xx came back).
+        """
+        ...
