@@ -1,0 +1,93 @@
+"""Connections to PostgreSQL: pools with a time limit on every statement, and direct ones.
+
+Two limits stand behind each other: the server ends a statement by the role's own timeouts, and the
+client gives up a little later by itself, for the case that the server does not answer at all.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import asyncpg
+
+from tidegate.store.connections import DirectConnection, Pool
+from tidegate.store.roles import ROLE_LIMITS, Role
+
+CONNECT_TIMEOUT_SECONDS = 10.0
+CLIENT_MARGIN_SECONDS = 2.0
+"""How much longer than the server's statement timeout the client waits before it gives up."""
+IDLE_CONNECTION_SECONDS = 300.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """How a process enters the database as one role. The address holds a password: not in repr."""
+
+    role: Role
+    dsn: str = field(repr=False)
+    assume_role: bool = False
+    """True when the address belongs to another user who takes on `role` for the session."""
+
+    def server_settings(self, application_name: str) -> dict[str, str]:
+        """Session settings: name, time limits, and the role where it is assumed."""
+        settings = {"application_name": application_name, "timezone": "UTC"}
+        settings |= ROLE_LIMITS[self.role].server_settings()
+        if self.assume_role:
+            settings["role"] = self.role.value
+        return settings
+
+
+async def create_pool(
+    access: Access,
+    *,
+    application_name: str,
+    size_min: int = 1,
+    size_max: int = 8,
+    command_timeout_seconds: float | None = None,
+    server_settings: Mapping[str, str] | None = None,
+) -> Pool:
+    """Open a pool whose every statement ends in bounded time.
+
+    Args:
+        access: role and address.
+        application_name: shown by `pg_stat_activity`, for example `tidegate-apply-1`.
+        size_min: connections opened at once.
+        size_max: connections at most; `acquire` waits beyond that, give it a timeout.
+        command_timeout_seconds: the client's limit per statement; by default the server's limit
+            for the role plus `CLIENT_MARGIN_SECONDS`.
+        server_settings: further session settings.
+
+    A connection goes back to the pool without the usual reset round trip, so code must not change
+    session state (use SET LOCAL; advisory locks and LISTEN belong on a direct connection). An open
+    transaction is still rolled back.
+    """
+    limit = ROLE_LIMITS[access.role].statement_timeout_seconds + CLIENT_MARGIN_SECONDS
+    return await asyncpg.create_pool(
+        access.dsn,
+        min_size=size_min,
+        max_size=size_max,
+        timeout=CONNECT_TIMEOUT_SECONDS,
+        command_timeout=command_timeout_seconds or limit,
+        max_inactive_connection_lifetime=IDLE_CONNECTION_SECONDS,
+        server_settings={**access.server_settings(application_name), **(server_settings or {})},
+        reset=_keep_session,
+    )
+
+
+async def direct_connection(
+    access: Access, *, application_name: str, command_timeout_seconds: float | None = None
+) -> DirectConnection:
+    """Open one connection of its own, for session advisory locks, LISTEN and migrations.
+
+    It must not pass a transaction-mode pooler: its locks live and die with the session.
+    """
+    limit = ROLE_LIMITS[access.role].statement_timeout_seconds + CLIENT_MARGIN_SECONDS
+    return await asyncpg.connect(
+        access.dsn,
+        timeout=CONNECT_TIMEOUT_SECONDS,
+        command_timeout=command_timeout_seconds or limit,
+        server_settings=access.server_settings(application_name),
+    )
+
+
+async def _keep_session(_connection: DirectConnection) -> None:
+    """Nothing to reset: sessions are never changed."""
