@@ -1,0 +1,76 @@
+"""Real PostgreSQL for every test that asks: one cluster per process, one fresh database per test.
+
+`TIDEGATE_TEST_PG=16` runs everything on the oldest supported version.
+"""
+
+import asyncio
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from tidegate.runtime.postgres import DEFAULT_VERSION, EmbeddedPostgres
+from tidegate.store.connections import Pool
+from tidegate.store.database import Database, embedded_database, ensure_embedded_database
+from tidegate.store.roles import SUPERUSER, Role
+
+TEMPLATE_NAME = "tidegate_template"
+SMALL_SETTINGS = {"shared_buffers": "32MB", "max_wal_size": "256MB", "autovacuum_naptime": "5s"}
+"""Sizes only: durability is the same as in production."""
+
+
+@pytest.fixture(scope="session")
+def postgres_version() -> int:
+    """Major version under test."""
+    return int(os.environ.get("TIDEGATE_TEST_PG", DEFAULT_VERSION))
+
+
+@pytest.fixture
+def short_dir() -> Iterator[Path]:
+    """A fresh folder with a short path that the server's account can pass (unlike `tmp_path` as root)."""
+    folder = Path(tempfile.mkdtemp(prefix="tdg-", dir="/tmp"))
+    folder.chmod(0o711)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres(postgres_version: int) -> Iterator[EmbeddedPostgres]:
+    """A running cluster with the roles and a migrated template database."""
+    folder = Path(tempfile.mkdtemp(prefix="tdg-", dir="/tmp"))
+    folder.chmod(0o711)
+    server = EmbeddedPostgres(folder / "pg", version=postgres_version, settings=SMALL_SETTINGS)
+    try:
+        server.start()
+        asyncio.run(ensure_embedded_database(server.dsn, server.password, name=TEMPLATE_NAME))
+        yield server
+    finally:
+        server.stop("immediate")
+        shutil.rmtree(folder)
+
+
+@pytest_asyncio.fixture
+async def database(postgres: EmbeddedPostgres) -> AsyncIterator[Database]:
+    """A migrated database of this test alone, entered by role; dropped at the end."""
+    name = f"test_{secrets.token_hex(6)}"
+    admin = await asyncpg.connect(postgres.dsn(SUPERUSER, "postgres"), command_timeout=60)
+    try:
+        await admin.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE_NAME} OWNER {Role.MIGRATOR}")
+        yield embedded_database(postgres.dsn, name=name)
+        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await admin.close()
+
+
+@pytest_asyncio.fixture
+async def owner_pool(database: Database) -> AsyncIterator[Pool]:
+    """A pool as the owner of the schema, for arranging and checking rows."""
+    pool = await database.pool(Role.MIGRATOR, application_name="test")
+    yield pool
+    await pool.close()
