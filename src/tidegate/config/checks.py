@@ -1,0 +1,179 @@
+"""What one part of the configuration must know of another. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator, Mapping
+from urllib.parse import urlsplit
+
+from tidegate.config.document import Document, Path, Problem
+from tidegate.config.records import Config
+from tidegate.config.shape import suggest
+from tidegate.sdk.connector import Connector
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_RESERVED_NAMES = frozenset({"origin", "tidegate"})
+
+Connectors = Mapping[str, Connector] | None
+
+
+def check_connections(config: Config, document: Document, connectors: Connectors) -> Iterator[Problem]:
+    """Names, connectors, settings and addresses of the connections."""
+    for name, connection in config.connections.items():
+        path: Path = ("connections", name)
+        if not _NAME.fullmatch(name) or name in _RESERVED_NAMES:
+            yield Problem(
+                mark=document.keys[path],
+                message=f"{name!r} cannot be the name of a connection",
+                hint="use small letters, digits and _, beginning with a letter; not 'origin' or 'tidegate'",
+            )
+        url = connection.options.get("url")
+        if url is not None and not _is_web_address(url):
+            yield Problem(
+                mark=document.mark_of((*path, "url")),
+                message=f"the url of {name!r} is no web address",
+                hint="write for example http://127.0.0.1:3000",
+            )
+        if connectors is not None:
+            yield from _check_connector(name, config, document, connectors)
+
+
+def _check_connector(
+    name: str, config: Config, document: Document, connectors: Mapping[str, Connector]
+) -> Iterator[Problem]:
+    connection = config.connections[name]
+    connector = connectors.get(connection.use)
+    if connector is None:
+        yield Problem(
+            mark=document.mark_of(("connections", name, "use")),
+            message=f"there is no connector {connection.use!r}",
+            hint=suggest(connection.use, list(connectors)),
+        )
+        return
+    known = ["url", *(field.name for field in connector.fields if not field.secret)]
+    for option in connection.options:
+        if option not in known:
+            yield Problem(
+                mark=document.keys[("connections", name, option)],
+                message=f"connector {connector.name!r} has no setting {option!r}",
+                hint=suggest(option, known),
+            )
+
+
+def check_flows(config: Config, document: Document, connectors: Connectors) -> Iterator[Problem]:
+    """Flows and owners name connections that exist, each in a role that its connector plays, and agree."""
+    for path, name, role in _mentions(config):
+        if name not in config.connections:
+            yield Problem(
+                mark=document.mark_of(path),
+                message=f"{'.'.join(str(step) for step in path)} names {name!r}, which is no connection of this file",
+                hint=suggest(name, list(config.connections)) or "add it under `connections`",
+            )
+            continue
+        connector = (connectors or {}).get(config.connections[name].use)
+        if connector is not None and role not in connector.roles:
+            yield Problem(
+                mark=document.mark_of(path),
+                message=f"{name!r} uses connector {connector.name!r}, which is no {_ROLE_WORDS[role]}",
+            )
+    yield from _check_agreement(config, document)
+
+
+_ROLE_WORDS = {"channel": "sales channel", "erp": "ERP"}
+
+
+def _mentions(config: Config) -> Iterator[tuple[Path, str, str]]:
+    """Yield (place, connection, role it needs there)."""
+    orders, shipments, stock = config.flows.orders, config.flows.shipments, config.flows.stock
+    if orders is not None:
+        for index, name in enumerate(orders.sources):
+            yield ("flows", "orders", "from", index), name, "channel"
+        yield ("flows", "orders", "to"), orders.target, "erp"
+    if shipments is not None:
+        yield ("flows", "shipments", "from"), shipments.source, "erp"
+    if stock is not None:
+        yield ("flows", "stock", "from"), stock.source, "erp"
+        for index, name in enumerate(stock.targets):
+            yield ("flows", "stock", "to", index), name, "channel"
+    for key, owner in (("stock.on_hand", config.owns.on_hand), ("shipment", config.owns.shipment)):
+        if owner is not None:
+            yield ("owns", key), owner, "erp"
+
+
+def _check_agreement(config: Config, document: Document) -> Iterator[Problem]:
+    pairs = (
+        ("stock", config.flows.stock and config.flows.stock.source, "stock.on_hand", config.owns.on_hand),
+        ("shipments", config.flows.shipments and config.flows.shipments.source, "shipment", config.owns.shipment),
+    )
+    for flow, source, key, owner in pairs:
+        if source and owner and source != owner:
+            yield Problem(
+                mark=document.mark_of(("flows", flow, "from")),
+                message=f"flow {flow!r} comes from {source!r}, but `owns` says that {owner!r} owns {key}",
+                hint="exactly one connection writes a field: name the same one in both places",
+            )
+        elif source and owner is None:
+            yield Problem(
+                mark=document.mark_of(("flows", flow)),
+                message=f"flow {flow!r} needs an owner of {key}",
+                hint=f"add under `owns`: {key}: {source}",
+            )
+    orders, stock = config.flows.orders, config.flows.stock
+    named = (
+        (("flows", "orders", "from"), orders.sources if orders else None),
+        (("flows", "stock", "to"), stock.targets if stock else None),
+    )
+    for path, names in named:
+        if names is not None and not names:
+            yield Problem(mark=document.mark_of(path), message=f"{'.'.join(path)} names no connection")
+        elif names is not None and len(set(names)) < len(names):
+            yield Problem(mark=document.mark_of(path), message=f"{'.'.join(path)} names a connection twice")
+
+
+def check_network(config: Config, document: Document) -> Iterator[Problem]:
+    """Allowed networks are networks."""
+    for index, network in enumerate(config.network.allow):
+        try:
+            ipaddress.ip_network(network)
+        except ValueError:
+            yield Problem(
+                mark=document.mark_of(("network", "allow", index)),
+                message=f"{network!r} is no network",
+                hint='write for example "10.1.2.0/24", or "10.1.2.3/32" for one address',
+            )
+
+
+def check_places(config: Config, document: Document) -> Iterator[Problem]:
+    """Addresses and ports of our own are usable and do not collide."""
+    listen = config.listen
+    if listen.port == listen.web_port:
+        mark = document.mark_of(("listen", "web_port"))
+        yield Problem(mark=mark, message="listen.port and listen.web_port are the same", hint="the door needs its own")
+    for key, host in (("host", listen.host), ("web_host", listen.web_host)):
+        try:
+            ipaddress.ip_address(host)
+        except ValueError:
+            yield Problem(
+                mark=document.mark_of(("listen", key)),
+                message=f"listen.{key} must be an address of this machine",
+                hint="127.0.0.1 for this machine only, 0.0.0.0 for every network it is in",
+            )
+    if config.public_url is not None and not _is_web_address(config.public_url, bare=True):
+        yield Problem(
+            mark=document.mark_of(("public_url",)),
+            message="public_url must be scheme and host, nothing behind",
+            hint="write for example https://hooks.example.com",
+        )
+
+
+def _is_web_address(value: object, *, bare: bool = False) -> bool:
+    if not isinstance(value, str):
+        return False
+    try:
+        parts = urlsplit(value)
+        parts.port  # noqa: B018 - raises ValueError for a port that is none
+    except ValueError:
+        return False
+    plain = not parts.query and not parts.fragment and (not bare or parts.path in ("", "/"))
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and plain

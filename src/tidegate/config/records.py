@@ -1,0 +1,147 @@
+"""What the configuration says, as frozen values. Secrets are never part of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+Mode = Literal["observe", "live"]
+"""observe: read and plan, write nothing. live: also write."""
+ORIGIN = "origin"
+"""The connection that an order was placed in, whichever that is."""
+SELF = "tidegate"
+"""Tidegate itself as the owner of a field."""
+OptionValue = str | int | float | bool
+
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Count = Annotated[int, Meta(ge=0, le=64)]
+Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+
+
+class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A part of the configuration file: unknown keys are refused."""
+
+
+class Listen(_Part, frozen=True, kw_only=True):
+    """Where the processes listen."""
+
+    host: str = "127.0.0.1"
+    """Address of the webhook door. The web pages stay on loopback unless `web_host` says otherwise."""
+    port: Port = 7480
+    """Port of the webhook door."""
+    web_host: str = "127.0.0.1"
+    """Address of health, metrics and pages."""
+    web_port: Port = 7481
+    """Port of health, metrics and pages."""
+
+
+class Network(_Part, frozen=True, kw_only=True):
+    """Which private addresses connectors may reach. Public addresses are always allowed."""
+
+    allow: tuple[str, ...] = ()
+    """Networks in CIDR notation."""
+
+
+class ConnectionConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """One system to connect: which connector, and its settings that are not secret."""
+
+    use: str
+    """Name of the connector."""
+    options: Mapping[str, OptionValue] = {}
+    """Everything else of the entry, for example `url` and `database`."""
+
+
+class Owns(_Part, frozen=True, kw_only=True):
+    """Who may write what: exactly one writer per field."""
+
+    on_hand: str | None = msgspec.field(name="stock.on_hand", default=None)
+    """The connection that counts the goods."""
+    available: Literal["tidegate"] = msgspec.field(name="stock.available", default="tidegate")
+    order: Literal["origin"] = "origin"
+    shipment: str | None = None
+    """The connection that ships."""
+
+
+class OrdersFlow(_Part, frozen=True, kw_only=True):
+    """Orders go from channels to the ERP."""
+
+    sources: tuple[str, ...] = msgspec.field(name="from")
+    target: str = msgspec.field(name="to")
+    since: datetime
+    """Orders placed before this moment are left alone. Aware UTC."""
+    mode: Mode = "observe"
+
+
+class ShipmentsFlow(_Part, frozen=True, kw_only=True):
+    """Shipments go from the warehouse's system to the channel that the order came from."""
+
+    source: str = msgspec.field(name="from")
+    target: Literal["origin"] = msgspec.field(name="to", default="origin")
+    since: datetime | None = None
+    mode: Mode = "observe"
+
+
+class StockFlow(_Part, frozen=True, kw_only=True):
+    """Stock numbers go from the owner of the count to channels."""
+
+    source: str = msgspec.field(name="from")
+    targets: tuple[str, ...] = msgspec.field(name="to")
+    since: datetime | None = None
+    mode: Mode = "observe"
+
+
+class Flows(_Part, frozen=True, kw_only=True):
+    """What moves where. A flow that is absent does not exist."""
+
+    orders: OrdersFlow | None = None
+    shipments: ShipmentsFlow | None = None
+    stock: StockFlow | None = None
+
+
+class Processes(_Part, frozen=True, kw_only=True):
+    """How many processes of each role `tidegate up` starts."""
+
+    door: Count = 1
+    apply: Count = 1
+    dispatch: Count = 1
+    web: Annotated[int, Meta(ge=0, le=1)] = 1
+
+
+class Polling(_Part, frozen=True, kw_only=True):
+    """Reading at intervals what webhooks may have missed."""
+
+    enabled: bool = True
+    """False: channels are not polled; the feeds of a system without webhooks keep running."""
+
+
+class Config(_Part, frozen=True, kw_only=True):
+    """The whole file."""
+
+    tenant: Name = "main"
+    cell: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9]{0,11}$")] = "c0"
+    """Prefix of every public id and webhook address; differs between whole installations."""
+    listen: Listen = Listen()
+    public_url: str | None = None
+    """What senders are told: scheme, host and port in front of the webhook path."""
+    network: Network = Network()
+    connections: Mapping[str, ConnectionConfig] = {}
+    owns: Owns = Owns()
+    flows: Flows = Flows()
+    processes: Processes = Processes()
+    polling: Polling = Polling()
+
+    @property
+    def webhook_base(self) -> str:
+        """The address that webhook paths are appended to, without a slash at the end."""
+        if self.public_url is not None:
+            return self.public_url.rstrip("/")
+        return f"http://{self.listen.host}:{self.listen.port}"
+
+    @property
+    def web_base(self) -> str:
+        """The address of health, metrics and pages."""
+        return f"http://{self.listen.web_host}:{self.listen.web_port}"

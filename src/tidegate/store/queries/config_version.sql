@@ -1,0 +1,35 @@
+-- name: tenant_add
+-- Make a tenant unless its name exists. $1 id, $2 name.
+INSERT INTO tenant (tenant_id, name) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING
+
+-- name: tenant_lock
+-- The id of a tenant, its row locked: versions are numbered one at a time. $1 name.
+SELECT tenant_id FROM tenant WHERE name = $1 FOR NO KEY UPDATE
+
+-- name: tenant_ids
+-- All tenants: id and name.
+SELECT tenant_id, name FROM tenant ORDER BY tenant_id
+
+-- name: config_version_add
+-- Add a version unless the newest one has the same digest; returns the newest number. $1 tenant, $2 digest, $3 document, $4 who.
+WITH newest AS (
+    SELECT version, digest FROM config_version WHERE tenant_id = $1 ORDER BY version DESC LIMIT 1
+), added AS (
+    INSERT INTO config_version (tenant_id, version, digest, document, applied_by)
+    SELECT $1, coalesce((SELECT version FROM newest), 0) + 1, $2, $3, $4
+    WHERE NOT EXISTS (SELECT FROM newest WHERE digest = $2)
+    RETURNING version, pg_notify('tidegate_config', tenant_id::text)
+)
+SELECT version FROM added UNION ALL SELECT version FROM newest LIMIT 1
+
+-- name: config_version_newest
+-- The newest version of each tenant that is above what the caller knows. $1 tenants, $2 their known versions.
+SELECT t.tenant_id, v.version, v.document
+FROM tenant t
+LEFT JOIN unnest($1::uuid[], $2::int[]) AS known (tenant_id, version) USING (tenant_id)
+CROSS JOIN LATERAL (
+    SELECT version, document FROM config_version c
+    WHERE c.tenant_id = t.tenant_id AND c.version > coalesce(known.version, 0)
+    ORDER BY version DESC LIMIT 1
+) v
+ORDER BY t.tenant_id
