@@ -183,16 +183,17 @@ class EmbeddedPostgres:
         Raises:
             TimeoutError: even the immediate stop did not end it.
         """
-        running = self._running()
-        if running is None:
+        postmaster = self.pid or self._own_pid()
+        if postmaster is None:
             return
         modes: tuple[StopMode, StopMode] = (mode, "immediate")
         for chosen in modes:
-            send_signal(running.pid, _STOP_SIGNALS[chosen])
-            if wait_until(lambda: not self._is_alive(running), timeout_seconds=timeout_seconds):
+            send_signal(postmaster, _STOP_SIGNALS[chosen])
+            if wait_until(lambda: not process_exists(postmaster), timeout_seconds=timeout_seconds):
+                self._has_ended()
                 end_leftovers(self.data_dir, timeout_seconds=LEFTOVER_TIMEOUT_SECONDS)
                 return
-        raise TimeoutError(f"postmaster {running.pid} does not end")
+        raise TimeoutError(f"postmaster {postmaster} does not end")
 
     def _launch(self) -> None:
         self._socket_dir = choose_socket_dir(self.data_dir, self._account, self._run_dir)
@@ -236,15 +237,15 @@ class EmbeddedPostgres:
         return running
 
     def _running(self) -> PidFile | None:
-        self._has_ended()  # reaps a server of ours that ended
+        self._has_ended()  # collects a server of ours that ended, so that no zombie stays
         return find_postmaster(self.data_dir)
+
+    def _own_pid(self) -> int | None:
+        """The server we started ourselves, also when its pid file was deleted under it."""
+        return None if self._process is None or self._has_ended() else self._process.pid
 
     def _has_ended(self) -> bool:
         return self._process is None or self._process.poll() is not None
-
-    def _is_alive(self, postmaster: PidFile) -> bool:
-        self._has_ended()
-        return process_exists(postmaster.pid)
 
     @property
     def _startup_log(self) -> Path:

@@ -6,12 +6,15 @@ the given user and `tidegate doctor` says so.
 """
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+
+import asyncpg
 
 from tidegate.store.connections import DirectConnection
 
@@ -107,13 +110,15 @@ async def ensure_login_roles(connection: DirectConnection, passwords: Mapping[Ro
 async def ensure_assumable_roles(connection: DirectConnection) -> None:
     """Create the service roles without login and let the current user assume them.
 
-    Needs CREATEROLE. An operator may later turn one into a login of its own. Safe to repeat.
+    Needs CREATEROLE. An operator may later turn one into a login of its own. A role that somebody
+    else made and does not share stays as it is. Safe to repeat.
     """
     for role in SERVICE_ROLES:
         if not await _role_exists(connection, role):
             await connection.execute(f"CREATE ROLE {role} NOLOGIN NOINHERIT")
         if not await _may_assume(connection, role):
-            await connection.execute(f"GRANT {role} TO CURRENT_USER WITH SET TRUE, INHERIT FALSE")
+            with contextlib.suppress(asyncpg.InsufficientPrivilegeError):
+                await connection.execute(f"GRANT {role} TO CURRENT_USER WITH SET TRUE, INHERIT FALSE")
 
 
 async def find_assumable_roles(connection: DirectConnection) -> set[Role]:

@@ -32,8 +32,9 @@ def query(name: str) -> str:
 def load_queries() -> Mapping[str, str]:
     """All named statements of the package: name -> text."""
     folder = files("tidegate.store") / "queries"
+    entries = folder.iterdir() if folder.is_dir() else iter(())
     sources = sorted(
-        (entry.name, entry.read_text(encoding="utf-8")) for entry in folder.iterdir() if entry.name.endswith(".sql")
+        (entry.name, entry.read_text(encoding="utf-8")) for entry in entries if entry.name.endswith(".sql")
     )
     return parse_queries(sources)
 
