@@ -129,8 +129,7 @@ CREATE TABLE event_outcome (
     tenant_id         uuid NOT NULL,
     event_id          uuid NOT NULL,
     run               int NOT NULL,
-    attempt           int NOT NULL DEFAULT 0,
-    outcome           text NOT NULL CHECK (outcome IN ('applied', 'superseded', 'ignored', 'quarantined', 'parked', 'needs_fetch')),
+    outcome           text NOT NULL CHECK (outcome IN ('applied', 'superseded', 'ignored', 'quarantined', 'needs_fetch')),
     code              text NOT NULL,
     reason            text,
     entity_kind       text,
@@ -140,7 +139,7 @@ CREATE TABLE event_outcome (
     code_version      text NOT NULL,
     config_version    int NOT NULL DEFAULT 0,
     at                timestamptz NOT NULL DEFAULT clock_timestamp(),
-    PRIMARY KEY (tenant_id, event_id, run, attempt)
+    PRIMARY KEY (tenant_id, event_id, run)
 ) PARTITION BY RANGE (event_id);
 CREATE TABLE event_outcome_default PARTITION OF event_outcome DEFAULT;
 CREATE INDEX event_outcome_entity ON event_outcome (tenant_id, entity_id) WHERE entity_id IS NOT NULL;
@@ -318,10 +317,13 @@ CREATE TABLE channel_stock (
     push_version     bigint NOT NULL DEFAULT 0,      -- versions of inventory.set commands for this target
     acked_quantity   int,                            -- what the channel is believed to show; null = never told
     acked_at         timestamptz,
-    blocked_by       uuid,                           -- command in flight or in doubt that touches this item here
+    blocked_by       uuid,                           -- the inventory.set in flight or in doubt for this item here
+    not_before       timestamptz,                    -- after a failure: parked until
+    tries            smallint NOT NULL DEFAULT 0,    -- failures in a row
     PRIMARY KEY (tenant_id, connection_id, item_id)
 ) WITH (fillfactor = 70);
 CREATE INDEX channel_stock_dirty ON channel_stock (tenant_id, connection_id, priority, dirty_at) WHERE dirty;
+CREATE INDEX channel_stock_blocked ON channel_stock (tenant_id, connection_id) WHERE blocked_by IS NOT NULL;
 
 -- ---------------------------------------------------------------- orders
 CREATE TABLE "order" (
@@ -434,6 +436,7 @@ CREATE TABLE command (
     attempt_number  int NOT NULL DEFAULT 0,
     call_id         uuid,
     attempt_id      uuid,                            -- T3 and late answers compare-and-set on this
+    negatives       smallint NOT NULL DEFAULT 0,     -- read-backs since that attempt that found nothing
     cause_event_id  uuid,
     quantity        int,                             -- inventory.set: the number sent, and the ledger it came from
     ledger          jsonb,
@@ -444,6 +447,7 @@ CREATE TABLE command (
 CREATE TABLE command_default PARTITION OF command DEFAULT;
 CREATE INDEX command_open ON command (tenant_id, connection_id, priority, command_id) WHERE state = 'pending';
 CREATE INDEX command_unsure ON command (tenant_id, connection_id, target_key) WHERE state IN ('pending', 'sending', 'in_doubt');
+CREATE INDEX command_flight ON command (tenant_id, connection_id) WHERE state IN ('sending', 'in_doubt');
 CREATE INDEX command_entity ON command (tenant_id, entity_id);
 CREATE INDEX command_dead ON command (tenant_id, command_id) WHERE state = 'failed';
 
@@ -514,6 +518,7 @@ CREATE TABLE node (
     heartbeat_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
     -- Written before a batch, cleared in its T2: what was being worked on when a process vanished.
     working_slots   smallint[],
+    working_tenant  uuid,
     working_event   uuid
 ) WITH (fillfactor = 50);
 CREATE TABLE slot (
