@@ -11,3 +11,17 @@ GRANT SELECT ON schema_migration TO tidegate_door, tidegate_apply, tidegate_disp
 GRANT INSERT ON event, event_dedupe, event_queue, event_outcome TO tidegate_door;
 GRANT SELECT (tenant_id, connection_id, dedupe_key, event_id, body_digest) ON event_dedupe TO tidegate_door;
 GRANT USAGE ON SEQUENCE event_seq TO tidegate_door;
+
+-- apply: T2 reads the log and moves the canonical state; it sees no credential
+GRANT SELECT ON tenant, connection, config_version, event, event_dedupe, event_outcome, binding, switch TO tidegate_apply;
+GRANT SELECT, INSERT, UPDATE ON tenant_key, data_key TO tidegate_apply;
+GRANT SELECT, INSERT, DELETE ON event_queue, event_parked, event_crash, fetch_request TO tidegate_apply;
+GRANT UPDATE ON event_queue, event_parked, event_crash, fetch_request TO tidegate_apply;
+GRANT INSERT ON event_outcome, binding TO tidegate_apply;
+GRANT SELECT, INSERT ON stock_entry TO tidegate_apply;  -- the ledger is append-only
+GRANT SELECT, INSERT, UPDATE ON conservation, entity_version, product, variant, inventory_item, variant_item, location,
+    stock_level, channel_stock, "order", order_line, payment, fulfillment, fulfillment_line, command_key,
+    command TO tidegate_apply;
+GRANT SELECT, INSERT, UPDATE, DELETE ON node TO tidegate_apply;
+GRANT SELECT, UPDATE ON slot TO tidegate_apply;
+GRANT USAGE, SELECT ON SEQUENCE event_seq TO tidegate_apply;

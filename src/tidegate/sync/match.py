@@ -131,7 +131,9 @@ def match_locations(
     names = dict(bound)
     for location in found:
         if location.external_id not in names:
-            name = MAIN_LOCATION if MAIN_LOCATION not in names.values() else location.name.strip() or location.external_id
+            name = (
+                MAIN_LOCATION if MAIN_LOCATION not in names.values() else location.name.strip() or location.external_id
+            )
             names[location.external_id] = _free_name(name, set(names.values()))
     return Places(bindings=tuple(names.items()), stock_location=None)
 

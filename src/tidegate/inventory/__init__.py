@@ -1,0 +1,1 @@
+"""Inventory: pure ledger arithmetic. Called by `sync`; imports `commerce`, `kernel`."""

@@ -1,0 +1,76 @@
+"""Rows of an order while a batch is applied: mutable working copies of what the database holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from tidegate.commerce.changes import OrderPrivate, PaymentSeen
+from tidegate.commerce.states import FulfillmentState, OrderState, PaymentState
+
+CommittedKey = tuple[UUID, UUID]
+"""(variant_id, location_id)"""
+
+
+@dataclass(slots=True)
+class Line:
+    """One order line."""
+
+    line_id: UUID
+    external_id: str
+    position: int
+    variant_id: UUID
+    sku: str
+    title: str
+    ordered: int
+    current: int
+    shipped: int
+    fulfilled: int
+    unit_price: str
+    total_minor: int
+    location_id: UUID
+    is_changed: bool = False
+    committed_before: int = 0
+    """Units that stood committed for this line when the batch began."""
+
+    def open_units(self) -> int:
+        """Units that are promised and have not left."""
+        return max(0, self.current - self.shipped)
+
+
+@dataclass(slots=True)
+class Order:
+    """One order with its lines by the channel's line id."""
+
+    order_id: UUID
+    connection_id: UUID
+    external_id: str
+    number: str
+    version: int
+    order_state: OrderState
+    payment_state: PaymentState
+    fulfillment_state: FulfillmentState
+    currency: str
+    total_minor: int
+    shipping_minor: int
+    discount_minor: int
+    tax_minor: int
+    totals_mismatch: bool
+    shipping_method: str
+    placed_at: datetime
+    lines: dict[str, Line] = field(default_factory=dict)
+    private: OrderPrivate | None = None
+    """Set when this batch brought it: then it is sealed and stored anew."""
+    payments: dict[str, PaymentSeen] = field(default_factory=dict)
+    """Payments that this batch brought."""
+    is_new: bool = False
+    is_changed: bool = False
+    was_cancelled: bool = False
+    """Cancelled before this batch."""
+
+    def committed_units(self, line: Line) -> int:
+        """Units of `line` that count as committed in this order's state."""
+        if self.order_state in (OrderState.CANCELLED, OrderState.DRAFT):
+            return 0
+        return line.open_units()

@@ -1,0 +1,45 @@
+"""The fence: a transaction holds the epoch rows of its slots, so that nobody can take them over before it ends.
+
+`FOR SHARE` on the rows is what fences: taking a slot over is an UPDATE of its row and waits for this transaction, or
+comes first and makes the check below fail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+from uuid import UUID
+
+from tidegate.kernel.errors import TransientError
+from tidegate.store.connections import Connection
+
+NodeRole = Literal["apply", "dispatch"]
+
+HOLD_SLOTS = """
+SELECT s.slot FROM unnest($3::smallint[], $4::bigint[]) AS held(slot, epoch)
+JOIN slot s ON s.role = $1 AND s.slot = held.slot AND s.epoch = held.epoch AND s.node_id = $2
+ORDER BY s.slot FOR SHARE OF s
+"""
+
+
+class Fenced(TransientError):
+    """The slot belongs to another node now."""
+
+    code = "fenced"
+
+
+class SlotEpoch(NamedTuple):
+    """A slot as its node holds it."""
+
+    slot: int
+    epoch: int
+
+
+async def fence(conn: Connection, role: NodeRole, node_id: UUID, slots: Sequence[SlotEpoch]) -> None:
+    """Hold the epoch rows of `slots` until the running transaction ends. First in the lock order.
+
+    Raises Fenced when any of them has another owner or epoch; the caller rolls back.
+    """
+    rows = await conn.fetch(HOLD_SLOTS, role, node_id, [held.slot for held in slots], [held.epoch for held in slots])
+    if len(rows) != len(slots):
+        raise Fenced(f"{len(slots) - len(rows)} of {len(slots)} slots have another owner")

@@ -1,0 +1,231 @@
+"""Nodes and their slots: who works on what, who is gone, who takes over.
+
+A node is one worker loop. It proves that it lives by a session advisory lock on a connection of its own (gone with the
+process, at once) and by a heartbeat (gone when it hangs). Live nodes of a role share the 1,024 slots by rank; a slot is
+taken over by an UPDATE of its row, which waits for every transaction that is fenced on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from tidegate.kernel.ids import new_id
+from tidegate.store.connections import DirectConnection
+from tidegate.store.fence import NodeRole
+from tidegate.store.pool import Access, direct_connection
+
+log = structlog.get_logger()
+
+LOCK_CLASS = 7480
+HEARTBEAT_SECONDS = 3.0
+LEASE_SECONDS = 15.0
+"""A node whose heartbeat is older than this is taken for hung; longer than any request's deadline is not needed,
+because lanes check their own lease before they write to a socket."""
+NODE_CHANNEL = "tidegate_node"
+
+ADD_NODE = "INSERT INTO node (node_id, role, lock_key, pid, host) VALUES ($1, $2, $3, $4, $5)"
+BEAT = "UPDATE node SET heartbeat_at = clock_timestamp() WHERE node_id = $1 RETURNING node_id"
+LIVE_NODES = """
+SELECT n.node_id, n.working_slots,
+       EXISTS (SELECT 1 FROM pg_locks l WHERE l.locktype = 'advisory' AND l.classid = 7480
+               AND l.objid::bigint = n.lock_key::bigint AND l.granted
+               AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()))
+       AND n.heartbeat_at > clock_timestamp() - make_interval(secs => $2) AS is_live
+FROM node n WHERE n.role = $1 ORDER BY n.node_id
+"""
+HELD = "SELECT slot, epoch, crashes FROM slot WHERE role = $1 AND node_id = $2"
+RELEASE = """
+UPDATE slot s SET node_id = NULL FROM (
+  SELECT slot FROM slot WHERE role = $1 AND node_id = $2 AND slot = ANY($3::smallint[]) ORDER BY slot FOR UPDATE
+) mine WHERE s.role = $1 AND s.slot = mine.slot
+"""
+TAKE = """
+WITH free AS (
+  SELECT slot FROM slot WHERE role = $1 AND slot = ANY($3::smallint[])
+     AND (node_id IS NULL OR node_id = ANY($4::uuid[]) OR NOT EXISTS (SELECT 1 FROM node n WHERE n.node_id = slot.node_id))
+  ORDER BY slot FOR UPDATE
+)
+UPDATE slot s SET node_id = $2, epoch = s.epoch + 1 FROM free WHERE s.role = $1 AND s.slot = free.slot
+"""
+# A process that vanished in the middle of a batch: remember on which slots, and on which event when it ran alone.
+BURY = """
+WITH dead AS (
+  DELETE FROM node WHERE role = $1 AND node_id = ANY($2::uuid[]) RETURNING working_slots, working_tenant, working_event
+), marked AS (
+  INSERT INTO event_crash AS c (tenant_id, event_id, crashes)
+  SELECT working_tenant, working_event, 1 FROM dead WHERE working_event IS NOT NULL
+  ON CONFLICT (tenant_id, event_id) DO UPDATE SET crashes = c.crashes + 1
+)
+UPDATE slot s SET crashes = s.crashes + 1
+FROM (SELECT DISTINCT unnest(working_slots) AS slot FROM dead) w WHERE s.role = $1 AND s.slot = w.slot
+"""
+MARK_WORKING = "UPDATE node SET working_slots = $2, working_tenant = $3, working_event = $4 WHERE node_id = $1"
+CALM = "UPDATE slot SET crashes = 0 WHERE role = $1 AND slot = $2"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A slot that this node holds."""
+
+    epoch: int
+    crashes: int
+    """Processes that vanished while they worked on it."""
+
+
+class Node:
+    """One worker loop among its peers. Use `join`, then `slots()` before each piece of work, then `leave`."""
+
+    def __init__(self, access: Access, role: NodeRole, name: str, lease_seconds: float = LEASE_SECONDS) -> None:
+        """Prepare; `join` opens it."""
+        self.node_id: UUID = new_id()
+        self.role: NodeRole = role
+        self._access = access
+        self._name = name
+        self._lease_seconds = lease_seconds
+        self._conn: DirectConnection | None = None
+        self._held: dict[int, Held] = {}
+        self._lease_until = 0.0
+        self._listeners: list[tuple[str, Callable[[str], None]]] = []
+        self._beat = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._busy = asyncio.Lock()
+
+    @classmethod
+    async def join(cls, access: Access, *, role: NodeRole, name: str, lease_seconds: float = LEASE_SECONDS) -> Node:
+        """Return a node that is registered and heart-beating. It reconnects under a new id when its session is lost."""
+        node = cls(access, role, name, lease_seconds)
+        with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+            await node._open()
+        node._task = asyncio.create_task(node._run(), name=f"{name}-heartbeat")
+        return node
+
+    def slots(self) -> dict[int, Held]:
+        """Return the slots held now; empty when the lease has run out."""
+        return self._held if self.has_lease() else {}
+
+    def has_lease(self, margin_seconds: float = 0.0) -> bool:
+        """Return whether the lease runs for at least `margin_seconds` more, by the monotonic clock."""
+        return asyncio.get_running_loop().time() + margin_seconds < self._lease_until
+
+    async def listen(self, channel: str, callback: Callable[[str], None]) -> None:
+        """Call `callback(payload)` for every NOTIFY on `channel`, also after reconnecting."""
+        self._listeners.append((channel, callback))
+        if self._conn is not None and not self._conn.is_closed():
+            await self._conn.add_listener(channel, lambda *args: callback(str(args[3])))
+
+    async def mark_working(self, slots: list[int], tenant_id: UUID | None = None, event_id: UUID | None = None) -> None:
+        """Say what is being worked on, so that a vanished process leaves a trace. Cleared by the work's transaction."""
+        async with self._busy:
+            await self._connection().execute(MARK_WORKING, self.node_id, slots, tenant_id, event_id)
+
+    async def calm(self, slot: int) -> None:
+        """Forget the crashes of a slot whose events ran through."""
+        async with self._busy:
+            await self._connection().execute(CALM, self.role, slot)
+        if slot in self._held:
+            self._held[slot] = Held(self._held[slot].epoch, 0)
+
+    async def refresh(self) -> None:
+        """Look at once who holds what, instead of at the next heartbeat."""
+        self._beat.set()
+        await asyncio.sleep(0)
+
+    async def leave(self) -> None:
+        """Give every slot back, so that others need not wait, and close."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        conn, self._conn, self._held = self._conn, None, {}
+        if conn is None or conn.is_closed():
+            return
+        with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+            await conn.execute(RELEASE, self.role, self.node_id, list(range(1024)))
+            await conn.execute("DELETE FROM node WHERE node_id = $1", self.node_id)
+            await conn.execute("SELECT pg_notify($1, '')", NODE_CHANNEL)
+        conn.terminate()
+
+    def _connection(self) -> DirectConnection:
+        if self._conn is None or self._conn.is_closed():
+            raise asyncpg.InterfaceError("the node's session is closed")
+        return self._conn
+
+    async def _run(self) -> None:
+        while True:
+            self._beat.clear()
+            try:
+                if self._conn is None or self._conn.is_closed():
+                    await self._open()
+                else:
+                    await self._heartbeat()
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+                log.warning("node.session_lost", node=self._name, error_class=type(error).__name__)
+                self._forget()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._beat.wait(), HEARTBEAT_SECONDS if self._conn else 0.5)
+
+    def _forget(self) -> None:
+        self._held, self._lease_until = {}, 0.0
+        if self._conn is not None:
+            self._conn.terminate()
+            self._conn = None
+
+    async def _open(self) -> None:
+        """Register under a fresh id: an old id's slots are taken over like a dead node's."""
+        conn = await direct_connection(self._access, application_name=f"tidegate-node-{self._name}")
+        try:
+            self.node_id = new_id()
+            lock_key = secrets.randbits(31)
+            await conn.execute("SELECT pg_advisory_lock($1, $2)", LOCK_CLASS, lock_key)
+            await conn.execute("SET synchronous_commit = off")  # a lost marker or heartbeat costs a few seconds
+            await conn.execute(ADD_NODE, self.node_id, self.role, lock_key, os.getpid(), socket.gethostname())
+            await conn.add_listener(NODE_CHANNEL, lambda *_: self._beat.set())
+            for channel, callback in self._listeners:
+                await conn.add_listener(channel, lambda *args, callback=callback: callback(str(args[3])))
+            self._conn = conn
+            await self._heartbeat()
+            await conn.execute("SELECT pg_notify($1, '')", NODE_CHANNEL)
+        except BaseException:
+            self._conn = None
+            conn.terminate()
+            raise
+
+    async def _heartbeat(self) -> None:
+        """Beat, share the slots anew, and learn what is held. The lease runs from before the beat was sent."""
+        async with self._busy:
+            conn = self._connection()
+            started = asyncio.get_running_loop().time()
+            if await conn.fetchval(BEAT, self.node_id) is None:
+                raise asyncpg.InterfaceError("this node was taken for dead")
+            rows = await conn.fetch(LIVE_NODES, self.role, self._lease_seconds)
+            live = [row["node_id"] for row in rows if row["is_live"]]
+            dead = [row["node_id"] for row in rows if not row["is_live"] and row["node_id"] != self.node_id]
+            if self.node_id in live:
+                await self._share(conn, live, dead)
+            held = await conn.fetch(HELD, self.role, self.node_id)
+            self._held = {row["slot"]: Held(row["epoch"], row["crashes"]) for row in held}
+            self._lease_until = started + self._lease_seconds
+
+    async def _share(self, conn: DirectConnection, live: list[UUID], dead: list[UUID]) -> None:
+        rank = live.index(self.node_id)
+        mine = set(range(rank, 1024, len(live)))
+        if dead:
+            await conn.execute(BURY, self.role, dead)
+        surplus = [slot for slot in self._held if slot not in mine]
+        if surplus:
+            for slot in surplus:
+                del self._held[slot]
+            await conn.execute(RELEASE, self.role, self.node_id, surplus)
+            await conn.execute("SELECT pg_notify($1, '')", NODE_CHANNEL)
+        missing = [slot for slot in mine if slot not in self._held]
+        if missing:
+            await conn.execute(TAKE, self.role, self.node_id, missing, dead)

@@ -1,0 +1,97 @@
+"""T2: one transaction per batch. Poison is found by halving; deadlocks and serialization failures are tried again."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+
+from tidegate.kernel.clock import Clock
+from tidegate.kernel.crashpoint import reach
+from tidegate.store.connections import Connection, Pool
+from tidegate.store.fence import SlotEpoch, fence
+from tidegate.sync.catalogue import Catalogue
+from tidegate.sync.fold import Fold
+from tidegate.sync.load import articles_of, load_state
+from tidegate.sync.policy import Policy
+from tidegate.sync.records import Outcome, Prepared
+from tidegate.sync.write import Writer
+
+RETRIES_MAX = 8
+RETRY_SPREAD_SECONDS = 0.05
+"""A deadlock or serialization failure waits up to this much, times the try, before the next one."""
+CLEAR_WORKING = "UPDATE node SET working_slots = NULL, working_tenant = NULL, working_event = NULL WHERE node_id = $1"
+
+SealWith = Callable[[UUID, bytes], tuple[UUID, bytes]]
+
+
+@dataclass(frozen=True)
+class Applier:
+    """Applies batches of one tenant as one node."""
+
+    pool: Pool
+    tenant_id: UUID
+    node_id: UUID
+    writer_name: str
+    catalogue: Catalogue
+    policy: Policy
+    seal_order: SealWith
+    clock: Clock
+
+    async def apply(self, batch: Sequence[Prepared], epochs: Sequence[SlotEpoch]) -> int:
+        """Apply `batch` (queue order, one tenant) under the fence of its slots; return how many events are done.
+
+        Raises Fenced when a slot has another owner now; nothing of the batch has happened then.
+        """
+        async with self.pool.acquire() as conn:
+            await self.catalogue.resolve(conn, *articles_of(batch))
+            return await self._halving(conn, list(batch), epochs)
+
+    async def _halving(self, conn: Connection, batch: list[Prepared], epochs: Sequence[SlotEpoch]) -> int:
+        """Apply a batch; where the data is at fault, apply its halves, and quarantine the one event that is left."""
+        try:
+            await self._with_retries(conn, batch, epochs)
+        except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
+            if len(batch) > 1:
+                middle = len(batch) // 2
+                first = await self._halving(conn, batch[:middle], epochs)
+                return first + await self._halving(conn, batch[middle:], epochs)
+            culprit = batch[0]
+            culprit.changes = ()
+            culprit.failure = Outcome("quarantined", f"sqlstate_{error.sqlstate}", _describe(error))
+            await self._with_retries(conn, batch, epochs)
+        return len(batch)
+
+    async def _with_retries(self, conn: Connection, batch: list[Prepared], epochs: Sequence[SlotEpoch]) -> None:
+        for attempt_number in range(1, RETRIES_MAX + 1):
+            try:
+                await self._transaction(conn, batch, epochs)
+            except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
+                if attempt_number == RETRIES_MAX:
+                    raise
+                await asyncio.sleep(random.uniform(0, RETRY_SPREAD_SECONDS * attempt_number))  # noqa: S311
+            else:
+                return
+
+    async def _transaction(self, conn: Connection, batch: list[Prepared], epochs: Sequence[SlotEpoch]) -> None:
+        now: datetime = self.clock.now()
+        reach("apply.t2.begin")
+        async with conn.transaction():
+            await fence(conn, "apply", self.node_id, epochs)
+            state = await load_state(conn, self.tenant_id, batch, self.catalogue, self.policy)
+            result = Fold(state, self.catalogue, self.policy, now).run(batch)
+            writer = Writer(self.tenant_id, self.writer_name, self.seal_order, self.policy.config_version, now)
+            await writer.store(conn, state, result, with_marks=bool(result.entries or result.fulfillments))
+            await conn.execute(CLEAR_WORKING, self.node_id)
+            reach("apply.t2.before_commit")
+        reach("apply.t2.committed")
+
+
+def _describe(error: asyncpg.PostgresError) -> str:
+    """Return which rule was broken, without the values."""
+    return f"{type(error).__name__}: {error.constraint_name or error.column_name or 'data'}"

@@ -1,0 +1,273 @@
+"""Fold a batch into the state, pure: events in, new state and what follows from it out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import assert_never
+from uuid import UUID
+
+import msgspec
+
+from tidegate.commerce import changes
+from tidegate.commerce.changes import CanonicalChange
+from tidegate.inventory.ledger import Posting, post
+from tidegate.kernel.errors import InvariantError
+from tidegate.kernel.ids import new_id, parse_public_id
+from tidegate.orders.fold import fold_order, match_shipment_lines, new_order, ship_units
+from tidegate.orders.records import Line, Order
+from tidegate.sync.catalogue import Catalogue
+from tidegate.sync.gate import Stamp, Verdict, judge
+from tidegate.sync.plan import plan_fulfillment, plan_order
+from tidegate.sync.policy import Policy
+from tidegate.sync.records import FetchRequest, GateKey, NewFulfillment, Outcome, Park, Prepared, Result, State
+
+PARENT_WAIT = timedelta(seconds=60)
+"""How long a shipment waits for an order that is not known yet before it is looked at again."""
+_RANK = ("ignored", "superseded", "applied", "needs_fetch", "parked", "quarantined")
+
+Versioned = (
+    changes.OrderSeen
+    | changes.ShipmentSeen
+    | changes.FulfillmentSeen
+    | changes.StockMoved
+    | changes.VariantSeen
+    | changes.LocationSeen
+)
+
+
+def gate_key(connection_id: UUID, change: Versioned) -> GateKey:
+    """Return the key of a change's version gate."""
+    return (connection_id, str(change.__struct_config__.tag), change.external_id)
+
+
+def stamp_of(change: Versioned, mapping_version: int) -> Stamp:
+    """Return the stamp of a change. The digest leaves the sequence out: equal content is equal however it came."""
+    content = msgspec.json.encode(msgspec.structs.replace(change, sequence=0))
+    return Stamp(change.version, change.sequence, mapping_version, hashlib.blake2b(content, digest_size=16).digest())
+
+
+def parse_reference(text: str, kind: str) -> UUID | None:
+    """Return the id in a reference of ours, None for anything else."""
+    try:
+        return parse_public_id(text, kind=kind) if text else None
+    except ValueError:
+        return None
+
+
+class Fold:
+    """One batch of one tenant being folded. Not reused."""
+
+    def __init__(self, state: State, catalogue: Catalogue, policy: Policy, now: datetime) -> None:
+        """Fold into `state`, which is changed."""
+        self.result = Result()
+        self._state = state
+        self._catalogue = catalogue
+        self._policy = policy
+        self._now = now
+
+    def run(self, batch: Sequence[Prepared]) -> Result:
+        """Fold every event in order and return what follows."""
+        for prepared in batch:
+            self.result.outcomes.append((prepared, prepared.failure or self._event(prepared)))
+        for order_id, event_id in self.result.changed_orders.items():
+            self._settle(self._state.orders[order_id], event_id)
+        self._plan_orders()
+        return self.result
+
+    def _event(self, prepared: Prepared) -> Outcome:
+        outcomes = [self._change(prepared, change) for change in prepared.changes]
+        if not outcomes:
+            return Outcome("ignored", "no_change")
+        return max(outcomes, key=lambda outcome: _RANK.index(outcome.outcome))
+
+    def _change(self, prepared: Prepared, change: CanonicalChange) -> Outcome:
+        match change:
+            case changes.Ignored():
+                return Outcome("ignored", change.code, change.reason or None)
+            case changes.NeedsFetch():
+                return self._fetch(prepared, change.topic, change.external_id)
+            case _:
+                return self._versioned(prepared, change)
+
+    def _versioned(self, prepared: Prepared, change: Versioned) -> Outcome:
+        key = gate_key(prepared.event.connection_id, change)
+        seen = stamp_of(change, prepared.mapping_version)
+        stored = self.result.new_gates.get(key) or self._state.gates.get(key)
+        verdict = judge(stored, seen, is_fetch=prepared.event.source == "fetch")
+        if verdict is Verdict.OLDER:
+            return Outcome("superseded", "older_version")
+        if verdict is Verdict.SAME:
+            return Outcome("superseded", "same_content")
+        if verdict is Verdict.FETCH:
+            return self._fetch(prepared, prepared.event.topic, change.external_id)
+        outcome = self._apply(prepared, change)
+        if outcome.outcome in ("applied", "ignored"):
+            self.result.new_gates[key] = seen
+        return outcome
+
+    def _apply(self, prepared: Prepared, change: Versioned) -> Outcome:
+        match change:
+            case changes.OrderSeen():
+                return self._order_seen(prepared, change)
+            case changes.StockMoved():
+                return self._stock_moved(prepared, change)
+            case changes.ShipmentSeen():
+                return self._shipment_seen(prepared, change)
+            case changes.FulfillmentSeen():
+                known = parse_reference(change.reference, "ful")
+                return Outcome("ignored", "echo" if known else "foreign_fulfillment", None, "fulfillment", known)
+            case changes.VariantSeen():
+                key = (prepared.event.connection_id, change.external_id, change.sku)
+                return Outcome("applied", "known", None, "variant", self._catalogue.variant(key))
+            case changes.LocationSeen():
+                found = self._catalogue.location(prepared.event.connection_id, change.external_id)
+                return Outcome("applied", "known", None, "location", found)
+            case _:
+                assert_never(change)
+
+    def _fetch(self, prepared: Prepared, topic: str, external_id: str) -> Outcome:
+        event = prepared.event
+        self.result.fetches.append(FetchRequest(event.connection_id, topic, external_id, event.event_id))
+        return Outcome("needs_fetch", "needs_fetch", f"{topic} {external_id} is read through the lane")
+
+    # --- orders ------------------------------------------------------------------------------------------------
+    def _order_seen(self, prepared: Prepared, change: changes.OrderSeen) -> Outcome:
+        connection_id = prepared.event.connection_id
+        order_id = self._state.order_of.get((connection_id, change.external_id))
+        if order_id is None:
+            order = new_order(change, order_id=new_id(), connection_id=connection_id)
+            self._state.order_of[connection_id, change.external_id] = order.order_id
+            self._state.orders[order.order_id] = order
+        else:
+            order = self._state.orders[order_id]
+        fold_order(
+            order,
+            change,
+            variant_of=lambda line: self._catalogue.variant((connection_id, line.variant_external_id, line.sku)),
+            location_id=self._catalogue.default_location(),
+            make_id=new_id,
+        )
+        order.version += 1
+        self.result.changed_orders[order.order_id] = prepared.event.event_id
+        return Outcome("applied", self._order_code(order), None, "order", order.order_id)
+
+    def _order_code(self, order: Order) -> str:
+        return "totals_mismatch" if order.totals_mismatch else "applied"
+
+    def _settle(self, order: Order, event_id: UUID) -> None:
+        """Post the differences between what stood committed and what stands committed now."""
+        for line in sorted(order.lines.values(), key=lambda each: each.position):
+            delta = order.committed_units(line) - line.committed_before
+            if delta == 0:
+                continue
+            line.committed_before += delta
+            kind = "commit" if delta > 0 else "release"
+            for item_id, per_unit in self._catalogue.bill(line.variant_id):
+                cause = f"{kind}:{line.line_id}:{order.version}:{item_id}"
+                self._post(
+                    Posting(
+                        item_id, line.location_id, kind, cause,
+                        committed_delta=delta * per_unit, event_id=event_id, order_line_id=line.line_id,
+                    )
+                )  # fmt: skip
+
+    def _plan_orders(self) -> None:
+        for order_id, event_id in self.result.changed_orders.items():
+            plan = plan_order(self._state.orders[order_id], self._policy, event_id)
+            if plan.create is not None:
+                self.result.commands.append(plan.create)
+            if plan.cancel is not None:
+                self.result.cancels.append(plan.cancel)
+
+    # --- stock -------------------------------------------------------------------------------------------------
+    def _post(self, posting: Posting) -> None:
+        if posting.key() not in self._state.levels:
+            raise InvariantError(f"level {posting.key()} was not locked for {posting.cause_key}")
+        self.result.entries.extend(post(self._state.levels, (posting,)))
+
+    def _stock_moved(self, prepared: Prepared, change: changes.StockMoved) -> Outcome:
+        event = prepared.event
+        if self._policy.stock_owner is not None and event.connection_id != self._policy.stock_owner:
+            return Outcome("ignored", "not_owner", "another connection owns stock.on_hand")
+        variant_id = self._catalogue.variant((event.connection_id, change.item_external_id, change.sku))
+        location_id = self._catalogue.location(event.connection_id, change.location_external_id)
+        bill = self._catalogue.bill(variant_id)
+        cause = f"move:{event.connection_id}:{change.external_id}"
+        left = change.quantity_delta
+        for line, units, released in self._ship(change, event.event_id) if change.kind == "ship" else ():
+            left += units
+            for item_id, per_unit in bill:
+                here = line.location_id == location_id
+                self._post(
+                    Posting(
+                        item_id, location_id, "ship", f"{cause}:{item_id}:{line.line_id}",
+                        on_hand_delta=-units * per_unit, committed_delta=-released * per_unit if here else 0,
+                        event_id=event.event_id, order_line_id=line.line_id,
+                    )
+                )  # fmt: skip
+                if not here and released:
+                    self._post(
+                        Posting(
+                            item_id, line.location_id, "release", f"{cause}:{item_id}:{line.line_id}:release",
+                            committed_delta=-released * per_unit, event_id=event.event_id, order_line_id=line.line_id,
+                        )
+                    )  # fmt: skip
+        if left:
+            for item_id, per_unit in bill:
+                self._post(
+                    Posting(
+                        item_id, location_id, change.kind, f"{cause}:{item_id}",
+                        on_hand_delta=left * per_unit, event_id=event.event_id,
+                    )
+                )  # fmt: skip
+        return Outcome("applied", change.kind, None, "inventory_item", bill[0][0] if bill else None)
+
+    def _ship(self, change: changes.StockMoved, event_id: UUID) -> list[tuple[Line, int, int]]:
+        """Count a movement out of the house on the order it ships: (line, units shipped, units no longer committed).
+
+        Empty when it ships no order of ours.
+        """
+        order_id = parse_reference(change.order_reference, "ord")
+        order = self._state.orders.get(order_id) if order_id else None
+        if order is None:
+            return []
+        self._settle(order, event_id)
+        line_id = parse_reference(change.line_reference, "lin")
+        shipped = []
+        for line, units in ship_units(order, line_id=line_id, sku=change.sku, units=-change.quantity_delta):
+            released = line.committed_before - order.committed_units(line)
+            line.committed_before -= released
+            shipped.append((line, units, released))
+        if shipped:
+            order.version += 1
+            self.result.changed_orders.setdefault(order.order_id, event_id)
+        return shipped
+
+    # --- shipments ---------------------------------------------------------------------------------------------
+    def _shipment_seen(self, prepared: Prepared, change: changes.ShipmentSeen) -> Outcome:
+        event = prepared.event
+        order_id = parse_reference(change.order_reference, "ord")
+        if order_id is None:
+            return Outcome("ignored", "not_ours", "the shipment carries no reference of ours")
+        order = self._state.orders.get(order_id)
+        if order is None:
+            reason = "its order is not known yet"
+            self.result.parks.append(Park(prepared, "order_unknown", reason, self._now + PARENT_WAIT))
+            return Outcome("parked", "order_unknown", reason)
+        known = self._state.fulfillment_of.get((event.connection_id, change.external_id))
+        if known is not None:
+            return Outcome("superseded", "shipment_known", None, "fulfillment", known)
+        units = match_shipment_lines(order, change.lines, lambda text: parse_reference(text, "lin"))
+        if not units:
+            return Outcome("quarantined", "no_line_matches", "no line of the shipment is a line of its order")
+        fulfillment = NewFulfillment(new_id(), order_id, event.connection_id, change, units)
+        self.result.fulfillments.append(fulfillment)
+        self._state.fulfillment_of[event.connection_id, change.external_id] = fulfillment.fulfillment_id
+        command = plan_fulfillment(
+            order_id, order.connection_id, fulfillment.fulfillment_id, self._policy, event.event_id
+        )
+        if command is not None:
+            self.result.commands.append(command)
+        return Outcome("applied", "shipped", None, "fulfillment", fulfillment.fulfillment_id)

@@ -1,0 +1,166 @@
+"""Load and lock what a batch touches, in the one lock order. Reads only; the caller holds the transaction and the fence."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+from uuid import UUID
+
+from asyncpg import Record
+
+from tidegate.commerce import changes
+from tidegate.commerce.states import FulfillmentState, OrderState, PaymentState
+from tidegate.inventory.ledger import Counters, LevelKey
+from tidegate.orders.records import Line, Order
+from tidegate.store.connections import Connection
+from tidegate.sync import statements
+from tidegate.sync.catalogue import ArticleKey, Catalogue
+from tidegate.sync.fold import gate_key, parse_reference
+from tidegate.sync.gate import Stamp
+from tidegate.sync.policy import Policy
+from tidegate.sync.records import GateKey, Prepared, State
+
+
+def articles_of(batch: Sequence[Prepared]) -> tuple[set[ArticleKey], set[tuple[UUID, str]]]:
+    """Return the articles and the external locations that a batch names."""
+    articles: set[ArticleKey] = set()
+    locations: set[tuple[UUID, str]] = set()
+    for prepared in batch:
+        connection_id = prepared.event.connection_id
+        for change in prepared.changes:
+            if isinstance(change, changes.OrderSeen):
+                articles.update((connection_id, line.variant_external_id, line.sku) for line in change.lines)
+            elif isinstance(change, changes.StockMoved):
+                articles.add((connection_id, change.item_external_id, change.sku))
+                locations.add((connection_id, change.location_external_id))
+            elif isinstance(change, changes.VariantSeen):
+                articles.add((connection_id, change.external_id, change.sku))
+            elif isinstance(change, changes.LocationSeen):
+                locations.add((connection_id, change.external_id))
+    return articles, locations
+
+
+async def load_state(
+    conn: Connection, tenant_id: UUID, batch: Sequence[Prepared], catalogue: Catalogue, policy: Policy
+) -> State:
+    """Return the locked state of everything that `batch` touches, after marking its items dirty."""
+    state = State()
+    gates: set[GateKey] = set()
+    found_orders: set[tuple[UUID, str]] = set()
+    shipments: set[tuple[UUID, str]] = set()
+    order_ids: set[UUID] = set()
+    for prepared in batch:
+        connection_id = prepared.event.connection_id
+        for change in prepared.changes:
+            if isinstance(change, changes.Ignored | changes.NeedsFetch):
+                continue
+            gates.add(gate_key(connection_id, change))
+            if isinstance(change, changes.OrderSeen):
+                found_orders.add((connection_id, change.external_id))
+            elif isinstance(change, changes.ShipmentSeen):
+                shipments.add((connection_id, change.external_id))
+            reference = getattr(change, "order_reference", "")
+            if (order_id := parse_reference(reference, "ord")) is not None:
+                order_ids.add(order_id)
+    await _load_gates(conn, tenant_id, state, gates)
+    if found_orders:
+        rows = await conn.fetch(statements.FIND_ORDERS, tenant_id, *_columns(found_orders))
+        state.order_of = {(row[0], row[1]): row[2] for row in rows}
+        order_ids.update(state.order_of.values())
+    items, levels = _touched(batch, catalogue)
+    lines = await conn.fetch(statements.LOAD_LINES, tenant_id, list(order_ids)) if order_ids else []
+    await catalogue.load_bills(conn, {line["variant_id"] for line in lines})
+    for line in lines:
+        _add_line_levels(line, catalogue, items, levels)
+    await mark_dirty(conn, tenant_id, policy, items)
+    if order_ids:
+        await _load_orders(conn, tenant_id, state, sorted(order_ids))
+    if shipments:
+        rows = await conn.fetch(statements.FIND_FULFILLMENTS, tenant_id, *_columns(shipments))
+        state.fulfillment_of = {(row[0], row[1]): row[2] for row in rows}
+    await _load_levels(conn, tenant_id, state, sorted(levels))
+    return state
+
+
+async def mark_dirty(conn: Connection, tenant_id: UUID, policy: Policy, items: set[UUID]) -> None:
+    """Mark items in every channel that is told stock numbers. Locks the marks until the transaction ends."""
+    if items and policy.stock_channels:
+        await conn.execute(statements.MARK_DIRTY, tenant_id, list(policy.stock_channels), sorted(items))
+
+
+async def _load_gates(conn: Connection, tenant_id: UUID, state: State, keys: set[GateKey]) -> None:
+    if not keys:
+        return
+    rows = await conn.fetch(statements.LOAD_GATES, tenant_id, *_columns(keys))
+    state.gates = {(row[0], row[1], row[2]): Stamp(row[3], row[4], row[5], row[6]) for row in rows}
+
+
+def _touched(batch: Sequence[Prepared], catalogue: Catalogue) -> tuple[set[UUID], set[LevelKey]]:
+    """Return items and levels that the batch's own changes name."""
+    items: set[UUID] = set()
+    levels: set[LevelKey] = set()
+    default = catalogue.default_location()
+    for prepared in batch:
+        connection_id = prepared.event.connection_id
+        for change in prepared.changes:
+            if isinstance(change, changes.OrderSeen):
+                for line in change.lines:
+                    variant_id = catalogue.variant((connection_id, line.variant_external_id, line.sku))
+                    for item_id, _ in catalogue.bill(variant_id):
+                        items.add(item_id)
+                        levels.add((item_id, default))
+            elif isinstance(change, changes.StockMoved):
+                variant_id = catalogue.variant((connection_id, change.item_external_id, change.sku))
+                location_id = catalogue.location(connection_id, change.location_external_id)
+                for item_id, _ in catalogue.bill(variant_id):
+                    items.add(item_id)
+                    levels.add((item_id, location_id))
+    return items, levels
+
+
+def _add_line_levels(line: Record, catalogue: Catalogue, items: set[UUID], levels: set[LevelKey]) -> None:
+    for item_id, _ in catalogue.bill(line["variant_id"]):
+        items.add(item_id)
+        levels.add((item_id, line["location_id"]))
+
+
+async def _load_orders(conn: Connection, tenant_id: UUID, state: State, order_ids: list[UUID]) -> None:
+    for row in await conn.fetch(statements.LOCK_ORDERS, tenant_id, order_ids):
+        order = Order(
+            order_id=row[0], connection_id=row[1], external_id=row[2], number=row[3], version=row[4],
+            order_state=OrderState(row[5]), payment_state=PaymentState(row[6]),
+            fulfillment_state=FulfillmentState(row[7]), currency=row[8], total_minor=row[9], shipping_minor=row[10],
+            discount_minor=row[11], tax_minor=row[12], totals_mismatch=row[13], shipping_method=row[14],
+            placed_at=row[15], was_cancelled=row[5] == "cancelled",
+        )  # fmt: skip
+        state.orders[order.order_id] = order
+    for row in await conn.fetch(statements.LOAD_LINES, tenant_id, order_ids):
+        order = state.orders[row[0]]
+        line = _line(row)
+        line.committed_before = order.committed_units(line)
+        order.lines[line.external_id] = line
+
+
+def _line(row: Record) -> Line:
+    return Line(
+        line_id=row[1], external_id=row[2], position=row[3], variant_id=row[4], sku=row[5], title=row[6],
+        ordered=row[7], current=row[8], shipped=row[9], fulfilled=row[10], unit_price=row[11], total_minor=row[12],
+        location_id=row[13],
+    )  # fmt: skip
+
+
+async def _load_levels(conn: Connection, tenant_id: UUID, state: State, keys: list[LevelKey]) -> None:
+    if not keys:
+        return
+    columns = _columns(keys)
+    rows = await conn.fetch(statements.LOCK_LEVELS, tenant_id, *columns)
+    if len(rows) < len(keys):
+        await conn.execute(statements.ENSURE_LEVELS, tenant_id, *columns)
+        rows = await conn.fetch(statements.LOCK_LEVELS, tenant_id, *columns)
+    for row in rows:
+        state.levels[row[0], row[1]] = Counters(row[2], row[3], row[4], row[5], row[6])
+
+
+def _columns(keys: Collection[tuple[Any, ...]]) -> list[list[object]]:
+    """Turn sorted keys into one list per column."""
+    return [list(column) for column in zip(*sorted(keys), strict=True)]

@@ -1,0 +1,38 @@
+"""What the configuration asks of T2, with connection names resolved to ids. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Flows of one tenant under one configuration version."""
+
+    config_version: int
+    cell: str
+    order_channels: frozenset[UUID]
+    """Connections whose orders go to `erp`."""
+    erp: UUID | None
+    orders_since: datetime | None
+    orders_live: bool
+    shipments_live: bool
+    stock_channels: tuple[UUID, ...]
+    """Connections that are told stock numbers, sorted. Empty while the flow observes."""
+    stock_owner: UUID | None
+    """The connection whose movements move on_hand."""
+
+
+EMPTY_POLICY = Policy(
+    config_version=0,
+    cell="c0",
+    order_channels=frozenset(),
+    erp=None,
+    orders_since=None,
+    orders_live=False,
+    shipments_live=False,
+    stock_channels=(),
+    stock_owner=None,
+)

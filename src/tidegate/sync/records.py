@@ -1,0 +1,102 @@
+"""Values that pass between the steps of T2."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from tidegate.commerce.changes import CanonicalChange, ShipmentSeen
+from tidegate.eventlog.read import QueuedEvent
+from tidegate.inventory.ledger import Counters, Entry, LevelKey
+from tidegate.orders.records import Order
+from tidegate.sync.gate import Stamp
+from tidegate.sync.plan import PlannedCommand
+
+GateKey = tuple[UUID, str, str]
+"""(connection_id, kind, external_id)"""
+
+
+class Outcome(NamedTuple):
+    """What became of an event."""
+
+    outcome: str
+    """applied, superseded, ignored, quarantined, parked or needs_fetch."""
+    code: str
+    reason: str | None = None
+    entity_kind: str | None = None
+    entity_id: UUID | None = None
+
+
+@dataclass(slots=True)
+class Prepared:
+    """An event with what its mapper made of it. `failure` is set instead when it cannot be read."""
+
+    event: QueuedEvent
+    changes: Sequence[CanonicalChange]
+    connector_version: str
+    mapping_version: int
+    failure: Outcome | None = None
+
+
+@dataclass(slots=True)
+class State:
+    """What the database holds of the entities that a batch touches, locked, and then their new state."""
+
+    gates: dict[GateKey, Stamp] = field(default_factory=dict)
+    orders: dict[UUID, Order] = field(default_factory=dict)
+    order_of: dict[tuple[UUID, str], UUID] = field(default_factory=dict)
+    """(channel connection, external id) -> order id"""
+    fulfillment_of: dict[tuple[UUID, str], UUID] = field(default_factory=dict)
+    """(source connection, external id) -> fulfillment id"""
+    levels: dict[LevelKey, Counters] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class NewFulfillment:
+    """A shipment that becomes a fulfillment."""
+
+    fulfillment_id: UUID
+    order_id: UUID
+    source_id: UUID
+    shipment: ShipmentSeen
+    units: dict[UUID, int]
+    """Our line id -> units"""
+
+
+@dataclass(slots=True)
+class FetchRequest:
+    """A read that the lane of `connection_id` shall make."""
+
+    connection_id: UUID
+    topic: str
+    external_id: str
+    event_id: UUID
+
+
+@dataclass(slots=True)
+class Park:
+    """An event that waits for a parent until `until`."""
+
+    prepared: Prepared
+    code: str
+    reason: str
+    until: datetime
+
+
+@dataclass(slots=True)
+class Result:
+    """What a batch changes. Pure folding makes it, `sync.write` stores it."""
+
+    outcomes: list[tuple[Prepared, Outcome]] = field(default_factory=list)
+    new_gates: dict[GateKey, Stamp] = field(default_factory=dict)
+    changed_orders: dict[UUID, UUID] = field(default_factory=dict)
+    """order id -> event that changed it last"""
+    entries: list[Entry] = field(default_factory=list)
+    fulfillments: list[NewFulfillment] = field(default_factory=list)
+    commands: list[PlannedCommand] = field(default_factory=list)
+    cancels: list[PlannedCommand] = field(default_factory=list)
+    fetches: list[FetchRequest] = field(default_factory=list)
+    parks: list[Park] = field(default_factory=list)

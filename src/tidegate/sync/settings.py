@@ -1,0 +1,28 @@
+"""Knobs of the apply process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Bounds, with units."""
+
+    strands: int = 2
+    """Nodes in one process: while one waits for the database, the other one maps. Each owns slots of its own."""
+    batch_events_max: int = 500
+    """Events of one T2."""
+    slow_poll_seconds: float = 3.0
+    """How often an idle strand looks without having been notified."""
+    wake_parked_seconds: float = 5.0
+    """How often parked events are looked at."""
+    view_seconds: float = 5.0
+    """How often configuration and connections are read again."""
+    crashes_until_single: int = 2
+    """A slot on which this many processes vanished runs one event at a time."""
+    crashes_until_quarantine: int = 3
+    """An event on which this many processes vanished is quarantined."""
+
+
+SETTINGS = Settings()

@@ -1,0 +1,207 @@
+"""The apply process: strands that each own slots, read their queue and run T2."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from tidegate.eventlog.read import QueuedEvent, QueueReader
+from tidegate.kernel.errors import TidegateError
+from tidegate.sdk.connector import Connector
+from tidegate.store.connections import Pool
+from tidegate.store.context import Context
+from tidegate.store.fence import Fenced, SlotEpoch
+from tidegate.store.nodes import Node
+from tidegate.store.pool import create_pool
+from tidegate.sync import statements
+from tidegate.sync.apply import Applier
+from tidegate.sync.catalogue import Catalogue
+from tidegate.sync.normalize import prepare
+from tidegate.sync.reading import TenantReader, TenantView
+from tidegate.sync.records import Outcome, Prepared
+from tidegate.sync.settings import SETTINGS, Settings
+from tidegate.vault.bodies import BodyCipher
+from tidegate.vault.keys import KeyRing
+
+log = structlog.get_logger()
+
+CRASH_COUNTS = "SELECT event_id, crashes FROM event_crash WHERE tenant_id = $1 AND event_id = ANY($2::uuid[])"
+DATABASE_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+RETRY_SECONDS = 0.5
+
+
+async def serve(context: Context, stop: asyncio.Event) -> None:
+    """Apply events until `stop` is set; then finish the batches in hand and leave the slots to others."""
+    settings = SETTINGS
+    name = f"tidegate-apply-{context.index}"
+    pool = await create_pool(context.access, application_name=name, size_min=1, size_max=settings.strands + 2)
+    cipher = BodyCipher(KeyRing(context.keys))
+    try:
+        async with asyncio.TaskGroup() as group:
+            for index in range(settings.strands):
+                strand = Strand(context, pool, cipher, f"apply-{context.index}-{index}", settings)
+                group.create_task(strand.run(stop))
+    finally:
+        await pool.close()
+
+
+class Strand:
+    """One node of the apply role: reads and applies the events of its own slots, one batch at a time."""
+
+    def __init__(self, context: Context, pool: Pool, cipher: BodyCipher, name: str, settings: Settings) -> None:
+        """Prepare; nothing is opened yet."""
+        self._context = context
+        self._pool = pool
+        self._cipher = cipher
+        self._name = name
+        self._settings = settings
+        self._reader = QueueReader()
+        self._tenants = TenantReader()
+        self._views: dict[UUID, TenantView] = {}
+        self._views_due = 0.0
+        self._parked_due = 0.0
+        self._catalogues: dict[UUID, Catalogue] = {}
+        self._wake = asyncio.Event()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Join, work until `stop`, leave."""
+        node = await Node.join(self._context.access, role="apply", name=self._name)
+        await node.listen("tidegate_event", self._notified)
+        stopper = asyncio.create_task(self._wake_on(stop))
+        try:
+            while not stop.is_set():
+                try:
+                    done = await self._round(node)
+                except DATABASE_ERRORS as error:
+                    log.warning("apply.database_away", error_class=type(error).__name__, node=self._name)
+                    await self._pause(RETRY_SECONDS, stop)
+                    continue
+                if not done and not stop.is_set():
+                    await self._sleep()
+        finally:
+            stopper.cancel()
+            await node.leave()
+
+    async def _wake_on(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._wake.set()
+
+    def _notified(self, payload: str) -> None:
+        self._reader.notice(payload)
+        self._wake.set()
+
+    async def _sleep(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), self._settings.slow_poll_seconds)
+
+    async def _pause(self, seconds: float, stop: asyncio.Event) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), seconds)
+
+    async def _round(self, node: Node) -> bool:
+        """Read one batch and apply it; return whether there was anything to do."""
+        self._wake.clear()
+        slots = node.slots()
+        if not slots:
+            return False
+        await self._refresh(list(slots))
+        single = [slot for slot, held in slots.items() if held.crashes >= self._settings.crashes_until_single]
+        calm = [slot for slot in slots if slot not in set(single)]
+        async with self._pool.acquire() as conn:
+            events = await self._reader.claim(conn, calm, self._settings.batch_events_max)
+        if events:
+            await self._apply(node, events)
+        for slot in single:
+            async with self._pool.acquire() as conn:
+                alone = await self._reader.claim(conn, [slot], 1)
+            if alone:
+                await self._apply_alone(node, alone[0])
+                events = [*events, *alone]
+        return bool(events)
+
+    async def _refresh(self, slots: list[int]) -> None:
+        now = self._context.clock.monotonic()
+        if now >= self._views_due:
+            async with self._pool.acquire() as conn:
+                self._views = await self._tenants.read(conn)
+            self._views_due = now + self._settings.view_seconds
+        if now >= self._parked_due:
+            await self._pool.execute(statements.WAKE_PARKED, slots)
+            self._parked_due = now + self._settings.wake_parked_seconds
+
+    async def _apply(self, node: Node, events: Sequence[QueuedEvent]) -> None:
+        by_tenant: dict[UUID, list[QueuedEvent]] = {}
+        for event in events:
+            by_tenant.setdefault(event.tenant_id, []).append(event)
+        await node.mark_working(sorted({event.slot for event in events}))
+        for tenant_id, batch in by_tenant.items():
+            await self._apply_tenant(node, tenant_id, await self._prepare(tenant_id, batch))
+
+    async def _apply_alone(self, node: Node, event: QueuedEvent) -> None:
+        """Apply one event under a marker that names it; quarantine it when it has ended too many processes."""
+        rows = await self._pool.fetch(CRASH_COUNTS, event.tenant_id, [event.event_id])
+        if rows and rows[0][1] >= self._settings.crashes_until_quarantine:
+            reason = f"{rows[0][1]} processes ended while they worked on it"
+            failure = Outcome("quarantined", "crashes_worker", reason)
+            await self._apply_tenant(node, event.tenant_id, [Prepared(event, (), "", 0, failure)])
+            return
+        await node.mark_working([event.slot], event.tenant_id, event.event_id)
+        await self._apply_tenant(node, event.tenant_id, await self._prepare(event.tenant_id, [event]))
+        await node.calm(event.slot)
+
+    async def _prepare(self, tenant_id: UUID, batch: list[QueuedEvent]) -> list[Prepared]:
+        async with self._pool.acquire() as conn:
+            await self._cipher.opener(conn, {(event.tenant_id, event.data_key_id) for event in batch})
+        view = await self._view_of(tenant_id, {event.connection_id for event in batch})
+        return prepare(batch, self._connectors(view), self._open)
+
+    async def _view_of(self, tenant_id: UUID, connection_ids: set[UUID]) -> TenantView | None:
+        """Return the tenant's view; read again at once when it does not know a connection yet."""
+        view = self._views.get(tenant_id)
+        if view is None or not connection_ids <= view.connectors.keys():
+            async with self._pool.acquire() as conn:
+                self._views = await self._tenants.read(conn)
+            view = self._views.get(tenant_id)
+        return view
+
+    def _connectors(self, view: TenantView | None) -> dict[UUID, Connector]:
+        known = self._context.connectors
+        return {key: known[name] for key, name in view.connectors.items() if name in known} if view else {}
+
+    def _open(self, event: QueuedEvent) -> bytes:
+        return self._cipher.open(event.tenant_id, event.data_key_id, "event", event.event_id, event.body)
+
+    async def _apply_tenant(self, node: Node, tenant_id: UUID, batch: list[Prepared]) -> None:
+        view = self._views.get(tenant_id)
+        if view is None:
+            return
+        slots = node.slots()
+        epochs = [SlotEpoch(slot, slots[slot].epoch) for slot in sorted({p.event.slot for p in batch}) if slot in slots]
+        if len(epochs) < len({p.event.slot for p in batch}):
+            return
+        today = self._context.clock.now().date()
+        async with self._pool.acquire() as conn:
+            key = await self._cipher.current(conn, tenant_id, today)
+        applier = Applier(
+            pool=self._pool,
+            tenant_id=tenant_id,
+            node_id=node.node_id,
+            writer_name=self._name,
+            catalogue=self._catalogues.setdefault(tenant_id, Catalogue(tenant_id)),
+            policy=view.policy,
+            seal_order=lambda order_id, text: (key.key_id, self._cipher.seal(key, "order", order_id, text)),
+            clock=self._context.clock,
+        )
+        try:
+            await applier.apply(batch, epochs)
+        except Fenced:
+            log.info("apply.fenced", node=self._name, slots=len(epochs))
+            await node.refresh()
+        except TidegateError as error:
+            log.error("apply.failed", error_class=type(error).__name__, code=error.code, reason=str(error))
+            raise

@@ -1,0 +1,200 @@
+"""Store what a folded batch changed, in the one lock order, one statement per table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import msgspec
+
+from tidegate import __version__
+from tidegate.commerce.commands import DEADLINE_SECONDS, PRIORITY_OF
+from tidegate.kernel.ids import new_id, time_of
+from tidegate.orders.records import Order
+from tidegate.store.connections import Connection
+from tidegate.sync import statements
+from tidegate.sync.plan import PlannedCommand
+from tidegate.sync.records import NewFulfillment, Outcome, Prepared, Result, State
+
+COMMAND_CHANNEL = "tidegate_command"
+"""NOTIFY channel that wakes the lanes."""
+COUNTED = ("applied", "superseded", "ignored", "quarantined")
+SealOrder = Callable[[UUID, bytes], tuple[UUID, bytes]]
+"""(order_id, plaintext) -> (data key id, sealed private part)"""
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Stores results of one tenant."""
+
+    tenant_id: UUID
+    name: str
+    """Of this process in the conservation counters."""
+    seal_order: SealOrder
+    config_version: int
+    now: datetime
+
+    async def store(self, conn: Connection, state: State, result: Result, *, with_marks: bool) -> None:
+        """Write everything. Orders -> payments -> stock -> commands -> outcomes and queue, then wake the lanes."""
+        changed = [state.orders[order_id] for order_id in sorted(result.changed_orders)]
+        await self._orders(conn, changed)
+        await self._fulfillments(conn, result.fulfillments)
+        await self._stock(conn, state, result)
+        await self._gates(conn, result)
+        planned = result.commands + await self._cancels(conn, result.cancels)
+        await self._commands(conn, planned)
+        await self._fetches(conn, result)
+        await self._outcomes(conn, result)
+        if planned or result.fetches or with_marks:
+            await conn.execute("SELECT pg_notify($1, '')", COMMAND_CHANNEL)
+
+    async def _orders(self, conn: Connection, orders: list[Order]) -> None:
+        whole = [order for order in orders if order.private is not None]
+        touched = [order for order in orders if order.private is None]
+        if whole:
+            rows = []
+            for o in whole:
+                key_id, sealed = self.seal_order(o.order_id, msgspec.json.encode(o.private))
+                rows.append(
+                    (o.order_id, o.connection_id, o.external_id, o.number, o.version, o.order_state, o.payment_state,
+                     o.fulfillment_state, o.currency, o.total_minor, o.shipping_minor, o.discount_minor, o.tax_minor,
+                     o.totals_mismatch, o.shipping_method, o.placed_at, key_id, sealed)
+                )  # fmt: skip
+            await conn.execute(statements.SAVE_ORDERS, self.tenant_id, *_columns(rows))
+        if touched:
+            rows = [(o.order_id, o.version, o.fulfillment_state) for o in touched]
+            await conn.execute(statements.TOUCH_ORDERS, self.tenant_id, *_columns(rows))
+        lines = [
+            (o.order_id, x.line_id, x.external_id, x.position, x.variant_id, x.sku, x.title, x.ordered, x.current,
+             x.shipped, x.unit_price, x.total_minor, x.location_id)
+            for o in orders for x in o.lines.values() if x.is_changed
+        ]  # fmt: skip
+        if lines:
+            await conn.execute(statements.SAVE_LINES, self.tenant_id, *_columns(lines))
+        payments = [
+            (o.order_id, p.external_id, p.kind, p.state, p.amount_minor, o.currency, p.method)
+            for o in whole
+            for p in o.payments.values()
+        ]
+        if payments:
+            await conn.execute(statements.SAVE_PAYMENTS, self.tenant_id, *_columns(payments))
+
+    async def _fulfillments(self, conn: Connection, fulfillments: list[NewFulfillment]) -> None:
+        if not fulfillments:
+            return
+        rows = [
+            (f.fulfillment_id, f.order_id, f.source_id, f.shipment.external_id, f.shipment.tracking,
+             f.shipment.carrier, f.shipment.shipped_at)
+            for f in fulfillments
+        ]  # fmt: skip
+        await conn.execute(statements.SAVE_FULFILLMENTS, self.tenant_id, *_columns(rows))
+        lines = [(f.fulfillment_id, line_id, units) for f in fulfillments for line_id, units in f.units.items()]
+        await conn.execute(statements.SAVE_FULFILLMENT_LINES, self.tenant_id, *_columns(lines))
+
+    async def _stock(self, conn: Connection, state: State, result: Result) -> None:
+        if not result.entries:
+            return
+        moved = sorted({entry.posting.key() for entry in result.entries})
+        levels = [
+            (*key, c.on_hand, c.unavailable, c.committed, c.reserved, c.version)
+            for key, c in ((key, state.levels[key]) for key in moved)
+        ]
+        await conn.execute(statements.SAVE_LEVELS, self.tenant_id, *_columns(levels))
+        entries = [
+            (e.posting.item_id, e.posting.location_id, e.version, e.posting.kind, e.posting.on_hand_delta,
+             e.unavailable_delta, e.committed_delta, e.reserved_delta, e.on_hand_after, e.committed_after,
+             e.posting.cause_key, e.posting.event_id, e.posting.order_line_id)
+            for e in result.entries
+        ]  # fmt: skip
+        await conn.execute(statements.SAVE_ENTRIES, self.tenant_id, *_columns(entries))
+
+    async def _gates(self, conn: Connection, result: Result) -> None:
+        if result.new_gates:
+            rows = [(*key, *stamp) for key, stamp in result.new_gates.items()]
+            await conn.execute(statements.SAVE_GATES, self.tenant_id, *_columns(rows))
+
+    async def _cancels(self, conn: Connection, cancels: list[PlannedCommand]) -> list[PlannedCommand]:
+        """Return the cancels that must be sent: those whose create was planned and is not still unsent."""
+        if not cancels:
+            return []
+        order_ids = sorted(cancel.entity_id for cancel in cancels)
+        planned = {row[0] for row in await conn.fetch(statements.PLANNED_CREATES, self.tenant_id, order_ids)}
+        annihilated = {row[0] for row in await conn.fetch(statements.ANNIHILATE_CREATES, self.tenant_id, order_ids)}
+        return [cancel for cancel in cancels if cancel.entity_id in planned - annihilated]
+
+    async def _commands(self, conn: Connection, commands: list[PlannedCommand]) -> None:
+        if not commands:
+            return
+        rows = [
+            (new_id(), c.connection_id, c.kind, c.entity_id, c.version, c.target_key, PRIORITY_OF[c.kind],
+             self.now + timedelta(seconds=DEADLINE_SECONDS[c.kind]), c.cause_event_id)
+            for c in commands
+        ]  # fmt: skip
+        await conn.execute(statements.SAVE_COMMANDS, self.tenant_id, *_columns(rows))
+
+    async def _fetches(self, conn: Connection, result: Result) -> None:
+        if result.fetches:
+            rows = [(f.connection_id, f.topic, f.external_id, f.event_id) for f in result.fetches]
+            await conn.execute(statements.REQUEST_FETCHES, self.tenant_id, *_columns(rows))
+
+    async def _outcomes(self, conn: Connection, result: Result) -> None:
+        """Record what became of each event, take it out of the queue, count it."""
+        rows = [
+            (p.event.event_id, p.event.run, o.outcome, o.code, o.reason, o.entity_kind, o.entity_id,
+             p.connector_version, str(p.mapping_version))
+            for p, o in result.outcomes if o.outcome != "parked"
+        ]  # fmt: skip
+        if rows:
+            await conn.execute(
+                statements.SAVE_OUTCOMES, self.tenant_id, *_columns(rows), __version__, self.config_version
+            )
+        await self._park(conn, result)
+        taken = [(p.event.slot, p.event.seq) for p, _ in result.outcomes]
+        await conn.execute(statements.TAKE_FROM_QUEUE, self.tenant_id, *_columns(taken))
+        counts = count_outcomes(result.outcomes)
+        if counts:
+            await conn.execute(statements.COUNT_OUTCOMES, self.tenant_id, self.name, *_columns(counts))
+
+    async def _park(self, conn: Connection, result: Result) -> None:
+        rows: list[tuple[object, ...]] = [
+            (park.prepared.event.event_id, park.prepared.event.run, park.prepared.event.slot,
+             park.prepared.event.connection_id, park.prepared.event.ordering_key, "parked", park.code, park.reason,
+             park.until)
+            for park in result.parks
+        ]  # fmt: skip
+        rows += [
+            (p.event.event_id, p.event.run, p.event.slot, p.event.connection_id, p.event.ordering_key, "quarantined",
+             o.code, o.reason or o.code, None)
+            for p, o in result.outcomes if o.outcome == "quarantined"
+        ]  # fmt: skip
+        settled = [
+            p.event.event_id for p, o in result.outcomes if p.event.run and o.outcome not in ("parked", "quarantined")
+        ]
+        if rows:
+            await conn.execute(statements.PARK, self.tenant_id, *_columns(rows))
+        if settled:
+            await conn.execute(statements.UNPARK, self.tenant_id, settled)
+
+
+def count_outcomes(outcomes: Iterable[tuple[Prepared, Outcome]]) -> list[tuple[object, ...]]:
+    """Return rows (connection, hour of receipt, applied, superseded, ignored, quarantined), sorted by key.
+
+    A replay is no receipt, so its outcomes are not counted; neither is an event that is parked: it is still pending.
+    A thin event is spent when its fetch is asked for, and counts as superseded by what the fetch will bring.
+    """
+    counter: Counter[tuple[UUID, datetime, str]] = Counter()
+    for prepared, outcome in outcomes:
+        name = "superseded" if outcome.outcome == "needs_fetch" else outcome.outcome
+        if prepared.event.run == 0 and name in COUNTED:
+            hour = time_of(prepared.event.event_id).replace(minute=0, second=0, microsecond=0)
+            counter[prepared.event.connection_id, hour, name] += 1
+    keys = sorted({(connection_id, hour) for connection_id, hour, _ in counter})
+    return [(*key, *(counter[(*key, name)] for name in COUNTED)) for key in keys]
+
+
+def _columns(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
+    """Turn rows into one list per column, as unnest wants them."""
+    return [list(column) for column in zip(*rows, strict=True)]
