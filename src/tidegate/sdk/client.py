@@ -1,0 +1,295 @@
+"""The HTTP client of one connection, on aiohttp: `sdk.http.Api` with a session, limits and the egress guard.
+
+One request is one exchange on the wire: no redirects, no cookies, no proxies, and no repeats. (aiohttp by itself sends a
+PUT or DELETE again when the connection breaks; a middleware prevents that.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
+from types import SimpleNamespace
+from typing import Any
+
+import aiohttp
+import msgspec
+from aiohttp.resolver import ThreadedResolver
+
+from tidegate.kernel.clock import Clock
+from tidegate.kernel.errors import AuthenticationError, InvariantError, TidegateError
+from tidegate.kernel.redaction import Secret
+from tidegate.sdk.connector import Connector
+from tidegate.sdk.egress import Network, check_base_url, guarded_socket_factory
+from tidegate.sdk.failures import AnswerTooLargeError, Phase, failure_of, refusal_of
+from tidegate.sdk.http import Response, Session
+
+ANSWER_BYTES_MAX = 10 * 1024 * 1024
+"""Of a body after decompression."""
+HEADER_BYTES_MAX = 64 * 1024
+KEEPALIVE_SECONDS = 3.0
+"""Shorter than the 5 s after which common servers close, so that a write rarely meets a connection that is just ending."""
+USER_AGENT = "tidegate"
+
+_PHASE: ContextVar[Phase] = ContextVar("tidegate_request_phase")
+
+
+class HttpApi:
+    """The door to the other side for one connection. Safe for concurrent requests of one event loop."""
+
+    def __init__(
+        self,
+        connector: Connector,
+        base_url: str,
+        settings: Mapping[str, Any],
+        secrets: Mapping[str, Secret],
+        *,
+        allow: Sequence[Network],
+        clock: Clock,
+    ) -> None:
+        """`allow` are networks that may be reached although they are not public. Raises ConfigurationError (base_url).
+
+        Nothing is opened before the first request; `close()` ends what was.
+        """
+        self.before_send: Callable[[], None] | None = None
+        """Runs right before the first byte of each request is written; what it raises stops the request unsent."""
+        self._connector = connector
+        self._base_url = check_base_url(base_url)
+        self._settings = dict(settings)
+        self._secrets = dict(secrets)
+        self._allow = tuple(allow)
+        self._clock = clock
+        self._deadline_seconds = connector.request_deadline.total_seconds()
+        self._http: aiohttp.ClientSession | None = None
+        self._session: Session | None = None
+        self._opening: asyncio.Task[Session] | None = None
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The connection's settings, not secret."""
+        return self._settings
+
+    def __repr__(self) -> str:
+        return f"HttpApi({self._connector.name})"
+
+    async def session(self) -> Session:
+        """Return the session, logging in when there is none; callers that come together share one log-in.
+
+        Raises what the connector's `open_session` raises.
+        """
+        return await self._open(None)
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+        changes_state: bool = True,
+    ) -> Response:
+        """Send one request with the session's headers; see `sdk.http.Api.request` for the errors.
+
+        After a 401 (which certainly had no effect) it logs in anew and sends the request once more.
+        """
+        content = _encode(json)
+        session = await self.session()
+        for last_try in (False, True):
+            try:
+                return await self._send(
+                    method,
+                    path,
+                    content=content,
+                    headers={**session.headers, **(headers or {})},
+                    params=params,
+                    changes_state=changes_state,
+                )
+            except AuthenticationError:
+                if last_try:
+                    raise
+            session = await self._open(session)
+        raise InvariantError("unreachable")
+
+    async def close(self) -> None:
+        """Close all connections. The api can be used again afterwards and logs in anew."""
+        if self._opening is not None:
+            self._opening.cancel()
+        http, self._http, self._session = self._http, None, None
+        if http is not None:
+            await http.close()
+
+    # --- the session -------------------------------------------------------------------------------------------
+    async def _open(self, refused: Session | None) -> Session:
+        """Return a session other than the `refused` one; concurrent callers wait for one and the same log-in."""
+        if self._opening is None:
+            if self._session is not None and self._session is not refused:
+                return self._session
+            self._opening = asyncio.create_task(self._log_in())
+            self._opening.add_done_callback(self._opened)
+        return await asyncio.shield(self._opening)
+
+    async def _log_in(self) -> Session:
+        return await self._connector.open_session(_WithoutSession(self), self._secrets, self._settings)
+
+    def _opened(self, task: asyncio.Task[Session]) -> None:
+        self._opening = None
+        if not task.cancelled() and task.exception() is None:
+            self._session = task.result()
+
+    # --- one exchange ------------------------------------------------------------------------------------------
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        content: bytes | None,
+        headers: Mapping[str, str],
+        params: Mapping[str, str] | None,
+        changes_state: bool,
+    ) -> Response:
+        """Exchange one request for one response. Raises the errors of `failures`."""
+        if not path.startswith("/"):
+            raise InvariantError(f"a path begins with '/', this one is {path!r}", code="path_malformed")
+        _check_headers(headers)
+        phase = Phase(before_send=self.before_send)
+        _PHASE.set(phase)
+        try:
+            async with asyncio.timeout(self._deadline_seconds):
+                response = await self._exchange(
+                    method, self._base_url + path, content=content, headers=headers, params=params, phase=phase
+                )
+        except TidegateError:
+            raise
+        except (aiohttp.ClientError, AnswerTooLargeError, OSError, ValueError) as error:
+            failure = failure_of(error, phase, changes_state=changes_state)
+        else:
+            refusal = refusal_of(response.status, response.headers, changes_state=changes_state, now=self._clock.now())
+            if refusal is None:
+                return response
+            failure = refusal
+        raise failure  # outside of the handler: the cause may show headers, so it is not chained
+
+    async def _exchange(
+        self,
+        method: str,
+        url: str,
+        *,
+        content: bytes | None,
+        headers: Mapping[str, str],
+        params: Mapping[str, str] | None,
+        phase: Phase,
+    ) -> Response:
+        http = self._http = self._http or self._build_http()
+        all_headers = {"Accept": "application/json", "User-Agent": USER_AGENT, **headers}
+        if content is not None:
+            all_headers.setdefault("Content-Type", "application/json")
+        async with http.request(
+            method,
+            url,
+            data=content,
+            headers=all_headers,
+            params=params,
+            allow_redirects=False,
+            trace_request_ctx=phase,
+        ) as answer:
+            received = {name.lower(): ", ".join(answer.headers.getall(name)) for name in answer.headers}
+            if sum(len(name) + len(value) for name, value in received.items()) > HEADER_BYTES_MAX:
+                raise AnswerTooLargeError
+            return Response(status=answer.status, headers=received, body=await _read_bounded(answer))
+
+    def _build_http(self) -> aiohttp.ClientSession:
+        tracing = aiohttp.TraceConfig()
+        tracing.on_request_headers_sent.append(_mark_written)
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=self._connector.concurrency_max + 1,  # one more for the log-in
+                keepalive_timeout=KEEPALIVE_SECONDS,
+                resolver=ThreadedResolver(),
+                socket_factory=guarded_socket_factory(self._allow, _note_blocked),
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None),  # `_send` holds the one deadline
+            trust_env=False,
+            trace_configs=[tracing],
+            middlewares=(_never_repeat,),
+        )
+
+
+class _WithoutSession:
+    """The api as `open_session` sees it: the same door, no session headers, no second try."""
+
+    def __init__(self, api: HttpApi) -> None:
+        self._api = api
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return self._api.settings
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+        changes_state: bool = True,
+    ) -> Response:
+        return await self._api._send(
+            method, path, content=_encode(json), headers=headers or {}, params=params, changes_state=changes_state
+        )
+
+
+class _ConnectionLostError(aiohttp.ClientError):
+    """The connection broke under a request. Not an OSError, so that aiohttp does not send the request again."""
+
+
+async def _never_repeat(
+    request: aiohttp.ClientRequest, handler: Callable[[aiohttp.ClientRequest], Any]
+) -> aiohttp.ClientResponse:
+    try:
+        answer: aiohttp.ClientResponse = await handler(request)
+    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _ConnectionLostError from error
+    return answer
+
+
+async def _mark_written(
+    _session: aiohttp.ClientSession, context: SimpleNamespace, _headers: aiohttp.TraceRequestHeadersSentParams
+) -> None:
+    """Note that bytes will be written; called when the request's head is ready and nothing is written yet."""
+    phase: Phase = context.trace_request_ctx
+    if phase.before_send is not None:
+        phase.before_send()
+    phase.written = True
+
+
+def _note_blocked(address: str) -> None:
+    _PHASE.get().blocked.append(address)
+
+
+async def _read_bounded(answer: aiohttp.ClientResponse) -> bytes:
+    chunks = []
+    size = 0
+    async for chunk in answer.content.iter_any():
+        size += len(chunk)
+        if size > ANSWER_BYTES_MAX:
+            answer.close()
+            raise AnswerTooLargeError
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _encode(json: Any) -> bytes | None:
+    return None if json is None else msgspec.json.encode(json)
+
+
+def _check_headers(headers: Mapping[str, str]) -> None:
+    for name, value in headers.items():
+        if any(ord(letter) < 32 or ord(letter) == 127 for letter in name + value):
+            raise InvariantError(
+                "a header holds a control character", code="header_unsafe", context={"name": name[:40]}
+            )

@@ -1,0 +1,81 @@
+"""The connector of the hostile remote: a channel and an ERP, and the example to copy a new connector from.
+
+Every connector folder has these files: client (endpoints), mapper (pure), webhooks, errors (table), README, fixtures.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from tidegate.commerce.commands import CommandKind
+from tidegate.commerce.stock import StockNumber
+from tidegate.sdk.connector import CommandSpec, Connector, Feed, Field, TokenBucket
+from tidegate.sdk.testing.hostile_connector import client, mapper, webhooks
+
+BULK_MAX = 50
+
+
+def build_connector(
+    *,
+    name: str = "hostile",
+    stock_number: StockNumber = "on_hand",
+    readback_settle: timedelta = timedelta(seconds=1),
+    request_deadline: timedelta = timedelta(seconds=5),
+    feed_interval: timedelta = timedelta(seconds=1),
+    budget: TokenBucket | None = None,
+) -> Connector:
+    """Return the connector; tests choose the knobs that change what the engine has to do."""
+    command = CommandKind
+    return Connector(
+        name=name,
+        title="Hostile remote (test kit)",
+        version="1.0.0",
+        mapping_version=1,
+        roles=frozenset({"channel", "erp"}),
+        fields=(
+            Field(name="url", question="Address of the remote", secret=False),
+            Field(name="api_key", question="API key", secret=True, default="hostile-api-key"),
+        ),
+        open_session=client.open_session,
+        inspect=client.inspect,
+        normalize=mapper.normalize,
+        webhook=webhooks.WEBHOOK,
+        subscribe=client.subscribe,
+        feeds={
+            "orders": Feed(read=client.read_orders, interval=feed_interval),
+            "moves": Feed(read=client.read_moves, interval=feed_interval),
+            "shipments": Feed(read=client.read_shipments, interval=feed_interval),
+        },
+        fetch={"order": client.fetch_order},
+        commands={
+            command.ORDER_CREATE: CommandSpec(
+                execute=client.create_order, find=client.find_order, readback_settle=readback_settle
+            ),
+            command.ORDER_CANCEL: CommandSpec(
+                execute=client.cancel_order,
+                find=client.find_cancelled_order,
+                safe_to_resend=True,
+                readback_settle=readback_settle,
+            ),
+            command.FULFILLMENT_CREATE: CommandSpec(
+                execute=client.create_fulfillment, find=client.find_fulfillment, readback_settle=readback_settle
+            ),
+            command.INVENTORY_SET: CommandSpec(
+                execute=client.set_inventory,
+                find=client.find_inventory,
+                bulk_max=BULK_MAX,
+                safe_to_resend=True,
+                readback_settle=readback_settle,
+            ),
+        },
+        budget=budget or TokenBucket(capacity=1000, per_second=1000, source="a test's own choice"),
+        concurrency_max=8,
+        request_deadline=request_deadline,
+        enforces_stock=False,
+        conditional_set=False,
+        stock_number=stock_number,
+        deducts_own_orders=stock_number == "on_hand",
+    )
+
+
+CONNECTOR = build_connector()

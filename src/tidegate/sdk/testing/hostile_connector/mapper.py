@@ -1,0 +1,195 @@
+"""The remote's events as canonical changes. Pure; raises ValueError for a body that it cannot read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Literal
+
+import msgspec
+
+from tidegate.commerce.changes import (
+    Address,
+    CanonicalChange,
+    Customer,
+    FulfillmentSeen,
+    Ignored,
+    NeedsFetch,
+    OrderLineSeen,
+    OrderPrivate,
+    OrderSeen,
+    ShipmentLine,
+    ShipmentSeen,
+    StockMoved,
+)
+from tidegate.commerce.money import Money
+from tidegate.commerce.states import OrderState, PaymentState
+from tidegate.sdk.connector import RawEvent
+
+Units = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
+Minor = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
+Revision = Annotated[int, msgspec.Meta(ge=1, le=2**62)]
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class _Line(msgspec.Struct):
+    line_id: str
+    article_id: str
+    sku: str
+    title: str
+    ordered: Units
+    current: Units
+    unit_price_minor: Minor
+
+
+class _Order(msgspec.Struct):
+    order_id: str
+    number: str
+    revision: Revision
+    placed_at: Instant
+    currency: Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$")]
+    state: OrderState
+    payment_state: PaymentState
+    lines: list[_Line]
+    shipping_minor: Minor
+    customer: dict[str, str] = {}
+    address: dict[str, str] = {}
+
+
+class _Move(msgspec.Struct):
+    move_id: str
+    revision: Revision
+    kind: Literal["receive", "ship", "adjust", "return_receive", "transfer_in", "transfer_out"]
+    article_id: str
+    sku: str
+    location_id: str
+    quantity_delta: Annotated[int, msgspec.Meta(ge=-1_000_000_000, le=1_000_000_000)]
+    order_reference: str
+    line_reference: str
+    moved_at: Instant
+
+
+class _ShipmentLine(msgspec.Struct):
+    line_reference: str
+    sku: str
+    quantity: Units
+
+
+class _Shipment(msgspec.Struct):
+    shipment_id: str
+    revision: Revision
+    order_reference: str
+    tracking: str
+    carrier: str
+    shipped_at: Instant
+    lines: list[_ShipmentLine]
+
+
+class _Fulfillment(msgspec.Struct):
+    fulfillment_id: str
+    order_id: str
+    reference: str
+    tracking: str
+    revision: Revision
+
+
+class _Event(msgspec.Struct):
+    type: str
+    order_id: str | None = None
+    order: _Order | None = None
+    move: _Move | None = None
+    shipment: _Shipment | None = None
+    fulfillment: _Fulfillment | None = None
+
+
+_DECODER = msgspec.json.Decoder(_Event)
+
+
+def normalize(event: RawEvent) -> Sequence[CanonicalChange]:
+    """Return the one change that an event says; feeds and fetches give the same shape as webhooks."""
+    raw = _DECODER.decode(event.body)
+    if raw.order is not None:
+        return [_order(raw.order)]
+    if raw.move is not None:
+        return [_move(raw.move)]
+    if raw.shipment is not None:
+        return [_shipment(raw.shipment)]
+    if raw.fulfillment is not None:
+        return [_fulfillment(raw.fulfillment)]
+    if raw.order_id is not None:
+        return [NeedsFetch(topic="order", external_id=raw.order_id)]
+    return [Ignored(code="unknown_topic", reason=f"topic {raw.type[:60]!r} is not used")]
+
+
+def _order(raw: _Order) -> OrderSeen:
+    lines = tuple(_line(line, raw.currency) for line in raw.lines)
+    address = {name: raw.address[name] for name in Address.__struct_fields__ if name in raw.address}
+    customer = {name: raw.customer[name] for name in Customer.__struct_fields__ if name in raw.customer}
+    return OrderSeen(
+        external_id=raw.order_id,
+        number=raw.number,
+        version=raw.revision,
+        placed_at=raw.placed_at,
+        currency=raw.currency,
+        order_state=raw.state,
+        payment_state=raw.payment_state,
+        lines=lines,
+        total_minor=sum(line.total_minor for line in lines) + raw.shipping_minor,
+        shipping_minor=raw.shipping_minor,
+        private=OrderPrivate(
+            customer=Customer(**customer), shipping_address=Address(**address), billing_address=Address(**address)
+        ),
+    )
+
+
+def _line(raw: _Line, currency: str) -> OrderLineSeen:
+    return OrderLineSeen(
+        external_id=raw.line_id,
+        sku=raw.sku,
+        variant_external_id=raw.article_id,
+        title=raw.title,
+        ordered=raw.ordered,
+        current=raw.current,
+        unit_price=str(Money(raw.unit_price_minor, currency).to_decimal()),
+        total_minor=raw.unit_price_minor * raw.current,
+    )
+
+
+def _move(raw: _Move) -> StockMoved:
+    return StockMoved(
+        external_id=raw.move_id,
+        sku=raw.sku,
+        item_external_id=raw.article_id,
+        location_external_id=raw.location_id,
+        kind=raw.kind,
+        quantity_delta=raw.quantity_delta,
+        order_reference=raw.order_reference,
+        line_reference=raw.line_reference,
+        moved_at=raw.moved_at,
+        version=raw.revision,
+    )
+
+
+def _shipment(raw: _Shipment) -> ShipmentSeen:
+    return ShipmentSeen(
+        external_id=raw.shipment_id,
+        order_reference=raw.order_reference,
+        lines=tuple(
+            ShipmentLine(line_reference=line.line_reference, sku=line.sku, quantity=line.quantity) for line in raw.lines
+        ),
+        tracking=raw.tracking,
+        carrier=raw.carrier,
+        shipped_at=raw.shipped_at,
+        version=raw.revision,
+    )
+
+
+def _fulfillment(raw: _Fulfillment) -> FulfillmentSeen:
+    return FulfillmentSeen(
+        external_id=raw.fulfillment_id,
+        order_external_id=raw.order_id,
+        reference=raw.reference,
+        tracking=raw.tracking,
+        state="done",
+        version=raw.revision,
+    )
