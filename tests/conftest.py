@@ -9,6 +9,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import asyncpg
@@ -31,28 +32,42 @@ def postgres_version() -> int:
     return int(os.environ.get("TIDEGATE_TEST_PG", DEFAULT_VERSION))
 
 
-@pytest.fixture
-def short_dir() -> Iterator[Path]:
+@contextmanager
+def short_folder() -> Iterator[Path]:
     """A fresh folder with a short path that the server's account can pass (unlike `tmp_path` as root)."""
     folder = Path(tempfile.mkdtemp(prefix="tdg-", dir="/tmp"))
     folder.chmod(0o711)
-    yield folder
-    shutil.rmtree(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def running_postgres(version: int) -> Iterator[EmbeddedPostgres]:
+    """A new cluster, stopped and removed at the end."""
+    with short_folder() as folder:
+        server = EmbeddedPostgres(folder / "pg", version=version, settings=SMALL_SETTINGS)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop("immediate")
+
+
+@pytest.fixture
+def short_dir() -> Iterator[Path]:
+    """See `short_folder`."""
+    with short_folder() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="session")
 def postgres(postgres_version: int) -> Iterator[EmbeddedPostgres]:
     """A running cluster with the roles and a migrated template database."""
-    folder = Path(tempfile.mkdtemp(prefix="tdg-", dir="/tmp"))
-    folder.chmod(0o711)
-    server = EmbeddedPostgres(folder / "pg", version=postgres_version, settings=SMALL_SETTINGS)
-    try:
-        server.start()
+    with running_postgres(postgres_version) as server:
         asyncio.run(ensure_embedded_database(server.dsn, server.password, name=TEMPLATE_NAME))
         yield server
-    finally:
-        server.stop("immediate")
-        shutil.rmtree(folder)
 
 
 @pytest_asyncio.fixture

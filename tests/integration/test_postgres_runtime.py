@@ -9,8 +9,8 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-
 from tests.conftest import SMALL_SETTINGS
+
 from tidegate.kernel.errors import ConfigurationError
 from tidegate.runtime.postgres import EmbeddedPostgres
 from tidegate.runtime.postgres_binaries import PostgresBinaries, find_binaries, usable_binaries
@@ -58,7 +58,9 @@ def wait_for(condition: Callable[[], bool], *, seconds: float = 20) -> None:
 
 @pytest.mark.parametrize("version", [16, 18])
 @pytest.mark.asyncio
-async def test_a_new_cluster_is_durable_private_and_migrated(make_server: Factory, short_dir: Path, version: int):
+async def test_a_new_cluster_is_durable_private_and_migrated(
+    make_server: Factory, short_dir: Path, version: int
+) -> None:
     server = make_server(short_dir / "pg", version=version)
 
     server.start()
@@ -82,7 +84,7 @@ async def test_a_new_cluster_is_durable_private_and_migrated(make_server: Factor
     assert server.socket_dir.stat().st_mode & 0o777 == 0o700
 
 
-def test_start_and_stop_may_be_repeated(make_server: Factory, short_dir: Path):
+def test_start_and_stop_may_be_repeated(make_server: Factory, short_dir: Path) -> None:
     server = make_server(short_dir / "pg")
     server.stop()
 
@@ -100,7 +102,7 @@ def test_start_and_stop_may_be_repeated(make_server: Factory, short_dir: Path):
 
 
 @as_root
-def test_no_process_of_the_server_keeps_roots_rights(make_server: Factory, short_dir: Path):
+def test_no_process_of_the_server_keeps_roots_rights(make_server: Factory, short_dir: Path) -> None:
     server = make_server(short_dir / "pg")
 
     server.start()
@@ -113,7 +115,7 @@ def test_no_process_of_the_server_keeps_roots_rights(make_server: Factory, short
 
 @as_root
 @pytest.mark.asyncio
-async def test_a_project_that_only_root_may_enter_works(make_server: Factory, short_dir: Path):
+async def test_a_project_that_only_root_may_enter_works(make_server: Factory, short_dir: Path) -> None:
     """A project in root's home: the cluster moves to a reachable place, a link marks where."""
     home = short_dir / "home"
     home.mkdir(mode=0o700)
@@ -131,7 +133,7 @@ async def test_a_project_that_only_root_may_enter_works(make_server: Factory, sh
 
 
 @as_root
-def test_programs_below_a_closed_folder_are_copied_once(short_dir: Path, postgres_version: int):
+def test_programs_below_a_closed_folder_are_copied_once(short_dir: Path, postgres_version: int) -> None:
     original = find_binaries(postgres_version)
     closed = short_dir / "closed"
     closed.mkdir(mode=0o700)
@@ -153,7 +155,7 @@ def test_programs_below_a_closed_folder_are_copied_once(short_dir: Path, postgre
 
 
 @pytest.mark.asyncio
-async def test_a_long_path_still_gets_a_socket(make_server: Factory, short_dir: Path):
+async def test_a_long_path_still_gets_a_socket(make_server: Factory, short_dir: Path) -> None:
     deep = short_dir / ("d" * 60) / ("e" * 60)
 
     server = make_server(deep / "pg", run_dir=deep / "run")
@@ -171,7 +173,9 @@ async def test_a_long_path_still_gets_a_socket(make_server: Factory, short_dir: 
 
 @pytest.mark.crash
 @pytest.mark.asyncio
-async def test_committed_data_survives_a_killed_postmaster_with_busy_backends(make_server: Factory, short_dir: Path):
+async def test_committed_data_survives_a_killed_postmaster_with_busy_backends(
+    make_server: Factory, short_dir: Path
+) -> None:
     """A backend that computes does not notice its postmaster's death; we end it by its own pid."""
     server = make_server(short_dir / "pg")
     server.start()
@@ -184,8 +188,9 @@ async def test_committed_data_survives_a_killed_postmaster_with_busy_backends(ma
     first = server.pid
     assert first is not None
     running = "SELECT state = 'active' FROM pg_stat_activity WHERE pid = $1"
-    while not await connection.fetchval(running, busy_pid):
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(20):
+        while not await connection.fetchval(running, busy_pid):  # noqa: ASYNC110 - the state is the server's
+            await asyncio.sleep(0.01)
 
     os.kill(first, signal.SIGKILL)
     wait_for(lambda: not server.is_running())
@@ -204,7 +209,7 @@ async def test_committed_data_survives_a_killed_postmaster_with_busy_backends(ma
 
 
 @pytest.mark.asyncio
-async def test_a_running_server_is_adopted_by_the_next_supervisor(make_server: Factory, short_dir: Path):
+async def test_a_running_server_is_adopted_by_the_next_supervisor(make_server: Factory, short_dir: Path) -> None:
     make_server(short_dir / "pg").start()
 
     heir = make_server(short_dir / "pg")
@@ -217,7 +222,7 @@ async def test_a_running_server_is_adopted_by_the_next_supervisor(make_server: F
     assert not heir.is_running()
 
 
-def test_a_stale_pid_file_does_not_stop_the_start(make_server: Factory, short_dir: Path):
+def test_a_stale_pid_file_does_not_stop_the_start(make_server: Factory, short_dir: Path) -> None:
     """After a reboot the recorded pid may belong to anybody, here to this test."""
     server = make_server(short_dir / "pg")
     server.start()
@@ -231,7 +236,7 @@ def test_a_stale_pid_file_does_not_stop_the_start(make_server: Factory, short_di
     assert server.pid != os.getpid()
 
 
-def test_several_starters_at_once_give_one_server(make_server: Factory, short_dir: Path):
+def test_several_starters_at_once_give_one_server(make_server: Factory, short_dir: Path) -> None:
     """Two `up` in the same second: the second adopts what the first started."""
 
     async def start_all() -> None:
@@ -244,7 +249,7 @@ def test_several_starters_at_once_give_one_server(make_server: Factory, short_di
     assert len({server.pid for server in servers}) == 1
 
 
-def test_another_major_version_is_refused_with_a_hint(make_server: Factory, short_dir: Path):
+def test_another_major_version_is_refused_with_a_hint(make_server: Factory, short_dir: Path) -> None:
     server = make_server(short_dir / "pg", version=16)
     server.start()
     server.stop()
@@ -256,7 +261,7 @@ def test_another_major_version_is_refused_with_a_hint(make_server: Factory, shor
     assert "dump" in refusal.value.hint
 
 
-def test_a_start_that_fails_says_why_in_the_servers_words(make_server: Factory, short_dir: Path):
+def test_a_start_that_fails_says_why_in_the_servers_words(make_server: Factory, short_dir: Path) -> None:
     server = make_server(short_dir / "pg")
     server.start()
     server.stop()
@@ -266,7 +271,7 @@ def test_a_start_that_fails_says_why_in_the_servers_words(make_server: Factory, 
         server.start()
 
 
-def test_a_killed_initdb_leaves_nothing_half(make_server: Factory, short_dir: Path):
+def test_a_killed_initdb_leaves_nothing_half(make_server: Factory, short_dir: Path) -> None:
     """The folder of an interrupted first start is cleared away and made anew."""
     staging = short_dir / "pg.new"
     staging.mkdir()

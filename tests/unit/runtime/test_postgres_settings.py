@@ -7,12 +7,12 @@ from tidegate.runtime.postgres_settings import render_settings
 
 
 @pytest.mark.parametrize("name", ["fsync", "synchronous_commit", "full_page_writes", "listen_addresses"])
-def test_durability_and_address_are_fixed(name: str):
+def test_durability_and_address_are_fixed(name: str) -> None:
     with pytest.raises(ConfigurationError, match=name):
         render_settings({name: "off"}, socket_dir="/s")
 
 
-def test_overrides_replace_defaults_and_quotes_are_escaped():
+def test_overrides_replace_defaults_and_quotes_are_escaped() -> None:
     text = render_settings({"shared_buffers": "16MB"}, socket_dir="/it's here")
 
     assert "shared_buffers = '16MB'\n" in text
