@@ -436,7 +436,8 @@ CREATE TABLE command (
     attempt_number  int NOT NULL DEFAULT 0,
     call_id         uuid,
     attempt_id      uuid,                            -- T3 and late answers compare-and-set on this
-    negatives       smallint NOT NULL DEFAULT 0,     -- read-backs since that attempt that found nothing
+    settles_at      timestamptz,                     -- in doubt: from then on a read-back's 'not found' may be believed
+    negatives       smallint NOT NULL DEFAULT 0,     -- believable read-backs of that attempt that found nothing
     cause_event_id  uuid,
     quantity        int,                             -- inventory.set: the number sent, and the ledger it came from
     ledger          jsonb,
