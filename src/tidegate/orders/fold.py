@@ -62,9 +62,9 @@ def fold_order(
     for payment in change.payments:
         order.payments[payment.external_id] = payment
     seen = set()
-    for position, line in enumerate(change.lines):
-        seen.add(line.external_id)
-        _fold_line(order, line, position, variant_of, location_id, make_id)
+    for position, shown in enumerate(change.lines):
+        seen.add(shown.external_id)
+        _fold_line(order, shown, position, variant_of, location_id, make_id)
     for external_id, line in order.lines.items():
         if external_id not in seen and line.current:
             line.current = 0

@@ -119,9 +119,10 @@ class Node:
 
     async def listen(self, channel: str, callback: Callable[[str], None]) -> None:
         """Call `callback(payload)` for every NOTIFY on `channel`, also after reconnecting."""
-        self._listeners.append((channel, callback))
-        if self._conn is not None and not self._conn.is_closed():
-            await self._conn.add_listener(channel, lambda *args: callback(str(args[3])))
+        async with self._busy:
+            self._listeners.append((channel, callback))
+            if self._conn is not None and not self._conn.is_closed():
+                await self._conn.add_listener(channel, lambda *args: callback(str(args[3])))
 
     async def mark_working(self, slots: list[int], tenant_id: UUID | None = None, event_id: UUID | None = None) -> None:
         """Say what is being worked on, so that a vanished process leaves a trace. Cleared by the work's transaction."""
@@ -181,6 +182,13 @@ class Node:
 
     async def _open(self) -> None:
         """Register under a fresh id: an old id's slots are taken over like a dead node's."""
+        async with self._busy:
+            await self._register()
+        await self._heartbeat()
+        async with self._busy:
+            await self._connection().execute("SELECT pg_notify($1, '')", NODE_CHANNEL)
+
+    async def _register(self) -> None:
         conn = await direct_connection(self._access, application_name=f"tidegate-node-{self._name}")
         try:
             self.node_id = new_id()
@@ -192,8 +200,6 @@ class Node:
             for channel, callback in self._listeners:
                 await conn.add_listener(channel, lambda *args, callback=callback: callback(str(args[3])))
             self._conn = conn
-            await self._heartbeat()
-            await conn.execute("SELECT pg_notify($1, '')", NODE_CHANNEL)
         except BaseException:
             self._conn = None
             conn.terminate()

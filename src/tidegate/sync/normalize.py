@@ -28,6 +28,9 @@ def _prepare_one(event: QueuedEvent, connector: Connector | None, open_body: Ope
         failure = Outcome("quarantined", "connector_unknown", "no connector of this connection is installed")
         return Prepared(event, (), "", 0, failure)
     prepared = Prepared(event, (), connector.version, connector.mapping_version)
+    if event.source == "result":
+        prepared.failure = Outcome("ignored", "result", "the outcome of our own command; applied when it was stored")
+        return prepared
     if event.undecodable:
         prepared.failure = Outcome("quarantined", "undecodable", event.undecodable)
         return prepared

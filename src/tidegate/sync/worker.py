@@ -112,17 +112,19 @@ class Strand:
         await self._refresh(list(slots))
         single = [slot for slot, held in slots.items() if held.crashes >= self._settings.crashes_until_single]
         calm = [slot for slot in slots if slot not in set(single)]
-        async with self._pool.acquire() as conn:
-            events = await self._reader.claim(conn, calm, self._settings.batch_events_max)
+        events = await self._claim(calm, self._settings.batch_events_max)
         if events:
             await self._apply(node, events)
         for slot in single:
-            async with self._pool.acquire() as conn:
-                alone = await self._reader.claim(conn, [slot], 1)
+            alone = await self._claim([slot], 1)
             if alone:
                 await self._apply_alone(node, alone[0])
                 events = [*events, *alone]
         return bool(events)
+
+    async def _claim(self, slots: list[int], events_max: int) -> list[QueuedEvent]:
+        async with self._pool.acquire() as conn:
+            return await self._reader.claim(conn, slots, events_max)
 
     async def _refresh(self, slots: list[int]) -> None:
         now = self._context.clock.monotonic()

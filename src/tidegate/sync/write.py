@@ -65,8 +65,8 @@ class Writer:
                 )  # fmt: skip
             await conn.execute(statements.SAVE_ORDERS, self.tenant_id, *_columns(rows))
         if touched:
-            rows = [(o.order_id, o.version, o.fulfillment_state) for o in touched]
-            await conn.execute(statements.TOUCH_ORDERS, self.tenant_id, *_columns(rows))
+            states = [(o.order_id, o.version, o.fulfillment_state) for o in touched]
+            await conn.execute(statements.TOUCH_ORDERS, self.tenant_id, *_columns(states))
         lines = [
             (o.order_id, x.line_id, x.external_id, x.position, x.variant_id, x.sku, x.title, x.ordered, x.current,
              x.shipped, x.unit_price, x.total_minor, x.location_id)
