@@ -116,6 +116,21 @@ class VendureShop:
         self._wait_for_line("READY", self._process, self.log_path)
         self._mark(self.name)
 
+    def run_script(self, script: str) -> str:
+        """Run one of the shop folder's scripts on this shop's database and return its output.
+
+        The shop itself must not be running. Raises ShopUnavailableError when the script fails.
+        """
+        self.install()
+        log = self._folder / f"{self.name}.{script}.log"
+        synchronize = self._prepare_database(fresh=False)
+        process = self._spawn(script, self.name, log, synchronize=synchronize, port=free_port())
+        if process.wait(timeout=READY_TIMEOUT_SECONDS) != 0:
+            raise ShopUnavailableError(
+                f"{script} failed: {log.read_text(errors='replace')[-3000:]}"
+            )
+        return log.read_text()
+
     def stop(self) -> None:
         """Ask the shop to end, and make it end after a while; does nothing when it is not running."""
         self._end(signal.SIGTERM)

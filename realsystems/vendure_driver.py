@@ -272,7 +272,8 @@ class VendureDriver:
                 {PROBLEM} ... on OrderStateTransitionError {{ transitionError }}
             }}
             payment: addPaymentToOrder(input: {{method: $method, metadata: {{}}}}) {{
-                {PROBLEM} ... on Order {{ id code state totalWithTax lines {{ quantity productVariant {{ sku }} }} }}
+                {PROBLEM} ... on PaymentDeclinedError {{ paymentErrorMessage }}
+                ... on Order {{ id code state totalWithTax lines {{ quantity productVariant {{ sku }} }} }}
             }}
         }}"""
         data, _ = self._client.call("shop-api", document, {"method": payment_method}, session)
@@ -320,4 +321,5 @@ class VendureDriver:
 
 
 def _is_stock_refusal(answer: Mapping[str, Any]) -> bool:
-    return "stock" in str(answer.get("transitionError", "")).lower()
+    said = f"{answer.get('transitionError', '')} {answer.get('paymentErrorMessage', '')}"
+    return "insufficient stock" in said.lower().replace("_", " ")

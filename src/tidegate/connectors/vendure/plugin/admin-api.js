@@ -5,6 +5,7 @@ const { Allow, Ctx, Permission, Transaction } = require('@vendure/core');
 const { parse } = require('graphql');
 const { onMethod, injectInto } = require('./decorate');
 const { FulfillmentDesk } = require('./fulfillment-desk');
+const { StockDesk } = require('./stock-desk');
 const { SubscriptionDesk } = require('./subscription-desk');
 
 const adminSchema = parse(`
@@ -37,6 +38,31 @@ const adminSchema = parse(`
         message: String
     }
 
+    "Sets onHand; with expectations only if they all hold at that moment"
+    input TidegateSetStockInput {
+        variantId: ID!
+        locationId: ID!
+        onHand: Int!
+        expectedOnHand: Int
+        expectedAllocated: Int
+    }
+
+    enum TidegateSetStockOutcome {
+        SET
+        "An expectation did not hold; onHand and allocated are the shop's numbers, unchanged"
+        STALE
+        "No stock level of that variant at that location in this channel"
+        UNKNOWN
+    }
+
+    type TidegateSetStockResult {
+        variantId: ID!
+        locationId: ID!
+        outcome: TidegateSetStockOutcome!
+        onHand: Int
+        allocated: Int
+    }
+
     extend type Query {
         tidegateSubscriptions: [TidegateSubscription!]!
     }
@@ -47,13 +73,16 @@ const adminSchema = parse(`
         "Also forgets what was not yet delivered; false when there is no such subscription"
         tidegateUnsubscribe(id: ID!): Boolean!
         tidegateFulfillOrder(input: TidegateFulfillOrderInput!): TidegateFulfillOrderResult!
+        "At most 500 items; one result per item, in the same order"
+        tidegateSetStock(input: [TidegateSetStockInput!]!): [TidegateSetStockResult!]!
     }
 `);
 
 class TidegateResolver {
-    constructor(subscriptionDesk, fulfillmentDesk) {
+    constructor(subscriptionDesk, fulfillmentDesk, stockDesk) {
         this.subscriptionDesk = subscriptionDesk;
         this.fulfillmentDesk = fulfillmentDesk;
+        this.stockDesk = stockDesk;
     }
 
     tidegateSubscriptions(ctx) {
@@ -71,14 +100,23 @@ class TidegateResolver {
     tidegateFulfillOrder(ctx, { input }) {
         return this.fulfillmentDesk.fulfill(ctx, input);
     }
+
+    tidegateSetStock(ctx, { input }) {
+        return this.stockDesk.setStock(ctx, input);
+    }
 }
 
 Resolver()(TidegateResolver);
-injectInto(TidegateResolver, SubscriptionDesk, FulfillmentDesk);
-const withArguments = [Ctx(), Args()];
-onMethod(TidegateResolver, 'tidegateSubscriptions', [Query(), Allow(Permission.ReadSettings)], [Ctx()]);
-onMethod(TidegateResolver, 'tidegateSubscribe', [Transaction(), Mutation(), Allow(Permission.UpdateSettings)], withArguments);
-onMethod(TidegateResolver, 'tidegateUnsubscribe', [Transaction(), Mutation(), Allow(Permission.UpdateSettings)], withArguments);
-onMethod(TidegateResolver, 'tidegateFulfillOrder', [Transaction(), Mutation(), Allow(Permission.UpdateOrder)], withArguments);
+injectInto(TidegateResolver, SubscriptionDesk, FulfillmentDesk, StockDesk);
+expose('tidegateSubscriptions', Query(), [Permission.ReadSettings]);
+expose('tidegateSubscribe', Mutation(), [Permission.UpdateSettings]);
+expose('tidegateUnsubscribe', Mutation(), [Permission.UpdateSettings]);
+expose('tidegateFulfillOrder', Mutation(), [Permission.UpdateOrder]);
+expose('tidegateSetStock', Mutation(), [Permission.UpdateCatalog, Permission.UpdateProduct]);
+
+/** Make a method of the resolver a field of the API, in one transaction, for those who have one of the permissions. */
+function expose(name, kind, permissions) {
+    onMethod(TidegateResolver, name, [Transaction(), kind, Allow(...permissions)], [Ctx(), Args()]);
+}
 
 module.exports = { adminSchema, TidegateResolver };

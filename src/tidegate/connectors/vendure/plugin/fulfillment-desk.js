@@ -3,7 +3,8 @@
 const { Injectable } = require('@nestjs/common');
 const { InternalServerError, OrderService, TransactionalConnection, UserInputError, isGraphQlErrorResult } = require('@vendure/core');
 const { injectInto } = require('./decorate');
-const { HANDLER_CODE, findByReference, lockOrders } = require('./fulfillment-handler');
+const { HANDLER_CODE, findByReference } = require('./fulfillment-handler');
+const { lockOrders } = require('./locks');
 
 /** Wanted state -> the states to walk through from Pending. */
 const STEPS = { Pending: [], Shipped: ['Shipped'], Delivered: ['Shipped', 'Delivered'] };

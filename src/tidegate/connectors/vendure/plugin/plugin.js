@@ -7,6 +7,7 @@ const {
     LanguageCode,
     PluginCommonModule,
     ProcessContext,
+    ProductVariantService,
     TransactionalConnection,
     VendurePlugin,
 } = require('@vendure/core');
@@ -18,11 +19,13 @@ const { tidegateFulfillmentHandler } = require('./fulfillment-handler');
 const { Outbox } = require('./outbox');
 const { OutboxRecorder } = require('./recorder');
 const { OutboxSender } = require('./sender');
+const { StockDesk } = require('./stock-desk');
+const { HandlerGuard, guardStrategy } = require('./stock-guard');
 const { SubscriptionDesk } = require('./subscription-desk');
 
 const DAY_MS = 24 * 3_600_000;
 
-/** Milliseconds, except `concurrency` (deliveries in flight per subscription). */
+/** Milliseconds, except `concurrency` (deliveries in flight per subscription) and `guardStock` (see stock-guard.js). */
 const DEFAULTS = {
     concurrency: 8,
     timeoutMs: 15_000,
@@ -31,15 +34,17 @@ const DEFAULTS = {
     keepSentMs: 3_600_000,
     giveUpMs: 7 * DAY_MS,
     pruneMs: 60_000,
+    guardStock: true,
 };
 const GIVE_UP_MIN_MS = 3 * DAY_MS;
 
 class TidegatePlugin {
-    constructor(connection, eventBus, configService, processContext) {
+    constructor(connection, eventBus, configService, processContext, productVariantService) {
         this.connection = connection;
         this.eventBus = eventBus;
         this.configService = configService;
         this.processContext = processContext;
+        this.productVariantService = productVariantService;
     }
 
     /** Change the defaults above, for example `TidegatePlugin.init({ concurrency: 4 })`. */
@@ -65,6 +70,14 @@ class TidegatePlugin {
             encodeId: id => idStrategy.encodeId(id),
             onCommitted: () => this.sender?.wake(),
         });
+        if (TidegatePlugin.settings.guardStock) this.guardHandlers();
+    }
+
+    /** Runs when all plugins have spoken, so that no handler is missed. */
+    guardHandlers() {
+        const { paymentMethodHandlers } = this.configService.paymentOptions;
+        const { fulfillmentHandlers } = this.configService.shippingOptions;
+        new HandlerGuard(this).protect({ paymentMethodHandlers, fulfillmentHandlers });
     }
 
     async beforeApplicationShutdown() {
@@ -78,7 +91,7 @@ VendurePlugin({
     compatibility: '^3.0.0',
     imports: [PluginCommonModule],
     entities: [TidegateSubscription, TidegateOutboxRow],
-    providers: [SubscriptionDesk, FulfillmentDesk],
+    providers: [SubscriptionDesk, FulfillmentDesk, StockDesk],
     adminApiExtensions: { schema: adminSchema, resolvers: [TidegateResolver] },
     configuration: config => {
         config.customFields.Fulfillment.push({
@@ -90,9 +103,10 @@ VendurePlugin({
             label: [{ languageCode: LanguageCode.en, value: 'Tidegate reference' }],
         });
         config.shippingOptions.fulfillmentHandlers.push(tidegateFulfillmentHandler);
+        if (TidegatePlugin.settings.guardStock) guardStrategy(config.catalogOptions);
         return config;
     },
 })(TidegatePlugin);
-injectInto(TidegatePlugin, TransactionalConnection, EventBus, ConfigService, ProcessContext);
+injectInto(TidegatePlugin, TransactionalConnection, EventBus, ConfigService, ProcessContext, ProductVariantService);
 
 module.exports = { TidegatePlugin };

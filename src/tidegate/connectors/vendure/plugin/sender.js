@@ -1,24 +1,13 @@
 'use strict';
 /** Drains the outbox: signed POSTs, a few at a time, until the receiver answers 2xx. */
 const { Logger } = require('@vendure/core');
+const { eventBody } = require('./event');
 const { backoffMs, isReceiverFailure, retryAfterMs } = require('./retry');
 const { signWebhook } = require('./signature');
 
 const LOG_CONTEXT = 'TidegatePlugin';
 const LEASE_MARGIN_MS = 5_000;
 const SUCCESS_NOTE_INTERVAL_MS = 1_000;
-
-/** Return the exact bytes of an event; every retry of a row gives the same bytes. */
-function eventBody(row) {
-    const head = JSON.stringify({
-        id: row.eventId,
-        type: row.topic,
-        timestamp: new Date(row.occurredAt).toISOString(),
-        version: Number(row.id),
-        data: { changes: row.changes.split(',') },
-    });
-    return Buffer.from(`${head.slice(0, -2)},"order":${row.order}}}`);
-}
 
 /** What the sender knows about one subscription: kept in memory only, a restart begins with a fresh try. */
 class Lane {
@@ -199,4 +188,4 @@ class OutboxSender {
     }
 }
 
-module.exports = { OutboxSender, eventBody };
+module.exports = { OutboxSender };
