@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from tidegate.kernel.errors import (
 from tidegate.sdk.http import Response
 
 T = TypeVar("T")
+_IDENTIFIER = re.compile(r"[A-Za-z0-9_.\-]{1,80}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +74,9 @@ def error_of_answer(
     A redirect is a ConfigurationError (the base URL is another one); a status that nobody knows is OutcomeUnknownError
     for a write, TransientError for a read. A row that says OutcomeUnknownError means TransientError for a read.
     """
-    details = {"status": response.status, "vendor_code": vendor_code, **(context or {})}
+    details: dict[str, Any] = {"status": response.status, **(context or {})}
+    if vendor_code is not None and _IDENTIFIER.fullmatch(vendor_code):  # free text could hold anything
+        details["vendor_code"] = vendor_code
     for row in (*rows, *DEFAULT_ROWS):
         if row.status in (None, response.status) and row.vendor_code in (None, vendor_code):
             kind = TransientError if row.error is OutcomeUnknownError and not changes_state else row.error
@@ -91,7 +95,7 @@ def read_answer(response: Response, kind: type[T], *, changes_state: bool = True
     """
     try:
         return msgspec.json.decode(response.body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         failure = _unusable(changes_state)(
             "the answer cannot be read", code="answer_unreadable", context={"status": response.status}
         )

@@ -44,5 +44,5 @@ def vendor_code_of(response: Response) -> str | None:
     try:
         raw: Any = msgspec.json.decode(response.body)
         return str(raw["error"]["code"])
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return None

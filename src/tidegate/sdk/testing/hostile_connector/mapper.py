@@ -25,6 +25,7 @@ from tidegate.commerce.changes import (
 from tidegate.commerce.money import Money
 from tidegate.commerce.states import OrderState, PaymentState
 from tidegate.sdk.connector import RawEvent
+from tidegate.sdk.decoding import decode_body
 
 Units = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
 Minor = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
@@ -52,8 +53,8 @@ class _Order(msgspec.Struct):
     payment_state: PaymentState
     lines: list[_Line]
     shipping_minor: Minor
-    customer: dict[str, str] = {}
-    address: dict[str, str] = {}
+    customer: Customer = Customer()
+    address: Address = Address()
 
 
 class _Move(msgspec.Struct):
@@ -107,7 +108,7 @@ _DECODER = msgspec.json.Decoder(_Event)
 
 def normalize(event: RawEvent) -> Sequence[CanonicalChange]:
     """Return the one change that an event says; feeds and fetches give the same shape as webhooks."""
-    raw = _DECODER.decode(event.body)
+    raw = decode_body(_DECODER, event.body)
     if raw.order is not None:
         return [_order(raw.order)]
     if raw.move is not None:
@@ -123,8 +124,6 @@ def normalize(event: RawEvent) -> Sequence[CanonicalChange]:
 
 def _order(raw: _Order) -> OrderSeen:
     lines = tuple(_line(line, raw.currency) for line in raw.lines)
-    address = {name: raw.address[name] for name in Address.__struct_fields__ if name in raw.address}
-    customer = {name: raw.customer[name] for name in Customer.__struct_fields__ if name in raw.customer}
     return OrderSeen(
         external_id=raw.order_id,
         number=raw.number,
@@ -136,9 +135,7 @@ def _order(raw: _Order) -> OrderSeen:
         lines=lines,
         total_minor=sum(line.total_minor for line in lines) + raw.shipping_minor,
         shipping_minor=raw.shipping_minor,
-        private=OrderPrivate(
-            customer=Customer(**customer), shipping_address=Address(**address), billing_address=Address(**address)
-        ),
+        private=OrderPrivate(customer=raw.customer, shipping_address=raw.address, billing_address=raw.address),
     )
 
 

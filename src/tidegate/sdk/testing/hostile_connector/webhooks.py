@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from tidegate.sdk.connector import EventKeys, Webhook
+from tidegate.sdk.decoding import decode_body
 from tidegate.sdk.signatures import StandardWebhooks
 
 
@@ -47,7 +48,7 @@ _DECODER = msgspec.json.Decoder(_Keys)
 
 def read_keys(_headers: Mapping[str, str], body: bytes) -> EventKeys:
     """Return the keys of a delivery. Raises ValueError when it is no event of this remote."""
-    keys = _DECODER.decode(body)
+    keys = decode_body(_DECODER, body)
     return EventKeys(topic=keys.type, sender_event_id=keys.id, ordering_key=_ordering_key(keys))
 
 
