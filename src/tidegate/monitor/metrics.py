@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import structlog
@@ -61,10 +61,11 @@ async def collect(run_dir: Path) -> dict[str, str]:
     }
 
 
-def join(texts: Mapping[str, str]) -> str:
-    """Return one Prometheus text for the texts of several processes; samples get the label `process`. Pure.
+def join(texts: Mapping[str, str], own: Iterable[Metric] = ()) -> str:
+    """Return one Prometheus text for the texts of several processes; their samples get the label `process`. Pure.
 
-    Families are sorted by name and described once. Text that cannot be parsed is left out with its process.
+    `own` families are added as they stand, in place of equally named ones. Families are sorted by name and described
+    once. Text that cannot be parsed is left out with its process.
     """
     families: dict[str, Metric] = {}
     for process, text in texts.items():
@@ -78,12 +79,11 @@ def join(texts: Mapping[str, str]) -> str:
             for sample in family.samples:
                 labels = {**sample.labels, "process": process}
                 joined.add_sample(sample.name, labels, sample.value)
-    return render(families[name] for name in sorted(families))
+    families.update((family.name, family) for family in own)
+    return _render([families[name] for name in sorted(families)])
 
 
-def render(families: Iterator[Metric]) -> str:
-    """Return families as Prometheus text."""
-
+def _render(families: list[Metric]) -> str:
     class _Given:
         def collect(self) -> Iterator[Metric]:
             yield from families

@@ -1,0 +1,46 @@
+"""The composition root: which connectors there are. The only importer of connectors."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from types import MappingProxyType
+
+from tidegate.kernel.errors import ConfigurationError
+from tidegate.sdk.connector import Connector
+
+FURTHER_VARIABLE = "TIDEGATE_CONNECTORS"
+"""Connectors beside the bundled ones: `module:NAME`, separated by commas. For authors, before they package theirs."""
+
+
+@cache
+def connectors() -> Mapping[str, Connector]:
+    """Return all connectors by name. Raises ConfigurationError when a further one cannot be loaded."""
+    bundled = _bundled()
+    further = [_load(place) for place in os.environ.get(FURTHER_VARIABLE, "").split(",") if place.strip()]
+    return MappingProxyType({connector.name: connector for connector in (*bundled, *further)})
+
+
+def _bundled() -> list[Connector]:
+    found = []
+    for name in ("vendure", "tryton"):
+        try:
+            found.append(import_module(f"tidegate.connectors.{name}").CONNECTOR)
+        except (ImportError, AttributeError):
+            continue
+    return found
+
+
+def _load(place: str) -> Connector:
+    module, _, name = place.strip().partition(":")
+    try:
+        connector = getattr(import_module(module), name or "CONNECTOR")
+    except (ImportError, AttributeError) as error:
+        raise ConfigurationError(
+            f"{FURTHER_VARIABLE} names {place.strip()!r}, which cannot be loaded: {error}", code="connector_missing"
+        ) from error
+    if not isinstance(connector, Connector):
+        raise ConfigurationError(f"{place.strip()!r} is no connector", code="connector_missing")
+    return connector
