@@ -1,0 +1,55 @@
+# The face of this repository. `make help` lists the targets; CI runs .ci/run, which calls them.
+SHELL := /bin/sh
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test unit lint types demo e2e e2e-small bench format lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## make .venv from the hashed lock file; nothing to do when it is current
+
+$(READY): requirements-dev.lock pyproject.toml scripts/setup
+	@scripts/setup
+	@touch $@
+
+test: setup lint types ## everything that needs no third-party system: lint, types, all tests
+	$(BIN)/python -m pytest -n 2 -m "not real" tests
+
+unit: setup ## the fast tests only: no database, no process
+	$(BIN)/python -m pytest tests/unit tests/house
+
+lint: setup ## style, formatting, import walls
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
+
+types: setup ## mypy --strict
+	$(BIN)/mypy
+
+demo: setup ## a real shop, a real ERP and Tidegate between them (needs Node >= 20)
+	$(BIN)/python -m demo
+
+e2e: setup ## end to end against real systems, with kills (needs Node >= 20)
+	$(BIN)/python -m e2e
+
+e2e-small: setup ## the part of it that CI runs
+	$(BIN)/python -m e2e --small
+
+bench: setup ## how fast are intake and apply on this machine
+	$(BIN)/python bench/intake.py
+	$(BIN)/python bench/apply.py
+
+format: setup ## let ruff fix and format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: ## compile the lock files anew (needs uv)
+	uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements.lock
+	uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml --extra dev -c requirements.lock -o requirements-dev.lock
+
+clean: ## remove what the targets made, the virtual environment too
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
