@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
+import msgspec
+
 LevelKey = tuple[UUID, UUID]
 """(item_id, location_id); locks are taken in this order."""
 
@@ -22,8 +24,7 @@ class Counters:
     """Number of the last entry."""
 
 
-@dataclass(slots=True, frozen=True)
-class Posting:
+class Posting(msgspec.Struct, frozen=True, gc=False):
     """A fact that wants to post. `cause_key` is unique for ever: the same fact posts once."""
 
     item_id: UUID
@@ -42,8 +43,7 @@ class Posting:
         return (self.item_id, self.location_id)
 
 
-@dataclass(slots=True, frozen=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """A posting with its number in the level, what it really moved and the counters after it."""
 
     posting: Posting

@@ -9,7 +9,7 @@ import hashlib
 import os
 import time
 from datetime import UTC, datetime
-from uuid import UUID
+from uuid import UUID, SafeUUID
 
 SLOTS = 1024
 """Virtual slots that work is divided into."""
@@ -34,7 +34,15 @@ def new_id() -> UUID:
         _last_tail += 1 + (_last_tail & 0xFF)
     tail = _last_tail & ((1 << 74) - 1)
     value = (_last_ms & ((1 << 48) - 1)) << 80 | 0x7 << 76 | (tail >> 62) << 64 | 0b10 << 62
-    return UUID(int=value | tail & ((1 << 62) - 1))
+    return _uuid(value | tail & ((1 << 62) - 1))
+
+
+def _uuid(value: int) -> UUID:
+    """Return UUID(int=value) without its checks: ids are made several times per event."""
+    identifier = UUID.__new__(UUID)
+    object.__setattr__(identifier, "int", value)
+    object.__setattr__(identifier, "is_safe", SafeUUID.unknown)
+    return identifier
 
 
 def time_of(identifier: UUID) -> datetime:

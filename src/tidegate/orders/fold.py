@@ -96,7 +96,7 @@ def _fold_line(
             unit_price=seen.unit_price,
             total_minor=seen.total_minor,
             location_id=location_id,
-            is_changed=True,
+            is_new=True,
         )
         return
     line.current = seen.current

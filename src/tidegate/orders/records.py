@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
+import msgspec
+
 from tidegate.commerce.changes import OrderPrivate, PaymentSeen
 from tidegate.commerce.states import FulfillmentState, OrderState, PaymentState
 
@@ -13,8 +15,7 @@ CommittedKey = tuple[UUID, UUID]
 """(variant_id, location_id)"""
 
 
-@dataclass(slots=True)
-class Line:
+class Line(msgspec.Struct, gc=False):
     """One order line."""
 
     line_id: UUID
@@ -30,6 +31,7 @@ class Line:
     unit_price: str
     total_minor: int
     location_id: UUID
+    is_new: bool = False
     is_changed: bool = False
     committed_before: int = 0
     """Units that stood committed for this line when the batch began."""

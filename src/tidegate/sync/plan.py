@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from uuid import UUID
+
+import msgspec
 
 from tidegate.commerce.commands import CommandKind
 from tidegate.commerce.states import OrderState
@@ -12,8 +13,7 @@ from tidegate.orders.records import Order
 from tidegate.sync.policy import Policy
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedCommand:
+class PlannedCommand(msgspec.Struct, frozen=True, gc=False):
     """A command under its key (connection, kind, entity, version): planned twice, it exists once."""
 
     connection_id: UUID
@@ -24,8 +24,7 @@ class PlannedCommand:
     cause_event_id: UUID | None
 
 
-@dataclass(frozen=True, slots=True)
-class OrderPlan:
+class OrderPlan(msgspec.Struct, frozen=True, gc=False):
     """What follows from an order's change."""
 
     create: PlannedCommand | None = None

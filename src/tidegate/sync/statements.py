@@ -1,13 +1,37 @@
 """SQL of T2. Every statement is set-based; $1 is the tenant; locks are taken in the one order of ARCHITECTURE.md.
 
 slot -> marks (channel_stock) -> orders -> payments -> stock -> commands, each sorted by key.
+
+Look-ups of many keys are LATERAL with OFFSET 0: one index probe per key in the order given, whatever the planner
+believes about the size of a table that was empty when it planned.
 """
 
+ORDER_COLUMNS = (
+    "order_id", "connection_id", "external_id", "number", "version", "order_state", "payment_state",
+    "fulfillment_state", "currency", "total_minor", "shipping_minor", "discount_minor", "tax_minor",
+    "totals_mismatch", "shipping_method", "placed_at", "data_key_id", "private",
+)  # fmt: skip
+LINE_COLUMNS = (
+    "order_id", "line_id", "external_id", "position", "variant_id", "sku", "title", "ordered", "current", "shipped",
+    "unit_price", "total_minor", "location_id",
+)  # fmt: skip
+ENTRY_COLUMNS = (
+    "item_id", "location_id", "version", "kind", "on_hand_delta", "unavailable_delta", "committed_delta",
+    "reserved_delta", "on_hand_after", "committed_after", "cause_key", "event_id", "order_line_id", "actor",
+)  # fmt: skip
+OUTCOME_COLUMNS = (
+    "event_id", "run", "outcome", "code", "reason", "entity_kind", "entity_id", "connector_version",
+    "mapping_version", "code_version", "config_version",
+)  # fmt: skip
+"""Columns of the tables that are filled by COPY, after tenant_id."""
+
 LOAD_GATES = """
-SELECT e.connection_id, e.kind, e.external_id, e.source_version, e.source_seq, e.mapping_version, e.digest
+SELECT want.connection_id, want.kind, want.external_id, e.*
 FROM unnest($2::uuid[], $3::text[], $4::text[]) AS want(connection_id, kind, external_id)
-JOIN entity_version e ON e.tenant_id = $1 AND e.connection_id = want.connection_id AND e.kind = want.kind
- AND e.external_id = want.external_id AND e.facet = 'all'
+CROSS JOIN LATERAL (
+  SELECT source_version, source_seq, mapping_version, digest FROM entity_version e
+  WHERE e.tenant_id = $1 AND e.connection_id = want.connection_id AND e.kind = want.kind
+    AND e.external_id = want.external_id AND e.facet = 'all' OFFSET 0) e
 """
 
 SAVE_GATES = """
@@ -24,26 +48,31 @@ SET source_version = excluded.source_version, source_seq = excluded.source_seq,
 # Locks every mark of the items, also the ones that are dirty already: whoever sends a number next waits for this
 # transaction, and so reads the stock that it leaves behind.
 MARK_DIRTY = """
-WITH locked AS (
-  SELECT connection_id, item_id, dirty FROM channel_stock
-  WHERE tenant_id = $1 AND connection_id = ANY($2::uuid[]) AND item_id = ANY($3::uuid[])
-  ORDER BY connection_id, item_id FOR NO KEY UPDATE
+WITH locked AS MATERIALIZED (
+  SELECT c.ctid, c.dirty
+  FROM unnest($2::uuid[]) AS channel(id) CROSS JOIN unnest($3::uuid[]) AS item(id)
+  CROSS JOIN LATERAL (
+    SELECT c.ctid, c.dirty FROM channel_stock c
+    WHERE c.tenant_id = $1 AND c.connection_id = channel.id AND c.item_id = item.id OFFSET 0 FOR NO KEY UPDATE) c
 )
 UPDATE channel_stock c SET dirty = true, dirty_at = clock_timestamp()
-FROM locked l
-WHERE c.tenant_id = $1 AND c.connection_id = l.connection_id AND c.item_id = l.item_id AND NOT l.dirty
+FROM locked l WHERE c.ctid = l.ctid AND NOT l.dirty
 """
 
 FIND_FULFILLMENTS = """
-SELECT f.source_id, f.source_ref, f.fulfillment_id
+SELECT want.source_id, want.source_ref, f.fulfillment_id
 FROM unnest($2::uuid[], $3::text[]) AS want(source_id, source_ref)
-JOIN fulfillment f ON f.tenant_id = $1 AND f.source_id = want.source_id AND f.source_ref = want.source_ref
+CROSS JOIN LATERAL (
+  SELECT fulfillment_id FROM fulfillment f
+  WHERE f.tenant_id = $1 AND f.source_id = want.source_id AND f.source_ref = want.source_ref OFFSET 0) f
 """
 
 FIND_ORDERS = """
-SELECT o.connection_id, o.external_id, o.order_id
+SELECT want.connection_id, want.external_id, o.order_id
 FROM unnest($2::uuid[], $3::text[]) AS want(connection_id, external_id)
-JOIN "order" o ON o.tenant_id = $1 AND o.connection_id = want.connection_id AND o.external_id = want.external_id
+CROSS JOIN LATERAL (
+  SELECT order_id FROM "order" o WHERE o.tenant_id = $1 AND o.connection_id = want.connection_id
+     AND o.external_id = want.external_id OFFSET 0) o
 """
 
 LOCK_ORDERS = """
@@ -60,19 +89,19 @@ FROM order_line WHERE tenant_id = $1 AND order_id = ANY($2::uuid[])
 """
 
 SAVE_ORDERS = """
-INSERT INTO "order" AS o (tenant_id, order_id, connection_id, external_id, number, version, order_state, payment_state,
-    fulfillment_state, currency, total_minor, shipping_minor, discount_minor, tax_minor, totals_mismatch,
-    shipping_method, placed_at, data_key_id, private)
-SELECT $1, * FROM unnest($2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::int[], $7::text[], $8::text[], $9::text[],
+UPDATE "order" o
+SET number = n.number, version = n.version, order_state = n.order_state, payment_state = n.payment_state,
+    fulfillment_state = n.fulfillment_state, currency = n.currency, total_minor = n.total_minor,
+    shipping_minor = n.shipping_minor, discount_minor = n.discount_minor, tax_minor = n.tax_minor,
+    totals_mismatch = n.totals_mismatch, shipping_method = n.shipping_method, placed_at = n.placed_at,
+    data_key_id = n.data_key_id, private = n.private
+FROM unnest($2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::int[], $7::text[], $8::text[], $9::text[],
     $10::text[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bool[], $16::text[],
     $17::timestamptz[], $18::uuid[], $19::bytea[])
-ON CONFLICT (tenant_id, order_id) DO UPDATE
-SET number = excluded.number, version = excluded.version, order_state = excluded.order_state,
-    payment_state = excluded.payment_state, fulfillment_state = excluded.fulfillment_state,
-    currency = excluded.currency, total_minor = excluded.total_minor, shipping_minor = excluded.shipping_minor,
-    discount_minor = excluded.discount_minor, tax_minor = excluded.tax_minor,
-    totals_mismatch = excluded.totals_mismatch, shipping_method = excluded.shipping_method,
-    placed_at = excluded.placed_at, data_key_id = excluded.data_key_id, private = excluded.private
+  AS n(order_id, connection_id, external_id, number, version, order_state, payment_state, fulfillment_state, currency,
+       total_minor, shipping_minor, discount_minor, tax_minor, totals_mismatch, shipping_method, placed_at, data_key_id,
+       private)
+WHERE o.tenant_id = $1 AND o.order_id = n.order_id
 """
 
 # A shipment changes no private part: the encrypted column stays as it is.
@@ -83,17 +112,11 @@ WHERE o.tenant_id = $1 AND o.order_id = n.order_id
 """
 
 SAVE_LINES = """
-INSERT INTO order_line AS l (tenant_id, order_id, line_id, external_id, position, variant_id, sku, title, ordered,
-    current, shipped, unit_price, total_minor, location_id)
-SELECT $1, n.order_id, n.line_id, n.external_id, n.position, n.variant_id, n.sku, n.title, n.ordered, n.current,
-    n.shipped, n.unit_price::numeric, n.total_minor, n.location_id
-FROM unnest($2::uuid[], $3::uuid[], $4::text[], $5::int[], $6::uuid[], $7::text[], $8::text[], $9::int[], $10::int[],
-    $11::int[], $12::text[], $13::bigint[], $14::uuid[])
-  AS n(order_id, line_id, external_id, position, variant_id, sku, title, ordered, current, shipped, unit_price,
-       total_minor, location_id)
-ON CONFLICT (tenant_id, order_id, line_id) DO UPDATE
-SET current = excluded.current, shipped = excluded.shipped, unit_price = excluded.unit_price,
-    total_minor = excluded.total_minor
+UPDATE order_line l SET current = n.current, shipped = n.shipped, unit_price = n.unit_price::numeric,
+    total_minor = n.total_minor
+FROM unnest($2::uuid[], $3::uuid[], $4::int[], $5::int[], $6::text[], $7::bigint[])
+  AS n(order_id, line_id, current, shipped, unit_price, total_minor)
+WHERE l.tenant_id = $1 AND l.order_id = n.order_id AND l.line_id = n.line_id
 """
 
 SAVE_PAYMENTS = """
@@ -123,10 +146,11 @@ ON CONFLICT (tenant_id, item_id, location_id) DO NOTHING
 """
 
 LOCK_LEVELS = """
-SELECT s.item_id, s.location_id, s.on_hand, s.unavailable, s.committed, s.reserved, s.version
-FROM unnest($2::uuid[], $3::uuid[]) AS want(item_id, location_id)
-JOIN stock_level s ON s.tenant_id = $1 AND s.item_id = want.item_id AND s.location_id = want.location_id
-ORDER BY s.item_id, s.location_id FOR NO KEY UPDATE OF s
+SELECT s.* FROM unnest($2::uuid[], $3::uuid[]) AS want(item_id, location_id)
+CROSS JOIN LATERAL (
+  SELECT item_id, location_id, on_hand, unavailable, committed, reserved, version FROM stock_level s
+  WHERE s.tenant_id = $1 AND s.item_id = want.item_id AND s.location_id = want.location_id
+  OFFSET 0 FOR NO KEY UPDATE) s
 """
 
 KNOWN_CAUSES = "SELECT cause_key FROM stock_entry WHERE tenant_id = $1 AND cause_key = ANY($2::text[])"
@@ -138,14 +162,6 @@ SET on_hand = n.on_hand, unavailable = n.unavailable, committed = n.committed, r
 FROM unnest($2::uuid[], $3::uuid[], $4::int[], $5::int[], $6::int[], $7::int[], $8::bigint[])
   AS n(item_id, location_id, on_hand, unavailable, committed, reserved, version)
 WHERE s.tenant_id = $1 AND s.item_id = n.item_id AND s.location_id = n.location_id
-"""
-
-SAVE_ENTRIES = """
-INSERT INTO stock_entry (tenant_id, item_id, location_id, version, kind, on_hand_delta, unavailable_delta,
-    committed_delta, reserved_delta, on_hand_after, committed_after, cause_key, event_id, order_line_id, actor)
-SELECT $1, n.*, 'tidegate'
-FROM unnest($2::uuid[], $3::uuid[], $4::bigint[], $5::text[], $6::int[], $7::int[], $8::int[], $9::int[], $10::int[],
-    $11::int[], $12::text[], $13::uuid[], $14::uuid[]) AS n
 """
 
 SAVE_COMMANDS = """
@@ -182,13 +198,6 @@ RETURNING c.entity_id
 
 PLANNED_CREATES = """
 SELECT entity_id FROM command_key WHERE tenant_id = $1 AND kind = 'order.create' AND entity_id = ANY($2::uuid[])
-"""
-
-SAVE_OUTCOMES = """
-INSERT INTO event_outcome (tenant_id, event_id, run, outcome, code, reason, entity_kind, entity_id,
-    connector_version, mapping_version, code_version, config_version)
-SELECT $1, n.*, $11, $12
-FROM unnest($2::uuid[], $3::int[], $4::text[], $5::text[], $6::text[], $7::text[], $8::uuid[], $9::text[], $10::text[]) AS n
 """
 
 COUNT_OUTCOMES = """
@@ -241,9 +250,11 @@ WHERE q.slot = done.slot AND q.tenant_id = $1 AND q.seq = done.seq
 
 # Catalogue: bindings of the variants that lines name, their bills, and variants by SKU.
 FIND_BOUND_VARIANTS = """
-SELECT b.connection_id, b.external_id, b.internal_id FROM unnest($2::uuid[], $3::text[]) AS want(connection_id, external_id)
-JOIN binding b ON b.tenant_id = $1 AND b.kind = 'variant' AND b.connection_id = want.connection_id
- AND b.external_id = want.external_id
+SELECT want.connection_id, want.external_id, b.internal_id
+FROM unnest($2::uuid[], $3::text[]) AS want(connection_id, external_id)
+CROSS JOIN LATERAL (
+  SELECT internal_id FROM binding b WHERE b.tenant_id = $1 AND b.connection_id = want.connection_id
+     AND b.kind = 'variant' AND b.external_id = want.external_id OFFSET 0) b
 """
 FIND_VARIANTS_BY_SKU = "SELECT sku, variant_id FROM variant WHERE tenant_id = $1 AND sku = ANY($2::text[])"
 FIND_BILLS = """

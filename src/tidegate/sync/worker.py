@@ -33,13 +33,17 @@ log = structlog.get_logger()
 CRASH_COUNTS = "SELECT event_id, crashes FROM event_crash WHERE tenant_id = $1 AND event_id = ANY($2::uuid[])"
 DATABASE_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 RETRY_SECONDS = 0.5
+BY_KEY = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
+"""T2 reads by key and nothing else. A plan that was made while a table was empty must not read all of it later."""
 
 
 async def serve(context: Context, stop: asyncio.Event) -> None:
     """Apply events until `stop` is set; then finish the batches in hand and leave the slots to others."""
     settings = SETTINGS
     name = f"tidegate-apply-{context.index}"
-    pool = await create_pool(context.access, application_name=name, size_min=1, size_max=settings.strands + 2)
+    pool = await create_pool(
+        context.access, application_name=name, size_min=1, size_max=settings.strands + 2, server_settings=BY_KEY
+    )
     cipher = BodyCipher(KeyRing(context.keys))
     try:
         async with asyncio.TaskGroup() as group:

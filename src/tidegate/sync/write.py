@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from uuid import UUID
 
 import msgspec
@@ -21,6 +22,7 @@ from tidegate.sync.records import NewFulfillment, Outcome, Prepared, Result, Sta
 
 COMMAND_CHANNEL = "tidegate_command"
 """NOTIFY channel that wakes the lanes."""
+ACTOR = "tidegate"
 COUNTED = ("applied", "superseded", "ignored", "quarantined")
 SealOrder = Callable[[UUID, bytes], tuple[UUID, bytes]]
 """(order_id, plaintext) -> (data key id, sealed private part)"""
@@ -54,26 +56,23 @@ class Writer:
     async def _orders(self, conn: Connection, orders: list[Order]) -> None:
         whole = [order for order in orders if order.private is not None]
         touched = [order for order in orders if order.private is None]
+        fresh: list[tuple[object, ...]] = []
+        changed: list[tuple[object, ...]] = []
         if whole:
-            rows = []
             for o in whole:
                 key_id, sealed = self.seal_order(o.order_id, msgspec.json.encode(o.private))
-                rows.append(
+                (fresh if o.is_new else changed).append(
                     (o.order_id, o.connection_id, o.external_id, o.number, o.version, o.order_state, o.payment_state,
                      o.fulfillment_state, o.currency, o.total_minor, o.shipping_minor, o.discount_minor, o.tax_minor,
                      o.totals_mismatch, o.shipping_method, o.placed_at, key_id, sealed)
                 )  # fmt: skip
-            await conn.execute(statements.SAVE_ORDERS, self.tenant_id, *_columns(rows))
+        await self._copy(conn, "order", statements.ORDER_COLUMNS, fresh)
+        if changed:
+            await conn.execute(statements.SAVE_ORDERS, self.tenant_id, *_columns(changed))
         if touched:
             states = [(o.order_id, o.version, o.fulfillment_state) for o in touched]
             await conn.execute(statements.TOUCH_ORDERS, self.tenant_id, *_columns(states))
-        lines = [
-            (o.order_id, x.line_id, x.external_id, x.position, x.variant_id, x.sku, x.title, x.ordered, x.current,
-             x.shipped, x.unit_price, x.total_minor, x.location_id)
-            for o in orders for x in o.lines.values() if x.is_changed
-        ]  # fmt: skip
-        if lines:
-            await conn.execute(statements.SAVE_LINES, self.tenant_id, *_columns(lines))
+        await self._lines(conn, orders)
         payments = [
             (o.order_id, p.external_id, p.kind, p.state, p.amount_minor, o.currency, p.method)
             for o in whole
@@ -81,6 +80,31 @@ class Writer:
         ]
         if payments:
             await conn.execute(statements.SAVE_PAYMENTS, self.tenant_id, *_columns(payments))
+
+    async def _lines(self, conn: Connection, orders: list[Order]) -> None:
+        """Copy new lines in; change what may change of the others."""
+        fresh = [
+            (o.order_id, x.line_id, x.external_id, x.position, x.variant_id, x.sku, x.title, x.ordered, x.current,
+             x.shipped, Decimal(x.unit_price), x.total_minor, x.location_id)
+            for o in orders for x in o.lines.values() if x.is_new
+        ]  # fmt: skip
+        await self._copy(conn, "order_line", statements.LINE_COLUMNS, fresh)
+        changed = [
+            (o.order_id, x.line_id, x.current, x.shipped, x.unit_price, x.total_minor)
+            for o in orders
+            for x in o.lines.values()
+            if x.is_changed and not x.is_new
+        ]
+        if changed:
+            await conn.execute(statements.SAVE_LINES, self.tenant_id, *_columns(changed))
+
+    async def _copy(
+        self, conn: Connection, table: str, columns: Sequence[str], rows: Sequence[tuple[object, ...]]
+    ) -> None:
+        """Insert new rows by COPY: half the cost of unnest on both sides of the wire."""
+        if rows:
+            records = [(self.tenant_id, *row) for row in rows]
+            await conn.copy_records_to_table(table, records=records, columns=["tenant_id", *columns])
 
     async def _fulfillments(self, conn: Connection, fulfillments: list[NewFulfillment]) -> None:
         if not fulfillments:
@@ -106,10 +130,10 @@ class Writer:
         entries = [
             (e.posting.item_id, e.posting.location_id, e.version, e.posting.kind, e.posting.on_hand_delta,
              e.unavailable_delta, e.committed_delta, e.reserved_delta, e.on_hand_after, e.committed_after,
-             e.posting.cause_key, e.posting.event_id, e.posting.order_line_id)
+             e.posting.cause_key, e.posting.event_id, e.posting.order_line_id, ACTOR)
             for e in result.entries
         ]  # fmt: skip
-        await conn.execute(statements.SAVE_ENTRIES, self.tenant_id, *_columns(entries))
+        await self._copy(conn, "stock_entry", statements.ENTRY_COLUMNS, entries)
 
     async def _gates(self, conn: Connection, result: Result) -> None:
         if result.new_gates:
@@ -144,13 +168,10 @@ class Writer:
         """Record what became of each event, take it out of the queue, count it."""
         rows = [
             (p.event.event_id, p.event.run, o.outcome, o.code, o.reason, o.entity_kind, o.entity_id,
-             p.connector_version, str(p.mapping_version))
+             p.connector_version, str(p.mapping_version), __version__, self.config_version)
             for p, o in result.outcomes if o.outcome != "parked"
         ]  # fmt: skip
-        if rows:
-            await conn.execute(
-                statements.SAVE_OUTCOMES, self.tenant_id, *_columns(rows), __version__, self.config_version
-            )
+        await self._copy(conn, "event_outcome", statements.OUTCOME_COLUMNS, rows)
         await self._park(conn, result)
         taken = [(p.event.slot, p.event.seq) for p, _ in result.outcomes]
         await conn.execute(statements.TAKE_FROM_QUEUE, self.tenant_id, *_columns(taken))
