@@ -159,8 +159,8 @@ class EmbeddedPostgres:
                 the message then carries the server's own words.
             TransientError: it is still recovering after `timeout_seconds`.
         """
-        data_dir = place_data_dir(self._requested_dir, self._account, self._state_root)
-        with _exclusive(data_dir.with_name(f"{data_dir.name}.lock")):
+        place_data_dir(self._requested_dir, self._account, self._state_root)
+        with _exclusive(self._lock_file):
             if self._settle(timeout_seconds) is None:
                 self._launch()
                 self.wait_ready(timeout_seconds=timeout_seconds)
@@ -183,6 +183,11 @@ class EmbeddedPostgres:
         Raises:
             TimeoutError: even the immediate stop did not end it.
         """
+        if self.data_dir.exists():
+            with _exclusive(self._lock_file):
+                self._stop_now(mode, timeout_seconds)
+
+    def _stop_now(self, mode: StopMode, timeout_seconds: float) -> None:
         postmaster = self.pid or self._own_pid()
         if postmaster is None:
             return
@@ -246,6 +251,11 @@ class EmbeddedPostgres:
 
     def _has_ended(self) -> bool:
         return self._process is None or self._process.poll() is not None
+
+    @property
+    def _lock_file(self) -> Path:
+        """One starts or stops at a time."""
+        return self.data_dir.with_name(f"{self.data_dir.name}.lock")
 
     @property
     def _startup_log(self) -> Path:

@@ -4,18 +4,23 @@ Two limits stand behind each other: the server ends a statement by the role's ow
 client gives up a little later by itself, for the case that the server does not answer at all.
 """
 
+import asyncio
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import asyncpg
 
-from tidegate.store.connections import DirectConnection, Pool
+from tidegate.kernel.errors import TransientError
+from tidegate.store.connections import DATABASE_ERRORS, DirectConnection, Pool, is_outage
 from tidegate.store.roles import ROLE_LIMITS, Role
 
 CONNECT_TIMEOUT_SECONDS = 10.0
 CLIENT_MARGIN_SECONDS = 2.0
 """How much longer than the server's statement timeout the client waits before it gives up."""
 IDLE_CONNECTION_SECONDS = 300.0
+START_WAIT_SECONDS = 30.0
+START_RETRY_SECONDS = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +49,7 @@ async def create_pool(
     size_max: int = 8,
     command_timeout_seconds: float | None = None,
     server_settings: Mapping[str, str] | None = None,
+    start_wait_seconds: float = START_WAIT_SECONDS,
 ) -> Pool:
     """Open a pool whose every statement ends in bounded time.
 
@@ -55,22 +61,35 @@ async def create_pool(
         command_timeout_seconds: the client's limit per statement; by default the server's limit
             for the role plus `CLIENT_MARGIN_SECONDS`.
         server_settings: further session settings.
+        start_wait_seconds: how long to wait for a database that is away or starting.
 
     A connection goes back to the pool without the usual reset round trip, so code must not change
     session state (use SET LOCAL; advisory locks and LISTEN belong on a direct connection). An open
     transaction is still rolled back.
+
+    Raises:
+        TransientError: the database did not answer within `start_wait_seconds`.
     """
     limit = ROLE_LIMITS[access.role].statement_timeout_seconds + CLIENT_MARGIN_SECONDS
-    return await asyncpg.create_pool(
-        access.dsn,
-        min_size=size_min,
-        max_size=size_max,
-        timeout=CONNECT_TIMEOUT_SECONDS,
-        command_timeout=command_timeout_seconds or limit,
-        max_inactive_connection_lifetime=IDLE_CONNECTION_SECONDS,
-        server_settings={**access.server_settings(application_name), **(server_settings or {})},
-        reset=_keep_session,
-    )
+    give_up_at = time.monotonic() + start_wait_seconds
+    while True:
+        try:
+            return await asyncpg.create_pool(
+                access.dsn,
+                min_size=size_min,
+                max_size=size_max,
+                timeout=CONNECT_TIMEOUT_SECONDS,
+                command_timeout=command_timeout_seconds or limit,
+                max_inactive_connection_lifetime=IDLE_CONNECTION_SECONDS,
+                server_settings={**access.server_settings(application_name), **(server_settings or {})},
+                reset=_keep_session,
+            )
+        except DATABASE_ERRORS as error:
+            if not is_outage(error):
+                raise
+            if time.monotonic() >= give_up_at:
+                raise TransientError("the database does not answer") from error
+            await asyncio.sleep(START_RETRY_SECONDS)
 
 
 async def direct_connection(
