@@ -8,9 +8,20 @@ GRANT USAGE ON SCHEMA public TO tidegate_door, tidegate_apply, tidegate_dispatch
 GRANT SELECT ON schema_migration TO tidegate_door, tidegate_apply, tidegate_dispatch, tidegate_web;
 
 -- door: appends, and reads no more than the dedupe keys and what the verification of a signature needs
-GRANT INSERT ON event, event_dedupe, event_queue, event_outcome TO tidegate_door;
+GRANT INSERT ON event, event_dedupe, event_queue TO tidegate_door;
 GRANT SELECT (tenant_id, connection_id, dedupe_key, event_id, body_digest) ON event_dedupe TO tidegate_door;
 GRANT USAGE ON SEQUENCE event_seq TO tidegate_door;
+GRANT SELECT, INSERT, UPDATE ON conservation, intake_refusal TO tidegate_door;  -- counters, nothing else
+GRANT SELECT (tenant_id, connection_id, connector, state, path_hash) ON connection TO tidegate_door;
+GRANT SELECT ON credential, tenant_key TO tidegate_door;
+GRANT SELECT, INSERT ON data_key TO tidegate_door;  -- the key of a new day
+-- Of these three it sees the rows of class 'intake': no API credential, not even as ciphertext.
+DROP POLICY IF EXISTS door_of_class ON credential;
+DROP POLICY IF EXISTS door_of_class ON tenant_key;
+DROP POLICY IF EXISTS door_of_class ON data_key;
+CREATE POLICY door_of_class ON credential AS RESTRICTIVE TO tidegate_door USING (key_class = 'intake');
+CREATE POLICY door_of_class ON tenant_key AS RESTRICTIVE TO tidegate_door USING (key_class = 'intake');
+CREATE POLICY door_of_class ON data_key AS RESTRICTIVE TO tidegate_door USING (key_class = 'intake');
 
 -- apply: T2 reads the log and moves the canonical state; it sees no credential
 GRANT SELECT ON tenant, connection, config_version, event, event_dedupe, event_outcome, binding, switch TO tidegate_apply;

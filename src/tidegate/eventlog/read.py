@@ -1,0 +1,187 @@
+"""Reading the queue: the next batch of the slots that a node owns, fair over tenants."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from tidegate.eventlog.lower_bounds import LowerBounds, Observation
+from tidegate.eventlog.records import Source
+from tidegate.store.connections import Connection
+
+SLOT_SHARE = 16
+"""At most one part in this many of a batch comes from one slot of a tenant."""
+TENANTS_MAX = 16
+"""Tenants that one statement looks at; with more active ones, claims take turns."""
+SWEEP_SECONDS = 2.0
+"""How often tenants that nobody gave notice of are looked at, a few at a time."""
+ACTIVE_SECONDS = 2.0
+"""How long a tenant is looked at in every claim after a notice or an event."""
+OBSERVE_SECONDS = 0.5
+"""How often the lower bounds are brought up to date."""
+
+_TENANTS = "SELECT tenant_id FROM tenant ORDER BY tenant_id"
+# Two statements, because the sequence has to be read before the snapshot is taken.
+_LAST_SEQ = "SELECT last_value, (pg_current_wal_insert_lsn() - '0/0')::bigint FROM event_seq"
+_SNAPSHOT = """
+SELECT pg_postmaster_start_time()::text, pg_snapshot_xmin(s)::text::bigint, pg_snapshot_xmax(s)::text::bigint,
+       (pg_current_wal_flush_lsn() - '0/0')::bigint
+FROM pg_current_snapshot() s
+"""
+# One index probe per tenant and slot, each ending at the first rows; a tenant's probing ends when its batch is full.
+# The tenants then take turns, row by row, so a small tenant is never behind a large one. OFFSET 0 keeps the planner
+# from turning the last join around.
+_CLAIM = """
+WITH found AS MATERIALIZED (
+    SELECT q.*, row_number() OVER (PARTITION BY q.tenant_id ORDER BY q.seq) AS turn
+    FROM unnest($3::uuid[]) WITH ORDINALITY AS t (tenant_id, place)
+    CROSS JOIN LATERAL (
+        SELECT s.slot, t.tenant_id, w.seq, w.event_id, w.run
+        FROM unnest($1::smallint[]) WITH ORDINALITY AS s (slot, place)
+        CROSS JOIN LATERAL (
+            SELECT e.seq, e.event_id, e.run FROM event_queue e
+            WHERE e.slot = s.slot AND e.tenant_id = t.tenant_id
+              AND e.seq > ($2::bigint[])[(t.place - 1) * cardinality($1::smallint[]) + s.place]
+            ORDER BY e.seq
+            LIMIT $4
+        ) w
+        LIMIT $5
+    ) q
+), chosen AS MATERIALIZED (
+    SELECT * FROM found ORDER BY turn, seq LIMIT $5
+)
+SELECT c.slot, c.tenant_id, c.seq, c.event_id, c.run, e.connection_id, e.source, e.topic, e.ordering_key, e.conflict,
+       e.undecodable, e.external_id, e.occurred_at, e.envelope, e.data_key_id, e.body
+FROM chosen c
+LEFT JOIN LATERAL (
+    SELECT * FROM event e WHERE e.tenant_id = c.tenant_id AND e.event_id = c.event_id OFFSET 0
+) e ON true
+ORDER BY c.seq
+"""
+
+
+class QueuedEvent(msgspec.Struct, frozen=True, gc=False):
+    """An event that waits for T2, with its body still sealed. Fields in the order of the claim's columns."""
+
+    slot: int
+    tenant_id: UUID
+    seq: int
+    """Position in the queue; events of one slot are applied in this order."""
+    event_id: UUID
+    run: int
+    """0 at first, +1 for each replay."""
+    connection_id: UUID
+    source: Source
+    topic: str
+    ordering_key: str
+    conflict: bool
+    """The same dedupe key as an earlier event, another body."""
+    undecodable: str | None
+    external_id: str | None
+    occurred_at: datetime | None
+    envelope: str
+    """JSON text, see `records.Envelope`."""
+    data_key_id: UUID
+    body: bytes
+
+
+class QueueReader:
+    """Reads the queue for one owner of slots. Remembers where to begin and which tenants are busy."""
+
+    def __init__(self) -> None:
+        """Know nothing: the first claim looks at every tenant, from the front."""
+        self._lowers = LowerBounds()
+        self._active: dict[UUID, float] = {}
+        self._tenants: list[UUID] = []
+        self._slots: set[int] = set()
+        self._look_at_all = True
+        self._turn = self._swept = 0
+        self._swept_at = self._observed_at = float("-inf")
+
+    def notice(self, payload: str) -> None:
+        """Take in a wake-up's payload: tenant ids, comma separated; '' means that any tenant may have events.
+
+        Say '' as well after a lost listener and after slots came back: what was missed is then found at once.
+        """
+        if not payload:
+            self._look_at_all = True
+            return
+        until = time.monotonic() + ACTIVE_SECONDS
+        for tenant_id in payload.split(","):
+            self._active[UUID(tenant_id)] = until
+
+    async def claim(self, connection: Connection, slots: Sequence[int], batch_max: int) -> list[QueuedEvent]:
+        """Return the next events of these slots, sorted by seq, at most `batch_max`; [] when nothing waits.
+
+        Of each (slot, tenant) it returns a prefix of what waits, so the order inside a slot is kept, and tenants
+        share the batch evenly. Nothing is locked or changed: the slots are the caller's alone (see fencing), and
+        events stay in the queue until T2 deletes them. Run it outside a transaction. Raises what asyncpg raises.
+        """
+        if not slots:
+            return []
+        await self._sweep(connection, slots)
+        await self._observe(connection)
+        self._turn += 1
+        tenants = self._by_turn()
+        for start in range(0, len(tenants), TENANTS_MAX):
+            events = await self._claim_of(connection, slots, tenants[start : start + TENANTS_MAX], batch_max)
+            if events:
+                return events
+        return []
+
+    async def _claim_of(
+        self, connection: Connection, slots: Sequence[int], tenants: Sequence[UUID], batch_max: int
+    ) -> list[QueuedEvent]:
+        start = self._turn * 389 % len(slots)  # another slot in front each time: a full batch ends before the last one
+        slots = [*slots[start:], *slots[:start]]
+        settled = self._lowers.settled
+        lowers = [lower for tenant_id in tenants for lower in self._lowers.lower(tenant_id, slots)]
+        slot_max = max(1, batch_max // SLOT_SHARE) if len(slots) > 1 else batch_max
+        rows = await connection.fetch(_CLAIM, slots, lowers, tenants, slot_max, batch_max)
+        first: dict[UUID, dict[int, int]] = {tenant_id: {} for tenant_id in tenants}
+        for row in rows:
+            first[row[1]].setdefault(row[0], row[2])
+        for tenant_id, first_seqs in first.items():
+            self._lowers.note_read(tenant_id, slots, first_seqs, settled, whole=len(rows) < batch_max)
+            if first_seqs:
+                self._active[tenant_id] = time.monotonic() + ACTIVE_SECONDS
+        return [QueuedEvent(*row) for row in rows if row[5] is not None]
+
+    async def _sweep(self, connection: Connection, slots: Sequence[int]) -> None:
+        """Choose the tenants to look at: those in use, all of them after a change of slots, and a few in turn."""
+        now = time.monotonic()
+        gained = not self._slots.issuperset(slots)
+        if gained or self._look_at_all or now - self._swept_at >= SWEEP_SECONDS:
+            self._tenants = [row[0] for row in await connection.fetch(_TENANTS)]
+            chosen = self._tenants
+            if not (gained or self._look_at_all):
+                at = self._swept % max(1, len(chosen))
+                chosen = [*chosen[at:], *chosen[:at]][:TENANTS_MAX]
+                self._swept += TENANTS_MAX
+            self._active = {tenant_id: until for tenant_id, until in self._active.items() if until > now}
+            self._active.update(dict.fromkeys(chosen, now + ACTIVE_SECONDS))
+            self._slots.update(slots)
+            self._look_at_all = False
+            self._swept_at = now
+
+    async def _observe(self, connection: Connection) -> None:
+        now = time.monotonic()
+        if now - self._observed_at < OBSERVE_SECONDS:
+            return
+        sequence = await connection.fetchrow(_LAST_SEQ)
+        snapshot = await connection.fetchrow(_SNAPSHOT)
+        if sequence is None or snapshot is None:
+            return
+        server, xmin, xmax, flushed_lsn = snapshot
+        self._lowers.observe(Observation(server, sequence[0], xmin, xmax, sequence[1], flushed_lsn))
+        self._observed_at = now
+
+    def _by_turn(self) -> list[UUID]:
+        """Return the active tenants, another one in front each time."""
+        tenants = sorted(self._active)
+        at = self._turn * TENANTS_MAX % max(1, len(tenants))
+        return [*tenants[at:], *tenants[:at]]
