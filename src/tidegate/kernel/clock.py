@@ -7,6 +7,10 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+"""Where Unix time begins."""
+
+
 class Clock(Protocol):
     """A source of time."""
 

@@ -1,0 +1,279 @@
+"""Endpoints of a Vendure shop's Admin API: one function per call, no retries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+import msgspec
+
+from tidegate.commerce.commands import CreateFulfillment, Payload, SetInventory
+from tidegate.connectors.vendure import queries
+from tidegate.connectors.vendure.errors import error_of, error_of_code
+from tidegate.kernel.clock import EPOCH
+from tidegate.kernel.errors import AuthenticationError, OutcomeUnknownError
+from tidegate.kernel.redaction import Secret
+from tidegate.sdk.answers import read_answer
+from tidegate.sdk.connector import (
+    Done,
+    Failed,
+    FeedItem,
+    FeedPage,
+    FindOutcome,
+    Inspection,
+    ItemOutcome,
+    Location,
+    NotFound,
+    Subscription,
+    Variant,
+)
+from tidegate.sdk.http import Api, Response, Session
+
+ADMIN_PATH = "/admin-api"
+ORDERS_PER_PAGE = 50
+OVERLAP = timedelta(seconds=30)
+"""How far each round reaches back: `updatedAt` is set before the shop's transaction commits."""
+DEEP_OVERLAP = timedelta(minutes=10)
+DEEP_EVERY = timedelta(minutes=5)
+
+T = TypeVar("T")
+Raw = dict[str, Any]
+
+
+class _Cursor(msgspec.Struct, omit_defaults=True):
+    """Where polling stands: rounds that begin `OVERLAP` before the newest change seen, pages by that change's time."""
+
+    newest: datetime = EPOCH
+    page_after: datetime | None = None
+    """Set inside of a round: the next page's lower bound."""
+    deep_at: datetime = EPOCH
+    """Newest change at the last deep round."""
+
+
+class _SetResult(msgspec.Struct, rename="camel"):
+    variant_id: str
+    outcome: str
+
+
+class _Fulfillment(msgspec.Struct):
+    id: str
+    state: str = ""
+
+
+class _FulfillResult(msgspec.Struct, rename="camel"):
+    error_code: str | None = None
+    fulfillment: _Fulfillment | None = None
+
+
+# --- session, inspection, subscription -----------------------------------------------------------------------------
+async def open_session(api: Api, secrets: Mapping[str, Secret], settings: Mapping[str, Any]) -> Session:
+    """Log in with identifier and password. Raises AuthenticationError when they are refused."""
+    username = secrets["username"].reveal() if "username" in secrets else str(settings.get("username", "superadmin"))
+    variables = {"username": username, "password": secrets["password"].reveal()}
+    response = await _send(api, queries.LOGIN, variables, changes_state=False)
+    login = _field(response, "login", Raw, changes_state=False)
+    token = response.headers.get("vendure-auth-token")
+    if "errorCode" in login:
+        raise error_of_code(str(login["errorCode"]), changes_state=False)
+    if not token:
+        raise AuthenticationError(
+            "the shop gave no token", code="no_token", hint="add 'bearer' to authOptions.tokenMethod of the shop"
+        )
+    return Session(headers={"Authorization": f"Bearer {token}"})
+
+
+async def inspect(api: Api) -> Inspection:
+    """Read channel, stock locations and all variants."""
+    response = await _send(api, queries.ABOUT, {}, changes_state=False)
+    channel = _field(response, "activeChannel", Raw, changes_state=False)
+    locations = _field(response, "stockLocations", Raw, changes_state=False)["items"]
+    variants: list[Variant] = []
+    while True:
+        page = await _call(api, queries.VARIANTS, {"skip": len(variants)}, "productVariants", Raw, changes_state=False)
+        variants += [Variant(external_id=v["id"], sku=v["sku"], title=v["name"]) for v in page["items"]]
+        if not page["items"] or len(variants) >= page["totalItems"]:
+            break
+    return Inspection(
+        external_account=f"{api.settings.get('url', '')}#{channel['code']}",
+        account_name=str(channel["code"]),
+        version="3",
+        locations=tuple(Location(external_id=found["id"], name=found["name"]) for found in locations),
+        variants=tuple(variants),
+        findings=("the Tidegate plugin answers",),
+    )
+
+
+async def subscribe(api: Api, url: str, secret: Secret) -> Subscription:
+    """Register the webhook address with the plugin; repeating it replaces the secret."""
+    await _call(api, queries.SUBSCRIBE, {"url": url, "secret": secret.reveal()}, "tidegateSubscribe", str)
+    return Subscription(registered=True, explanation="the shop's plugin delivers its events to this address")
+
+
+# --- reads ---------------------------------------------------------------------------------------------------------
+async def read_orders(api: Api, cursor: str) -> FeedPage:
+    """Read placed orders that changed since the cursor, oldest change first.
+
+    Every round begins a little before the newest change that was seen, now and then a lot, so that a change which became
+    visible late is still found; orders that were seen are no news and cost nothing.
+    """
+    state = msgspec.json.decode(cursor, type=_Cursor) if cursor else _Cursor()
+    after = state.page_after if state.page_after is not None else _round_start(state)
+    variables = {"after": _instant(after), "take": ORDERS_PER_PAGE}
+    page = await _call(api, queries.ORDERS, variables, "orders", Raw, changes_state=False)
+    orders: list[Raw] = page["items"]
+    newest = max([state.newest, *(_time(order["updatedAt"]) for order in orders)])
+    has_more = len(orders) == ORDERS_PER_PAGE and _time(orders[-1]["updatedAt"]) > after
+    is_deep = state.page_after is None and _is_deep_due(state)
+    following = _Cursor(
+        newest=newest,
+        page_after=_time(orders[-1]["updatedAt"]) - timedelta(milliseconds=1) if has_more else None,
+        deep_at=state.newest if is_deep else state.deep_at,
+    )
+    return FeedPage(
+        items=tuple(_feed_item(order) for order in orders),
+        cursor=msgspec.json.encode(following).decode(),
+        has_more=has_more,
+    )
+
+
+def _is_deep_due(state: _Cursor) -> bool:
+    return state.newest - state.deep_at >= DEEP_EVERY
+
+
+def _round_start(state: _Cursor) -> datetime:
+    if state.newest == EPOCH:
+        return EPOCH
+    return state.newest - (DEEP_OVERLAP if _is_deep_due(state) else OVERLAP)
+
+
+async def fetch_order(api: Api, external_id: str) -> FeedItem | None:
+    """Read one order, None when the shop has none of this id."""
+    order = await _call(api, queries.ORDER, {"id": external_id}, "order", Raw | None, changes_state=False)
+    return _feed_item(order) if order is not None else None
+
+
+def _feed_item(raw: Raw) -> FeedItem:
+    """Bring an order of the API into the shape of the plugin's snapshots, so that one mapper reads both."""
+    order = dict(raw)
+    order["lines"] = [
+        {
+            **{name: value for name, value in line.items() if name != "productVariant"},
+            "variantId": line["productVariant"]["id"],
+            "sku": line["productVariant"]["sku"],
+            "name": line["productVariant"]["name"],
+        }
+        for line in raw["lines"]
+    ]
+    payments = raw.get("payments") or []
+    order["payments"] = [{name: p[name] for name in ("id", "state", "amount", "method")} for p in payments]
+    order["refunds"] = [refund for payment in payments for refund in payment.get("refunds") or ()]
+    shipping = raw.get("shippingLines") or []
+    order["shippingLines"] = [{"methodCode": line["shippingMethod"]["code"]} for line in shipping]
+    return FeedItem(
+        topic="order",
+        external_id=str(raw["id"]),
+        ordering_key=f"order:{raw['id']}",
+        body=msgspec.json.encode({"type": "order.read", "data": {"order": order}}),
+    )
+
+
+# --- commands ------------------------------------------------------------------------------------------------------
+async def create_fulfillment(api: Api, payloads: Sequence[Payload], _key: str) -> Sequence[ItemOutcome]:
+    """Create one fulfillment and bring it to Shipped; the plugin answers a repeated reference with the first one's."""
+    command = _one(payloads, CreateFulfillment)
+    variables = {
+        "orderId": command.order_external_id,
+        "reference": command.reference,
+        "lines": [{"orderLineId": line.line_external_id, "quantity": line.quantity} for line in command.lines],
+        "method": command.carrier,
+        "trackingCode": command.tracking,
+    }
+    result = await _call(api, queries.FULFILL, {"input": variables}, "tidegateFulfillOrder", _FulfillResult)
+    if result.fulfillment is None:
+        return [Failed(error=error_of_code(result.error_code or "INTERNAL_SERVER_ERROR"))]
+    return [Done(external_id=result.fulfillment.id, detail=result.fulfillment.state)]
+
+
+async def find_fulfillment(api: Api, payload: Payload) -> FindOutcome:
+    """Look for a fulfillment of the order with our reference."""
+    command = _one([payload], CreateFulfillment)
+    order = await _call(
+        api, queries.FULFILLMENTS, {"id": command.order_external_id}, "order", Raw | None, changes_state=False
+    )
+    for found in (order or {}).get("fulfillments") or ():
+        if (found.get("customFields") or {}).get("tidegateRef") == command.reference:
+            return Done(external_id=str(found["id"]), detail=str(found["state"]))
+    return NotFound()
+
+
+async def set_inventory(api: Api, payloads: Sequence[Payload], _key: str) -> Sequence[ItemOutcome]:
+    """Set stockOnHand of many variants in one call; each is set or refused by itself."""
+    commands = [_one([payload], SetInventory) for payload in payloads]
+    items = [
+        {"variantId": c.variant_external_id, "locationId": c.location_external_id, "onHand": c.quantity}
+        for c in commands
+    ]
+    results = await _call(api, queries.SET_STOCK, {"input": items}, "tidegateSetStock", list[_SetResult])
+    by_variant = {result.variant_id: result.outcome for result in results}
+    return [_set_outcome(by_variant.get(command.variant_external_id)) for command in commands]
+
+
+def _set_outcome(outcome: str | None) -> ItemOutcome:
+    if outcome is None:
+        return Failed(error=OutcomeUnknownError("the answer does not speak of this variant", code="item_missing"))
+    return Done() if outcome == "SET" else Failed(error=error_of_code(outcome))
+
+
+async def find_inventory(api: Api, payload: Payload) -> FindOutcome:
+    """Look whether the shop shows the number that was sent."""
+    command = _one([payload], SetInventory)
+    variant = await _call(
+        api, queries.STOCK, {"id": command.variant_external_id}, "productVariant", Raw | None, changes_state=False
+    )
+    for level in (variant or {}).get("stockLevels") or ():
+        if level["stockLocationId"] == command.location_external_id and level["stockOnHand"] == command.quantity:
+            return Done()
+    return NotFound()
+
+
+# --- GraphQL -------------------------------------------------------------------------------------------------------
+async def _send(api: Api, query: str, variables: Mapping[str, Any], *, changes_state: bool) -> Response:
+    return await api.request(
+        "POST", ADMIN_PATH, json={"query": query, "variables": variables}, changes_state=changes_state
+    )
+
+
+async def _call(
+    api: Api, query: str, variables: Mapping[str, Any], field: str, kind: Any, *, changes_state: bool = True
+) -> Any:
+    """Send a document and return one field of its data as `kind`."""
+    response = await _send(api, query, variables, changes_state=changes_state)
+    return _field(response, field, kind, changes_state=changes_state)
+
+
+def _field(response: Response, field: str, kind: Any, *, changes_state: bool) -> Any:
+    if response.status // 100 != 2:
+        raise error_of(response, changes_state=changes_state)
+    answer = read_answer(response, Raw, changes_state=changes_state)
+    if answer.get("errors") or not isinstance(answer.get("data"), dict) or field not in answer["data"]:
+        raise error_of(response, changes_state=changes_state)
+    try:
+        return msgspec.convert(answer["data"][field], kind)
+    except msgspec.ValidationError as error:
+        raise error_of(response, changes_state=changes_state) from error
+
+
+def _one(payloads: Sequence[Payload], kind: type[T]) -> T:
+    (payload,) = payloads
+    if not isinstance(payload, kind):
+        raise TypeError(f"{kind.__name__} expected, not {type(payload).__name__}")
+    return payload
+
+
+def _time(text: str) -> datetime:
+    return msgspec.convert(text, datetime)
+
+
+def _instant(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
