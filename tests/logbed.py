@@ -73,9 +73,7 @@ class Sender:
             topic=topic,
             ordering_key=ordering_key,
             slot=slot_of(self.tenant_id, ordering_key),
-            dedupe_key=unique_dedupe_key(source, event_id)
-            if is_unique
-            else webhook_dedupe_key(sender_event_id, topic),
+            dedupe_key=unique_dedupe_key(source, event_id) if is_unique else webhook_dedupe_key(sender_event_id, topic),
             body_digest=hashlib.sha256(body).digest(),
             data_key_id=self.key.key_id,
             body=self.cipher.seal(self.key, "event", event_id, body),

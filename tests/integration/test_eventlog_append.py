@@ -6,8 +6,8 @@ import asyncio
 import hashlib
 
 import pytest
-
 from tests.logbed import add_sender
+
 from tidegate.eventlog.append import append_webhooks
 from tidegate.eventlog.poll import append_fetched, append_poll_page
 from tidegate.eventlog.records import Envelope, conflict_dedupe_key
@@ -115,6 +115,7 @@ async def test_parallel_writers_with_the_same_keys_neither_deadlock_nor_double(o
 async def test_a_wake_up_names_the_tenants(owner_pool: Pool) -> None:
     heard: list[str] = []
     async with owner_pool.acquire() as listener, owner_pool.acquire() as db:
+
         def hear(*arguments: object) -> None:
             heard.append(str(arguments[3]))
 

@@ -114,6 +114,15 @@ class QueueReader:
         for tenant_id in payload.split(","):
             self._active[UUID(tenant_id)] = until
 
+    @property
+    def settled(self) -> int:
+        """Everything in the queue up to this seq is known to be visible."""
+        return self._lowers.settled
+
+    def refresh(self) -> None:
+        """Bring the lower bounds up to date in the next claim, not at their next time."""
+        self._observed_at = float("-inf")
+
     async def claim(self, connection: Connection, slots: Sequence[int], batch_max: int) -> list[QueuedEvent]:
         """Return the next events of these slots, sorted by seq, at most `batch_max`; [] when nothing waits.
 

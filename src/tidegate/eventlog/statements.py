@@ -104,7 +104,9 @@ counted AS (
 
 _NEW_RESULTS = "SELECT event_id FROM deduped"
 
-APPEND_RESULTS = "WITH " + ",".join((INCOMING, DEDUPED, _RESULT_STORED, _RESULT_OUTCOMES, _RESULT_COUNTED)) + _NEW_RESULTS
+APPEND_RESULTS = (
+    "WITH " + ",".join((INCOMING, DEDUPED, _RESULT_STORED, _RESULT_OUTCOMES, _RESULT_COUNTED)) + _NEW_RESULTS
+)
 """Parameters: see INCOMING, then $18 writer and the columns of the outcomes, $19 to $25. No queue, no wake-up."""
 
 FIND_CONFLICTS = """
