@@ -34,6 +34,8 @@ _NEVER = tuple(
         "64:ff9b:1::/48",  # local use of NAT64
         "100::/64",  # discard
         "2001::/23",  # protocol assignments, Teredo among them
+        "2002::/16",  # 6to4, retired
+        "3fff::/20",  # documentation
         "5f00::/16",  # segment routing
         "fc00::/7",  # unique local
         "fe80::/10",  # link local
@@ -59,8 +61,7 @@ class EgressBlockedError(OSError):
 def is_allowed(address: Address, allow: Sequence[Network]) -> bool:
     """Say whether an address may be connected to.
 
-    An address that carries an IPv4 address inside (v4-mapped, v4-compatible, NAT64, 6to4) is judged by that one too:
-    both must be allowed.
+    An IPv6 address that only stands for an IPv4 one (v4-mapped, v4-compatible, NAT64) is judged as that one.
     """
     if isinstance(address, IPv6Address):
         if address.scope_id is not None:
@@ -79,8 +80,6 @@ def _inner_ipv4(address: IPv6Address) -> IPv4Address | None:
     """Return the IPv4 address that an IPv6 address stands for, None when it is a real one."""
     if address.ipv4_mapped is not None:
         return address.ipv4_mapped
-    if address.sixtofour is not None:
-        return address.sixtofour
     if address in _NAT64 or (address in _COMPATIBLE and int(address) > 1):
         return IPv4Address(int(address) & 0xFFFF_FFFF)
     return None

@@ -38,8 +38,8 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     kind: FaultKind
     method: str = "*"
-    path: str = "/api/*"
-    """Pattern of the path, `*` for anything."""
+    path: str = "/api/*/*"
+    """Pattern of the path, `*` for any text; as it is, it leaves log-in, inspection and subscription alone."""
     contains: str = ""
     """Text that the body or the query must contain, for example a reference."""
     skip: int = 0
@@ -70,7 +70,7 @@ class Faults(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     random: dict[FaultKind, float] = {}
     """Kind -> probability per request; together at most 1."""
     seed: int = 0
-    path: str = "/api/*"
+    path: str = "/api/*/*"
     """Requests that the random part may strike."""
     seconds: float = 0.05
     """Length of random delays and drips."""
