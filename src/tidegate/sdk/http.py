@@ -56,6 +56,7 @@ class Api(Protocol):
 
         `changes_state=False` marks a read: a lost answer of a read is TransientError, of a write OutcomeUnknownError.
         Raises AuthenticationError (401; 403 is for the connector's table), RateLimitedError (429), TransientError (not
-        sent, or 503 with Retry-After), OutcomeUnknownError (a write was sent and no whole answer or a 5xx came back).
+        sent, or a read got no whole answer or a 5xx, with the wait of its Retry-After), OutcomeUnknownError (a write was
+        sent and no whole answer or any 5xx came back), ConfigurationError (the address is blocked or unusable).
         """
         ...
