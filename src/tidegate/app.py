@@ -1,4 +1,4 @@
-"""The composition root: which connectors there are. The only importer of connectors."""
+"""The composition root: which connectors there are, and the entry of the command line. The only importer of connectors."""
 
 from __future__ import annotations
 
@@ -21,6 +21,13 @@ def connectors() -> Mapping[str, Connector]:
     bundled = _bundled()
     further = [_load(place) for place in os.environ.get(FURTHER_VARIABLE, "").split(",") if place.strip()]
     return MappingProxyType({connector.name: connector for connector in (*bundled, *further)})
+
+
+def main() -> None:
+    """Run the command line."""
+    from tidegate.cli.main import main as run  # noqa: PLC0415 - workers take connectors from here without it
+
+    run(connectors)
 
 
 def _bundled() -> list[Connector]:

@@ -86,14 +86,14 @@ def stock(server: HostileServer, *skus: str) -> None:
     put_articles(server.world, [{"sku": sku} for sku in skus], "2026-11-01T00:00:00+00:00")
 
 
-async def test_a_first_connection_brings_its_articles_and_can_be_worked_with(
-    world: World, shop: HostileServer
-) -> None:
+async def test_a_first_connection_brings_its_articles_and_can_be_worked_with(world: World, shop: HostileServer) -> None:
     connected, webhook = await world.connect(world.order(shop, "shop"))
 
     assert connected.is_new
     assert connected.matches.bound == 2
-    assert [await world.count(table) for table in ("variant", "inventory_item", "variant_item", "channel_stock")] == [2] * 4
+    assert [await world.count(table) for table in ("variant", "inventory_item", "variant_item", "channel_stock")] == [
+        2
+    ] * 4
     assert await world.pool.fetchval("SELECT count(*) FROM channel_stock WHERE dirty") == 0
     row = await world.pool.fetchrow("SELECT state, path_hash, settings FROM connection")
     settings = msgspec.json.decode(row["settings"])

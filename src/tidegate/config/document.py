@@ -67,7 +67,9 @@ def read_document(text: str) -> Document:
     Raises DocumentError at the first thing that is refused.
     """
     if len(text) > DOCUMENT_CHARS_MAX:
-        raise DocumentError(Problem(mark=Mark(1, 1), message=f"the file is larger than {DOCUMENT_CHARS_MAX} characters"))
+        raise DocumentError(
+            Problem(mark=Mark(1, 1), message=f"the file is larger than {DOCUMENT_CHARS_MAX} characters")
+        )
     try:
         node = yaml.compose(text, Loader=_StrictLoader)
     except yaml.MarkedYAMLError as error:

@@ -72,9 +72,7 @@ def describe_problem(problem: Problem, source: str) -> str:
     return f"{place}; {problem.hint}" if problem.hint else place
 
 
-def _cross_checks(
-    config: Config, document: Document, connectors: Mapping[str, Connector] | None
-) -> Sequence[Problem]:
+def _cross_checks(config: Config, document: Document, connectors: Mapping[str, Connector] | None) -> Sequence[Problem]:
     return [
         *check_connections(config, document, connectors),
         *check_flows(config, document, connectors),

@@ -16,7 +16,8 @@ from tidegate.config.records import Config, ConnectionConfig
 _LISTS: tuple[Path, ...] = (("flows", "orders", "from"), ("flows", "stock", "to"), ("network", "allow"))
 """Places where one word may stand for a list of one."""
 _SECRET_NAME = re.compile(
-    r"(?:^|[_.-])(?:password|passwd|passphrase|secret|token|api_?key|access_?key|private_?key|credentials?)$", re.IGNORECASE
+    r"(?:^|[_.-])(?:password|passwd|passphrase|secret|token|api_?key|access_?key|private_?key|credentials?)$",
+    re.IGNORECASE,
 )
 _SECRET_VALUE = re.compile(r"whsec_|-----BEGIN |://[^/@\s]*:[^/@\s]+@")
 _MOVE_IT = "take it out; `tidegate connect NAME` asks for it and stores it encrypted"
@@ -98,9 +99,7 @@ def _struct_of(kind: Any) -> type[msgspec.Struct] | None:
     return None
 
 
-def _sections(
-    kind: Any, raw: Mapping[str, Any], path: Path, document: Document, problems: list[Problem]
-) -> Any:
+def _sections(kind: Any, raw: Mapping[str, Any], path: Path, document: Document, problems: list[Problem]) -> Any:
     """Convert the members of a struct one by one, so that each can have its own problem."""
     parts = {}
     for field in msgspec.structs.fields(kind):

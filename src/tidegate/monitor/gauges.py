@@ -20,7 +20,11 @@ def build_gauges(status: Status, balances: list[Balance] | None, now: datetime) 
     queue = status.queue
     families = [
         _gauge(telemetry.QUEUE_DEPTH, "Events that wait for T2.", {(): queue.waiting}),
-        _gauge(telemetry.QUEUE_OLDEST_SECONDS, "Age of the oldest event that waits for T2.", {(): _age(queue.oldest_at, now)}),
+        _gauge(
+            telemetry.QUEUE_OLDEST_SECONDS,
+            "Age of the oldest event that waits for T2.",
+            {(): _age(queue.oldest_at, now)},
+        ),
         _gauge(telemetry.EVENTS_PARKED, "Events that wait for a parent.", {(): queue.parked}),
         _gauge(telemetry.EVENTS_QUARANTINED, "Events that wait for a person.", {(): queue.quarantined}),
         _gauge(

@@ -99,7 +99,9 @@ def _error_of(given: Any) -> BaseException | None:
 def _place(error: BaseException) -> str:
     """Return the innermost frames, innermost first: `apply.py:120 in apply_batch < worker.py:44 in run`."""
     frames = traceback.extract_tb(error.__traceback__)[-FRAMES_MAX:]
-    return " < ".join(f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno} in {frame.name}" for frame in reversed(frames))
+    return " < ".join(
+        f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno} in {frame.name}" for frame in reversed(frames)
+    )
 
 
 class _NamedLogger(structlog.WriteLogger):

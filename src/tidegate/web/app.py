@@ -54,9 +54,7 @@ async def serve(context: Context, stop: asyncio.Event) -> None:
     Raises ConfigurationError when the port is taken.
     """
     listener = listen(str(context.options.get("host", DEFAULT_HOST)), int(context.options.get("port", DEFAULT_PORT)))
-    pool = await create_pool(
-        context.access, application_name=f"tidegate-web-{context.index}", size_min=0, size_max=3
-    )
+    pool = await create_pool(context.access, application_name=f"tidegate-web-{context.index}", size_min=0, size_max=3)
     server = _Server(
         uvicorn.Config(
             WebApp(pool, context.clock, context.project),

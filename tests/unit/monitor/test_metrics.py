@@ -11,7 +11,9 @@ from tidegate.monitor.metrics import collect, exposed, join, socket_path
 
 def registry_with(count: int) -> CollectorRegistry:
     registry = CollectorRegistry()
-    Counter("tidegate_events_received_total", "Received.", ["connector"], registry=registry).labels("vendure").inc(count)
+    Counter("tidegate_events_received_total", "Received.", ["connector"], registry=registry).labels("vendure").inc(
+        count
+    )
     Histogram("tidegate_intake_seconds", "Time.", buckets=(0.1, 1), registry=registry).observe(0.05)
     return registry
 

@@ -52,7 +52,10 @@ def test_two_articles_with_one_sku_are_listed_and_not_bound() -> None:
 
     matches = match_variants(found, [known(1, "A")], {}, leads=True)
 
-    assert matches.ambiguous == (Ambiguity(sku="A", external_ids=("1", "2")), Ambiguity(sku="N", external_ids=("3", "4")))
+    assert matches.ambiguous == (
+        Ambiguity(sku="A", external_ids=("1", "2")),
+        Ambiguity(sku="N", external_ids=("3", "4")),
+    )
     assert matches.bound == 0
 
 

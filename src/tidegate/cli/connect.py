@@ -1,0 +1,286 @@
+"""`tidegate connect NAME`: give a connection of tidegate.yaml its credentials and bind its articles."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from tidegate.cli.output import plain, print_json, print_table
+from tidegate.cli.session import (
+    Session,
+    json_option,
+    known_connectors,
+    operator,
+    project_option,
+    run_session,
+)
+from tidegate.config import Config
+from tidegate.config.parse import parse
+from tidegate.config.roles import is_channel
+from tidegate.config.versions import record_version
+from tidegate.kernel.clock import SystemClock
+from tidegate.kernel.errors import ConfigurationError
+from tidegate.kernel.redaction import Secret
+from tidegate.sdk.connector import Connector, Inspection, Location
+from tidegate.sync import connect as connecting
+from tidegate.sync.connect import Connected, ConnectOrder, Webhook
+from tidegate.sync.match import Matches
+from tidegate.sync.webhook_path import WebhookPaths
+
+LISTED = 10
+"""Articles named in each list; the rest is counted (all of them with --json)."""
+_STANDARD_INPUT = "-"
+
+
+@click.command()
+@click.argument("name")
+@project_option
+@click.option("--set", "given", multiple=True, metavar="FIELD=VALUE", help="Answer a question. Repeat it.")
+@click.option(
+    "--from-json",
+    type=click.Path(dir_okay=False, allow_dash=True, path_type=str),
+    help="Read the answers from a JSON object in a file, or from standard input with -.",
+)
+@click.option("--location", help="The channel's stock location, when it has several.")
+@click.option("--create-missing", is_flag=True, help="Make articles of SKUs that nobody has yet.")
+@click.option("--rotate-webhook", is_flag=True, help="Make a new webhook address and secret.")
+@click.option("--yes", is_flag=True, help="Ask nothing.")
+@json_option
+def connect(
+    name: str,
+    project_dir: Path | None,
+    given: tuple[str, ...],
+    from_json: str | None,
+    location: str | None,
+    *,
+    create_missing: bool,
+    rotate_webhook: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Connect the system that tidegate.yaml calls NAME.
+
+    Asks for what its connector needs, looks at the other side, stores the credentials encrypted, binds articles by SKU
+    and registers the webhook. Nothing else is written at the other side. Run it again after new articles, new
+    credentials or a new public_url: what is there stays.
+
+    A secret given with --set stays in the history of your shell; the prompt and --from-json do not leave it there.
+
+    \b
+    Examples:
+      tidegate connect erp
+      tidegate connect shop --location 2
+      printf '{"username": "...", "password": "..."}' | tidegate connect shop --from-json - --yes
+    """
+    answers = _read_answers(given, from_json)
+    connectors = known_connectors()
+
+    async def body(session: Session) -> tuple[Connected, Webhook | None]:
+        config = await _refresh_config(session, connectors)
+        connector = _connector_of(config, name, connectors)
+        order = _order(session, config, name, connector, answers, asks=not yes and from_json != _STANDARD_INPUT)
+        order = msgspec.structs.replace(
+            order, stock_location=location, makes_variants=create_missing or None, rotates_webhook=rotate_webhook
+        )
+        allow = [ip_network(text) for text in config.network.allow]
+        clock = SystemClock()
+        inspection = await connecting.look(order, allow=allow, clock=clock)
+        if order.is_channel and order.stock_location is None and not yes and sys.stdin.isatty():
+            order = msgspec.structs.replace(order, stock_location=_ask_location(inspection.locations))
+        ring = session.key_ring()
+        connected = await connecting.store(session.conn, ring, order, inspection)
+        api = connecting.open_api(order, allow=allow, clock=clock)
+        try:
+            paths = WebhookPaths(session.project.read_root_key(), config.cell)
+            webhook = await connecting.set_up_webhook(session.conn, ring, order, connected, api, paths)
+        finally:
+            await api.close()
+        return connected, webhook
+
+    connected, webhook = run_session(project_dir, body)
+    if as_json:
+        print_json(_as_json(connected, webhook))
+    else:
+        _print(name, connected, webhook)
+
+
+def _read_answers(given: tuple[str, ...], from_json: str | None) -> dict[str, str]:
+    answers: dict[str, str] = {}
+    if from_json is not None:
+        try:
+            text = sys.stdin.read() if from_json == _STANDARD_INPUT else Path(from_json).read_text(encoding="utf-8")
+            answers = {name: str(value) for name, value in msgspec.json.decode(text, type=dict[str, Any]).items()}
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise click.UsageError('--from-json needs a JSON object such as {"api_key": "..."}') from error
+        except OSError as error:
+            raise click.UsageError(f"{from_json} cannot be read: {error.strerror}") from error
+    for pair in given:
+        field, sign, value = pair.partition("=")
+        if not sign:
+            raise click.UsageError(f"--set {pair!r}: write FIELD=VALUE")
+        answers[field] = value
+    return answers
+
+
+async def _refresh_config(session: Session, connectors: Mapping[str, Connector]) -> Config:
+    """Check the file against the connectors and put it to work, so that a new connection needs no restart."""
+    document = session.project.config_file.read_text(encoding="utf-8")
+    parse(document, connectors=connectors)
+    return (await record_version(session.conn, document, applied_by=operator())).config
+
+
+def _connector_of(config: Config, name: str, connectors: Mapping[str, Connector]) -> Connector:
+    connection = config.connections.get(name)
+    if connection is None:
+        raise ConfigurationError(
+            f"tidegate.yaml has no connection {name!r}",
+            code="connection_unknown",
+            hint=f"it has: {', '.join(config.connections) or 'none yet; add one under `connections`'}",
+        )
+    return connectors[connection.use]
+
+
+def _order(
+    session: Session, config: Config, name: str, connector: Connector, answers: Mapping[str, str], *, asks: bool
+) -> ConnectOrder:
+    """Put file, answers and questions together. Raises ConfigurationError for an answer that is still missing."""
+    unknown = sorted(set(answers) - {field.name for field in connector.fields})
+    if unknown:
+        known = ", ".join(field.name for field in connector.fields)
+        raise click.UsageError(
+            f"connector {connector.name!r} does not ask for {', '.join(unknown)}; it asks for {known}"
+        )
+    options: dict[str, Any] = dict(config.connections[name].options)
+    settings: dict[str, Any] = {}
+    secrets: dict[str, Secret] = {}
+    for field in connector.fields:
+        value = answers.get(field.name, options.get(field.name))
+        if value is None and asks:
+            value = click.prompt(field.question, default=field.default, hide_input=field.secret, type=str)
+        if value is None:
+            value = field.default
+        if value is None:
+            raise ConfigurationError(
+                f"connector {connector.name!r} needs {field.name}: {field.question}",
+                code="answer_missing",
+                hint=f"give it with --set {field.name}=... or --from-json",
+            )
+        if field.secret:
+            secrets[field.name] = Secret(str(value))
+        else:
+            settings[field.name] = value
+    settings = {**options, **settings}
+    base_url = settings.get("base_url") or settings.get("url")
+    if base_url is None:
+        raise ConfigurationError(
+            f"connection {name!r} has no url", code="answer_missing", hint="write it in tidegate.yaml: url: https://..."
+        )
+    return ConnectOrder(
+        tenant_id=session.tenant_id,
+        tenant=config.tenant,
+        name=name,
+        connector=connector,
+        is_channel=is_channel(config, name, connector),
+        settings={**settings, "base_url": str(base_url).rstrip("/")},
+        secrets=secrets,
+        webhook_base=config.webhook_base,
+        actor=operator(),
+    )
+
+
+def _ask_location(locations: tuple[Location, ...]) -> str | None:
+    if len(locations) < 2:
+        return None
+    click.echo("It has several stock locations:")
+    for location in locations:
+        click.echo(f"  {location.external_id}  {location.name}")
+    choice = click.Choice([location.external_id for location in locations])
+    return str(click.prompt("Which one shall be told stock numbers", type=choice))
+
+
+def _print(name: str, connected: Connected, webhook: Webhook | None) -> None:
+    inspection, matches = connected.inspection, connected.matches
+    click.echo(f"{'connected' if connected.is_new else 'reconnected'} {name}: {_title(inspection)}")
+    print_table(("found", "number", ""), _summary(connected), empty="")
+    for words, names in _lists(matches):
+        more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+        click.echo(f"{words}: {', '.join(names[:LISTED])}{more}")
+    for finding in inspection.findings:
+        click.echo(f"note: {finding}")
+    if connected.rotated:
+        click.echo(f"replaced: {', '.join(connected.rotated)}")
+    if webhook is not None:
+        _print_webhook(webhook)
+
+
+def _print_webhook(webhook: Webhook) -> None:
+    if webhook.subscription.registered:
+        click.echo("webhook: registered" + (" with a fresh secret" if webhook.is_new else ", unchanged"))
+        return
+    click.echo(f"webhook: to be set up by you. {webhook.subscription.explanation}")
+    click.echo(f"  address  {webhook.url}")
+    if webhook.is_new:
+        click.echo(f"  secret   {webhook.secret.reveal()}   (shown once)")
+    else:
+        click.echo("  secret   as it was; --rotate-webhook makes a new one")
+
+
+def _title(inspection: Inspection) -> str:
+    return f"{inspection.account_name} ({inspection.external_account}), version {inspection.version}"
+
+
+def _summary(connected: Connected) -> list[tuple[str, int, str]]:
+    matches = connected.matches
+    names = dict(connected.places.bindings)
+    places = ", ".join(f"{external_id} = {ours}" for external_id, ours in names.items())
+    return [
+        ("articles", len(connected.inspection.variants), f"{matches.bound} bound"),
+        ("  new", len(matches.new), "articles of ours were made"),
+        ("  matched", len(matches.exact), "by the same SKU"),
+        ("  matched loosely", len(matches.folded), "SKU differs in case or spaces"),
+        ("  as before", len(matches.kept), ""),
+        ("locations", len(connected.inspection.locations), places),
+    ]
+
+
+def _lists(matches: Matches) -> list[tuple[str, list[str]]]:
+    """Return what a person should look at: words and names, empty lists left out."""
+    lists = [
+        ("the same SKU more than once, not bound", [one.sku for one in matches.ambiguous]),
+        ("unknown SKUs, not bound (--create-missing makes them)", [one.sku for one in matches.missing]),
+        ("without SKU, not bound", [one.external_id for one in matches.without_sku]),
+        ("ours that it does not have", list(matches.not_there)),
+        ("bound, but not found there any more", list(matches.vanished)),
+    ]
+    return [(words, names) for words, names in lists if names]
+
+
+def _as_json(connected: Connected, webhook: Webhook | None) -> dict[str, Any]:
+    """Return the result for programs. Address and secret are in it only when somebody has to register them."""
+    inspection = connected.inspection
+    document: dict[str, Any] = {
+        "connection_id": str(connected.connection_id),
+        "is_new": connected.is_new,
+        "external_account": inspection.external_account,
+        "account_name": inspection.account_name,
+        "version": inspection.version,
+        "findings": inspection.findings,
+        "matches": plain(connected.matches),
+        "locations": dict(connected.places.bindings),
+        "stock_location": connected.places.stock_location,
+        "rotated": connected.rotated,
+    }
+    if webhook is not None:
+        registered = webhook.subscription.registered
+        document["webhook"] = {"registered": registered, "explanation": webhook.subscription.explanation}
+        if not registered:
+            document["webhook"]["url"] = webhook.url
+            if webhook.is_new:
+                document["webhook"]["secret"] = webhook.secret.reveal()
+    return document

@@ -1,0 +1,39 @@
+"""Words for what went wrong: what happened, and what to do next. Pure."""
+
+from __future__ import annotations
+
+import asyncpg
+import msgspec
+
+from tidegate.kernel.errors import TidegateError
+
+EXIT_TEMPORARY = 75
+EXIT_BUG = 70
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """What to print and how to exit."""
+
+    text: str
+    exit_status: int
+
+
+def describe_failure(error: Exception) -> Failure:
+    """Return the words and the exit status (sysexits) for an error that ended a command."""
+    if isinstance(error, TidegateError):
+        return Failure(text=_words(str(error), error.hint, error.code), exit_status=error.exit_status)
+    if isinstance(error, (asyncpg.PostgresError, asyncpg.InterfaceError)):
+        text = _words(f"the database refused: {error}", "look at it with: tidegate doctor", type(error).__name__)
+        return Failure(text=text, exit_status=EXIT_TEMPORARY)
+    if isinstance(error, (OSError, TimeoutError)):
+        text = _words(f"the machine refused: {error or type(error).__name__}", "look at it with: tidegate doctor", "os")
+        return Failure(text=text, exit_status=EXIT_TEMPORARY)
+    hint = "run it again with TIDEGATE_DEBUG=1 and report what it shows"
+    return Failure(text=_words(f"Tidegate has a bug: {type(error).__name__}", hint, "bug"), exit_status=EXIT_BUG)
+
+
+def _words(message: str, hint: str | None, code: str) -> str:
+    lines = [f"error: {message}", f"  code: {code}"]
+    if hint:
+        lines.append(f"  next: {hint}")
+    return "\n".join(lines)

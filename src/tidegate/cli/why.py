@@ -1,0 +1,111 @@
+"""`tidegate why order`: everything that happened to one order, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tidegate.cli.output import console, print_json, print_table, safe, show_time
+from tidegate.cli.session import Session, json_option, project_option, run_session
+from tidegate.kernel.errors import ConfigurationError
+from tidegate.kernel.ids import public_id
+from tidegate.monitor.explain import explain_order, find_orders
+from tidegate.monitor.story import Step, Story
+
+_STYLES = {"good": "green", "bad": "bold red", "doubt": "yellow", "plain": ""}
+
+
+@click.group()
+def why() -> None:
+    """Explain what happened, and why."""
+
+
+@why.command()
+@click.argument("reference")
+@project_option
+@json_option
+def order(reference: str, project_dir: Path | None, *, as_json: bool) -> None:
+    """Tell everything that happened to one order, from the first delivery to the last answer.
+
+    REFERENCE is the order's number, its id in the shop, or our id (ord_...). Times are local, with the distance to the
+    first line. What is not done yet is listed with the rule that holds it and until when.
+
+    \b
+    Examples:
+      tidegate why order 1001
+      tidegate why order ord_c0_06c6v... --json
+    """
+
+    async def body(session: Session) -> Story:
+        found = await find_orders(session.conn, session.tenant_id, reference)
+        chosen = _choose(found, reference, session.config.cell)
+        now = datetime.now(UTC)
+        return await explain_order(session.conn, session.tenant_id, chosen, cell=session.config.cell, now=now)
+
+    story = run_session(project_dir, body)
+    if as_json:
+        print_json(story)
+    else:
+        _print(story)
+
+
+def _choose(found: Sequence[Any], reference: str, cell: str) -> Any:
+    """Return the only order found. Raises ConfigurationError for none or several."""
+    if not found:
+        raise ConfigurationError(
+            f"no order is called {reference!r}",
+            code="order_unknown",
+            hint="has it come in? look with: tidegate events list --limit 20",
+        )
+    if len(found) > 1:
+        names = ", ".join(f"{public_id('ord', cell, row['order_id'])} ({row['channel']})" for row in found)
+        raise ConfigurationError(
+            f"{len(found)} orders are called {reference!r}", code="order_ambiguous", hint=f"name one by its id: {names}"
+        )
+    return found[0]
+
+
+def _print(story: Story) -> None:
+    total = f"{story.total_minor} {story.currency} (smallest units)"
+    click.echo(f"order {safe(story.number)} of {story.channel}   {story.order_id}")
+    click.echo(
+        f"  {story.order_state}, {story.payment_state}, {story.fulfillment_state}; {total}; version {story.version}"
+    )
+    columns = ("sku", "ordered", "current", "shipped", "fulfilled")
+    print_table(columns, [[line[name] for name in columns] for line in story.lines], empty="  no lines")
+    for binding in story.bindings:
+        if binding["kind"] != "order_line":
+            click.echo(f"  {binding['connection']} calls the {binding['kind']} {safe(binding['external_id'])}")
+    click.echo("")
+    _print_timeline(story.steps)
+    for wait in story.waits:
+        until = f", until {show_time(wait['until'])}" if wait["until"] is not None else ""
+        click.echo(f"waits: {wait['kind']} in {wait['connection']} is {wait['state']}: {safe(wait['words'])}{until}")
+
+
+def _print_timeline(steps: Sequence[Step]) -> None:
+    from rich.text import Text
+
+    if not steps:
+        click.echo("nothing is known of what happened to it")
+        return
+    out = console()
+    first = steps[0].at
+    width = max(len(step.kind) for step in steps)
+    for step in steps:
+        line = Text(f"{show_time(step.at)}  {_offset(step.at - first):>10}  {step.kind:<{width}}  ")
+        line.append(safe(step.words), style=_STYLES[step.tone])
+        if step.about:
+            line.append(f"  {step.about}", style="dim")
+        out.print(line)
+
+
+def _offset(distance: timedelta) -> str:
+    seconds = distance.total_seconds()
+    if abs(seconds) < 100:
+        return f"{seconds:+.3f} s"
+    return f"{seconds / 60:+.1f} min" if abs(seconds) < 7200 else f"{seconds / 3600:+.1f} h"

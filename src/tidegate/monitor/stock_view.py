@@ -1,0 +1,104 @@
+"""One item as people look at it: what is there, how it came to be, what each channel was told and should be told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from tidegate.commerce.stock import ChannelOpen, Level, channel_quantity
+from tidegate.dispatch.statements import NUMBERS
+from tidegate.kernel.errors import ConfigurationError
+from tidegate.sdk.connector import Connector
+from tidegate.store.connections import Connection
+from tidegate.store.sql import query
+
+_ITEM = query("stock_item")
+_SIMILAR = query("stock_similar")
+_LEVELS = query("stock_levels")
+_ENTRIES = query("stock_entries")
+_CHANNELS = query("stock_channels")
+_COUNTERS = ("on_hand", "unavailable", "committed", "reserved", "safety_stock")
+
+
+class ChannelView(msgspec.Struct, frozen=True, kw_only=True):
+    """One channel's belief about an item."""
+
+    connection: str
+    was_told: int | None
+    """None: never, or not known any more."""
+    told_at: datetime | None
+    should_be_told: int | None
+    """None when its connector is not there."""
+    is_dirty: bool
+    waits: str
+    """Why the difference stands; '' when there is none."""
+
+
+class StockView(msgspec.Struct, frozen=True, kw_only=True):
+    """An item."""
+
+    sku: str
+    levels: tuple[Mapping[str, Any], ...]
+    entries: tuple[Mapping[str, Any], ...]
+    channels: tuple[ChannelView, ...]
+
+
+async def read_stock(
+    conn: Connection, tenant_id: UUID, sku: str, connectors: Mapping[str, Connector], *, entries: int
+) -> StockView:
+    """Return the view of one SKU, from one snapshot. Raises ConfigurationError when there is no such item."""
+    async with conn.transaction(isolation="repeatable_read", readonly=True):
+        item = await conn.fetchrow(_ITEM, tenant_id, sku)
+        if item is None:
+            similar = ", ".join(row["sku"] for row in await conn.fetch(_SIMILAR, tenant_id, sku[:3]))
+            hint = f"there are: {similar}" if similar else "connect a system that has it: tidegate connect NAME"
+            raise ConfigurationError(f"no item has the SKU {sku!r}", code="sku_unknown", hint=hint)
+        item_id = item["item_id"]
+        levels = await conn.fetch(_LEVELS, tenant_id, item_id)
+        tail = await conn.fetch(_ENTRIES, tenant_id, item_id, entries)
+        channels = []
+        for row in await conn.fetch(_CHANNELS, tenant_id, item_id):
+            numbers = await conn.fetchrow(NUMBERS, tenant_id, row["connection_id"], [item_id])
+            channels.append(_channel(row, numbers, connectors.get(row["connector"])))
+    return StockView(
+        sku=item["sku"],
+        levels=tuple(dict(row) for row in levels),
+        entries=tuple(dict(row) for row in tail[:entries]),
+        channels=tuple(channels),
+    )
+
+
+def _channel(row: Any, numbers: Any, connector: Connector | None) -> ChannelView:
+    wanted = None
+    if connector is not None and numbers is not None:
+        wanted = channel_quantity(
+            Level(**{name: int(numbers[name]) for name in _COUNTERS}),
+            ChannelOpen(
+                unfulfilled=int(numbers["unfulfilled"]), shipped_unconfirmed=int(numbers["shipped_unconfirmed"])
+            ),
+            stock_number=connector.stock_number,
+        )
+    return ChannelView(
+        connection=row["connection"],
+        was_told=row["acked_quantity"],
+        told_at=row["acked_at"],
+        should_be_told=wanted,
+        is_dirty=row["dirty"],
+        waits=_waits(row, wanted),
+    )
+
+
+def _waits(row: Any, wanted: int | None) -> str:
+    if row["blocked_by"] is not None:
+        return "a number is on its way, or it is being verified whether it arrived"
+    if row["not_before"] is not None and row["dirty"]:
+        return f"parked after {row['tries']} failures until {row['not_before'].isoformat(timespec='seconds')}"
+    if row["dirty"]:
+        return "it waits for its turn"
+    if wanted is not None and row["acked_quantity"] != wanted:
+        return "it is told when the stock changes next, and the stock flow is live"
+    return ""

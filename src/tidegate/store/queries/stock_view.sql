@@ -1,0 +1,34 @@
+-- name: stock_item
+-- An item by its SKU. $1 tenant, $2 SKU.
+SELECT item_id, sku FROM inventory_item WHERE tenant_id = $1 AND sku = $2
+
+-- name: stock_similar
+-- SKUs that begin alike. $1 tenant, $2 beginning.
+SELECT sku FROM inventory_item WHERE tenant_id = $1 AND starts_with(lower(sku), lower($2)) ORDER BY sku LIMIT 5
+
+-- name: stock_levels
+-- Counters of an item at each location. $1 tenant, $2 item.
+SELECT p.name AS location, s.on_hand, s.unavailable, s.committed, s.reserved, s.incoming, s.safety_stock, s.available,
+       s.version
+FROM stock_level s JOIN location p USING (tenant_id, location_id)
+WHERE s.tenant_id = $1 AND s.item_id = $2 ORDER BY p.name
+
+-- name: stock_entries
+-- The last entries of each level of an item, newest first. $1 tenant, $2 item, $3 at most per location.
+SELECT p.name AS location, e.version, e.kind, e.on_hand_delta, e.committed_delta, e.on_hand_after, e.committed_after,
+       e.cause_key, e.event_id, e.actor, e.at
+FROM stock_level s JOIN location p USING (tenant_id, location_id)
+CROSS JOIN LATERAL (
+    SELECT * FROM stock_entry x
+    WHERE x.tenant_id = s.tenant_id AND x.item_id = s.item_id AND x.location_id = s.location_id
+    ORDER BY x.version DESC LIMIT $3
+) e
+WHERE s.tenant_id = $1 AND s.item_id = $2
+ORDER BY e.at DESC, p.name, e.version DESC
+
+-- name: stock_channels
+-- What each channel was told of an item. $1 tenant, $2 item.
+SELECT m.connection_id, c.name AS connection, c.connector, m.dirty, m.dirty_at, m.acked_quantity, m.acked_at,
+       m.blocked_by, m.not_before, m.tries, m.push_version
+FROM channel_stock m JOIN connection c USING (tenant_id, connection_id)
+WHERE m.tenant_id = $1 AND m.item_id = $2 ORDER BY c.name
