@@ -36,3 +36,23 @@ GRANT SELECT, INSERT, UPDATE ON conservation, entity_version, product, variant, 
 GRANT SELECT, INSERT, UPDATE, DELETE ON node TO tidegate_apply;
 GRANT SELECT, UPDATE ON slot TO tidegate_apply;
 GRANT USAGE, SELECT ON SEQUENCE event_seq TO tidegate_apply;
+
+-- dispatch: sends commands, records what came of them, reads for the log; it opens credentials and changes none
+GRANT SELECT ON tenant, connection, config_version, credential, binding, switch, variant, inventory_item, variant_item,
+    location, stock_level, "order", order_line, fulfillment, fulfillment_line, channel_stock, command, call, attempt,
+    attempt_answer, lane_state, poll_cursor, poll_observation, fetch_request, tenant_key, data_key TO tidegate_dispatch;
+GRANT INSERT ON binding, command_key, command, call, attempt, attempt_answer, lane_state, poll_cursor, poll_observation,
+    event, event_dedupe, event_queue, event_outcome, tenant_key, data_key TO tidegate_dispatch;
+GRANT SELECT, INSERT, UPDATE ON conservation TO tidegate_dispatch;
+GRANT UPDATE ON channel_stock, command, lane_state, poll_cursor, poll_observation, fetch_request TO tidegate_dispatch;
+GRANT DELETE ON fetch_request TO tidegate_dispatch;
+GRANT UPDATE (state, state_reason) ON connection TO tidegate_dispatch;
+GRANT UPDATE (state) ON fulfillment TO tidegate_dispatch;
+GRANT UPDATE (fulfilled) ON order_line TO tidegate_dispatch;
+GRANT UPDATE (order_id) ON "order" TO tidegate_dispatch;  -- needed to lock a row; nothing is ever changed
+GRANT UPDATE (name) ON switch TO tidegate_dispatch;  -- needed to lock the row
+GRANT SELECT (tenant_id, connection_id, dedupe_key, event_id, body_digest) ON event_dedupe TO tidegate_dispatch;
+GRANT SELECT, INSERT, UPDATE, DELETE ON node TO tidegate_dispatch;
+GRANT SELECT, UPDATE ON slot TO tidegate_dispatch;
+GRANT SELECT, INSERT, UPDATE ON event_crash TO tidegate_dispatch;
+GRANT USAGE, SELECT ON SEQUENCE event_seq TO tidegate_dispatch;

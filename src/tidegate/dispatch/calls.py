@@ -1,0 +1,221 @@
+"""The steps of one call: T2s, then the other side with no transaction open, then T3."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import asyncpg
+import structlog
+from msgspec.structs import replace
+
+from tidegate.commerce.states import CommandState
+from tidegate.dispatch.decide import (
+    Circumstances,
+    Decision,
+    decide_found,
+    decide_look_failed,
+    decide_outcome,
+    decide_unsent,
+    decide_without_readback,
+)
+from tidegate.dispatch.guard import GuardedApi
+from tidegate.dispatch.perform import ATTEMPTED, build_evidence, execute, find, milliseconds_since, name_of
+from tidegate.dispatch.records import DirtyMark, DoubtfulCommand, Evidence, OpenCall, PendingCommand, Subject
+from tidegate.dispatch.scope import Scope
+from tidegate.dispatch.t2s import NotBegun, begin_action, begin_look, begin_stock
+from tidegate.dispatch.t3 import Settled, Settlement, settle
+from tidegate.kernel import crashpoint
+from tidegate.kernel.ids import new_id
+from tidegate.kernel.retry import full_jitter
+from tidegate.sdk.connector import CommandSpec, Failed, FindOutcome, ItemOutcome
+from tidegate.store.connections import DATABASE_ERRORS, Connection, is_outage
+
+log = structlog.get_logger()
+
+_TRY_AGAIN = (asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError, asyncpg.TransactionRollbackError)
+SETTLE_RETRY_SECONDS_MAX = 5.0
+UNSTORABLE = "answer_unstorable"
+
+OpenGuard = Callable[[], Awaitable[GuardedApi]]
+"""Makes the Api of one call. Raises TidegateError when there is no way in (no credential, no session)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallResult:
+    """What a call means for the lane."""
+
+    not_begun: NotBegun | None = None
+    decisions: Sequence[Decision] = ()
+    is_fenced: bool = False
+
+
+async def send_action(scope: Scope, command: PendingCommand, open_guard: OpenGuard) -> CallResult:
+    """Send one action command under a new attempt. Raises `Fenced` and `DATABASE_ERRORS` when nothing was sent."""
+    return await _send(scope, lambda conn: begin_action(conn, scope, command), open_guard)
+
+
+async def push_stock(scope: Scope, marks: tuple[DirtyMark, ...], open_guard: OpenGuard) -> CallResult:
+    """Tell a channel the numbers of these items. Raises as `send_action`."""
+    return await _send(scope, lambda conn: begin_stock(conn, scope, marks), open_guard)
+
+
+async def look_after(scope: Scope, command: DoubtfulCommand, open_guard: OpenGuard) -> CallResult:
+    """Look whether a command in doubt was carried out, and settle it when that is clear. Raises as `send_action`."""
+    spec = scope.spec(command.kind)
+    subject = command.subject()
+    about = _about(subject, scope, spec)
+    if spec is None or spec.find is None:
+        decision = decide_without_readback(about, settles_in_seconds=command.settles_in_seconds)
+        return await write_settlement(scope, _settlement_of_look(command, subject, decision))
+    api = await open_guard()
+    begun = await scope.transact(lambda conn: begin_look(conn, scope, command))
+    if begun is None:
+        return CallResult(not_begun=NotBegun("moved"))
+    attempt_id, payload = begun
+    started = scope.clock.monotonic()
+    seen = await find(spec.find, api, payload, seconds_max=scope.settings.execute_seconds_max)
+    if isinstance(seen, Failed):
+        decision = decide_look_failed(seen.error, scope.settings)
+    else:
+        decision = decide_found(
+            seen,
+            about,
+            negatives=command.negatives,
+            settles_in_seconds=command.settles_in_seconds,
+            settings=scope.settings,
+        )
+    evidence = _evidence(scope, [subject], [seen], api, started)
+    settlement = _settlement_of_look(command, subject, decision)
+    return await write_settlement(scope, replace(settlement, answered_attempt_id=attempt_id, evidence=evidence))
+
+
+async def write_settlement(scope: Scope, settlement: Settlement) -> CallResult:
+    """Write a T3 until it is durable. A commit whose answer was lost is written again and counts once.
+
+    What cannot be stored as it is (a NUL in an id, for example) leaves the commands in doubt for a person. Raises the
+    database's error when even that cannot be stored.
+    """
+    retry_index = 0
+    while True:
+        try:
+            settled = await _write_once(scope, settlement, is_repeated=retry_index > 0)
+        except DATABASE_ERRORS as error:
+            log.warning("settlement.delayed", error_class=type(error).__name__, call_id=settlement.call_id)
+            if not is_outage(error) and not isinstance(error, _TRY_AGAIN):
+                if settlement.evidence is None or settlement.evidence.code == UNSTORABLE:
+                    raise
+                settlement = _in_doubt(settlement)
+            await asyncio.sleep(full_jitter(retry_index, base_seconds=0.1, cap_seconds=SETTLE_RETRY_SECONDS_MAX))
+            retry_index += 1
+        else:
+            crashpoint.reach("dispatch.t3.committed")
+            return CallResult(decisions=settlement.decisions, is_fenced=settled.is_fenced)
+
+
+async def _write_once(scope: Scope, settlement: Settlement, *, is_repeated: bool) -> Settled:
+    return await scope.transact(lambda conn: settle(conn, scope, settlement, is_repeated=is_repeated))
+
+
+async def _send(
+    scope: Scope, begin: Callable[[Connection], Awaitable[OpenCall | NotBegun]], open_guard: OpenGuard
+) -> CallResult:
+    api = await open_guard()
+    built: list[OpenCall | NotBegun] = []
+
+    async def work(conn: Connection) -> None:
+        built[:] = [await begin(conn)]
+
+    try:
+        await scope.transact(work)
+    except DATABASE_ERRORS:
+        if built and isinstance(built[0], OpenCall):
+            await _take_back(scope, built[0])
+        raise
+    call = built[0]
+    if isinstance(call, NotBegun):
+        return CallResult(not_begun=call)
+    crashpoint.reach("dispatch.t2s.committed")
+    return await _carry_out(scope, call, api)
+
+
+async def _carry_out(scope: Scope, call: OpenCall, api: GuardedApi) -> CallResult:
+    spec = scope.connector.commands[call.kind]
+    started = scope.clock.monotonic()
+    limit = scope.settings.execute_seconds_max
+    outcomes = await execute(spec, api, call.payloads, call.idempotency_key, seconds_max=limit)
+    crashpoint.reach("dispatch.call.answered")
+    decisions = []
+    for member, outcome in zip(call.members, outcomes, strict=True):
+        ATTEMPTED.labels(scope.connector.name, call.kind, name_of(outcome)).inc()
+        about = replace(_about(member, scope, spec), writes_begun=api.writes_begun, earlier_writes=api.earlier_writes)
+        settle_seconds = scope.settle_seconds(call.kind)
+        decisions.append(decide_outcome(outcome, about, settle_seconds=settle_seconds, settings=scope.settings))
+    settlement = _settlement_of_call(call, decisions)
+    evidence = _evidence(scope, call.members, outcomes, api, started)
+    return await write_settlement(scope, replace(settlement, evidence=evidence))
+
+
+async def _take_back(scope: Scope, call: OpenCall) -> None:
+    """The T2s may be committed or not, and certainly nothing was sent: put everything back, if there is anything."""
+    spec = scope.spec(call.kind)
+    decisions = [decide_unsent(_about(member, scope, spec)) for member in call.members]
+    await write_settlement(scope, _settlement_of_call(call, decisions))
+
+
+def _about(subject: Subject, scope: Scope, spec: CommandSpec | None) -> Circumstances:
+    return Circumstances(
+        kind=subject.kind,
+        attempt_number=max(1, subject.attempt_number),
+        seconds_left=(subject.deadline_at - scope.clock.now()).total_seconds(),
+        safe_to_resend=spec is not None and spec.safe_to_resend,
+        can_read_back=spec is not None and spec.find is not None,
+    )
+
+
+def _evidence(
+    scope: Scope,
+    members: Sequence[Subject],
+    outcomes: Sequence[ItemOutcome | FindOutcome],
+    api: GuardedApi,
+    started: float,
+) -> Evidence:
+    duration_ms = milliseconds_since(started, scope.clock)
+    return build_evidence(members, outcomes, api, duration_ms=duration_ms, bytes_max=scope.settings.excerpt_bytes_max)
+
+
+def _settlement_of_call(call: OpenCall, decisions: Sequence[Decision]) -> Settlement:
+    return Settlement(
+        call_id=call.call_id,
+        sent_attempt_id=call.attempt_id,
+        members=call.members,
+        decisions=tuple(decisions),
+        answer_id=new_id(),
+        answered_attempt_id=call.attempt_id,
+        evidence=None,
+    )
+
+
+def _settlement_of_look(command: DoubtfulCommand, subject: Subject, decision: Decision) -> Settlement:
+    return Settlement(
+        call_id=command.call_id,
+        sent_attempt_id=command.attempt_id,
+        members=(subject,),
+        decisions=(decision,),
+        answer_id=new_id(),
+        answered_attempt_id=command.attempt_id,
+        evidence=None,
+    )
+
+
+def _in_doubt(settlement: Settlement) -> Settlement:
+    """Return the settlement that only says: something came back that cannot be stored."""
+    reason = "what came back cannot be stored - look there, then `commands retry` or `commands cancel` it"
+    decision = Decision(state=CommandState.IN_DOUBT, code=UNSTORABLE, reason=reason)
+    evidence = settlement.evidence
+    return replace(
+        settlement,
+        decisions=(decision,) * len(settlement.members),
+        evidence=replace(evidence, code=UNSTORABLE, excerpt=b"{}") if evidence is not None else None,
+    )

@@ -1,0 +1,290 @@
+"""Decisions, pure: (outcome of one command, circumstances) -> what becomes of the command and of the lane."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import assert_never
+
+import msgspec
+
+from tidegate.commerce.commands import CommandKind
+from tidegate.commerce.states import CommandState
+from tidegate.dispatch.settings import DispatchSettings
+from tidegate.kernel.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    ConflictError,
+    IntakeError,
+    InvariantError,
+    OutcomeUnknownError,
+    RateLimitedError,
+    RejectedError,
+    TidegateError,
+    TransientError,
+)
+from tidegate.kernel.retry import full_jitter
+from tidegate.sdk.connector import Done, FindOutcome, ItemOutcome, NotFound, Partly
+
+
+class ErrorClass(StrEnum):
+    """The error classes by their name in `attempt_answer.outcome`; `success` stands for no error."""
+
+    CONFIGURATION = "configuration"
+    AUTHENTICATION = "authentication"
+    RATE_LIMITED = "rate_limited"
+    TRANSIENT = "transient"
+    UNKNOWN = "unknown"
+    CONFLICT = "conflict"
+    REJECTED = "rejected"
+    DEFECT = "defect"
+    """InvariantError, or an error that a connector must not raise: our bug."""
+
+
+SUCCESS = "success"
+PARTIAL = "partial"
+"""Outcome of a call whose members fared differently."""
+
+_CLASSES: tuple[tuple[type[TidegateError], ErrorClass], ...] = (
+    (ConfigurationError, ErrorClass.CONFIGURATION),
+    (AuthenticationError, ErrorClass.AUTHENTICATION),
+    (RateLimitedError, ErrorClass.RATE_LIMITED),
+    (TransientError, ErrorClass.TRANSIENT),
+    (OutcomeUnknownError, ErrorClass.UNKNOWN),
+    (ConflictError, ErrorClass.CONFLICT),
+    (RejectedError, ErrorClass.REJECTED),
+    (IntakeError, ErrorClass.DEFECT),
+    (InvariantError, ErrorClass.DEFECT),
+)
+
+
+def classify(error: TidegateError) -> ErrorClass:
+    """Return the class of an error; an error of no class is a defect."""
+    for kind, name in _CLASSES:
+        if isinstance(error, kind):
+            return name
+    return ErrorClass.DEFECT
+
+
+class LaneEffect(StrEnum):
+    """What a call's outcome means for everything else on its connection."""
+
+    NONE = "none"
+    SNOOZE = "snooze"
+    """Told to wait: the whole budget sleeps."""
+    FAILING = "failing"
+    """The other side did not serve the call; the breaker counts it."""
+    WAIT_FOR_AUTH = "wait_for_auth"
+    """The credential is refused: connection.state becomes `waiting_auth`."""
+    PAUSE = "pause"
+    """The operator must fix something: connection.state becomes `paused`."""
+
+
+class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
+    """What a decision depends on besides the outcome."""
+
+    kind: CommandKind
+    attempt_number: int
+    """1-based, this attempt included. For stock: failures in a row, this one included."""
+    seconds_left: float
+    """Until the command's deadline; negative when it has passed."""
+    writes_begun: int = 0
+    """Requests of this attempt that change state and of which a byte may have left."""
+    earlier_writes: int = 0
+    """Of these, the ones that were carried out before the request that the outcome speaks of."""
+    safe_to_resend: bool
+    can_read_back: bool = True
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """What becomes of one command."""
+
+    state: CommandState
+    code: str | None = None
+    reason: str | None = None
+    wait_seconds: float | None = None
+    """pending: parked for so long. in_doubt: until the next look, None when only a person can decide."""
+    settle_seconds: float | None = None
+    """in_doubt: until a negative read-back may be believed, None when that is known already."""
+    is_negative: bool = False
+    """A believable read-back found nothing."""
+    is_counted: bool = True
+    """False: the attempt does not count."""
+    done: Done | None = None
+    remark: bool = False
+    """Stock: mark the item dirty again; a new number will be a new call."""
+    forget_acked: bool = False
+    """Stock: it is not known what the channel shows."""
+    lane: LaneEffect = LaneEffect.NONE
+    lane_wait_seconds: float = 0.0
+
+
+def decide_outcome(
+    outcome: ItemOutcome, about: Circumstances, *, settle_seconds: float, settings: DispatchSettings
+) -> Decision:
+    """Return what becomes of a command after an attempt. `settle_seconds`: see `CommandSpec.readback_settle`."""
+    if isinstance(outcome, Done):
+        return Decision(state=CommandState.SUCCEEDED, done=outcome)
+    error = outcome.error
+    name = _class_after_writes(classify(error), about)
+    reason = reason_of(error)
+    match name:
+        case ErrorClass.RATE_LIMITED:
+            wait = _snooze_seconds(error, settings)
+            return _again(about, error, wait=wait, is_counted=False, lane=LaneEffect.SNOOZE)
+        case ErrorClass.TRANSIENT:
+            wait = getattr(error, "wait_seconds", None) or full_jitter(about.attempt_number - 1)
+            return _again(about, error, wait=wait, is_counted=True, lane=LaneEffect.FAILING)
+        case ErrorClass.CONFLICT:
+            if about.kind is not CommandKind.INVENTORY_SET and about.attempt_number >= settings.conflicts_max:
+                return Decision(state=CommandState.FAILED, code=error.code, reason=reason)
+            return _again(about, error, wait=full_jitter(about.attempt_number - 1), is_counted=True)
+        case ErrorClass.UNKNOWN:
+            return _doubt(error.code, reason, about, settle_seconds, settings)
+        case ErrorClass.REJECTED:
+            return Decision(state=CommandState.FAILED, code=error.code, reason=reason)
+        case ErrorClass.AUTHENTICATION:
+            return _again(about, error, wait=0.0, is_counted=False, lane=LaneEffect.WAIT_FOR_AUTH)
+        case ErrorClass.CONFIGURATION:
+            return _again(about, error, wait=0.0, is_counted=False, lane=LaneEffect.PAUSE)
+        case ErrorClass.DEFECT:
+            if about.writes_begun:
+                return _doubt("connector_defect", reason, about, settle_seconds, settings)
+            return Decision(state=CommandState.FAILED, code="connector_defect", reason=reason)
+        case _:
+            assert_never(name)
+
+
+def decide_unsent(about: Circumstances) -> Decision:
+    """Return what becomes of a command whose T2s is not known to have been committed: certainly nothing was sent."""
+    return _again(about, TransientError(code="not_sent"), wait=0.0, is_counted=False)
+
+
+def decide_found(
+    found: FindOutcome, about: Circumstances, *, negatives: int, settles_in_seconds: float, settings: DispatchSettings
+) -> Decision:
+    """Return what becomes of a command in doubt after a read-back.
+
+    `negatives` counts believable read-backs that found nothing, this one not included; two are needed. A 'not found' is
+    believable when `settles_in_seconds` is 0.
+    """
+    match found:
+        case Done():
+            return Decision(state=CommandState.SUCCEEDED, code="found", done=found)
+        case Partly():
+            return _resend(about, code="found_partly", reason=found.detail or None)
+        case NotFound():
+            if settles_in_seconds > 0:
+                return Decision(state=CommandState.IN_DOUBT, code="not_found_yet", wait_seconds=settles_in_seconds)
+            if negatives >= 1:
+                return _resend(about, code="not_found", reason=None)
+            return Decision(
+                state=CommandState.IN_DOUBT,
+                code="not_found_once",
+                wait_seconds=settings.second_look_seconds,
+                is_negative=True,
+            )
+        case _:
+            assert_never(found)
+
+
+def decide_look_failed(error: TidegateError, settings: DispatchSettings) -> Decision:
+    """Return what becomes of a command in doubt when the read-back itself failed: it stays, and is looked at later."""
+    name = classify(error)
+    waits = {ErrorClass.RATE_LIMITED: LaneEffect.SNOOZE, ErrorClass.AUTHENTICATION: LaneEffect.WAIT_FOR_AUTH}
+    waits |= {ErrorClass.CONFIGURATION: LaneEffect.PAUSE, ErrorClass.TRANSIENT: LaneEffect.FAILING}
+    lane = waits.get(name, LaneEffect.NONE)
+    wait = _snooze_seconds(error, settings) if lane is LaneEffect.SNOOZE else full_jitter(5)
+    return Decision(
+        state=CommandState.IN_DOUBT,
+        code=error.code,
+        reason=reason_of(error),
+        wait_seconds=wait,
+        lane=lane,
+        lane_wait_seconds=wait if lane is LaneEffect.SNOOZE else 0.0,
+    )
+
+
+def decide_without_readback(about: Circumstances, *, settles_in_seconds: float) -> Decision:
+    """Return what becomes of a command in doubt that cannot be read back."""
+    if settles_in_seconds > 0:
+        return Decision(state=CommandState.IN_DOUBT, code="settling", wait_seconds=settles_in_seconds)
+    if about.safe_to_resend:
+        return _resend(about, code="resend_is_safe", reason=None)
+    reason = "nobody can look whether it was carried out - look there, then `commands retry` or `commands cancel` it"
+    return Decision(state=CommandState.IN_DOUBT, code="needs_operator", reason=reason)
+
+
+def reason_of(error: TidegateError) -> str:
+    """Return the sentence that people see, with the hint behind it, at most 500 characters."""
+    text = str(error)
+    return (f"{text} - {error.hint}" if error.hint else text)[:500]
+
+
+def _class_after_writes(name: ErrorClass, about: Circumstances) -> ErrorClass:
+    """An error of a later request says nothing about an earlier write: what was asked may be half done."""
+    believable = (ErrorClass.UNKNOWN, ErrorClass.REJECTED, ErrorClass.DEFECT)
+    if about.earlier_writes and not about.safe_to_resend and name not in believable:
+        return ErrorClass.UNKNOWN
+    return name
+
+
+def _again(
+    about: Circumstances, error: TidegateError, *, wait: float, is_counted: bool, lane: LaneEffect = LaneEffect.NONE
+) -> Decision:
+    """Action commands go back to pending with their frozen call; of stock a new number is planned."""
+    reason = reason_of(error)
+    lane_wait = wait if lane is LaneEffect.SNOOZE else 0.0
+    if about.kind is CommandKind.INVENTORY_SET:
+        return Decision(
+            state=CommandState.SUPERSEDED,
+            code="replanned",
+            reason=reason,
+            wait_seconds=wait,
+            is_counted=is_counted,
+            remark=True,
+            lane=lane,
+            lane_wait_seconds=lane_wait,
+        )
+    if is_counted and about.seconds_left <= wait:
+        return Decision(state=CommandState.FAILED, code="deadline", reason=reason, lane=lane)
+    return Decision(
+        state=CommandState.PENDING,
+        code=error.code,
+        reason=reason,
+        wait_seconds=wait,
+        is_counted=is_counted,
+        lane=lane,
+        lane_wait_seconds=lane_wait,
+    )
+
+
+def _resend(about: Circumstances, *, code: str, reason: str | None) -> Decision:
+    if about.kind is CommandKind.INVENTORY_SET:
+        return Decision(
+            state=CommandState.SUPERSEDED,
+            code="replanned",
+            reason=reason,
+            remark=True,
+            forget_acked=True,
+            is_counted=False,
+        )
+    return Decision(state=CommandState.PENDING, code=code, reason=reason, wait_seconds=0.0)
+
+
+def _doubt(code: str, reason: str, about: Circumstances, settle_seconds: float, settings: DispatchSettings) -> Decision:
+    first_look = settings.first_look_seconds if about.can_read_back else settle_seconds
+    return Decision(
+        state=CommandState.IN_DOUBT,
+        code=code,
+        reason=reason,
+        wait_seconds=min(first_look, settle_seconds),
+        settle_seconds=settle_seconds,
+        lane=LaneEffect.FAILING,
+    )
+
+
+def _snooze_seconds(error: TidegateError, settings: DispatchSettings) -> float:
+    asked: float | None = getattr(error, "wait_seconds", None)
+    if asked is None:
+        return settings.snooze_seconds_min + full_jitter(2)
+    return min(max(asked, settings.snooze_seconds_min), settings.absurd_wait_seconds)

@@ -1,0 +1,195 @@
+"""Reads that bring facts in: pages of feeds and single entities, through the lane's budget and into the log."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+import structlog
+
+from tidegate import __version__
+from tidegate.dispatch import statements
+from tidegate.dispatch.guard import GuardedApi
+from tidegate.dispatch.records import FetchRequest
+from tidegate.dispatch.scope import Scope
+from tidegate.dispatch.settings import DispatchSettings
+from tidegate.eventlog.poll import append_fetched, append_poll_page
+from tidegate.eventlog.records import Envelope, NewEvent, Source, unique_dedupe_key
+from tidegate.kernel import crashpoint
+from tidegate.kernel.errors import ConflictError, InvariantError, TidegateError, TransientError
+from tidegate.kernel.ids import new_id, slot_of
+from tidegate.kernel.retry import full_jitter
+from tidegate.sdk.connector import Connector, FeedItem, FeedPage
+from tidegate.store.connections import Connection
+
+T = TypeVar("T")
+
+log = structlog.get_logger()
+
+ERROR_TEXT_MAX = 300
+
+
+class FeedTimes:
+    """When each feed of a connection is due, by the monotonic clock. Pure: told what happened, asked what is due."""
+
+    def __init__(self, connector: Connector, ages: dict[str, float | None], now: float) -> None:
+        """`ages` are the seconds since a feed was last read well, None for never."""
+        self._intervals = {name: feed.interval.total_seconds() for name, feed in connector.feeds.items()}
+        self._due = {name: now + self._first_wait(name, ages.get(name)) for name in self._intervals}
+        self._failures = dict.fromkeys(self._intervals, 0)
+
+    def _first_wait(self, name: str, age_seconds: float | None) -> float:
+        return 0.0 if age_seconds is None else max(0.0, self._intervals[name] - age_seconds)
+
+    def due(self, now: float) -> list[tuple[str, float]]:
+        """Return the due feeds with the seconds since they were due."""
+        return [(name, now - due) for name, due in self._due.items() if due <= now]
+
+    def next_wait(self, now: float) -> float | None:
+        """Return the seconds until the next feed is due, None when there is no feed."""
+        return max(0.0, min(self._due.values()) - now) if self._due else None
+
+    def succeeded(self, name: str, now: float, *, has_more: bool) -> None:
+        """Note a page that was stored."""
+        self._failures[name] = 0
+        self._due[name] = now if has_more else now + self._intervals[name]
+
+    def failed(self, name: str, now: float, settings: DispatchSettings) -> None:
+        """Note a page that was not; the feed backs off by itself."""
+        index = self._failures[name]
+        self._failures[name] = index + 1
+        base = min(self._intervals[name], 1.0)
+        wait = full_jitter(index, base_seconds=base, cap_seconds=settings.feed_backoff_seconds_max)
+        self._due[name] = now + base / 2 + wait
+
+
+async def load_feed_ages(conn: Connection, scope: Scope) -> dict[str, float | None]:
+    """Return the seconds since each known feed was last read well."""
+    return {row["feed"]: row["age_seconds"] for row in await conn.fetch(statements.LOAD_CURSORS, *scope.ids)}
+
+
+async def read_feed(scope: Scope, name: str, open_guard: Callable[[], Awaitable[GuardedApi]]) -> bool:
+    """Read one page of a feed and store it with the cursor's move; return whether there is more at once.
+
+    Raises TidegateError when the page could not be read or somebody else moved the cursor; the error is noted with the
+    cursor. Raises `Fenced` and `DATABASE_ERRORS`.
+    """
+    feed = scope.connector.feeds[name]
+    row = await scope.pool.fetchrow(statements.LOAD_CURSOR, *scope.ids, name)
+    cursor, version = (row["cursor"], row["version"]) if row is not None else ("", 0)
+    await scope.charge_read(feed.charge)
+    try:
+        api = await open_guard()
+        page: FeedPage = await _bounded(feed.read(api, cursor), scope)
+    except TidegateError as error:
+        await _note_error(scope, name, error)
+        raise
+    crashpoint.reach("dispatch.feed.read")
+    async with scope.pool.acquire() as conn:
+        items = await _seal_items(conn, scope, page.items, "poll")
+        try:
+            news = await append_poll_page(
+                conn,
+                scope.fence,
+                *scope.ids,
+                name,
+                cursor_version=version,
+                cursor=page.cursor,
+                items=items,
+                writer=scope.writer,
+            )
+        except ConflictError as error:
+            log.warning("feed.cursor_moved", feed=name, connection=scope.connection.name, error_code=error.code)
+            raise
+    crashpoint.reach("dispatch.feed.stored")
+    if news:
+        log.info("feed.read", feed=name, connection=scope.connection.name, rows=news)
+    return page.has_more
+
+
+async def fetch_entity(scope: Scope, request: FetchRequest, open_guard: Callable[[], Awaitable[GuardedApi]]) -> None:
+    """Read one entity that an event asked for, and store what it is now. One that is gone leaves nothing.
+
+    Raises as `read_feed`; the request is then parked with a backoff.
+    """
+    key = (*scope.ids, request.topic, request.external_id, request.requested_by)
+    fetch = scope.connector.fetch.get(request.topic)
+    if fetch is None:
+        log.error("fetch.unsupported", topic=request.topic, connector=scope.connector.name)
+        await scope.pool.execute(statements.END_FETCH, *key)
+        return
+    await scope.charge_read(1.0)
+    try:
+        api = await open_guard()
+        item: FeedItem | None = await _bounded(fetch(api, request.external_id), scope)
+    except TidegateError as error:
+        wait = getattr(error, "wait_seconds", None) or 0.5 + full_jitter(request.tries)
+        await scope.pool.execute(statements.PARK_FETCH, *key, float(wait))
+        raise
+
+    async def work(conn: Connection) -> None:
+        await scope.fence(conn)
+        if item is not None:
+            (event,) = await _seal_items(conn, scope, [item], "fetch")
+            await append_fetched(conn, scope.fence, event, writer=scope.writer)
+        await conn.execute(statements.END_FETCH, *key)
+
+    await scope.transact(work)
+
+
+async def _bounded(reading: Awaitable[T], scope: Scope) -> T:
+    """Return what a connector's read gives, in bounded time; its bugs become errors of ours."""
+    try:
+        async with asyncio.timeout(scope.settings.execute_seconds_max):
+            return await reading
+    except TidegateError:
+        raise
+    except TimeoutError as error:
+        raise TransientError("the read took too long", code="call_timeout") from error
+    except Exception as error:
+        log.error("connector.failed", connector=scope.connector.name, exc_info=error)
+        raise InvariantError(f"the connector failed with {type(error).__name__}", code="connector_defect") from error
+
+
+async def _seal_items(conn: Connection, scope: Scope, items: Sequence[FeedItem], source: Source) -> list[NewEvent]:
+    tenant_id, connection_id = scope.ids
+    key = await scope.cipher.current(conn, tenant_id, scope.clock.now().date())
+    envelope = Envelope(
+        connector=scope.connector.name,
+        connector_version=scope.connector.version,
+        mapping_version=scope.connector.mapping_version,
+        code_version=__version__,
+    ).encode()
+    sealed = []
+    for item in items:
+        event_id = new_id()
+        sealed.append(
+            NewEvent(
+                tenant_id=tenant_id,
+                event_id=event_id,
+                connection_id=connection_id,
+                source=source,
+                topic=item.topic,
+                ordering_key=item.ordering_key,
+                slot=slot_of(tenant_id, item.ordering_key),
+                dedupe_key=unique_dedupe_key(source, event_id),
+                body_digest=hashlib.sha256(item.body).digest(),
+                data_key_id=key.key_id,
+                body=scope.cipher.seal(key, "event", event_id, item.body),
+                external_id=item.external_id,
+                envelope=envelope,
+            )
+        )
+    return sealed
+
+
+async def _note_error(scope: Scope, name: str, error: TidegateError) -> None:
+    text = f"{error.code}: {error}"[:ERROR_TEXT_MAX]
+
+    async def work(conn: Connection) -> None:
+        await conn.execute(statements.ENSURE_CURSOR, *scope.ids, name)
+        await conn.execute(statements.NOTE_FEED_ERROR, *scope.ids, name, text)
+
+    await scope.transact(work)

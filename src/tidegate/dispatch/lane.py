@@ -1,0 +1,345 @@
+"""A lane: the one loop that talks to one connection. It holds a window of what is most urgent and keeps calls in flight."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import heapq
+from collections.abc import Awaitable, Callable, Sequence
+from typing import assert_never
+
+import structlog
+
+from tidegate.commerce.commands import CommandKind
+from tidegate.dispatch import statements
+from tidegate.dispatch.calls import CallResult, look_after, push_stock, send_action
+from tidegate.dispatch.decide import Decision, ErrorClass, LaneEffect, classify, reason_of
+from tidegate.dispatch.feeds import FeedTimes, fetch_entity, load_feed_ages, read_feed
+from tidegate.dispatch.guard import ClosableApi, GuardedApi
+from tidegate.dispatch.pace import Pace
+from tidegate.dispatch.records import Window
+from tidegate.dispatch.scope import Scope
+from tidegate.dispatch.select import (
+    Busy,
+    Candidate,
+    FetchEntity,
+    LookAfter,
+    PushStock,
+    ReadFeed,
+    SendCommand,
+    Task,
+    choose,
+    list_candidates,
+)
+from tidegate.dispatch.window import load_window, without
+from tidegate.kernel.errors import TidegateError
+from tidegate.kernel.retry import full_jitter
+from tidegate.store.connections import DATABASE_ERRORS, Connection
+from tidegate.store.fence import Fenced
+
+log = structlog.get_logger()
+
+OpenApi = Callable[[], Awaitable[ClosableApi]]
+"""Makes the connection's Api; the credentials are decrypted here. Raises TidegateError."""
+RETRY_SECONDS = 1.0
+"""Pause after a database error, before the next try."""
+TIMER_SLACK_SECONDS = 0.005
+"""The database's clock decides what is due; a lane looks a little after it."""
+
+
+class Lane:
+    """The lane of one connection, under one ownership. `run` returns when it is stopped or has lost its slot."""
+
+    def __init__(
+        self,
+        scope: Scope,
+        open_api: OpenApi,
+        *,
+        has_lease: Callable[[], bool],
+        writes: bool = True,
+        feeds: bool = True,
+    ) -> None:
+        """`has_lease` says whether the node may still send; `writes` is False while stop-all-writes is on."""
+        self.scope = scope
+        self._open_api = open_api
+        self._has_lease = has_lease
+        self._writes = writes
+        self._reads_feeds = feeds
+        self._api: ClosableApi | None = None
+        self._api_lock = asyncio.Lock()
+        self._wake = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._is_halted = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._busy = Busy()
+        self._window = Window()
+        self._is_stale = True
+        self._loaded_at = -1e9
+        self._timers: list[float] = []
+        now = scope.clock.monotonic()
+        self._pace = Pace(scope.connector, scope.settings, now)
+        self._feeds = FeedTimes(scope.connector, {}, now)
+
+    # --- from outside --------------------------------------------------------------------------------------------
+    def wake(self) -> None:
+        """Say that there may be something new to do."""
+        self._is_stale = True
+        self._wake.set()
+
+    def set_writes(self, allowed: bool) -> None:
+        """Say whether anything may be written."""
+        if allowed and not self._writes:
+            self.wake()
+        self._writes = allowed
+
+    def set_feeds(self, allowed: bool) -> None:
+        """Say whether feeds are read."""
+        self._reads_feeds = allowed
+
+    def stop(self) -> None:
+        """Begin nothing more; `run` returns when the calls in flight are over."""
+        self._stop.set()
+        self._wake.set()
+
+    @property
+    def is_halted(self) -> bool:
+        """Whether the lane ended by itself: another node has the slot, or the connection is no longer active."""
+        return self._is_halted
+
+    # --- the loop ------------------------------------------------------------------------------------------------
+    async def run(self) -> None:
+        """Work until stopped or fenced out, then let the calls in flight finish for a bounded time."""
+        try:
+            await self._begin()
+            while not self._stop.is_set() and not self._is_halted:
+                self._wake.clear()
+                await self._sleep(await self._step())
+        finally:
+            await self._drain()
+
+    async def _begin(self) -> None:
+        """Take the lane over: what an earlier owner was sending is in doubt, the budget goes on where it stood."""
+        while not self._stop.is_set():
+            try:
+                return await self.scope.transact(self._take_over)
+            except Fenced:
+                self._is_halted = True
+                return None
+            except DATABASE_ERRORS as error:
+                log.warning("lane.delayed", error_class=type(error).__name__, connection=self.scope.connection.name)
+                await self._sleep(RETRY_SECONDS)
+                self._wake.clear()
+        return None
+
+    async def _take_over(self, conn: Connection) -> None:
+        scope = self.scope
+        await scope.fence(conn)
+        await conn.execute(statements.ENSURE_LANE, *scope.ids)
+        settle = max((scope.settle_seconds(kind, is_taken_over=True) for kind in CommandKind), default=0.0)
+        rows = await conn.fetch(statements.TAKE_OVER, *scope.ids, settle, scope.settings.first_look_seconds)
+        now = scope.clock.monotonic()
+        if rows:
+            log.warning("lane.taken_over", connection=scope.connection.name, count=len(rows))
+            self._wake_in(scope.settings.first_look_seconds, now)
+        row = await conn.fetchrow(statements.LOAD_LANE, *scope.ids)
+        if row is not None:
+            snoozed = row["snoozed_seconds"] or 0.0
+            self._pace.resume(row["tokens"], age_seconds=row["age_seconds"], snoozed_seconds=snoozed, now=now)
+        self._feeds = FeedTimes(scope.connector, await load_feed_ages(conn, scope), now)
+
+    async def _step(self) -> float | None:
+        """Start what may be started now; return the seconds until there may be more, None for until woken."""
+        while not self._stop.is_set() and not self._is_halted:
+            now = self.scope.clock.monotonic()
+            pause = self._pace.pause_left(now)
+            if pause > 0:
+                return pause
+            if len(self._tasks) >= self._pace.calls_max():
+                return None
+            if not self._has_lease():
+                return RETRY_SECONDS
+            try:
+                candidates = await self._candidates(now)
+            except DATABASE_ERRORS as error:
+                log.warning("lane.delayed", error_class=type(error).__name__, connection=self.scope.connection.name)
+                return RETRY_SECONDS
+            choice = choose(candidates, self._pace.limits(now, writes=self._writes))
+            if choice.candidate is None:
+                return self._next_wait(now, choice.wait_seconds)
+            self._start(choice.candidate, candidates)
+        return None
+
+    async def _candidates(self, now: float) -> list[Candidate]:
+        """Return what could be done, from the window; it is read again when it may be out of date."""
+        while self._timers and self._timers[0] <= now:
+            heapq.heappop(self._timers)
+            self._is_stale = True
+        candidates = self._list(now)
+        is_old = now - self._loaded_at >= self.scope.settings.window_seconds_min
+        if not self._is_stale or (candidates and not is_old):
+            return candidates
+        self._is_stale = False
+        self._loaded_at = now
+        async with self.scope.pool.acquire() as conn:
+            self._window = await load_window(conn, self.scope)
+        return self._list(now)
+
+    def _list(self, now: float) -> list[Candidate]:
+        feeds = self._feeds.due(now) if self._reads_feeds else []
+        return list_candidates(self._window, self._busy, feeds, self.scope.connector, self.scope.clock.now())
+
+    def _next_wait(self, now: float, tokens_wait: float | None) -> float | None:
+        waits = [
+            tokens_wait,
+            self._timers[0] - now if self._timers else None,
+            self._feeds.next_wait(now) if self._reads_feeds else None,
+            self._pace.retry_wait(),
+            self.scope.settings.window_seconds_min if self._is_stale else None,
+        ]
+        known = [wait for wait in waits if wait]
+        return max(0.001, min(known)) if known else None
+
+    def _wake_in(self, seconds: float, now: float) -> None:
+        heapq.heappush(self._timers, now + seconds + TIMER_SLACK_SECONDS)
+
+    async def _sleep(self, seconds: float | None) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), seconds)
+
+    # --- calls in flight -----------------------------------------------------------------------------------------
+    def _start(self, candidate: Candidate, candidates: Sequence[Candidate]) -> None:
+        self._pace.start(candidate, candidates, self.scope.clock.monotonic())
+        self._busy.occupy(candidate.task)
+        self._window = without(self._window, candidate.task)
+        task = asyncio.create_task(self._work(candidate), name=f"lane-{self.scope.connection.name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _work(self, candidate: Candidate) -> None:
+        """Carry one task out. Nothing escapes but cancellation."""
+        try:
+            result = await self._carry_out(candidate.task)
+            self._note(result, candidate)
+        except Fenced:
+            self._is_halted = True
+        except DATABASE_ERRORS as error:
+            log.warning("lane.delayed", error_class=type(error).__name__, connection=self.scope.connection.name)
+            self._pace.pause(RETRY_SECONDS, self.scope.clock.monotonic())
+        except TidegateError as error:
+            await self._note_error(error)
+        except Exception as error:
+            log.error("lane.failed", connection=self.scope.connection.name, exc_info=error)
+            self._is_halted = True  # it starts anew, and what was being sent is looked at
+        finally:
+            self._busy.vacate(candidate.task)
+            self.wake()
+
+    async def _carry_out(self, task: Task) -> CallResult:
+        match task:
+            case SendCommand(command):
+                return await send_action(self.scope, command, self._guard)
+            case PushStock(marks):
+                return await push_stock(self.scope, marks, self._guard)
+            case LookAfter(command=doubtful):
+                return await look_after(self.scope, doubtful, self._guard)
+            case FetchEntity(request):
+                await fetch_entity(self.scope, request, self._guard)
+                return CallResult()
+            case ReadFeed(name):
+                await self._read_feed(name)
+                return CallResult()
+            case _:
+                assert_never(task)
+
+    async def _read_feed(self, name: str) -> None:
+        try:
+            has_more = await read_feed(self.scope, name, self._guard)
+        except BaseException:
+            self._feeds.failed(name, self.scope.clock.monotonic(), self.scope.settings)
+            raise
+        self._feeds.succeeded(name, self.scope.clock.monotonic(), has_more=has_more)
+        self._pace.note_answer()
+
+    async def _guard(self) -> GuardedApi:
+        """Return one call's view of the connection's Api, opened at its first use."""
+        async with self._api_lock:
+            if self._api is None:
+                self._api = await self._open_api()
+        return GuardedApi(self._api, has_lease=self._has_lease, excerpt_bytes_max=self.scope.settings.excerpt_bytes_max)
+
+    # --- what calls mean for the lane ----------------------------------------------------------------------------
+    def _note(self, result: CallResult, candidate: Candidate) -> None:
+        self._is_halted |= result.is_fenced
+        if result.not_begun is not None:
+            self._pace.refund(candidate.charge)
+            self._writes &= result.not_begun.why != "stopped"
+            return
+        now = self.scope.clock.monotonic()
+        for decision in result.decisions:
+            self._note_decision(decision, now)
+        if self._pace.note(result.decisions, now):
+            log.error("lane.breaker_opened", connection=self.scope.connection.name)
+
+    def _note_decision(self, decision: Decision, now: float) -> None:
+        if decision.wait_seconds is not None:
+            self._wake_in(decision.wait_seconds, now)
+        match decision.lane:
+            case LaneEffect.SNOOZE:
+                self._log_snooze(decision.lane_wait_seconds, decision.code)
+            case LaneEffect.WAIT_FOR_AUTH | LaneEffect.PAUSE:
+                log.error("lane.halted", connection=self.scope.connection.name, code=decision.code)
+                self._is_halted = True
+            case LaneEffect.NONE | LaneEffect.FAILING:
+                pass
+            case _:
+                assert_never(decision.lane)
+
+    def _log_snooze(self, seconds: float, code: str | None) -> None:
+        level = log.error if seconds >= self.scope.settings.absurd_wait_seconds else log.info
+        level("lane.snoozed", connection=self.scope.connection.name, wait_seconds=round(seconds, 1), code=code)
+
+    async def _note_error(self, error: TidegateError) -> None:
+        """A read failed, or there is no way in: nothing was written."""
+        scope = self.scope
+        name = classify(error)
+        log.warning("lane.read_failed", connection=scope.connection.name, error_code=error.code)
+        match name:
+            case ErrorClass.RATE_LIMITED:
+                wait = getattr(error, "wait_seconds", None) or scope.settings.snooze_seconds_min + full_jitter(2)
+                wait = min(wait, scope.settings.absurd_wait_seconds)
+                self._log_snooze(wait, error.code)
+                self._pace.snooze(wait, scope.clock.monotonic())
+                await self._store(statements.SNOOZE_LANE, wait, "rate_limited")
+            case ErrorClass.AUTHENTICATION:
+                await self._halt("waiting_auth", error)
+            case ErrorClass.CONFIGURATION:
+                await self._halt("paused", error)
+            case ErrorClass.TRANSIENT | ErrorClass.UNKNOWN:
+                self._pace.note_failure(scope.clock.monotonic())
+            case ErrorClass.CONFLICT | ErrorClass.REJECTED | ErrorClass.DEFECT:
+                pass
+            case _:
+                assert_never(name)
+
+    async def _halt(self, state: str, error: TidegateError) -> None:
+        log.error("lane.halted", connection=self.scope.connection.name, state=state, error_code=error.code)
+        await self._store(statements.STOP_CONNECTION, state, reason_of(error))
+        self._is_halted = True
+
+    async def _store(self, statement: str, *values: object) -> None:
+        async def work(conn: Connection) -> None:
+            await self.scope.fence(conn)
+            await conn.execute(statement, *self.scope.ids, *values)
+
+        with contextlib.suppress(Fenced, *DATABASE_ERRORS):
+            await self.scope.transact(work)
+
+    async def _drain(self) -> None:
+        """Wait for the calls in flight. What is cut off stays `sending`: the next owner looks what became of it."""
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=self.scope.settings.drain_seconds)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        if self._api is not None:
+            await self._api.close()

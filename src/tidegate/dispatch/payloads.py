@@ -1,0 +1,224 @@
+"""Payloads from committed state. Called inside T2s, after the rows were locked; what cannot be built is a value, no error."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from tidegate.commerce.changes import OrderPrivate
+from tidegate.commerce.commands import (
+    CancelOrder,
+    CommandKind,
+    CreateFulfillment,
+    CreateOrder,
+    FulfillmentLineOut,
+    OrderLineOut,
+    Payload,
+    SetInventory,
+)
+from tidegate.commerce.states import CommandState
+from tidegate.commerce.stock import ChannelOpen, Level, StockNumber, channel_quantity
+from tidegate.dispatch.records import ConnectionRow, DirtyMark, PendingCommand
+from tidegate.dispatch.statements import LOCK_DIRTY, NUMBERS, TOUCHED_ITEMS
+from tidegate.kernel.ids import public_id
+from tidegate.store.connections import Connection
+from tidegate.vault.bodies import BodyCipher
+
+LOCK_ORDER = """
+SELECT o.number, o.connection_id, c.name AS channel, o.external_id, o.placed_at, o.currency, o.shipping_minor,
+       o.shipping_method, o.discount_minor, o.total_minor, o.order_state, o.data_key_id, o.private
+FROM "order" o JOIN connection c ON c.tenant_id = o.tenant_id AND c.connection_id = o.connection_id
+WHERE o.tenant_id = $1 AND o.order_id = $2 FOR SHARE OF o
+"""
+ORDER_LINES = """
+SELECT l.line_id, l.sku, l.title, l.current, l.unit_price::text AS unit_price, l.total_minor, b.external_id AS bound
+FROM order_line l
+LEFT JOIN binding b ON b.tenant_id = $1 AND b.connection_id = $2 AND b.kind = 'variant' AND b.internal_id = l.variant_id
+WHERE l.tenant_id = $1 AND l.order_id = $3 ORDER BY l.position, l.line_id
+"""
+BOUND_ORDER = """
+SELECT external_id FROM binding WHERE tenant_id = $1 AND connection_id = $2 AND kind = 'order' AND internal_id = $3
+"""
+FULFILLMENT = """
+SELECT f.order_id, o.external_id AS order_external_id, f.tracking, f.carrier, f.shipped_at, f.state
+FROM fulfillment f JOIN "order" o ON o.tenant_id = $1 AND o.order_id = f.order_id
+WHERE f.tenant_id = $1 AND f.fulfillment_id = $2 FOR SHARE OF o
+"""
+FULFILLMENT_LINES = """
+SELECT l.external_id, fl.quantity
+FROM fulfillment_line fl JOIN order_line l ON l.tenant_id = $1 AND l.order_id = $3 AND l.line_id = fl.line_id
+WHERE fl.tenant_id = $1 AND fl.fulfillment_id = $2 ORDER BY l.position, l.line_id
+"""
+
+
+class Unbuildable(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a command is not sent, and how it ends."""
+
+    state: CommandState
+    code: str
+    reason: str
+
+
+class StockNumberRow(msgspec.Struct, frozen=True, kw_only=True):
+    """The number of one item for one channel, from committed stock."""
+
+    item_id: UUID
+    sku: str
+    variant_external_id: str | None
+    """None: the channel does not sell it."""
+    quantity: int
+    """In units of the item."""
+    units_per_variant: int
+    push_version: int
+    acked_quantity: int | None
+    tries: int
+    ledger: bytes
+    """JSON: the counters that the number was made of."""
+
+
+async def build_action(
+    conn: Connection, connection: ConnectionRow, command: PendingCommand, cipher: BodyCipher, *, cell: str
+) -> Payload | Unbuildable:
+    """Return the payload of an action command, its order locked against changes until the transaction ends."""
+    match command.kind:
+        case CommandKind.ORDER_CREATE:
+            return await _build_order(conn, connection, command.entity_id, cipher, cell)
+        case CommandKind.ORDER_CANCEL:
+            bound = await conn.fetchval(BOUND_ORDER, connection.tenant_id, connection.connection_id, command.entity_id)
+            return CancelOrder(reference=public_id("ord", cell, command.entity_id), order_external_id=bound or "")
+        case CommandKind.FULFILLMENT_CREATE:
+            return await _build_fulfillment(conn, connection.tenant_id, command.entity_id, cell)
+        case CommandKind.INVENTORY_SET:
+            reason = (
+                "stock numbers are pushed from marks, not from commands - use `commands retry` to mark the item again"
+            )
+            return Unbuildable(state=CommandState.FAILED, code="not_an_action", reason=reason)
+
+
+async def _build_order(
+    conn: Connection, connection: ConnectionRow, order_id: UUID, cipher: BodyCipher, cell: str
+) -> Payload | Unbuildable:
+    tenant_id = connection.tenant_id
+    order = await conn.fetchrow(LOCK_ORDER, tenant_id, order_id)
+    if order is None:
+        return Unbuildable(state=CommandState.FAILED, code="order_missing", reason="the order does not exist")
+    bound = await conn.fetchval(BOUND_ORDER, tenant_id, connection.connection_id, order_id)
+    if bound is not None:
+        return Unbuildable(state=CommandState.SUCCEEDED, code="already_bound", reason=f"it exists there as {bound}")
+    rows = await conn.fetch(ORDER_LINES, tenant_id, connection.connection_id, order_id)
+    lines = [row for row in rows if row["current"] > 0]
+    if not lines or order["order_state"] == "cancelled":
+        return Unbuildable(state=CommandState.CANCELLED, code="nothing_left", reason="nothing of the order is left")
+    unbound = sorted({row["sku"] for row in lines if row["bound"] is None})
+    if unbound:
+        return _unbound(unbound, connection.name)
+    await cipher.opener(conn, [(tenant_id, order["data_key_id"])])
+    private = cipher.open(tenant_id, order["data_key_id"], "order", order_id, order["private"])
+    return CreateOrder(
+        reference=public_id("ord", cell, order_id),
+        number=order["number"],
+        channel=order["channel"],
+        placed_at=order["placed_at"],
+        currency=order["currency"],
+        lines=tuple(_order_line(row, cell) for row in lines),
+        shipping_minor=order["shipping_minor"],
+        shipping_method=order["shipping_method"] or "",
+        discount_minor=order["discount_minor"],
+        total_minor=order["total_minor"],
+        private=msgspec.json.decode(private, type=OrderPrivate),
+    )
+
+
+def _order_line(row: Any, cell: str) -> OrderLineOut:
+    return OrderLineOut(
+        reference=public_id("lin", cell, row["line_id"]),
+        sku=row["sku"],
+        item_external_id=row["bound"],
+        title=row["title"],
+        quantity=row["current"],
+        unit_price=row["unit_price"],
+        total_minor=row["total_minor"],
+    )
+
+
+async def _build_fulfillment(
+    conn: Connection, tenant_id: UUID, fulfillment_id: UUID, cell: str
+) -> Payload | Unbuildable:
+    row = await conn.fetchrow(FULFILLMENT, tenant_id, fulfillment_id)
+    if row is None:
+        return Unbuildable(state=CommandState.FAILED, code="fulfillment_missing", reason="it does not exist")
+    if row["state"] == "confirmed":
+        return Unbuildable(state=CommandState.SUCCEEDED, code="already_confirmed", reason="the channel has it already")
+    lines = await conn.fetch(FULFILLMENT_LINES, tenant_id, fulfillment_id, row["order_id"])
+    if row["state"] == "cancelled" or not lines:
+        return Unbuildable(state=CommandState.CANCELLED, code="nothing_left", reason="nothing of the shipment is left")
+    return CreateFulfillment(
+        reference=public_id("ful", cell, fulfillment_id),
+        order_external_id=row["order_external_id"],
+        lines=tuple(
+            FulfillmentLineOut(line_external_id=line["external_id"], quantity=line["quantity"]) for line in lines
+        ),
+        tracking=row["tracking"] or "",
+        carrier=row["carrier"] or "",
+        shipped_at=row["shipped_at"],
+    )
+
+
+async def read_stock_numbers(
+    conn: Connection, connection: ConnectionRow, marks: tuple[DirtyMark, ...], *, stock_number: StockNumber
+) -> list[StockNumberRow]:
+    """Lock the marks that may be pushed and return their items' numbers, sorted by item.
+
+    The lock comes first and the numbers are read afterwards: whoever changes stock of these items marks them in the same
+    transaction, so it is either seen here or waits for us. Items of a fulfillment under way are left out.
+    """
+    ids = (connection.tenant_id, connection.connection_id)
+    locked = {row["item_id"]: row for row in await conn.fetch(LOCK_DIRTY, *ids, [mark.item_id for mark in marks])}
+    touched = await conn.fetchrow(TOUCHED_ITEMS, *ids) if locked else None
+    held = set(touched["held"]) if touched is not None else set()
+    wanted = sorted(item_id for item_id in locked if item_id not in held)
+    if not wanted:
+        return []
+    rows = await conn.fetch(NUMBERS, *ids, wanted)
+    return [_stock_number(row, locked[row["item_id"]], stock_number) for row in rows]
+
+
+def _stock_number(row: Any, mark: Any, stock_number: StockNumber) -> StockNumberRow:
+    counters = {name: int(row[name]) for name in ("on_hand", "unavailable", "committed", "reserved", "safety_stock")}
+    carried = {name: int(row[name]) for name in ("unfulfilled", "shipped_unconfirmed")}
+    quantity = channel_quantity(Level(**counters), ChannelOpen(**carried), stock_number=stock_number)
+    return StockNumberRow(
+        item_id=row["item_id"],
+        sku=row["sku"],
+        variant_external_id=row["external_id"],
+        quantity=quantity,
+        units_per_variant=row["required_qty"] or 1,
+        push_version=mark["push_version"],
+        acked_quantity=mark["acked_quantity"],
+        tries=mark["tries"],
+        ledger=msgspec.json.encode({**counters, **carried}),
+    )
+
+
+def build_stock_payload(row: StockNumberRow, connection: ConnectionRow, command_id: UUID, *, cell: str) -> SetInventory:
+    """Return the payload that sets an item's number; a pack of several units is sold whole."""
+    return SetInventory(
+        reference=public_id("cmd", cell, command_id),
+        sku=row.sku,
+        variant_external_id=row.variant_external_id or "",
+        location_external_id=str(connection.settings.get("location_external_id", "")),
+        quantity=row.quantity // row.units_per_variant,
+    )
+
+
+def _unbound(skus: list[str], name: str) -> Unbuildable:
+    shown = ", ".join(skus[:5]) + (" ..." if len(skus) > 5 else "")
+    reason = f"not known in {name}: {shown} - create the article there, run `tidegate connect {name}`, then retry"
+    return Unbuildable(state=CommandState.FAILED, code="sku_unbound", reason=reason)
+
+
+def unbound_reason(name: str) -> str:
+    """Return the sentence of a stock number that has no article to go to."""
+    return f"the article is not known in {name} - create it there, run `tidegate connect {name}`, then retry"

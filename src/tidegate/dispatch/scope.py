@@ -1,0 +1,98 @@
+"""What every step of one lane needs to know, and the two ways it meets the database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+from uuid import UUID
+
+import asyncpg
+
+from tidegate.commerce.commands import CommandKind
+from tidegate.dispatch.records import ConnectionRow, Ownership
+from tidegate.dispatch.settings import DispatchSettings
+from tidegate.dispatch.statements import CHARGE_LANE
+from tidegate.kernel.clock import Clock
+from tidegate.kernel.retry import full_jitter
+from tidegate.sdk.connector import CommandSpec, Connector
+from tidegate.store.connections import Connection, Pool
+from tidegate.store.fence import SlotEpoch, fence
+from tidegate.vault.bodies import BodyCipher
+
+T = TypeVar("T")
+
+_ROLLED_BACK = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.LockNotAvailableError)
+ACQUIRE_SECONDS = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scope:
+    """One lane under one ownership. A new owner or epoch is a new scope."""
+
+    connection: ConnectionRow
+    connector: Connector
+    owner: Ownership
+    pool: Pool
+    cipher: BodyCipher
+    clock: Clock
+    cell: str
+    writer: str
+    """Name of the lane in the conservation counters."""
+    settings: DispatchSettings
+
+    @property
+    def ids(self) -> tuple[UUID, UUID]:
+        """Tenant and connection: $1 and $2 of the room's statements."""
+        return self.connection.tenant_id, self.connection.connection_id
+
+    def spec(self, kind: CommandKind) -> CommandSpec | None:
+        """Return how the connector carries out a kind of command, None when it cannot."""
+        return self.connector.commands.get(kind)
+
+    def settle_seconds(self, kind: CommandKind, *, is_taken_over: bool = False) -> float:
+        """Return how long after a lost answer a 'not found' may be believed.
+
+        After a takeover the earlier owner may have been cut off from the database without noticing: until its lease ran
+        out it may have begun a request, which may have lasted as long as a request may last.
+        """
+        spec = self.spec(kind)
+        settle = (spec.readback_settle if spec is not None else timedelta(0)).total_seconds()
+        if not is_taken_over:
+            return settle
+        return max(settle, self.settings.lease_seconds + self.connector.request_deadline.total_seconds())
+
+    async def fence(self, conn: Connection) -> None:
+        """Hold the lane's slot until the transaction ends. Raises `Fenced` when it belongs to another node."""
+        await fence(conn, "dispatch", self.owner.node_id, [SlotEpoch(self.owner.slot, self.owner.epoch)])
+
+    async def charge(self, conn: Connection, charge: float) -> None:
+        """Take `charge` from the stored budget."""
+        bucket = self.connector.budget
+        await conn.execute(CHARGE_LANE, *self.ids, charge, bucket.capacity, bucket.per_second)
+
+    async def charge_read(self, charge: float) -> None:
+        """Take `charge` for a read, durably, before it is made. Raises `Fenced`."""
+
+        async def work(conn: Connection) -> None:
+            await self.fence(conn)
+            await self.charge(conn, charge)
+
+        await self.transact(work)
+
+    async def transact(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Run `work` in one transaction; a deadlock or a lock that is not given is tried again.
+
+        Raises what `work` raises, and `DATABASE_ERRORS`: then the commit may have happened.
+        """
+        for retry_index in range(self.settings.transaction_tries):
+            try:
+                async with self.pool.acquire(timeout=ACQUIRE_SECONDS) as conn, conn.transaction():
+                    return await work(conn)
+            except _ROLLED_BACK:
+                if retry_index + 1 == self.settings.transaction_tries:
+                    raise
+                await asyncio.sleep(full_jitter(retry_index, base_seconds=0.02))
+        raise AssertionError("transaction_tries is at least 1")

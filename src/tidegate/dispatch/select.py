@@ -1,0 +1,272 @@
+"""Which work a lane does next, pure.
+
+Two bands: urgent (payment, order, fulfillment) and the rest. Urgent work goes first and part of the budget is kept for
+it, but of any five calls one belongs to the rest when it waits. Inside a band age counts: 60 s of waiting are worth one
+class, so nothing waits for ever.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from typing import assert_never
+from uuid import UUID
+
+import msgspec
+
+from tidegate.commerce.commands import CommandKind, Priority
+from tidegate.dispatch.budget import Tokens, wait_seconds
+from tidegate.dispatch.records import DirtyMark, DoubtfulCommand, FetchRequest, PendingCommand, Window
+from tidegate.sdk.connector import Connector, TokenBucket
+
+AGEING_SECONDS_PER_POINT = 6.0
+"""Classes are 10 points apart."""
+URGENT_MAX = int(Priority.FULFILLMENT)
+URGENT_RUN_MAX = 4
+"""Urgent calls in a row while other work waits."""
+FLOOR_SHARE = 0.2
+"""Of the bucket, kept for urgent work that is still to come."""
+VERIFIED_CODES = frozenset(("not_found", "found_partly", "resend_is_safe", "retried_by_operator"))
+"""A command that was put back for one of these is sent again on evidence; it costs no retry allowance."""
+FETCH_PRIORITY = int(Priority.FULFILLMENT) + 5
+FEED_PRIORITY = int(Priority.INVENTORY_CRITICAL) + 5
+
+
+class SendCommand(msgspec.Struct, frozen=True):
+    """Send one action command."""
+
+    command: PendingCommand
+
+
+class PushStock(msgspec.Struct, frozen=True):
+    """Tell the channel the numbers of these items in one call."""
+
+    marks: tuple[DirtyMark, ...]
+
+
+class LookAfter(msgspec.Struct, frozen=True):
+    """Look whether a command in doubt was carried out."""
+
+    command: DoubtfulCommand
+
+
+class FetchEntity(msgspec.Struct, frozen=True):
+    """Read one entity."""
+
+    request: FetchRequest
+
+
+class ReadFeed(msgspec.Struct, frozen=True):
+    """Read the next page of a feed."""
+
+    name: str
+
+
+Task = SendCommand | PushStock | LookAfter | FetchEntity | ReadFeed
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """A task that could be done now."""
+
+    task: Task
+    priority: int
+    waiting_seconds: float
+    charge: float
+    is_write: bool = False
+    is_retry: bool = False
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether it belongs to the urgent band."""
+        return self.priority <= URGENT_MAX
+
+    def rank(self) -> float:
+        """Lower goes first."""
+        return self.priority - max(0.0, self.waiting_seconds) / AGEING_SECONDS_PER_POINT
+
+
+class Busy:
+    """What the lane's calls in flight touch."""
+
+    def __init__(self) -> None:
+        """Start with nothing in flight."""
+        self.targets: set[str] = set()
+        """Targets of action commands and read-backs."""
+        self.pushed_items: set[UUID] = set()
+        """Items of stock pushes."""
+        self.fulfilled_items: Counter[UUID] = Counter()
+        """Items of fulfillments, counted."""
+        self.reads: set[str] = set()
+        """Feeds and fetches by name."""
+
+    def occupy(self, task: Task) -> None:
+        """Note what a task touches."""
+        match task:
+            case SendCommand(command):
+                self.targets.add(command.target_key)
+                self.fulfilled_items.update(command.items)
+            case PushStock(marks):
+                self.pushed_items.update(mark.item_id for mark in marks)
+            case LookAfter(command=doubtful):
+                self.targets.add(doubtful.target_key)
+            case FetchEntity() | ReadFeed():
+                self.reads.add(read_name(task))
+            case _:
+                assert_never(task)
+
+    def vacate(self, task: Task) -> None:
+        """Forget what a task touched."""
+        match task:
+            case SendCommand(command):
+                self.targets.discard(command.target_key)
+                self.fulfilled_items -= Counter(command.items)
+            case PushStock(marks):
+                self.pushed_items.difference_update(mark.item_id for mark in marks)
+            case LookAfter(command=doubtful):
+                self.targets.discard(doubtful.target_key)
+            case FetchEntity() | ReadFeed():
+                self.reads.discard(read_name(task))
+            case _:
+                assert_never(task)
+
+
+def read_name(task: FetchEntity | ReadFeed) -> str:
+    """Return the name of a read among those in flight."""
+    if isinstance(task, ReadFeed):
+        return f"feed:{task.name}"
+    return f"fetch:{task.request.topic}:{task.request.external_id}"
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What may be done at the moment."""
+
+    tokens: Tokens
+    bucket: TokenBucket
+    now: float
+    """Monotonic."""
+    writes: bool
+    """False while the stop-all-writes switch is on."""
+    retries: bool
+    """False while the retry allowance is used up."""
+    urgent_run: int
+    """Urgent calls in a row so far while other work waited."""
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """Do this now, or wait. `candidate` None with a wait: ask again then; both None: there is nothing to do."""
+
+    candidate: Candidate | None = None
+    wait_seconds: float | None = None
+
+
+def list_candidates(
+    window: Window, busy: Busy, feeds: Sequence[tuple[str, float]], connector: Connector, now: datetime
+) -> list[Candidate]:
+    """Return what could be done now. `feeds` are the due ones with the seconds since they were due.
+
+    Only the oldest open command of a target is sent (the window holds no other), and a target in flight blocks itself
+    alone. Stock numbers and fulfillments of one item exclude each other.
+    """
+    found = [
+        *_looks(window, busy, connector, now),
+        *_sends(window, busy, connector, now),
+        *_fetches(window, busy, now),
+        *(
+            Candidate(
+                task=ReadFeed(name),
+                priority=FEED_PRIORITY,
+                waiting_seconds=waiting,
+                charge=connector.feeds[name].charge,
+            )
+            for name, waiting in feeds
+            if read_name(ReadFeed(name)) not in busy.reads
+        ),
+    ]
+    push = _push(window, busy, connector, now)
+    return [*found, push] if push is not None else found
+
+
+def choose(candidates: Sequence[Candidate], limits: Limits) -> Choice:
+    """Return the most urgent candidate that is allowed and paid for, or how long to wait for its tokens."""
+    able = [c for c in candidates if (limits.writes or not c.is_write) and (limits.retries or not c.is_retry)]
+    if not able:
+        return Choice()
+    urgent = [c for c in able if c.is_urgent]
+    rest = [c for c in able if not c.is_urgent]
+    is_turn_of_rest = bool(rest) and (not urgent or limits.urgent_run >= URGENT_RUN_MAX)
+    best = min(rest if is_turn_of_rest else urgent, key=Candidate.rank)
+    floor = 0.0 if best.is_urgent or urgent else FLOOR_SHARE * limits.bucket.capacity
+    wait = wait_seconds(limits.tokens, limits.bucket, best.charge, limits.now, floor=floor)
+    return Choice(None, wait) if wait > 0 else Choice(best)
+
+
+def next_urgent_run(run: int, chosen: Candidate, candidates: Sequence[Candidate]) -> int:
+    """Return the length of the run of urgent calls after `chosen` was taken out of `candidates`."""
+    if not chosen.is_urgent:
+        return 0
+    return run + 1 if any(not c.is_urgent for c in candidates) else 0
+
+
+def _sends(window: Window, busy: Busy, connector: Connector, now: datetime) -> list[Candidate]:
+    closed = window.blocked_items | busy.pushed_items
+    return [
+        Candidate(
+            task=SendCommand(command),
+            priority=command.priority,
+            waiting_seconds=(now - command.planned_at).total_seconds(),
+            charge=connector.commands[command.kind].charge if command.kind in connector.commands else 0.0,
+            is_write=True,
+            is_retry=command.attempt_number > 0 and command.code not in VERIFIED_CODES,
+        )
+        for command in window.commands
+        if command.target_key not in busy.targets and closed.isdisjoint(command.items)
+    ]
+
+
+def _push(window: Window, busy: Busy, connector: Connector, now: datetime) -> Candidate | None:
+    spec = connector.commands.get(CommandKind.INVENTORY_SET)
+    if spec is None:
+        return None
+    closed = window.held_items | window.blocked_items | busy.pushed_items | busy.fulfilled_items.keys()
+    marks = [mark for mark in window.marks if mark.item_id not in closed]
+    if not marks:
+        return None
+    fresh = [mark for mark in marks if not mark.tries]
+    chosen = (fresh or marks)[: spec.bulk_max]
+    return Candidate(
+        task=PushStock(tuple(chosen)),
+        priority=chosen[0].priority,
+        waiting_seconds=(now - chosen[0].dirty_at).total_seconds(),
+        charge=spec.charge,
+        is_write=True,
+        is_retry=not fresh,
+    )
+
+
+def _looks(window: Window, busy: Busy, connector: Connector, now: datetime) -> list[Candidate]:
+    found = []
+    for command in window.doubtful:
+        spec = connector.commands.get(command.kind)
+        if command.target_key not in busy.targets:
+            charge = spec.charge if spec is not None and spec.find is not None else 0.0
+            waiting = (now - command.due_at).total_seconds()
+            found.append(
+                Candidate(
+                    task=LookAfter(command), priority=command.priority - 1, waiting_seconds=waiting, charge=charge
+                )
+            )
+    return found
+
+
+def _fetches(window: Window, busy: Busy, now: datetime) -> list[Candidate]:
+    return [
+        Candidate(
+            task=FetchEntity(request),
+            priority=FETCH_PRIORITY,
+            waiting_seconds=(now - request.due_at).total_seconds(),
+            charge=1.0,
+        )
+        for request in window.fetches
+        if read_name(FetchEntity(request)) not in busy.reads
+    ]

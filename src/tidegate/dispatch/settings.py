@@ -1,0 +1,58 @@
+"""The knobs of this room."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class DispatchSettings:
+    """Bounds and times of the lanes."""
+
+    window_commands: int = 128
+    """Pending commands that a lane looks at."""
+    window_seconds_min: float = 0.1
+    """The window is not read again before this while it still holds work."""
+    poll_seconds: float = 3.0
+    """One query per node asks which lanes have work; notifications make it rarely needed."""
+    wake_seconds: float = 0.02
+    """Notifications that come together cost one look."""
+    config_seconds: float = 15.0
+    """How often connections and configuration are read again without being told."""
+    rest_seconds: float = 1.0
+    """Before a lane that ended by itself is started again."""
+    lease_margin_seconds: float = 2.0
+    """No byte is written when the node's lease runs for less than this."""
+    lease_seconds: float = 15.0
+    """The node's lease; also how long a process cut off from the database may go on sending."""
+    drain_seconds: float = 10.0
+    """How long calls in flight may take to finish when a lane ends."""
+    execute_seconds_max: float = 300.0
+    """A connector's `execute` or `find` is ended after this; the outcome is then unknown."""
+    conflicts_max: int = 5
+    """Attempts at a command that meets a conflict each time."""
+    first_look_seconds: float = 1.0
+    """A read-back that finds the effect may come this soon."""
+    second_look_seconds: float = 5.0
+    """Between two read-backs that found nothing."""
+    snooze_seconds_min: float = 0.5
+    """Shortest wait after a 429."""
+    absurd_wait_seconds: float = 86_400.0
+    """A longer Retry-After is honoured for this long, then asked again; it is logged as absurd."""
+    retry_share: float = 0.1
+    """Retries per first send."""
+    retry_trickle_per_second: float = 0.2
+    """Retries that a lane may always make."""
+    breaker_failures: int = 5
+    """Whole calls that fail in a row until the lane is parked."""
+    breaker_seconds_max: float = 60.0
+    """Longest time between two probes of a side that is down."""
+    feed_backoff_seconds_max: float = 300.0
+    """Longest time between two tries of a failing feed."""
+    excerpt_bytes_max: int = 4096
+    """Of an answer that is kept as evidence."""
+    transaction_tries: int = 5
+    """Tries of one database transaction that was ended for no fault of its own."""
+
+
+DEFAULTS = DispatchSettings()

@@ -1,0 +1,410 @@
+"""SQL of the lanes. Set-based; $1 is the tenant, $2 the connection; locks are taken in the one order.
+
+slot -> marks (channel_stock) -> orders -> stock -> commands, each sorted by key. Statements of T2s and T3 run after
+`store.fence.fence` in the same transaction.
+"""
+
+from __future__ import annotations
+
+COMMAND_CHANNEL = "tidegate_command"
+"""NOTIFY channel that wakes the lanes. The payload may name connections, comma separated; '' means all."""
+
+# --- waking up -------------------------------------------------------------------------------------------------------
+CONNECTIONS = """
+SELECT tenant_id, connection_id, name, connector, external_account, settings FROM connection
+WHERE state = 'active' ORDER BY tenant_id, connection_id
+"""
+
+# The one query of an idle node: which lanes have something to do, and may anything be written.
+POLL = """
+SELECT (SELECT is_on FROM switch WHERE name = 'stop_all_writes') AS is_stopped,
+       array(SELECT w.connection_id FROM unnest($1::uuid[], $2::uuid[]) AS w(tenant_id, connection_id)
+             WHERE EXISTS (SELECT FROM command c
+                           WHERE c.tenant_id = w.tenant_id AND c.connection_id = w.connection_id
+                             AND c.state IN ('pending', 'in_doubt')
+                             AND (c.not_before IS NULL OR c.not_before <= statement_timestamp()))
+                OR EXISTS (SELECT FROM channel_stock m
+                           WHERE m.tenant_id = w.tenant_id AND m.connection_id = w.connection_id AND m.dirty
+                             AND m.blocked_by IS NULL
+                             AND (m.not_before IS NULL OR m.not_before <= statement_timestamp()))
+                OR EXISTS (SELECT FROM fetch_request f
+                           WHERE f.tenant_id = w.tenant_id AND f.connection_id = w.connection_id
+                             AND f.not_before <= statement_timestamp())) AS waiting
+"""
+
+# --- the window ------------------------------------------------------------------------------------------------------
+# Items of fulfillments that may have reached the channel, and items whose number may have.
+TOUCHED_ITEMS = """
+SELECT array(SELECT DISTINCT vi.item_id
+             FROM command c
+             JOIN fulfillment f ON f.tenant_id = $1 AND f.fulfillment_id = c.entity_id
+             JOIN fulfillment_line fl ON fl.tenant_id = $1 AND fl.fulfillment_id = f.fulfillment_id
+             JOIN order_line ol ON ol.tenant_id = $1 AND ol.order_id = f.order_id AND ol.line_id = fl.line_id
+             JOIN variant_item vi ON vi.tenant_id = $1 AND vi.variant_id = ol.variant_id
+             WHERE c.tenant_id = $1 AND c.connection_id = $2 AND c.state IN ('sending', 'in_doubt')
+               AND c.kind = 'fulfillment.create') AS held,
+       array(SELECT item_id FROM channel_stock
+             WHERE tenant_id = $1 AND connection_id = $2 AND blocked_by IS NOT NULL) AS blocked
+"""
+
+WINDOW_COMMANDS = """
+WITH heads AS MATERIALIZED (
+  SELECT c.command_id, c.kind, c.target_key, c.entity_id, c.version, c.priority, c.attempt_number, c.call_id,
+         c.deadline_at, c.code
+  FROM command c
+  WHERE c.tenant_id = $1 AND c.connection_id = $2 AND c.state = 'pending'
+    AND (c.not_before IS NULL OR c.not_before <= statement_timestamp())
+    AND NOT EXISTS (SELECT FROM command older
+                    WHERE older.tenant_id = $1 AND older.connection_id = $2 AND older.target_key = c.target_key
+                      AND older.state IN ('pending', 'sending', 'in_doubt') AND older.command_id < c.command_id)
+  ORDER BY c.priority, c.command_id LIMIT $3
+)
+SELECT h.*, CASE WHEN h.kind = 'fulfillment.create' THEN
+         array(SELECT DISTINCT vi.item_id
+               FROM fulfillment f
+               JOIN fulfillment_line fl ON fl.tenant_id = $1 AND fl.fulfillment_id = f.fulfillment_id
+               JOIN order_line ol ON ol.tenant_id = $1 AND ol.order_id = f.order_id AND ol.line_id = fl.line_id
+               JOIN variant_item vi ON vi.tenant_id = $1 AND vi.variant_id = ol.variant_id
+               WHERE f.tenant_id = $1 AND f.fulfillment_id = h.entity_id ORDER BY vi.item_id)
+       ELSE '{}'::uuid[] END AS items
+FROM heads h ORDER BY h.priority, h.command_id
+"""
+
+WINDOW_MARKS = """
+SELECT item_id, priority, dirty_at, tries FROM channel_stock
+WHERE tenant_id = $1 AND connection_id = $2 AND dirty AND blocked_by IS NULL AND item_id <> ALL($4::uuid[])
+  AND (not_before IS NULL OR not_before <= statement_timestamp())
+ORDER BY priority, dirty_at LIMIT $3
+"""
+
+WINDOW_DOUBTFUL = """
+SELECT command_id, kind, target_key, entity_id, version, priority, attempt_number, call_id, attempt_id, quantity,
+       negatives, not_before AS due_at, deadline_at,
+       greatest(0, extract(epoch FROM settles_at - statement_timestamp()))::float8 AS settles_in_seconds
+FROM command
+WHERE tenant_id = $1 AND connection_id = $2 AND state = 'in_doubt' AND not_before <= statement_timestamp()
+ORDER BY priority, not_before LIMIT $3
+"""
+
+WINDOW_FETCHES = """
+SELECT topic, external_id, requested_by, not_before AS due_at, tries FROM fetch_request
+WHERE tenant_id = $1 AND connection_id = $2 AND not_before <= statement_timestamp()
+ORDER BY not_before LIMIT $3
+"""
+
+# --- the lane's own state --------------------------------------------------------------------------------------------
+ENSURE_LANE = """
+INSERT INTO lane_state (tenant_id, connection_id, tokens, tokens_at) VALUES ($1, $2, 0, clock_timestamp())
+ON CONFLICT (tenant_id, connection_id) DO NOTHING
+"""
+LOAD_LANE = """
+SELECT tokens, extract(epoch FROM clock_timestamp() - tokens_at)::float8 AS age_seconds,
+       greatest(0, extract(epoch FROM snoozed_until - clock_timestamp()))::float8 AS snoozed_seconds
+FROM lane_state WHERE tenant_id = $1 AND connection_id = $2
+"""
+# $3 charge, $4 capacity, $5 tokens per second. The database's clock counts, so two nodes agree on what is left.
+CHARGE_LANE = """
+UPDATE lane_state
+SET tokens = least($4, tokens + $5 * greatest(0, extract(epoch FROM clock_timestamp() - tokens_at)::float8)) - $3,
+    tokens_at = clock_timestamp()
+WHERE tenant_id = $1 AND connection_id = $2
+"""
+SNOOZE_LANE = """
+UPDATE lane_state SET tokens = least(tokens, 0), tokens_at = clock_timestamp(), snooze_reason = $4,
+       snoozed_until = greatest(snoozed_until, clock_timestamp() + make_interval(secs => $3))
+WHERE tenant_id = $1 AND connection_id = $2
+"""
+STOP_CONNECTION = """
+UPDATE connection SET state = $3, state_reason = $4 WHERE tenant_id = $1 AND connection_id = $2 AND state = 'active'
+"""
+
+# --- taking a lane over ----------------------------------------------------------------------------------------------
+# Whatever an earlier owner was sending is in doubt: it may have arrived. $3 seconds until a 'not found' is believed.
+TAKE_OVER = """
+WITH left_behind AS (
+  SELECT tenant_id, command_id FROM command
+  WHERE tenant_id = $1 AND connection_id = $2 AND state = 'sending' ORDER BY command_id FOR NO KEY UPDATE
+)
+UPDATE command c
+SET state = 'in_doubt', code = 'taken_over', reason = 'the process that was sending it is gone', negatives = 0,
+    not_before = clock_timestamp() + make_interval(secs => least($4, $3)),
+    settles_at = clock_timestamp() + make_interval(secs => $3)
+FROM left_behind l
+WHERE c.tenant_id = l.tenant_id AND c.command_id = l.command_id AND c.state = 'sending'
+RETURNING c.command_id
+"""
+
+# --- T2s -------------------------------------------------------------------------------------------------------------
+# FOR SHARE: whoever turns the switch waits for the sends that are already decided, and no later one gets through.
+MAY_WRITE = """
+SELECT NOT s.is_on AND c.state = 'active'
+FROM switch s, connection c
+WHERE s.name = 'stop_all_writes' AND c.tenant_id = $1 AND c.connection_id = $2 FOR SHARE OF s
+"""
+
+LOCK_MARKS = """
+SELECT item_id, blocked_by FROM channel_stock
+WHERE tenant_id = $1 AND connection_id = $2 AND item_id = ANY($3::uuid[])
+ORDER BY item_id FOR NO KEY UPDATE
+"""
+
+# The command goes out under an attempt only if it is still the oldest open one of its target.
+# $3 command, $4 attempt, $5 call, $6 key, $7 data key, $8 sealed payload or null for a call that exists, $9 node,
+# $10 charge.
+BEGIN_ACTION = """
+WITH taken AS (
+  UPDATE command c
+  SET state = 'sending', attempt_number = c.attempt_number + 1, attempt_id = $4, call_id = $5, code = NULL,
+      reason = NULL, not_before = NULL, settles_at = NULL, negatives = 0
+  WHERE c.tenant_id = $1 AND c.connection_id = $2 AND c.command_id = $3 AND c.state = 'pending'
+    AND c.call_id IS NOT DISTINCT FROM CASE WHEN $8::bytea IS NULL THEN $5::uuid END
+    AND NOT EXISTS (SELECT FROM command older
+                    WHERE older.tenant_id = $1 AND older.connection_id = $2 AND older.target_key = c.target_key
+                      AND older.state IN ('pending', 'sending', 'in_doubt') AND older.command_id < c.command_id)
+  RETURNING c.command_id, c.kind, c.attempt_number
+), frozen AS (
+  INSERT INTO call (tenant_id, call_id, connection_id, kind, idempotency_key, members, charge, data_key_id, payload)
+  SELECT $1, $5, $2, kind, $6, ARRAY[command_id], $10::float8, $7, $8 FROM taken WHERE $8::bytea IS NOT NULL
+), tried AS (
+  INSERT INTO attempt (tenant_id, attempt_id, call_id, connection_id, purpose, attempt_number, node_id)
+  SELECT $1, $4, $5, $2, 'send', attempt_number, $9 FROM taken
+)
+SELECT attempt_number FROM taken
+"""
+
+LOAD_CALL = """
+SELECT idempotency_key, data_key_id, payload, members FROM call WHERE tenant_id = $1 AND call_id = $2
+"""
+
+FAIL_UNBUILDABLE = """
+UPDATE command SET state = $4, code = $5, reason = $6, finished_at = clock_timestamp()
+WHERE tenant_id = $1 AND connection_id = $2 AND command_id = $3 AND state = 'pending'
+"""
+
+# --- T2s of stock ----------------------------------------------------------------------------------------------------
+LOCK_DIRTY = """
+SELECT item_id, push_version, acked_quantity, tries FROM channel_stock
+WHERE tenant_id = $1 AND connection_id = $2 AND item_id = ANY($3::uuid[]) AND dirty AND blocked_by IS NULL
+ORDER BY item_id FOR NO KEY UPDATE
+"""
+
+# One statement, one snapshot, taken after the marks were locked: no change of these items is under way meanwhile.
+NUMBERS = """
+SELECT want.item_id, i.sku, sold.external_id, sold.required_qty,
+       coalesce(s.on_hand, 0) AS on_hand, coalesce(s.unavailable, 0) AS unavailable,
+       coalesce(s.committed, 0) AS committed, coalesce(s.reserved, 0) AS reserved,
+       coalesce(s.safety_stock, 0) AS safety_stock,
+       coalesce(o.unfulfilled, 0) AS unfulfilled, coalesce(o.shipped_unconfirmed, 0) AS shipped_unconfirmed
+FROM unnest($3::uuid[]) AS want(item_id)
+JOIN inventory_item i ON i.tenant_id = $1 AND i.item_id = want.item_id
+LEFT JOIN LATERAL (
+  SELECT sum(l.on_hand) AS on_hand, sum(l.unavailable) AS unavailable, sum(l.committed) AS committed,
+         sum(l.reserved) AS reserved, sum(l.safety_stock) AS safety_stock
+  FROM stock_level l JOIN location p ON p.tenant_id = $1 AND p.location_id = l.location_id AND p.active
+  WHERE l.tenant_id = $1 AND l.item_id = want.item_id
+) s ON true
+LEFT JOIN LATERAL (
+  SELECT sum((l.current - l.fulfilled) * vi.required_qty) AS unfulfilled,
+         sum(greatest(least(l.shipped, l.current) - l.fulfilled, 0) * vi.required_qty) AS shipped_unconfirmed
+  FROM variant_item vi
+  JOIN order_line l ON l.tenant_id = $1 AND l.variant_id = vi.variant_id AND l.fulfilled < l.current
+  JOIN "order" d ON d.tenant_id = $1 AND d.order_id = l.order_id AND d.connection_id = $2
+   AND d.order_state NOT IN ('cancelled', 'draft')
+  WHERE vi.tenant_id = $1 AND vi.item_id = want.item_id
+) o ON true
+LEFT JOIN LATERAL (
+  SELECT b.external_id, vi.required_qty
+  FROM variant_item vi
+  JOIN binding b ON b.tenant_id = $1 AND b.connection_id = $2 AND b.kind = 'variant' AND b.internal_id = vi.variant_id
+  WHERE vi.tenant_id = $1 AND vi.item_id = want.item_id
+    AND NOT EXISTS (SELECT FROM variant_item other WHERE other.tenant_id = $1 AND other.variant_id = vi.variant_id
+                                                   AND other.item_id <> vi.item_id)
+  ORDER BY vi.required_qty, b.external_id LIMIT 1
+) sold ON true
+ORDER BY want.item_id
+"""
+
+# Numbers that the channel shows already, and items that it does not sell: nothing to tell.
+CLEAR_MARKS = """
+UPDATE channel_stock SET dirty = false, dirty_at = NULL, not_before = NULL, tries = 0
+WHERE tenant_id = $1 AND connection_id = $2 AND item_id = ANY($3::uuid[])
+"""
+
+# A dead letter for an item that cannot be told; once, until somebody deals with it.
+FAIL_UNBOUND = """
+WITH fresh AS (
+  SELECT n.command_id, n.item_id, m.push_version + 1 AS version
+  FROM unnest($3::uuid[], $4::uuid[]) AS n(command_id, item_id)
+  JOIN channel_stock m ON m.tenant_id = $1 AND m.connection_id = $2 AND m.item_id = n.item_id
+  WHERE NOT EXISTS (SELECT FROM command c WHERE c.tenant_id = $1 AND c.connection_id = $2 AND c.entity_id = n.item_id
+                                            AND c.state = 'failed' AND c.code = $5)
+), keyed AS (
+  INSERT INTO command_key (tenant_id, connection_id, kind, entity_id, version, command_id)
+  SELECT $1, $2, 'inventory.set', item_id, version, command_id FROM fresh ORDER BY item_id
+), counted AS (
+  UPDATE channel_stock m SET push_version = f.version FROM fresh f
+  WHERE m.tenant_id = $1 AND m.connection_id = $2 AND m.item_id = f.item_id
+)
+INSERT INTO command (tenant_id, command_id, connection_id, kind, target_key, entity_id, version, priority, state, code,
+                     reason, deadline_at, finished_at)
+SELECT $1, command_id, $2, 'inventory.set', 'item:' || item_id, item_id, version, $7, 'failed', $5, $6,
+       clock_timestamp(), clock_timestamp()
+FROM fresh
+"""
+
+# $3 call, $4 attempt, $5 key, $6 data key, $7 sealed payload, $8 node, $9 charge, $10 priority, $11 deadline, then one
+# row per item: command, item, version, quantity, ledger, attempt number.
+BEGIN_STOCK = """
+WITH n AS MATERIALIZED (
+  SELECT * FROM unnest($12::uuid[], $13::uuid[], $14::bigint[], $15::int[], $16::jsonb[], $17::int[])
+    AS n(command_id, item_id, version, quantity, ledger, attempt_number)
+), frozen AS (
+  INSERT INTO call (tenant_id, call_id, connection_id, kind, idempotency_key, members, charge, data_key_id, payload)
+  SELECT $1, $3, $2, 'inventory.set', $5, array(SELECT command_id FROM n), $9::float8, $6, $7
+), tried AS (
+  INSERT INTO attempt (tenant_id, attempt_id, call_id, connection_id, purpose, attempt_number, node_id)
+  VALUES ($1, $4, $3, $2, 'send', 1, $8)
+), marked AS (
+  UPDATE channel_stock m
+  SET dirty = false, dirty_at = NULL, not_before = NULL, push_version = n.version, blocked_by = n.command_id
+  FROM n WHERE m.tenant_id = $1 AND m.connection_id = $2 AND m.item_id = n.item_id
+), keyed AS (
+  INSERT INTO command_key (tenant_id, connection_id, kind, entity_id, version, command_id)
+  SELECT $1, $2, 'inventory.set', item_id, version, command_id FROM n
+)
+INSERT INTO command (tenant_id, command_id, connection_id, kind, target_key, entity_id, version, priority, state,
+                     deadline_at, attempt_number, call_id, attempt_id, quantity, ledger)
+SELECT $1, command_id, $2, 'inventory.set', 'item:' || item_id, item_id, version, $10, 'sending', $11, attempt_number,
+       $3, $4, quantity, ledger
+FROM n
+"""
+
+# --- verifying -------------------------------------------------------------------------------------------------------
+# A read-back is an attempt too; only of a command that is still in doubt for the same sending. $3 command, $4 its
+# attempt, $5 this attempt, $6 node.
+BEGIN_LOOK = """
+WITH doubted AS (
+  SELECT call_id, attempt_number FROM command
+  WHERE tenant_id = $1 AND connection_id = $2 AND command_id = $3 AND state = 'in_doubt' AND attempt_id = $4
+    AND not_before <= clock_timestamp()
+), tried AS (
+  INSERT INTO attempt (tenant_id, attempt_id, call_id, connection_id, purpose, attempt_number, node_id)
+  SELECT $1, $5, call_id, $2, 'verify', greatest(attempt_number, 1), $6 FROM doubted
+)
+SELECT call_id FROM doubted
+"""
+
+# --- T3 --------------------------------------------------------------------------------------------------------------
+HAS_ANSWER = "SELECT true FROM attempt_answer WHERE tenant_id = $1 AND attempt_id = $2 AND answer_id = $3"
+ADD_ANSWER = """
+INSERT INTO attempt_answer (tenant_id, attempt_id, answer_id, outcome, code, http_status, duration_ms, late,
+                            data_key_id, answer)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+"""
+
+ITEMS_OF = """
+SELECT DISTINCT vi.item_id
+FROM fulfillment f
+JOIN fulfillment_line fl ON fl.tenant_id = $1 AND fl.fulfillment_id = f.fulfillment_id
+JOIN order_line ol ON ol.tenant_id = $1 AND ol.order_id = f.order_id AND ol.line_id = fl.line_id
+JOIN variant_item vi ON vi.tenant_id = $1 AND vi.variant_id = ol.variant_id
+WHERE f.tenant_id = $1 AND f.fulfillment_id = ANY($2::uuid[])
+"""
+LOCK_ORDERS_OF_FULFILLMENTS = """
+SELECT o.order_id FROM "order" o
+WHERE o.tenant_id = $1
+  AND o.order_id IN (SELECT f.order_id FROM fulfillment f WHERE f.tenant_id = $1 AND f.fulfillment_id = ANY($2::uuid[]))
+ORDER BY o.order_id FOR NO KEY UPDATE
+"""
+
+# The compare-and-set: only for the attempt that the state stands for. $2 attempt, then one row per command.
+SETTLE = """
+UPDATE command c
+SET state = n.state, code = n.code, reason = n.reason,
+    not_before = clock_timestamp() + make_interval(secs => n.due_seconds),
+    settles_at = CASE WHEN n.state <> 'in_doubt' THEN NULL WHEN n.settle_seconds IS NULL THEN c.settles_at
+                 ELSE clock_timestamp() + make_interval(secs => n.settle_seconds) END,
+    negatives = c.negatives + n.negatives,
+    attempt_number = c.attempt_number - n.uncounted,
+    finished_at = CASE WHEN n.state IN ('pending', 'in_doubt') THEN NULL ELSE clock_timestamp() END
+FROM unnest($3::uuid[], $4::text[], $5::text[], $6::text[], $7::float8[], $8::float8[], $9::int[], $10::int[])
+  AS n(command_id, state, code, reason, due_seconds, settle_seconds, negatives, uncounted)
+WHERE c.tenant_id = $1 AND c.command_id = n.command_id AND c.attempt_id = $2 AND c.state IN ('sending', 'in_doubt')
+RETURNING c.command_id
+"""
+
+BIND = """
+INSERT INTO binding (tenant_id, connection_id, kind, external_id, internal_id)
+SELECT $1, $2, n.kind, n.external_id, n.internal_id FROM unnest($3::text[], $4::text[], $5::uuid[]) AS n(kind, external_id, internal_id)
+ORDER BY n.kind, n.external_id
+ON CONFLICT DO NOTHING
+"""
+BOUND_AS = """
+SELECT n.internal_id
+FROM unnest($3::text[], $4::text[], $5::uuid[]) AS n(kind, external_id, internal_id)
+JOIN binding b ON b.tenant_id = $1 AND b.connection_id = $2 AND b.kind = n.kind AND b.external_id = n.external_id
+ AND b.internal_id = n.internal_id
+"""
+
+# A finished or given-up push sets its item free. Only the mark that this command blocks is touched.
+RELEASE_MARKS = """
+UPDATE channel_stock m
+SET blocked_by = NULL,
+    acked_quantity = CASE WHEN n.is_acked THEN n.quantity WHEN n.is_forgotten THEN NULL ELSE m.acked_quantity END,
+    acked_at = CASE WHEN n.is_acked THEN clock_timestamp() ELSE m.acked_at END,
+    dirty = m.dirty OR n.is_dirty,
+    dirty_at = CASE WHEN n.is_dirty THEN coalesce(m.dirty_at, clock_timestamp()) ELSE m.dirty_at END,
+    not_before = clock_timestamp() + make_interval(secs => n.wait_seconds),
+    tries = CASE WHEN n.is_acked OR NOT n.is_dirty THEN 0 ELSE least(m.tries + n.counted, 1000) END
+FROM unnest($3::uuid[], $4::uuid[], $5::int[], $6::bool[], $7::bool[], $8::bool[], $9::float8[], $10::int[])
+  AS n(command_id, item_id, quantity, is_acked, is_forgotten, is_dirty, wait_seconds, counted)
+WHERE m.tenant_id = $1 AND m.connection_id = $2 AND m.item_id = n.item_id AND m.blocked_by = n.command_id
+"""
+
+CONFIRM_FULFILLMENTS = """
+UPDATE fulfillment SET state = 'confirmed'
+WHERE tenant_id = $1 AND fulfillment_id = ANY($2::uuid[]) AND state = 'shipped'
+RETURNING fulfillment_id
+"""
+FULFILL_LINES = """
+UPDATE order_line l SET fulfilled = l.fulfilled + n.quantity
+FROM (SELECT f.order_id, fl.line_id, sum(fl.quantity)::int AS quantity
+      FROM fulfillment f JOIN fulfillment_line fl ON fl.tenant_id = $1 AND fl.fulfillment_id = f.fulfillment_id
+      WHERE f.tenant_id = $1 AND f.fulfillment_id = ANY($2::uuid[]) GROUP BY f.order_id, fl.line_id) n
+WHERE l.tenant_id = $1 AND l.order_id = n.order_id AND l.line_id = n.line_id
+"""
+# $4: the channel takes what it fulfilled off its own number. Its mark is looked at again in any case.
+SETTLE_FULFILLED_STOCK = """
+UPDATE channel_stock m
+SET acked_quantity = CASE WHEN $4 THEN m.acked_quantity - n.units ELSE m.acked_quantity END,
+    dirty = true, dirty_at = coalesce(m.dirty_at, clock_timestamp())
+FROM (SELECT vi.item_id, sum(fl.quantity * vi.required_qty)::int AS units
+      FROM fulfillment f
+      JOIN fulfillment_line fl ON fl.tenant_id = $1 AND fl.fulfillment_id = f.fulfillment_id
+      JOIN order_line ol ON ol.tenant_id = $1 AND ol.order_id = f.order_id AND ol.line_id = fl.line_id
+      JOIN variant_item vi ON vi.tenant_id = $1 AND vi.variant_id = ol.variant_id
+      WHERE f.tenant_id = $1 AND f.fulfillment_id = ANY($3::uuid[]) GROUP BY vi.item_id) n
+WHERE m.tenant_id = $1 AND m.connection_id = $2 AND m.item_id = n.item_id AND m.acked_quantity IS NOT NULL
+"""
+
+# --- reads -----------------------------------------------------------------------------------------------------------
+LOAD_CURSORS = """
+SELECT feed, cursor, version, extract(epoch FROM clock_timestamp() - last_ok_at)::float8 AS age_seconds
+FROM poll_cursor WHERE tenant_id = $1 AND connection_id = $2
+"""
+ENSURE_CURSOR = """
+INSERT INTO poll_cursor (tenant_id, connection_id, feed) VALUES ($1, $2, $3)
+ON CONFLICT (tenant_id, connection_id, feed) DO NOTHING
+"""
+LOAD_CURSOR = "SELECT cursor, version FROM poll_cursor WHERE tenant_id = $1 AND connection_id = $2 AND feed = $3"
+NOTE_FEED_ERROR = """
+UPDATE poll_cursor SET last_error = $4 WHERE tenant_id = $1 AND connection_id = $2 AND feed = $3
+"""
+PARK_FETCH = """
+UPDATE fetch_request SET tries = tries + 1, not_before = clock_timestamp() + make_interval(secs => $6)
+WHERE tenant_id = $1 AND connection_id = $2 AND topic = $3 AND external_id = $4 AND requested_by = $5
+"""
+END_FETCH = """
+DELETE FROM fetch_request
+WHERE tenant_id = $1 AND connection_id = $2 AND topic = $3 AND external_id = $4 AND requested_by = $5
+"""

@@ -1,0 +1,230 @@
+"""T2s: a call is durable before a byte of it leaves. Each function runs inside one transaction and is fenced.
+
+It locks in the one order (slot, switch, marks, orders, stock, commands), builds the payload from committed state, freezes
+it, charges the budget, and moves the commands to `sending`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Literal
+from uuid import UUID
+
+import msgspec
+
+from tidegate.commerce.commands import DEADLINE_SECONDS, CommandKind, Payload, Priority
+from tidegate.commerce.states import CommandState
+from tidegate.dispatch import statements
+from tidegate.dispatch.payloads import (
+    StockNumberRow,
+    Unbuildable,
+    build_action,
+    build_stock_payload,
+    read_stock_numbers,
+    unbound_reason,
+)
+from tidegate.dispatch.records import DirtyMark, DoubtfulCommand, OpenCall, PendingCommand, Subject
+from tidegate.dispatch.scope import Scope
+from tidegate.kernel import crashpoint
+from tidegate.kernel.errors import InvariantError
+from tidegate.kernel.ids import new_id, public_id
+from tidegate.store.connections import Connection
+
+
+class NotBegun(msgspec.Struct, frozen=True):
+    """Why nothing is sent now."""
+
+    why: Literal["stopped", "blocked", "moved", "ended", "nothing"]
+    """stopped: the switch is on, or the connection is not active. blocked: an item is in flight. moved: somebody else
+    changed the command meanwhile. ended: it could not be built and is finished. nothing: the channel knows it all."""
+
+
+async def begin_action(conn: Connection, scope: Scope, command: PendingCommand) -> OpenCall | NotBegun:
+    """Begin an attempt at an action command: its first one, or another one of its frozen call."""
+    await scope.fence(conn)
+    if not await conn.fetchval(statements.MAY_WRITE, *scope.ids):
+        return NotBegun("stopped")
+    if command.items:
+        marks = await conn.fetch(statements.LOCK_MARKS, *scope.ids, list(command.items))
+        if any(mark["blocked_by"] is not None for mark in marks):
+            return NotBegun("blocked")
+    if command.call_id is not None:
+        return await _begin_again(conn, scope, command, command.call_id)
+    if command.kind not in scope.connector.commands:
+        reason = f"connector {scope.connector.name} does not know {command.kind}"
+        payload: Payload | Unbuildable = Unbuildable(state=CommandState.FAILED, code="not_supported", reason=reason)
+    else:
+        payload = await build_action(conn, scope.connection, command, scope.cipher, cell=scope.cell)
+    if isinstance(payload, Unbuildable):
+        ending = (payload.state, payload.code, payload.reason)
+        await conn.execute(statements.FAIL_UNBUILDABLE, *scope.ids, command.command_id, *ending)
+        return NotBegun("ended")
+    call_id = new_id()
+    key = public_id("cal", scope.cell, call_id)
+    return await _begin(conn, scope, command, call_id, key, payload, is_resend=False)
+
+
+async def begin_stock(conn: Connection, scope: Scope, marks: tuple[DirtyMark, ...]) -> OpenCall | NotBegun:
+    """Begin a call that tells the numbers of these items; marks that need no telling are cleared."""
+    await scope.fence(conn)
+    if not await conn.fetchval(statements.MAY_WRITE, *scope.ids):
+        return NotBegun("stopped")
+    rows = await read_stock_numbers(conn, scope.connection, marks, stock_number=scope.connector.stock_number)
+    if not rows:
+        return NotBegun("blocked")
+    unbound = [row for row in rows if row.variant_external_id is None]
+    news = [row for row in rows if row.variant_external_id is not None and row.quantity != row.acked_quantity]
+    told = [row for row in rows if row.variant_external_id is None or row.quantity == row.acked_quantity]
+    if unbound:
+        await _fail_unbound(conn, scope, unbound)
+    if told:
+        await conn.execute(statements.CLEAR_MARKS, *scope.ids, [row.item_id for row in told])
+    return await _open_stock(conn, scope, news) if news else NotBegun("nothing")
+
+
+async def begin_look(conn: Connection, scope: Scope, command: DoubtfulCommand) -> tuple[UUID, Payload] | None:
+    """Begin a read-back: return its attempt and the command as it was sent, None when it is no longer in doubt."""
+    await scope.fence(conn)
+    attempt_id = new_id()
+    call_id = await conn.fetchval(
+        statements.BEGIN_LOOK, *scope.ids, command.command_id, command.attempt_id, attempt_id, scope.owner.node_id
+    )
+    if call_id is None:
+        return None
+    await scope.charge(conn, scope.connector.commands[command.kind].charge)
+    _, payloads = await _load_call(conn, scope, call_id)
+    return attempt_id, payloads[command.command_id]
+
+
+async def _begin_again(conn: Connection, scope: Scope, command: PendingCommand, call_id: UUID) -> OpenCall | NotBegun:
+    key, payloads = await _load_call(conn, scope, call_id)
+    return await _begin(conn, scope, command, call_id, key, payloads[command.command_id], is_resend=True)
+
+
+async def _begin(
+    conn: Connection,
+    scope: Scope,
+    command: PendingCommand,
+    call_id: UUID,
+    key: str,
+    payload: Payload,
+    *,
+    is_resend: bool,
+) -> OpenCall | NotBegun:
+    attempt_id = new_id()
+    data_key = await scope.cipher.current(conn, scope.connection.tenant_id, scope.clock.now().date())
+    sealed = None if is_resend else scope.cipher.seal(data_key, "call", call_id, msgspec.json.encode([payload]))
+    charge = scope.connector.commands[command.kind].charge
+    attempt_number = await conn.fetchval(
+        statements.BEGIN_ACTION,
+        *scope.ids,
+        command.command_id,
+        attempt_id,
+        call_id,
+        key,
+        data_key.key_id,
+        sealed,
+        scope.owner.node_id,
+        charge,
+    )
+    if attempt_number is None:
+        return NotBegun("moved")
+    await scope.charge(conn, charge)
+    crashpoint.reach("dispatch.t2s.written")
+    member = Subject(
+        command_id=command.command_id,
+        kind=command.kind,
+        entity_id=command.entity_id,
+        version=command.version,
+        attempt_number=attempt_number,
+        deadline_at=command.deadline_at,
+    )
+    return OpenCall(
+        call_id=call_id,
+        attempt_id=attempt_id,
+        kind=command.kind,
+        idempotency_key=key,
+        members=(member,),
+        payloads=(payload,),
+        is_resend=is_resend,
+    )
+
+
+async def _open_stock(conn: Connection, scope: Scope, rows: list[StockNumberRow]) -> OpenCall:
+    call_id, attempt_id = new_id(), new_id()
+    key = public_id("cal", scope.cell, call_id)
+    deadline_at = scope.clock.now() + timedelta(seconds=DEADLINE_SECONDS[CommandKind.INVENTORY_SET])
+    members = tuple(_stock_subject(row, deadline_at) for row in rows)
+    payloads = tuple(
+        build_stock_payload(row, scope.connection, member.command_id, cell=scope.cell)
+        for row, member in zip(rows, members, strict=True)
+    )
+    data_key = await scope.cipher.current(conn, scope.connection.tenant_id, scope.clock.now().date())
+    sealed = scope.cipher.seal(data_key, "call", call_id, msgspec.json.encode(payloads))
+    charge = scope.connector.commands[CommandKind.INVENTORY_SET].charge
+    await conn.execute(
+        statements.BEGIN_STOCK,
+        *scope.ids,
+        call_id,
+        attempt_id,
+        key,
+        data_key.key_id,
+        sealed,
+        scope.owner.node_id,
+        charge,
+        int(Priority.INVENTORY),
+        deadline_at,
+        [member.command_id for member in members],
+        [member.entity_id for member in members],
+        [member.version for member in members],
+        [row.quantity for row in rows],
+        [row.ledger.decode() for row in rows],
+        [member.attempt_number for member in members],
+    )
+    await scope.charge(conn, charge)
+    crashpoint.reach("dispatch.t2s.written")
+    return OpenCall(
+        call_id=call_id,
+        attempt_id=attempt_id,
+        kind=CommandKind.INVENTORY_SET,
+        idempotency_key=key,
+        members=members,
+        payloads=payloads,
+        is_resend=False,
+    )
+
+
+def _stock_subject(row: StockNumberRow, deadline_at: datetime) -> Subject:
+    return Subject(
+        command_id=new_id(),
+        kind=CommandKind.INVENTORY_SET,
+        entity_id=row.item_id,
+        version=row.push_version + 1,
+        attempt_number=row.tries + 1,
+        deadline_at=deadline_at,
+        quantity=row.quantity,
+    )
+
+
+async def _fail_unbound(conn: Connection, scope: Scope, rows: list[StockNumberRow]) -> None:
+    await conn.execute(
+        statements.FAIL_UNBOUND,
+        *scope.ids,
+        [new_id() for _ in rows],
+        [row.item_id for row in rows],
+        "sku_unbound",
+        unbound_reason(scope.connection.name),
+        int(Priority.INVENTORY),
+    )
+
+
+async def _load_call(conn: Connection, scope: Scope, call_id: UUID) -> tuple[str, dict[UUID, Payload]]:
+    """Return the idempotency key and the frozen payloads of a call by command."""
+    tenant_id = scope.connection.tenant_id
+    row = await conn.fetchrow(statements.LOAD_CALL, tenant_id, call_id)
+    if row is None:
+        raise InvariantError("a command names a call that does not exist", code="call_missing")
+    await scope.cipher.opener(conn, [(tenant_id, row["data_key_id"])])
+    plain = scope.cipher.open(tenant_id, row["data_key_id"], "call", call_id, row["payload"])
+    payloads = msgspec.json.decode(plain, type=list[Payload])
+    return row["idempotency_key"], dict(zip(row["members"], payloads, strict=True))

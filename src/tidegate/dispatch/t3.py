@@ -1,0 +1,282 @@
+"""T3: what came back is kept whatever happens, and changes state only for the attempt that the state stands for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from uuid import UUID
+
+import msgspec
+import structlog
+
+from tidegate import __version__
+from tidegate.commerce.commands import CommandKind
+from tidegate.commerce.states import CommandState
+from tidegate.dispatch import statements
+from tidegate.dispatch.decide import Decision, LaneEffect
+from tidegate.dispatch.records import Evidence, Subject
+from tidegate.dispatch.scope import Scope
+from tidegate.eventlog.records import Envelope, NewEvent, unique_dedupe_key
+from tidegate.eventlog.results import ResultEvent, append_results
+from tidegate.kernel import crashpoint
+from tidegate.kernel.ids import new_id, parse_public_id, public_id, slot_of
+from tidegate.store.connections import Connection
+from tidegate.store.fence import Fenced
+
+log = structlog.get_logger()
+
+RESULT_TOPIC = "command.result"
+
+
+class Settlement(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that one T3 writes. The same settlement may be written again after a lost commit: it counts once."""
+
+    call_id: UUID
+    sent_attempt_id: UUID
+    """The attempt that the commands' state stands for."""
+    members: tuple[Subject, ...]
+    decisions: tuple[Decision, ...]
+    """One per member."""
+    answer_id: UUID
+    answered_attempt_id: UUID
+    """The attempt that the evidence belongs to: the sending itself, or a read-back of it."""
+    evidence: Evidence | None
+    """None where nobody was asked."""
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """What a T3 did."""
+
+    is_late: bool
+    """The state had moved on: only the evidence was kept."""
+    is_fenced: bool = False
+    """The lane belongs to another node."""
+
+
+async def settle(conn: Connection, scope: Scope, settlement: Settlement, *, is_repeated: bool) -> Settled:
+    """Write a settlement inside one transaction. `is_repeated`: an earlier try may have been committed."""
+    if is_repeated and await _is_known(conn, scope, settlement):
+        return Settled(is_late=False)
+    try:
+        await scope.fence(conn)
+    except Fenced:
+        await _keep_evidence(conn, scope, settlement, is_late=True)
+        return Settled(is_late=True, is_fenced=True)
+    applied = await _change_state(conn, scope, settlement)
+    await _keep_evidence(conn, scope, settlement, is_late=not applied)
+    await _touch_lane(conn, scope, settlement.decisions)
+    crashpoint.reach("dispatch.t3.written")
+    return Settled(is_late=not applied)
+
+
+async def _is_known(conn: Connection, scope: Scope, settlement: Settlement) -> bool:
+    ids = (scope.connection.tenant_id, settlement.answered_attempt_id, settlement.answer_id)
+    return bool(await conn.fetchval(statements.HAS_ANSWER, *ids))
+
+
+async def _change_state(conn: Connection, scope: Scope, settlement: Settlement) -> bool:
+    """Move the commands that still stand for this attempt, with their effects; return whether there was any."""
+    tenant_id = scope.connection.tenant_id
+    pairs = list(zip(settlement.members, settlement.decisions, strict=True))
+    shipped = [m.entity_id for m, d in pairs if m.kind is CommandKind.FULFILLMENT_CREATE and d.done is not None]
+    await _lock(conn, scope, [m.entity_id for m, _ in pairs if m.kind is CommandKind.INVENTORY_SET], shipped)
+    rows = await conn.fetch(
+        statements.SETTLE,
+        tenant_id,
+        settlement.sent_attempt_id,
+        [m.command_id for m, _ in pairs],
+        [str(d.state) for _, d in pairs],
+        [d.code for _, d in pairs],
+        [d.reason for _, d in pairs],
+        [d.wait_seconds if d.state in _WAITING else None for _, d in pairs],
+        [d.settle_seconds for _, d in pairs],
+        [int(d.is_negative) for _, d in pairs],
+        [int(not d.is_counted and d.state is CommandState.PENDING) for _, d in pairs],
+    )
+    moved = {row["command_id"] for row in rows}
+    applied = [(m, d) for m, d in pairs if m.command_id in moved]
+    await _bind(conn, scope, applied)
+    await _settle_stock(conn, scope, [(m, d) for m, d in applied if m.kind is CommandKind.INVENTORY_SET])
+    await _settle_fulfillments(conn, scope, [m for m, _ in applied if m.entity_id in set(shipped)])
+    return bool(moved)
+
+
+_WAITING = (CommandState.PENDING, CommandState.IN_DOUBT)
+
+
+async def _lock(conn: Connection, scope: Scope, pushed: list[UUID], shipped: list[UUID]) -> None:
+    """Lock the marks, then the orders, that effects will touch."""
+    tenant_id = scope.connection.tenant_id
+    items = set(pushed)
+    if shipped:
+        items.update(row["item_id"] for row in await conn.fetch(statements.ITEMS_OF, tenant_id, shipped))
+    if items:
+        await conn.fetch(statements.LOCK_MARKS, *scope.ids, sorted(items))
+    if shipped:
+        await conn.fetch(statements.LOCK_ORDERS_OF_FULFILLMENTS, tenant_id, shipped)
+
+
+async def _bind(conn: Connection, scope: Scope, applied: Sequence[tuple[Subject, Decision]]) -> None:
+    """Remember what the other side calls the things that we made there."""
+    rows = []
+    for member, decision in applied:
+        kind = _BINDING_OF.get(member.kind)
+        if decision.done is None or kind is None:
+            continue
+        if decision.done.external_id:
+            rows.append((kind, decision.done.external_id, member.entity_id))
+        for reference, external_id in decision.done.bindings.items():
+            line_id = _line_id(reference)
+            if line_id is not None:
+                rows.append(("order_line", external_id, line_id))
+    if not rows:
+        return
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    await conn.execute(statements.BIND, *scope.ids, *columns)
+    bound = {row["internal_id"] for row in await conn.fetch(statements.BOUND_AS, *scope.ids, *columns)}
+    for kind, _, internal_id in rows:
+        if internal_id not in bound:
+            log.error("binding.conflict", kind=kind, connection=scope.connection.name)
+
+
+def _line_id(reference: str) -> UUID | None:
+    try:
+        return parse_public_id(reference, kind="lin")
+    except ValueError:
+        return None
+
+
+_BINDING_OF = {CommandKind.ORDER_CREATE: "order", CommandKind.FULFILLMENT_CREATE: "fulfillment"}
+
+
+async def _settle_stock(conn: Connection, scope: Scope, applied: Sequence[tuple[Subject, Decision]]) -> None:
+    """Set the items of pushes that are over free, and remember what their channel shows now."""
+    over = [(m, d) for m, d in applied if d.state is not CommandState.IN_DOUBT]
+    if over:
+        await conn.execute(
+            statements.RELEASE_MARKS,
+            *scope.ids,
+            [m.command_id for m, _ in over],
+            [m.entity_id for m, _ in over],
+            [m.quantity for m, _ in over],
+            [d.state is CommandState.SUCCEEDED for _, d in over],
+            [d.forget_acked for _, d in over],
+            [d.remark for _, d in over],
+            [d.wait_seconds for _, d in over],
+            [int(d.is_counted) for _, d in over],
+        )
+
+
+async def _settle_fulfillments(conn: Connection, scope: Scope, members: Sequence[Subject]) -> None:
+    """Count the units as fulfilled in the channel; an on-hand channel takes them off its own number."""
+    if not members:
+        return
+    tenant_id = scope.connection.tenant_id
+    wanted = [member.entity_id for member in members]
+    rows = await conn.fetch(statements.CONFIRM_FULFILLMENTS, tenant_id, wanted)
+    confirmed = [row["fulfillment_id"] for row in rows]
+    if confirmed:
+        await conn.execute(statements.FULFILL_LINES, tenant_id, confirmed)
+        deducts = scope.connector.stock_number == "on_hand"
+        await conn.execute(statements.SETTLE_FULFILLED_STOCK, *scope.ids, confirmed, deducts)
+
+
+async def _keep_evidence(conn: Connection, scope: Scope, settlement: Settlement, *, is_late: bool) -> None:
+    evidence = settlement.evidence
+    if evidence is None:
+        return
+    tenant_id = scope.connection.tenant_id
+    key = await scope.cipher.current(conn, tenant_id, scope.clock.now().date())
+    await conn.execute(
+        statements.ADD_ANSWER,
+        tenant_id,
+        settlement.answered_attempt_id,
+        settlement.answer_id,
+        evidence.outcome,
+        evidence.code,
+        evidence.http_status,
+        evidence.duration_ms,
+        is_late,
+        key.key_id,
+        scope.cipher.seal(key, "answer", settlement.answered_attempt_id, evidence.excerpt),
+    )
+    await append_results(conn, [await _result_event(conn, scope, settlement, is_late=is_late)], writer=scope.writer)
+
+
+async def _result_event(conn: Connection, scope: Scope, settlement: Settlement, *, is_late: bool) -> ResultEvent:
+    """Return the fact for the log: what the attempt came to, as one event."""
+    tenant_id, connection_id = scope.ids
+    event_id = new_id()
+    ordering_key = public_id("cal", scope.cell, settlement.call_id)
+    body = msgspec.json.encode(
+        {
+            "call_id": settlement.call_id,
+            "attempt_id": settlement.answered_attempt_id,
+            "is_late": is_late,
+            "members": [_fate(m, d) for m, d in zip(settlement.members, settlement.decisions, strict=True)],
+        }
+    )
+    key = await scope.cipher.current(conn, tenant_id, scope.clock.now().date())
+    envelope = Envelope(
+        connector=scope.connector.name,
+        connector_version=scope.connector.version,
+        mapping_version=scope.connector.mapping_version,
+        code_version=__version__,
+    )
+    event = NewEvent(
+        tenant_id=tenant_id,
+        event_id=event_id,
+        connection_id=connection_id,
+        source="result",
+        topic=RESULT_TOPIC,
+        ordering_key=ordering_key,
+        slot=slot_of(tenant_id, ordering_key),
+        dedupe_key=unique_dedupe_key("result", settlement.answer_id),
+        body_digest=hashlib.sha256(body).digest(),
+        data_key_id=key.key_id,
+        body=scope.cipher.seal(key, "event", event_id, body),
+        external_id=public_id("att", scope.cell, settlement.answered_attempt_id),
+        envelope=envelope.encode(),
+    )
+    first = settlement.members[0]
+    is_alone = len(settlement.members) == 1
+    return ResultEvent(
+        event=event,
+        envelope=envelope,
+        code="late_answer" if is_late else settlement.evidence.outcome if settlement.evidence else "settled",
+        entity_kind=_ENTITY_OF[first.kind] if is_alone else None,
+        entity_id=first.entity_id if is_alone else None,
+    )
+
+
+_ENTITY_OF = {
+    CommandKind.ORDER_CREATE: "order",
+    CommandKind.ORDER_CANCEL: "order",
+    CommandKind.FULFILLMENT_CREATE: "fulfillment",
+    CommandKind.INVENTORY_SET: "item",
+}
+
+
+def _fate(member: Subject, decision: Decision) -> dict[str, object]:
+    return {
+        "command_id": member.command_id,
+        "kind": member.kind,
+        "entity_id": member.entity_id,
+        "version": member.version,
+        "state": decision.state,
+        "code": decision.code,
+        "external_id": decision.done.external_id if decision.done is not None else None,
+    }
+
+
+async def _touch_lane(conn: Connection, scope: Scope, decisions: Sequence[Decision]) -> None:
+    """Store what the whole lane learned: to wait, or that it cannot go on without a person."""
+    snooze = max((d.lane_wait_seconds for d in decisions if d.lane is LaneEffect.SNOOZE), default=0.0)
+    if snooze > 0:
+        await conn.execute(statements.SNOOZE_LANE, *scope.ids, snooze, "rate_limited")
+    for effect, state in ((LaneEffect.PAUSE, "paused"), (LaneEffect.WAIT_FOR_AUTH, "waiting_auth")):
+        why = next((d.reason for d in decisions if d.lane is effect), None)
+        if why is not None:
+            await conn.execute(statements.STOP_CONNECTION, *scope.ids, state, why)
+            await conn.execute("SELECT pg_notify('tidegate_connection', $1)", str(scope.connection.connection_id))
+            return

@@ -1,0 +1,69 @@
+"""Read what waits in a lane: its most urgent part, in five small queries."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+from asyncpg import Record
+
+from tidegate.commerce.commands import CommandKind
+from tidegate.dispatch import statements
+from tidegate.dispatch.records import DirtyMark, DoubtfulCommand, FetchRequest, PendingCommand, Window
+from tidegate.dispatch.scope import Scope
+from tidegate.kernel.ids import time_of
+from tidegate.store.connections import Connection
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+DOUBTFUL_MAX = 64
+FETCHES_MAX = 64
+
+
+async def load_window(conn: Connection, scope: Scope) -> Window:
+    """Return the lane's window. Reads only."""
+    touched = await conn.fetchrow(statements.TOUCHED_ITEMS, *scope.ids)
+    held = frozenset(touched["held"]) if touched is not None else frozenset()
+    blocked = frozenset(touched["blocked"]) if touched is not None else frozenset()
+    commands = await conn.fetch(statements.WINDOW_COMMANDS, *scope.ids, scope.settings.window_commands)
+    spec = scope.spec(CommandKind.INVENTORY_SET)
+    marks_max = spec.bulk_max * scope.connector.concurrency_max if spec is not None else 0
+    marks = await conn.fetch(statements.WINDOW_MARKS, *scope.ids, marks_max, list(held)) if marks_max else []
+    doubtful = await conn.fetch(statements.WINDOW_DOUBTFUL, *scope.ids, DOUBTFUL_MAX)
+    fetches = await conn.fetch(statements.WINDOW_FETCHES, *scope.ids, FETCHES_MAX)
+    return Window(
+        commands=tuple(_pending(row) for row in commands),
+        marks=tuple(_struct(row, DirtyMark) for row in marks),
+        doubtful=tuple(_struct(row, DoubtfulCommand) for row in doubtful),
+        fetches=tuple(_struct(row, FetchRequest) for row in fetches),
+        blocked_items=blocked,
+        held_items=held,
+    )
+
+
+def without(window: Window, task: object) -> Window:
+    """Return the window without what `task` takes out of it. Pure."""
+    marks = frozenset(mark.item_id for mark in getattr(task, "marks", ()))
+    command = getattr(task, "command", None)
+    request = getattr(task, "request", None)
+    return msgspec.structs.replace(
+        window,
+        commands=tuple(each for each in window.commands if each is not command),
+        marks=tuple(mark for mark in window.marks if mark.item_id not in marks),
+        doubtful=tuple(each for each in window.doubtful if each is not command),
+        fetches=tuple(each for each in window.fetches if each is not request),
+    )
+
+
+def _pending(row: Record) -> PendingCommand:
+    values = dict(row)
+    values["items"] = tuple(values["items"])
+    return PendingCommand(planned_at=time_of(row["command_id"]), **_kind(values))
+
+
+def _struct(row: Record, kind: type[S]) -> S:
+    return kind(**_kind(dict(row)))
+
+
+def _kind(values: dict[str, Any]) -> dict[str, Any]:
+    return {**values, "kind": CommandKind(str(values["kind"]))} if "kind" in values else values

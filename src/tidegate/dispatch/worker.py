@@ -1,0 +1,270 @@
+"""The dispatch process: one node that keeps a lane for each connection of its slots."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from uuid import UUID
+
+import msgspec
+import structlog
+
+from tidegate.config.versions import ConfigVersion, read_newest
+from tidegate.dispatch import statements
+from tidegate.dispatch.guard import ClosableApi, LeaseLostError
+from tidegate.dispatch.lane import Lane
+from tidegate.dispatch.records import ConnectionRow, Ownership
+from tidegate.dispatch.scope import Scope
+from tidegate.dispatch.settings import DEFAULTS, DispatchSettings
+from tidegate.kernel.errors import AuthenticationError, ConfigurationError
+from tidegate.kernel.ids import slot_of
+from tidegate.sdk.client import HttpApi
+from tidegate.sdk.connector import Connector
+from tidegate.store.connections import DATABASE_ERRORS, Pool
+from tidegate.store.context import Context
+from tidegate.store.nodes import Node
+from tidegate.store.pool import create_pool
+from tidegate.vault.bodies import BodyCipher
+from tidegate.vault.credentials import get_all
+from tidegate.vault.keys import KeyRing
+
+log = structlog.get_logger()
+
+POOL_SIZE_MAX = 12
+TICK_SECONDS = 0.5
+"""How often the node's slots are looked at in memory."""
+
+OpenConnection = Callable[[ConnectionRow, Connector, Callable[[], bool]], Awaitable[ClosableApi]]
+"""(connection, connector, has_lease) -> its Api. Raises TidegateError."""
+
+
+async def serve(context: Context, stop: asyncio.Event) -> None:
+    """Keep lanes until `stop` is set; then finish the calls in flight and leave the slots to others."""
+    await Worker(context).run(stop)
+
+
+class Worker:
+    """One dispatch node."""
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        settings: DispatchSettings = DEFAULTS,
+        open_connection: OpenConnection | None = None,
+    ) -> None:
+        """`open_connection` makes the Api of a connection; by default an `HttpApi` with decrypted credentials."""
+        self._context = context
+        self._settings = settings
+        self._open_connection = open_connection or self._open_http
+        self._ring = KeyRing(context.keys)
+        self._cipher = BodyCipher(self._ring)
+        self._name = f"dispatch-{context.index}"
+        self._lanes: dict[UUID, tuple[Lane, asyncio.Task[None]]] = {}
+        self._connections: list[ConnectionRow] = []
+        self._rest_until: dict[UUID, float] = {}
+        self._versions: dict[UUID, ConfigVersion] = {}
+        self._wake = asyncio.Event()
+        self._poll_due = 0.0
+        self._read_due = 0.0
+        self._pool: Pool | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Join, keep the lanes, drain, leave."""
+        name = f"tidegate-{self._name}"
+        self._pool = await create_pool(self._context.access, application_name=name, size_max=POOL_SIZE_MAX)
+        lease = self._settings.lease_seconds
+        node = await Node.join(self._context.access, role="dispatch", name=self._name, lease_seconds=lease)
+        await node.listen(statements.COMMAND_CHANNEL, self._commanded)
+        for channel in ("tidegate_connection", "tidegate_config"):
+            await node.listen(channel, self._changed)
+        stopper = asyncio.create_task(self._wake_on(stop))
+        try:
+            while not stop.is_set():
+                self._wake.clear()
+                await self._round(node, self._pool)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), TICK_SECONDS)
+                    await asyncio.sleep(self._settings.wake_seconds)
+        finally:
+            stopper.cancel()
+            await self._drain(node)
+            await node.leave()
+            await self._pool.close()
+
+    # --- wake-ups ------------------------------------------------------------------------------------------------
+    async def _wake_on(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._wake.set()
+
+    def _commanded(self, payload: str) -> None:
+        """Lanes that the payload names are woken at once; without names the next poll finds out."""
+        named = [part for part in payload.split(",") if part]
+        for text in named:
+            with contextlib.suppress(ValueError, KeyError):
+                self._lanes[UUID(text)][0].wake()
+        if not named:
+            self._poll_due = 0.0
+            self._wake.set()
+
+    def _changed(self, _payload: str) -> None:
+        self._read_due = self._poll_due = 0.0
+        self._wake.set()
+
+    # --- one round -----------------------------------------------------------------------------------------------
+    async def _round(self, node: Node, pool: Pool) -> None:
+        now = self._context.clock.monotonic()
+        try:
+            if now >= self._read_due:
+                await self._read(pool)
+                self._read_due = now + self._settings.config_seconds
+            self._keep_lanes(node, pool)
+            if now >= self._poll_due:
+                await self._poll(pool)
+                self._poll_due = now + self._settings.poll_seconds
+        except DATABASE_ERRORS as error:
+            log.warning("dispatch.database_away", error_class=type(error).__name__, node=self._name)
+
+    async def _read(self, pool: Pool) -> None:
+        """Read the active connections and the newest configurations."""
+        async with pool.acquire() as conn:
+            known = {tenant_id: version.version for tenant_id, version in self._versions.items()}
+            for version in await read_newest(conn, after=known):
+                self._versions[version.tenant_id] = version
+            rows = await conn.fetch(statements.CONNECTIONS)
+        self._connections = [
+            ConnectionRow(**{**row, "settings": msgspec.json.decode(row["settings"])}) for row in map(dict, rows)
+        ]
+
+    async def _poll(self, pool: Pool) -> None:
+        """Ask which lanes have work, in one query, and wake those."""
+        if not self._lanes:
+            return
+        scopes = [lane.scope for lane, _ in self._lanes.values()]
+        tenants, connections = zip(*(scope.ids for scope in scopes), strict=True)
+        row = await pool.fetchrow(statements.POLL, list(tenants), list(connections))
+        if row is None:
+            return
+        for lane, _ in self._lanes.values():
+            lane.set_writes(not row["is_stopped"])
+        for connection_id in row["waiting"]:
+            self._lanes[connection_id][0].wake()
+
+    # --- lanes ---------------------------------------------------------------------------------------------------
+    def _keep_lanes(self, node: Node, pool: Pool) -> None:
+        """Start the lanes that are ours, stop the ones that are not. A stopped lane keeps its slot until it is done."""
+        self._forget_ended(node)
+        wanted = self._wanted(node)
+        now = self._context.clock.monotonic()
+        for connection_id, (lane, _) in self._lanes.items():
+            if wanted.get(connection_id) != (lane.scope.connection, lane.scope.owner):
+                lane.stop()
+            else:
+                lane.set_feeds(self._reads_feeds(lane.scope.connection, lane.scope.connector))
+        for connection_id, (connection, owner) in wanted.items():
+            is_resting = self._rest_until.get(connection_id, now) > now
+            if connection_id not in self._lanes and not is_resting:
+                self._start(node, pool, connection, owner)
+
+    def _wanted(self, node: Node) -> dict[UUID, tuple[ConnectionRow, Ownership]]:
+        slots = node.slots()
+        wanted = {}
+        for connection in self._connections:
+            slot = slot_of(connection.tenant_id, str(connection.connection_id))
+            held = slots.get(slot)
+            if held is not None and connection.connector in self._context.connectors:
+                owner = Ownership(node_id=node.node_id, slot=slot, epoch=held.epoch)
+                wanted[connection.connection_id] = (connection, owner)
+        return wanted
+
+    def _forget_ended(self, node: Node) -> None:
+        for connection_id, (lane, task) in list(self._lanes.items()):
+            if not task.done():
+                continue
+            del self._lanes[connection_id]
+            node.in_use.discard(lane.scope.owner.slot)
+            if not task.cancelled() and task.exception() is not None:
+                log.error("lane.failed", connection=lane.scope.connection.name, exc_info=task.exception())
+            if lane.is_halted:
+                self._read_due = 0.0
+                self._rest_until[connection_id] = self._context.clock.monotonic() + self._settings.rest_seconds
+        node.in_use.update(lane.scope.owner.slot for lane, _ in self._lanes.values())
+
+    def _start(self, node: Node, pool: Pool, connection: ConnectionRow, owner: Ownership) -> None:
+        connector = self._context.connectors[connection.connector]
+        scope = Scope(
+            connection=connection,
+            connector=connector,
+            owner=owner,
+            pool=pool,
+            cipher=self._cipher,
+            clock=self._context.clock,
+            cell=self._context.cell,
+            writer=self._name,
+            settings=self._settings,
+        )
+
+        def has_lease() -> bool:
+            return node.node_id == owner.node_id and node.has_lease(self._settings.lease_margin_seconds)
+
+        lane = Lane(
+            scope,
+            lambda: self._open_connection(connection, connector, has_lease),
+            has_lease=has_lease,
+            feeds=self._reads_feeds(connection, connector),
+        )
+        task = asyncio.create_task(lane.run(), name=f"lane-{connection.name}")
+        task.add_done_callback(lambda _: self._wake.set())
+        self._lanes[connection.connection_id] = (lane, task)
+        node.in_use.add(owner.slot)
+
+    def _reads_feeds(self, connection: ConnectionRow, connector: Connector) -> bool:
+        """Channels are not polled when polling is off; a system that may be the ERP always is."""
+        version = self._versions.get(connection.tenant_id)
+        return version is None or version.config.polling.enabled or "erp" in connector.roles
+
+    async def _drain(self, node: Node) -> None:
+        for lane, _ in self._lanes.values():
+            lane.stop()
+        await asyncio.gather(*(task for _, task in self._lanes.values()), return_exceptions=True)
+        self._forget_ended(node)
+
+    # --- the way out ---------------------------------------------------------------------------------------------
+    async def _open_http(
+        self, connection: ConnectionRow, connector: Connector, has_lease: Callable[[], bool]
+    ) -> ClosableApi:
+        """Return the connection's HttpApi. Its credentials are decrypted here and nowhere else."""
+        base_url = connection.settings.get("base_url")
+        if not base_url:
+            raise ConfigurationError("the connection has no address", code="base_url_missing")
+        if self._pool is None:
+            raise ConfigurationError("the worker is not running", code="not_running")
+        async with self._pool.acquire() as conn:
+            ids = (connection.tenant_id, connection.connection_id)
+            secrets = await get_all(conn, self._ring, *ids, "credential")
+        wanted = {field.name for field in connector.fields if field.secret}
+        if not wanted <= secrets.keys():
+            raise AuthenticationError(
+                "a credential is missing", code="credential_missing", hint=f"run `tidegate connect {connection.name}`"
+            )
+        api = HttpApi(
+            connector,
+            str(base_url),
+            connection.settings,
+            secrets,
+            allow=self._allowed(connection.tenant_id),
+            clock=self._context.clock,
+        )
+
+        def check_lease() -> None:
+            if not has_lease():
+                raise LeaseLostError
+
+        api.before_send = check_lease
+        return api
+
+    def _allowed(self, tenant_id: UUID) -> tuple[IPv4Network | IPv6Network, ...]:
+        version = self._versions.get(tenant_id)
+        return tuple(ip_network(text) for text in version.config.network.allow) if version is not None else ()
