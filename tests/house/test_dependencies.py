@@ -77,7 +77,7 @@ def _around() -> list[ast.Module]:
 
 def _third_party(trees: Iterable[ast.Module]) -> set[str]:
     """Return the distributions that are imported, as normalised names."""
-    modules = set()
+    modules: set[str] = set()
     for tree in trees:
         for node in ast.walk(tree):
             if isinstance(node, ast.Import):
