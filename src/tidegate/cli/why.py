@@ -97,14 +97,14 @@ def _print_timeline(steps: Sequence[Step]) -> None:
     first = steps[0].at
     width = max(len(step.kind) for step in steps)
     for step in steps:
-        line = Text(f"{show_time(step.at)}  {_offset(step.at - first):>10}  {step.kind:<{width}}  ")
+        line = Text(f"{show_time(step.at)}  {_distance(step.at - first):>10}  {step.kind:<{width}}  ")
         line.append(safe(step.words), style=_STYLES[step.tone])
         if step.about:
             line.append(f"  {step.about}", style="dim")
         out.print(line)
 
 
-def _offset(distance: timedelta) -> str:
+def _distance(distance: timedelta) -> str:
     seconds = distance.total_seconds()
     if abs(seconds) < 100:
         return f"{seconds:+.3f} s"

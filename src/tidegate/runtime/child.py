@@ -6,6 +6,7 @@ it gets SIGTERM or when the supervisor vanishes, whichever is noticed first.
 
 import argparse
 import asyncio
+import contextlib
 import ctypes
 import faulthandler
 import os
@@ -17,7 +18,7 @@ from pathlib import Path
 import uvloop
 
 from tidegate.kernel.errors import TidegateError
-from tidegate.monitor import logs
+from tidegate.monitor import logs, metrics
 from tidegate.runtime.handover import Handover, load_function, read_handover
 from tidegate.runtime.log_file import open_log
 from tidegate.runtime.project import Project
@@ -63,7 +64,16 @@ async def _serve(handover: Handover) -> None:
     loop.add_signal_handler(signal.SIGINT, begin_drain)
     await loop.connect_read_pipe(lambda: _SupervisorWatch(begin_drain), os.fdopen(_STDIN, "rb", buffering=0))
     serve = load_function(handover.entry)
-    await serve(handover.context(), stop)
+    async with _exposed_metrics(handover):
+        await serve(handover.context(), stop)
+
+
+def _exposed_metrics(handover: Handover) -> contextlib.AbstractAsyncContextManager[None]:
+    """Let the web process of this machine read our metrics, while the child serves."""
+    if handover.project is None:
+        return contextlib.nullcontext()
+    run_dir = Project(Path(handover.project)).run_dir
+    return metrics.exposed(metrics.socket_path(run_dir, handover.role, handover.index))
 
 
 class _SupervisorWatch(asyncio.Protocol):

@@ -56,3 +56,11 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON node TO tidegate_dispatch;
 GRANT SELECT, UPDATE ON slot TO tidegate_dispatch;
 GRANT SELECT, INSERT, UPDATE ON event_crash TO tidegate_dispatch;
 GRANT USAGE, SELECT ON SEQUENCE event_seq TO tidegate_dispatch;
+
+-- web: health and metrics; it reads counters and states, and of events and commands no more than it counts
+GRANT SELECT ON tenant, event_queue, event_parked, conservation, lane_state, channel_stock, poll_cursor, node, slot, switch
+    TO tidegate_web;
+GRANT SELECT (tenant_id, connection_id, name, connector, state, state_reason) ON connection TO tidegate_web;
+GRANT SELECT (tenant_id, event_id, connection_id) ON event TO tidegate_web;
+GRANT SELECT (tenant_id, event_id, run) ON event_outcome TO tidegate_web;
+GRANT SELECT (tenant_id, connection_id, command_id, kind, state, not_before) ON command TO tidegate_web;
