@@ -51,7 +51,7 @@ const adminSchema = parse(`
         SET
         "An expectation did not hold; onHand and allocated are the shop's numbers, unchanged"
         STALE
-        "No stock level of that variant at that location in this channel"
+        "This channel has no such variant or no such location"
         UNKNOWN
     }
 

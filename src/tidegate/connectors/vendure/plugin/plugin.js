@@ -16,6 +16,7 @@ const { injectInto } = require('./decorate');
 const { TidegateOutboxRow, TidegateSubscription } = require('./entities');
 const { FulfillmentDesk } = require('./fulfillment-desk');
 const { tidegateFulfillmentHandler } = require('./fulfillment-handler');
+const { lockSubscriber } = require('./locks');
 const { Outbox } = require('./outbox');
 const { OutboxRecorder } = require('./recorder');
 const { OutboxSender } = require('./sender');
@@ -70,6 +71,7 @@ class TidegatePlugin {
             encodeId: id => idStrategy.encodeId(id),
             onCommitted: () => this.sender?.wake(),
         });
+        dataSource.subscribers.push(this.recorder, lockSubscriber);
         if (TidegatePlugin.settings.guardStock) this.guardHandlers();
     }
 

@@ -49,9 +49,16 @@ const TOPIC_OF = new Map([
     [FulfillmentStateTransitionEvent, () => 'fulfillment.updated'],
 ]);
 
+/** Now, in whole milliseconds as the API shows them, but always later than before: even if the clock was set back. */
+const NEXT_UPDATED_AT = `GREATEST(
+    date_trunc('milliseconds', CAST(clock_timestamp() AS timestamp)),
+    date_trunc('milliseconds', "updatedAt") + interval '1 millisecond'
+)`;
+
 /** Events that carts publish all the time; only those of placed orders count. */
 const CART_EVENTS = new Set([OrderEvent, OrderLineEvent]);
 
+/** Listens to Vendure's event bus by itself and to TypeORM's transactions as a subscriber. */
 class OutboxRecorder {
     /** `onCommitted` is called after a transaction that wrote events has committed. */
     constructor({ connection, eventBus, encodeId, onCommitted }) {
@@ -67,7 +74,6 @@ class OutboxRecorder {
                 handler: published => this.note(published, topicOf(published)),
             });
         }
-        connection.rawConnection.subscribers.push(this);
     }
 
     /** Note that the event's orders changed; outside a transaction, open one that records just that. */
@@ -144,7 +150,7 @@ class OutboxRecorder {
         const touched = await manager
             .createQueryBuilder()
             .update(Order)
-            .set({ updatedAt: () => 'clock_timestamp()' })
+            .set({ updatedAt: () => NEXT_UPDATED_AT })
             .where('id = :orderId AND "orderPlacedAt" IS NOT NULL', { orderId })
             .callListeners(false)
             .execute();
@@ -170,7 +176,8 @@ class OutboxRecorder {
 async function loadForSnapshot(manager, orderId) {
     let order;
     for (const relations of SNAPSHOT_RELATIONS) {
-        const loaded = await manager.findOneOrFail(Order, { where: { id: orderId }, relations, loadEagerRelations: false });
+        // `find`, because `findOne` asks twice as soon as there are relations
+        const [loaded] = await manager.find(Order, { where: { id: orderId }, relations, loadEagerRelations: false });
         order ??= loaded;
         for (const name of Object.keys(relations)) order[name] = loaded[name];
     }

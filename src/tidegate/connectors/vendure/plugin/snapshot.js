@@ -1,10 +1,9 @@
 'use strict';
 /** From a loaded Order entity to the plain object that goes over the wire. Money stays in integer minor units. Pure. */
 
-/** The relations that `orderSnapshot` reads, in groups that do not multiply each other's rows. */
+/** The relations that `orderSnapshot` reads, in groups whose rows do not multiply each other much. */
 const SNAPSHOT_RELATIONS = [
-    { customer: true, shippingLines: { shippingMethod: true } },
-    { surcharges: true },
+    { customer: true, shippingLines: { shippingMethod: true }, surcharges: true },
     { lines: { productVariant: { translations: true } } },
     { payments: { refunds: { lines: true } } },
     { fulfillments: { lines: true } },

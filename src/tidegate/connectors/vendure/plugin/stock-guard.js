@@ -50,10 +50,11 @@ class GuardedStockLocationStrategy extends MultiChannelStockLocationStrategy {
 
     /** Lock the whole order at its first line: locking line by line could meet another order crosswise. */
     async lock(ctx, orderLine) {
-        const order = await this.connection
+        const orders = await this.connection
             .getRepository(ctx, Order)
-            .findOne({ where: { lines: { id: orderLine.id } }, select: { id: true }, loadEagerRelations: false });
-        if (order) await lockOrdersAndStock(this.connection, ctx, [order.id]);
+            .find({ where: { lines: { id: orderLine.id } }, select: { id: true }, loadEagerRelations: false });
+        const ids = orders.map(order => order.id);
+        if (ids.length) await lockOrdersAndStock(this.connection, ctx, ids, [orderLine.productVariantId]);
     }
 }
 
