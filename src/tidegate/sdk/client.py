@@ -91,13 +91,14 @@ class HttpApi:
     ) -> Response:
         """Send one request with the session's headers; see `sdk.http.Api.request` for the errors.
 
-        After a 401 (which certainly had no effect) it logs in anew and sends the request once more.
+        After a 401, or what the connector's `refuses_session` tells to be one, it logs in anew and sends the request once
+        more: the refused one certainly had no effect.
         """
         content = _encode(json)
         session = await self.session()
         for last_try in (False, True):
             try:
-                return await self._send(
+                response = await self._send(
                     method,
                     path,
                     content=content,
@@ -105,9 +106,12 @@ class HttpApi:
                     params=params,
                     changes_state=changes_state,
                 )
+                raise_if_refused(self._connector, response)
             except AuthenticationError:
                 if last_try:
                     raise
+            else:
+                return response
             session = await self._open(session)
         raise InvariantError("unreachable")
 
@@ -213,6 +217,14 @@ class HttpApi:
             trust_env=False,
             trace_configs=[tracing],
             middlewares=(_never_repeat,),
+        )
+
+
+def raise_if_refused(connector: Connector, response: Response) -> None:
+    """Raise AuthenticationError for an answer that refuses the session without saying 401."""
+    if connector.refuses_session is not None and connector.refuses_session(response):
+        raise AuthenticationError(
+            "the other side refused the session", code="session_refused", context={"status": response.status}
         )
 
 

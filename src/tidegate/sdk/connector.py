@@ -18,7 +18,7 @@ from tidegate.commerce.commands import CommandKind, Payload
 from tidegate.commerce.stock import StockNumber
 from tidegate.kernel.errors import TidegateError
 from tidegate.kernel.redaction import Secret
-from tidegate.sdk.http import Api, Session
+from tidegate.sdk.http import Api, Response, Session
 from tidegate.sdk.signatures import Verifier
 
 
@@ -214,6 +214,9 @@ class Connector:
     inspect: Callable[[Api], Awaitable[Inspection]]
     normalize: Callable[[RawEvent], Sequence[CanonicalChange]]
     """Pure. Raises ValueError for a body that it cannot read: the event is quarantined with the text."""
+    refuses_session: Callable[[Response], bool] | None = None
+    """Says of an answer other than 401 that it refuses the session and nothing was done, where a platform puts that into
+    a 200. The client then logs in anew and sends the request once more, as after a 401."""
     webhook: Webhook | None = None
     subscribe: Callable[[Api, str, Secret], Awaitable[Subscription]] | None = None
     """(api, public webhook URL, signing secret) -> idempotent registration."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from tests.rawserver import Peer, RawServer
 from tests.remotebed import api_of, fill, order, running_remote
 
 from tidegate.kernel.errors import AuthenticationError, TransientError
@@ -144,3 +145,31 @@ async def test_the_log_in_itself_runs_without_session_headers() -> None:
 
     assert len(seen) == 2
     assert seen[0] != seen[1]
+
+
+async def test_a_session_refused_inside_a_200_is_renewed_like_a_401() -> None:
+    async def expired_once(peer: Peer) -> None:
+        await peer.answer(body=b'{"expired":true}' if peer.number == 1 else b'{"done":true}')
+
+    async def expired_always(peer: Peer) -> None:
+        await peer.answer(body=b'{"expired":true}')
+
+    logins = 0
+
+    async def open_session(api: Api, secrets: Mapping[str, Secret], settings: Mapping[str, Any]) -> Session:
+        nonlocal logins
+        logins += 1
+        return Session(headers={"X-Login": str(logins)})
+
+    shy = dataclasses.replace(
+        CONNECTOR, open_session=open_session, refuses_session=lambda response: b"expired" in response.body
+    )
+    async with RawServer(expired_once) as server, api_of(server.base_url, shy) as api:
+        assert (await api.request("POST", "/x")).json() == {"done": True}
+        assert [b"X-Login: 1" in request for request in server.requests] == [True, False]
+    assert logins == 2
+    async with RawServer(expired_always) as server, api_of(server.base_url, shy) as api:
+        with pytest.raises(AuthenticationError) as caught:
+            await api.request("POST", "/x")
+        assert len(server.requests) == 2
+    assert caught.value.code == "session_refused"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ import msgspec
 from tidegate.commerce.commands import CommandKind, Payload
 from tidegate.kernel.errors import OutcomeUnknownError, RateLimitedError, TidegateError, TransientError
 from tidegate.kernel.redaction import Secret
+from tidegate.sdk.client import raise_if_refused
 from tidegate.sdk.connector import Connector, Done, Failed, FeedItem, FeedPage, NotFound, Partly
 from tidegate.sdk.failures import refusal_of
 from tidegate.sdk.http import Response, Session
@@ -36,7 +38,8 @@ class SentRequest(msgspec.Struct, frozen=True, kw_only=True):
 class ScriptedApi:
     """Answers requests from a recording, in order; an unexpected request fails the check.
 
-    `faults` maps the position of a request to what happens instead of the recorded answer.
+    `faults` maps the position of a request to what happens instead of the recorded answer. `judge` sees every answer and
+    may raise, as the client does for a refused session.
     """
 
     def __init__(
@@ -45,11 +48,13 @@ class ScriptedApi:
         settings: Mapping[str, Any],
         *,
         faults: Mapping[int, Fault] | None = None,
+        judge: Callable[[Response], None] | None = None,
     ) -> None:
         self.settings: Mapping[str, Any] = dict(settings)
         self.sent: list[SentRequest] = []
         self._exchanges = exchanges
         self._faults = dict(faults or {})
+        self._judge = judge
 
     async def request(
         self,
@@ -80,6 +85,8 @@ class ScriptedApi:
         refusal = refusal_of(response.status, response.headers, changes_state=changes_state, now=NOW)
         if refusal is not None:
             raise refusal
+        if self._judge is not None:
+            self._judge(response)
         return response
 
 
@@ -138,7 +145,8 @@ async def call(
     secrets: Mapping[str, Secret] | None = None,
 ) -> tuple[Any, ScriptedApi]:
     """Make the recorded call and return (its result or the TidegateError that it raised, the api with what was sent)."""
-    api = ScriptedApi(fixture.exchanges, fixture.settings, faults=faults)
+    judge = None if fixture.call.do == "open_session" else partial(raise_if_refused, connector)
+    api = ScriptedApi(fixture.exchanges, fixture.settings, faults=faults, judge=judge)
     try:
         return await _dispatch(connector, fixture, api, secrets or _secrets(connector)), api
     except TidegateError as error:
