@@ -7,8 +7,8 @@ from typing import Any
 from uuid import UUID
 
 from tidegate.kernel.ids import first_id_at, parse_public_id
+from tidegate.monitor.commands_view import describe_lane
 from tidegate.monitor.story import Facts, Story, tell
-from tidegate.monitor.waiting import LaneFacts
 from tidegate.store.connections import Connection
 from tidegate.store.sql import query
 
@@ -69,7 +69,7 @@ async def _read_facts(conn: Connection, tenant_id: UUID, order: Any) -> Facts:
         pushes=pushes,
         attempts=await conn.fetch(_ATTEMPTS, tenant_id, calls),
         bindings=await conn.fetch(_BINDINGS, tenant_id, bound),
-        lanes={row["connection_id"]: _lane(row) for row in await conn.fetch(_LANES, tenant_id)},
+        lanes={row["connection_id"]: describe_lane(row) for row in await conn.fetch(_LANES, tenant_id)},
         older={(row["connection_id"], row["target_key"]): (row["command_id"], row["state"]) for row in older},
     )
 
@@ -81,13 +81,3 @@ async def _read_pushes(conn: Connection, tenant_id: UUID, entries: list[Any]) ->
     first = min(row["at"] for row in entries)
     last = max(row["at"] for row in entries) + PUSH_WINDOW
     return list(await conn.fetch(_PUSHES, tenant_id, items, first_id_at(first), first_id_at(last)))
-
-
-def _lane(row: Any) -> LaneFacts:
-    return LaneFacts(
-        state=row["state"],
-        state_reason=row["state_reason"],
-        snoozed_until=row["snoozed_until"],
-        snooze_reason=row["snooze_reason"],
-        writes_stopped=bool(row["writes_stopped"]),
-    )
