@@ -64,7 +64,8 @@ class Child:
             wait_seconds = plan_restart_seconds(early_deaths)
             self._report_death(status, wait_seconds)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), wait_seconds)
+                async with asyncio.timeout(wait_seconds):
+                    await stop.wait()
 
     def kill(self) -> None:
         """End the process at once."""

@@ -20,7 +20,7 @@ import asyncpg
 import structlog
 
 from tidegate.kernel.ids import new_id
-from tidegate.store.connections import DirectConnection
+from tidegate.store.connections import DATABASE_ERRORS, DirectConnection
 from tidegate.store.fence import NodeRole
 from tidegate.store.pool import Access, direct_connection
 
@@ -49,25 +49,32 @@ UPDATE slot s SET node_id = NULL FROM (
   SELECT slot FROM slot WHERE role = $1 AND node_id = $2 AND slot = ANY($3::smallint[]) ORDER BY slot FOR UPDATE
 ) mine WHERE s.role = $1 AND s.slot = mine.slot
 """
+# A slot that a hung node's transaction still fences is skipped and taken at a later heartbeat: waiting for it would cost
+# the taker its own lease.
 TAKE = """
 WITH free AS (
   SELECT slot FROM slot WHERE role = $1 AND slot = ANY($3::smallint[])
      AND (node_id IS NULL OR node_id = ANY($4::uuid[]) OR NOT EXISTS (SELECT 1 FROM node n WHERE n.node_id = slot.node_id))
-  ORDER BY slot FOR UPDATE
+  ORDER BY slot FOR UPDATE SKIP LOCKED
 )
 UPDATE slot s SET node_id = $2, epoch = s.epoch + 1 FROM free WHERE s.role = $1 AND s.slot = free.slot
 """
 # A process that vanished in the middle of a batch: remember on which slots, and on which event when it ran alone.
 BURY = """
-WITH dead AS (
-  DELETE FROM node WHERE role = $1 AND node_id = ANY($2::uuid[]) RETURNING working_slots, working_tenant, working_event
+WITH gone AS (
+  SELECT node_id FROM node WHERE role = $1 AND node_id = ANY($2::uuid[]) ORDER BY node_id FOR UPDATE SKIP LOCKED
+), dead AS (
+  DELETE FROM node n USING gone WHERE n.node_id = gone.node_id
+  RETURNING n.working_slots, n.working_tenant, n.working_event
 ), marked AS (
   INSERT INTO event_crash AS c (tenant_id, event_id, crashes)
   SELECT working_tenant, working_event, 1 FROM dead WHERE working_event IS NOT NULL
   ON CONFLICT (tenant_id, event_id) DO UPDATE SET crashes = c.crashes + 1
+), blamed AS (
+  SELECT slot FROM slot WHERE role = $1 AND slot IN (SELECT unnest(working_slots) FROM dead)
+  ORDER BY slot FOR UPDATE SKIP LOCKED
 )
-UPDATE slot s SET crashes = s.crashes + 1
-FROM (SELECT DISTINCT unnest(working_slots) AS slot FROM dead) w WHERE s.role = $1 AND s.slot = w.slot
+UPDATE slot s SET crashes = s.crashes + 1 FROM blamed WHERE s.role = $1 AND s.slot = blamed.slot
 """
 MARK_WORKING = "UPDATE node SET working_slots = $2, working_tenant = $3, working_event = $4 WHERE node_id = $1"
 CALM = "UPDATE slot SET crashes = 0 WHERE role = $1 AND slot = $2"
@@ -89,11 +96,14 @@ class Node:
         """Prepare; `join` opens it."""
         self.node_id: UUID = new_id()
         self.role: NodeRole = role
+        self.in_use: set[int] = set()
+        """Slots whose work is not finished: their user adds and removes them, and they are not given away meanwhile."""
         self._access = access
         self._name = name
         self._lease_seconds = lease_seconds
         self._conn: DirectConnection | None = None
         self._held: dict[int, Held] = {}
+        self._leaving: set[int] = set()
         self._lease_until = 0.0
         self._listeners: list[tuple[str, Callable[[str], None]]] = []
         self._beat = asyncio.Event()
@@ -104,7 +114,7 @@ class Node:
     async def join(cls, access: Access, *, role: NodeRole, name: str, lease_seconds: float = LEASE_SECONDS) -> Node:
         """Return a node that is registered and heart-beating. It reconnects under a new id when its session is lost."""
         node = cls(access, role, name, lease_seconds)
-        with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+        with contextlib.suppress(*DATABASE_ERRORS):
             await node._open()
         node._task = asyncio.create_task(node._run(), name=f"{name}-heartbeat")
         return node
@@ -149,7 +159,7 @@ class Node:
         conn, self._conn, self._held = self._conn, None, {}
         if conn is None or conn.is_closed():
             return
-        with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+        with contextlib.suppress(*DATABASE_ERRORS):
             await conn.execute(RELEASE, self.role, self.node_id, list(range(1024)))
             await conn.execute("DELETE FROM node WHERE node_id = $1", self.node_id)
             await conn.execute("SELECT pg_notify($1, '')", NODE_CHANNEL)
@@ -168,14 +178,16 @@ class Node:
                     await self._open()
                 else:
                     await self._heartbeat()
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            except DATABASE_ERRORS as error:
                 log.warning("node.session_lost", node=self._name, error_class=type(error).__name__)
                 self._forget()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._beat.wait(), HEARTBEAT_SECONDS if self._conn else 0.5)
+                # Not wait_for: before Python 3.12 it swallows a cancellation that meets the event.
+                async with asyncio.timeout(HEARTBEAT_SECONDS if self._conn else 0.5):
+                    await self._beat.wait()
 
     def _forget(self) -> None:
-        self._held, self._lease_until = {}, 0.0
+        self._held, self._leaving, self._lease_until = {}, set(), 0.0
         if self._conn is not None:
             self._conn.terminate()
             self._conn = None
@@ -218,7 +230,9 @@ class Node:
             if self.node_id in live:
                 await self._share(conn, live, dead)
             held = await conn.fetch(HELD, self.role, self.node_id)
-            self._held = {row["slot"]: Held(row["epoch"], row["crashes"]) for row in held}
+            self._held = {
+                row["slot"]: Held(row["epoch"], row["crashes"]) for row in held if row["slot"] not in self._leaving
+            }
             self._lease_until = started + self._lease_seconds
 
     async def _share(self, conn: DirectConnection, live: list[UUID], dead: list[UUID]) -> None:
@@ -226,11 +240,12 @@ class Node:
         mine = set(range(rank, 1024, len(live)))
         if dead:
             await conn.execute(BURY, self.role, dead)
-        surplus = [slot for slot in self._held if slot not in mine]
-        if surplus:
-            for slot in surplus:
-                del self._held[slot]
-            await conn.execute(RELEASE, self.role, self.node_id, surplus)
+        surplus = {slot for slot in (*self._held, *self._leaving) if slot not in mine}
+        for slot in surplus:
+            self._held.pop(slot, None)
+        self._leaving = surplus & self.in_use
+        if surplus - self._leaving:
+            await conn.execute(RELEASE, self.role, self.node_id, list(surplus - self._leaving))
             await conn.execute("SELECT pg_notify($1, '')", NODE_CHANNEL)
         missing = [slot for slot in mine if slot not in self._held]
         if missing:
