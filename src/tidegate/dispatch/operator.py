@@ -155,7 +155,7 @@ async def _end_push(
 def _changed(state: str | None, row: Record) -> CommandState:
     if state is None:
         raise ConflictError(f"the command is {row['state']}: there is nothing to change", code="wrong_state")
-    return changed
+    return CommandState(state)
 
 
 async def _record(

@@ -105,13 +105,13 @@ FROM lane_state WHERE tenant_id = $1 AND connection_id = $2
 # $3 charge, $4 capacity, $5 tokens per second. The database's clock counts, so two nodes agree on what is left.
 CHARGE_LANE = """
 UPDATE lane_state
-SET tokens = least($4, tokens + $5 * greatest(0, extract(epoch FROM clock_timestamp() - tokens_at)::float8)) - $3,
+SET tokens = least($4::float8, tokens + $5::float8 * greatest(0, extract(epoch FROM clock_timestamp() - tokens_at)::float8)) - $3::float8,
     tokens_at = clock_timestamp()
 WHERE tenant_id = $1 AND connection_id = $2
 """
 SNOOZE_LANE = """
 UPDATE lane_state SET tokens = least(tokens, 0), tokens_at = clock_timestamp(), snooze_reason = $4,
-       snoozed_until = greatest(snoozed_until, clock_timestamp() + make_interval(secs => $3))
+       snoozed_until = greatest(snoozed_until, clock_timestamp() + make_interval(secs => $3::float8))
 WHERE tenant_id = $1 AND connection_id = $2
 """
 STOP_CONNECTION = """
@@ -127,8 +127,8 @@ WITH left_behind AS (
 )
 UPDATE command c
 SET state = 'in_doubt', code = 'taken_over', reason = 'the process that was sending it is gone', negatives = 0,
-    not_before = clock_timestamp() + make_interval(secs => least($4, $3)),
-    settles_at = clock_timestamp() + make_interval(secs => $3)
+    not_before = clock_timestamp() + make_interval(secs => least($4::float8, $3::float8)),
+    settles_at = clock_timestamp() + make_interval(secs => $3::float8)
 FROM left_behind l
 WHERE c.tenant_id = l.tenant_id AND c.command_id = l.command_id AND c.state = 'sending'
 RETURNING c.command_id
@@ -401,7 +401,7 @@ NOTE_FEED_ERROR = """
 UPDATE poll_cursor SET last_error = $4 WHERE tenant_id = $1 AND connection_id = $2 AND feed = $3
 """
 PARK_FETCH = """
-UPDATE fetch_request SET tries = tries + 1, not_before = clock_timestamp() + make_interval(secs => $6)
+UPDATE fetch_request SET tries = tries + 1, not_before = clock_timestamp() + make_interval(secs => $6::float8)
 WHERE tenant_id = $1 AND connection_id = $2 AND topic = $3 AND external_id = $4 AND requested_by = $5
 """
 END_FETCH = """

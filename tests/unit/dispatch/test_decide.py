@@ -1,0 +1,211 @@
+"""What becomes of a command after an attempt or a read-back."""
+
+from __future__ import annotations
+
+import pytest
+
+from tidegate.commerce.commands import CommandKind
+from tidegate.commerce.states import CommandState
+from tidegate.dispatch.decide import (
+    Circumstances,
+    Decision,
+    ErrorClass,
+    LaneEffect,
+    classify,
+    decide_found,
+    decide_look_failed,
+    decide_outcome,
+    decide_unsent,
+    decide_without_readback,
+)
+from tidegate.dispatch.settings import DEFAULTS
+from tidegate.kernel import errors
+from tidegate.sdk.connector import Done, Failed, NotFound, Partly
+
+ACTION = CommandKind.ORDER_CREATE
+STOCK = CommandKind.INVENTORY_SET
+
+
+def about(kind: CommandKind = ACTION, **changes: object) -> Circumstances:
+    values: dict[str, object] = {
+        "kind": kind, "attempt_number": 1, "seconds_left": 3600.0, "safe_to_resend": False, **changes
+    }  # fmt: skip
+    return Circumstances(**values)  # type: ignore[arg-type]
+
+
+def decide(error: errors.TidegateError, circumstances: Circumstances) -> Decision:
+    return decide_outcome(Failed(error=error), circumstances, settle_seconds=20.0, settings=DEFAULTS)
+
+
+def subclasses(kind: type[errors.TidegateError]) -> set[type[errors.TidegateError]]:
+    return {kind}.union(*(subclasses(each) for each in kind.__subclasses__()))
+
+
+@pytest.mark.parametrize("kind", sorted(subclasses(errors.TidegateError), key=lambda each: each.__name__))
+@pytest.mark.parametrize("command", [ACTION, STOCK])
+def test_every_error_class_has_a_decision(kind: type[errors.TidegateError], command: CommandKind) -> None:
+    """STYLE 3: exhaustive; whatever a connector raises, the command ends in a known state."""
+    decision = decide(kind(), about(command))
+
+    assert classify(kind()) in ErrorClass
+    assert decision.state in CommandState
+    assert decision.state is not CommandState.SUCCEEDED
+
+
+def test_done_succeeds() -> None:
+    done = Done(external_id="17")
+
+    decision = decide_outcome(done, about(), settle_seconds=20.0, settings=DEFAULTS)
+
+    assert decision == Decision(state=CommandState.SUCCEEDED, done=done)
+
+
+@pytest.mark.parametrize(("asked", "wait"), [(3600.0, 3600.0), (0.0, 0.5), (1e9, 86_400.0)])
+def test_told_to_wait_snoozes_the_lane_and_keeps_the_attempt(asked: float, wait: float) -> None:
+    """LESSONS 10: an hour is honoured; zero does not spin; the absurd is bounded by a day."""
+    decision = decide(errors.RateLimitedError(wait_seconds=asked), about())
+
+    assert (decision.state, decision.is_counted, decision.lane) == (CommandState.PENDING, False, LaneEffect.SNOOZE)
+    assert (decision.wait_seconds, decision.lane_wait_seconds) == (wait, wait)
+
+
+def test_told_to_wait_without_a_time_waits_a_little() -> None:
+    decision = decide(errors.RateLimitedError(), about())
+
+    assert 0.5 <= decision.lane_wait_seconds <= 4.5
+
+
+def test_transient_backs_off_and_counts() -> None:
+    waits = [decide(errors.TransientError(), about(attempt_number=5)).wait_seconds or 0.0 for _ in range(200)]
+
+    assert 0.0 <= min(waits) < 4.0
+    assert 12.0 < max(waits) <= 16.0
+    assert decide(errors.TransientError(), about()).is_counted
+
+
+def test_transient_honours_the_wait_of_the_other_side() -> None:
+    assert decide(errors.TransientError(wait_seconds=120.0), about()).wait_seconds == 120.0
+
+
+def test_transient_past_the_deadline_is_a_dead_letter() -> None:
+    decision = decide(errors.TransientError("still down", hint="look there"), about(seconds_left=-1.0))
+
+    assert (decision.state, decision.code, decision.reason) == (
+        CommandState.FAILED,
+        "deadline",
+        "still down - look there",
+    )
+
+
+def test_transient_stock_is_planned_anew() -> None:
+    """A new number is a new call."""
+    decision = decide(errors.TransientError(), about(STOCK, seconds_left=-1.0))
+
+    assert (decision.state, decision.code, decision.remark) == (CommandState.SUPERSEDED, "replanned", True)
+    assert not decision.forget_acked
+
+
+def test_conflict_is_tried_a_few_times() -> None:
+    assert decide(errors.ConflictError(), about(attempt_number=4)).state is CommandState.PENDING
+    assert decide(errors.ConflictError(code="moved"), about(attempt_number=5)).state is CommandState.FAILED
+    assert decide(errors.ConflictError(), about(STOCK, attempt_number=99)).remark
+
+
+def test_unknown_outcome_is_in_doubt() -> None:
+    decision = decide(errors.OutcomeUnknownError(code="answer_lost"), about())
+
+    assert (decision.state, decision.code, decision.settle_seconds) == (CommandState.IN_DOUBT, "answer_lost", 20.0)
+    assert decision.wait_seconds == DEFAULTS.first_look_seconds
+    blind = decide(errors.OutcomeUnknownError(), about(can_read_back=False))
+    assert blind.wait_seconds == 20.0
+
+
+def test_rejection_is_final() -> None:
+    assert decide(errors.RejectedError(code="no"), about()).state is CommandState.FAILED
+    stock = decide(errors.RejectedError(code="no"), about(STOCK))
+    assert (stock.state, stock.remark) == (CommandState.FAILED, False)
+
+
+def test_refused_credential_keeps_the_command_and_stops_the_connection() -> None:
+    decision = decide(errors.AuthenticationError(), about(seconds_left=-5.0))
+
+    assert (decision.state, decision.is_counted, decision.lane) == (
+        CommandState.PENDING,
+        False,
+        LaneEffect.WAIT_FOR_AUTH,
+    )
+
+
+def test_configuration_pauses_the_connection() -> None:
+    assert decide(errors.ConfigurationError(), about()).lane is LaneEffect.PAUSE
+
+
+def test_defect_is_final_before_a_write_and_in_doubt_after() -> None:
+    assert decide(errors.InvariantError(), about()).state is CommandState.FAILED
+    assert decide(errors.InvariantError(), about(writes_begun=1)).state is CommandState.IN_DOUBT
+
+
+@pytest.mark.parametrize(
+    "error", [errors.TransientError(), errors.RateLimitedError(), errors.ConflictError(), errors.AuthenticationError()]
+)
+def test_error_after_an_earlier_write_is_in_doubt(error: errors.TidegateError) -> None:
+    """The second request says nothing about the first: what was asked may be half done."""
+    half = about(writes_begun=1, earlier_writes=1)
+
+    assert decide(error, half).state is CommandState.IN_DOUBT
+    assert decide(error, about(writes_begun=1, earlier_writes=1, safe_to_resend=True)).state is CommandState.PENDING
+    assert decide(error, about(writes_begun=1)).state is CommandState.PENDING
+
+
+def test_unsent_goes_back_uncounted() -> None:
+    decision = decide_unsent(about(attempt_number=3))
+
+    assert (decision.state, decision.is_counted, decision.wait_seconds) == (CommandState.PENDING, False, 0.0)
+
+
+def found(outcome: Done | NotFound | Partly, *, negatives: int = 0, settles_in: float = 0.0) -> Decision:
+    return decide_found(outcome, about(), negatives=negatives, settles_in_seconds=settles_in, settings=DEFAULTS)
+
+
+def test_effect_found_is_success_at_any_time() -> None:
+    assert found(Done(external_id="1"), settles_in=30.0).state is CommandState.SUCCEEDED
+
+
+def test_two_believable_negatives_allow_the_resend() -> None:
+    early, first, second = found(NotFound(), settles_in=7.0), found(NotFound()), found(NotFound(), negatives=1)
+
+    assert (early.state, early.is_negative, early.wait_seconds) == (CommandState.IN_DOUBT, False, 7.0)
+    assert (first.state, first.is_negative, first.wait_seconds) == (
+        CommandState.IN_DOUBT,
+        True,
+        DEFAULTS.second_look_seconds,
+    )
+    assert (second.state, second.code) == (CommandState.PENDING, "not_found")
+    assert found(NotFound(), negatives=1, settles_in=7.0).state is CommandState.IN_DOUBT
+
+
+def test_half_made_is_finished_by_the_same_call() -> None:
+    decision = found(Partly(detail="draft"))
+
+    assert (decision.state, decision.code, decision.reason) == (CommandState.PENDING, "found_partly", "draft")
+
+
+def test_stock_in_doubt_is_told_anew_and_nothing_is_believed() -> None:
+    decision = decide_found(NotFound(), about(STOCK), negatives=1, settles_in_seconds=0.0, settings=DEFAULTS)
+
+    assert (decision.state, decision.remark, decision.forget_acked) == (CommandState.SUPERSEDED, True, True)
+
+
+def test_failed_look_stays_in_doubt() -> None:
+    limited = decide_look_failed(errors.RateLimitedError(wait_seconds=9.0), DEFAULTS)
+
+    assert (limited.state, limited.lane, limited.lane_wait_seconds) == (CommandState.IN_DOUBT, LaneEffect.SNOOZE, 9.0)
+    assert decide_look_failed(errors.RejectedError(), DEFAULTS).lane is LaneEffect.NONE
+
+
+def test_without_readback_only_the_safe_is_resent() -> None:
+    blind = decide_without_readback(about(), settles_in_seconds=0.0)
+
+    assert decide_without_readback(about(), settles_in_seconds=5.0).wait_seconds == 5.0
+    assert decide_without_readback(about(safe_to_resend=True), settles_in_seconds=0.0).state is CommandState.PENDING
+    assert (blind.state, blind.code, blind.wait_seconds) == (CommandState.IN_DOUBT, "needs_operator", None)

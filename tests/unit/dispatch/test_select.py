@@ -1,0 +1,197 @@
+"""Which work a lane does next."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import msgspec
+
+from tidegate.commerce.commands import CommandKind, Priority
+from tidegate.dispatch.budget import Tokens
+from tidegate.dispatch.records import DirtyMark, DoubtfulCommand, FetchRequest, PendingCommand, Window
+from tidegate.dispatch.select import (
+    Busy,
+    Candidate,
+    Choice,
+    Limits,
+    LookAfter,
+    PushStock,
+    ReadFeed,
+    SendCommand,
+    choose,
+    list_candidates,
+    next_urgent_run,
+)
+from tidegate.dispatch.window import without
+from tidegate.kernel.ids import new_id
+from tidegate.sdk.connector import TokenBucket
+from tidegate.sdk.testing.hostile_connector import BULK_MAX, build_connector
+
+NOW = datetime(2026, 11, 27, tzinfo=UTC)
+CONNECTOR = build_connector()
+BUCKET = TokenBucket(capacity=10, per_second=1)
+
+
+def pending(kind: CommandKind = CommandKind.ORDER_CREATE, *, age: float = 0.0, **changes: object) -> PendingCommand:
+    values: dict[str, object] = {
+        "command_id": new_id(), "kind": kind, "target_key": f"order:{new_id()}", "entity_id": new_id(), "version": 1,
+        "priority": int(Priority.ORDER), "attempt_number": 0, "call_id": None, "planned_at": NOW - timedelta(seconds=age),
+        "deadline_at": NOW + timedelta(days=1), **changes,
+    }  # fmt: skip
+    return PendingCommand(**values)  # type: ignore[arg-type]
+
+
+def mark(item: UUID | None = None, *, age: float = 0.0, tries: int = 0, priority: int = 50) -> DirtyMark:
+    return DirtyMark(item_id=item or new_id(), priority=priority, dirty_at=NOW - timedelta(seconds=age), tries=tries)
+
+
+def doubtful(target: str) -> DoubtfulCommand:
+    return DoubtfulCommand(
+        command_id=new_id(), kind=CommandKind.ORDER_CREATE, target_key=target, entity_id=new_id(), version=1, priority=20,
+        attempt_number=1, call_id=new_id(), attempt_id=new_id(), quantity=None, negatives=0, settles_in_seconds=0.0,
+        due_at=NOW, deadline_at=NOW,
+    )  # fmt: skip
+
+
+def listed(window: Window, busy: Busy | None = None, feeds: tuple[tuple[str, float], ...] = ()) -> list[Candidate]:
+    return list_candidates(window, busy or Busy(), feeds, CONNECTOR, NOW)
+
+
+def limits(**changes: object) -> Limits:
+    values: dict[str, object] = {
+        "tokens": Tokens(10.0, 0.0), "bucket": BUCKET, "now": 0.0, "writes": True, "retries": True, "urgent_run": 0,
+        **changes,
+    }  # fmt: skip
+    return Limits(**values)  # type: ignore[arg-type]
+
+
+def chosen(candidates: list[Candidate], **changes: object) -> object:
+    candidate = choose(candidates, limits(**changes)).candidate
+    return candidate.task if candidate is not None else None
+
+
+def test_urgent_goes_first() -> None:
+    order = pending()
+    window = Window(commands=(order,), marks=(mark(),))
+
+    assert chosen(listed(window)) == SendCommand(order)
+
+
+def test_age_is_worth_a_class_a_minute() -> None:
+    old = pending(CommandKind.FULFILLMENT_CREATE, age=70.0, priority=int(Priority.FULFILLMENT))
+    new = pending()
+
+    assert chosen(listed(Window(commands=(new, old)))) == SendCommand(old)
+
+
+def test_the_rest_gets_every_fifth_call() -> None:
+    """However much urgent work there is, and however empty the bucket."""
+    orders, marks = [pending() for _ in range(20)], [mark() for _ in range(4)]
+    run, taken = 0, []
+    window = Window(commands=tuple(orders), marks=tuple(marks))
+    for _ in range(10):
+        candidates = listed(window)
+        choice = choose(candidates, limits(urgent_run=run, tokens=Tokens(1.0, 0.0)))
+        assert choice.candidate is not None
+        run = next_urgent_run(run, choice.candidate, candidates)
+        taken.append(type(choice.candidate.task).__name__)
+        task = choice.candidate.task
+        window = without(window, task) if isinstance(task, SendCommand) else window
+
+    assert taken == [*["SendCommand"] * 4, "PushStock"] * 2
+
+
+def test_part_of_the_budget_is_kept_for_urgent_work() -> None:
+    rest, urgent = listed(Window(marks=(mark(),))), listed(Window(commands=(pending(),)))
+
+    assert choose(rest, limits(tokens=Tokens(2.5, 0.0))).wait_seconds == 0.5
+    assert choose(urgent, limits(tokens=Tokens(1.0, 0.0))).candidate is not None
+
+
+def test_nothing_is_taken_from_an_empty_bucket() -> None:
+    choice = choose(listed(Window(commands=(pending(),))), limits(tokens=Tokens(0.25, 0.0)))
+
+    assert choice == Choice(None, 0.75)
+
+
+def test_a_target_in_flight_blocks_itself_alone() -> None:
+    head, other = pending(), pending()
+    busy = Busy()
+    busy.occupy(SendCommand(head))
+
+    found = listed(Window(commands=(head, other), doubtful=(doubtful(head.target_key),)), busy)
+
+    assert [each.task for each in found] == [SendCommand(other)]
+
+
+def test_fulfillment_and_stock_of_one_item_exclude_each_other() -> None:
+    item, free = new_id(), new_id()
+    fulfillment = pending(CommandKind.FULFILLMENT_CREATE, items=(item,), priority=30)
+    window = Window(commands=(fulfillment,), marks=(mark(item), mark(free)))
+    busy = Busy()
+
+    busy.occupy(SendCommand(fulfillment))
+    assert [m.item_id for each in listed(window, busy) for m in getattr(each.task, "marks", ())] == [free]
+    busy.vacate(SendCommand(fulfillment))
+    busy.occupy(PushStock((mark(item),)))
+    assert SendCommand(fulfillment) not in [each.task for each in listed(window, busy)]
+    busy.vacate(PushStock((mark(item),)))
+    assert SendCommand(fulfillment) in [each.task for each in listed(window, busy)]
+
+    held = msgspec.structs.replace(window, held_items=frozenset({item}), blocked_items=frozenset())
+    assert [m.item_id for each in listed(held) for m in getattr(each.task, "marks", ())] == [free]
+    blocked = msgspec.structs.replace(window, blocked_items=frozenset({item}))
+    assert SendCommand(fulfillment) not in [each.task for each in listed(blocked)]
+
+
+def test_two_fulfillments_of_one_item_go_side_by_side() -> None:
+    item = new_id()
+    first, second = (pending(CommandKind.FULFILLMENT_CREATE, items=(item,), priority=30) for _ in range(2))
+    busy = Busy()
+    busy.occupy(SendCommand(first))
+
+    assert [each.task for each in listed(Window(commands=(first, second)), busy)] == [SendCommand(second)]
+    busy.occupy(SendCommand(second))
+    busy.vacate(SendCommand(first))
+    assert listed(Window(marks=(mark(item),)), busy) == []
+
+
+def test_a_push_takes_up_to_the_bulk_limit_and_fresh_marks_first() -> None:
+    fresh, failed = [mark() for _ in range(BULK_MAX + 3)], [mark(tries=2)]
+
+    (push,) = listed(Window(marks=(*failed, *fresh)))
+    (retry,) = listed(Window(marks=tuple(failed)))
+
+    assert isinstance(push.task, PushStock)
+    assert (len(push.task.marks), push.is_retry) == (BULK_MAX, False)
+    assert retry.is_retry
+
+
+def test_stopped_writes_leave_reads_going() -> None:
+    request = FetchRequest(topic="order", external_id="1", requested_by=new_id(), due_at=NOW, tries=0)
+    doubt = doubtful("order:x")
+    window = Window(commands=(pending(),), marks=(mark(),), fetches=(request,), doubtful=(doubt,))
+    candidates = listed(window, feeds=(("orders", 0.0),))
+
+    assert chosen(candidates, writes=False) == LookAfter(doubt)
+    reads = [each for each in candidates if not each.is_write]
+    assert len(reads) == 3
+
+
+def test_retries_wait_when_their_allowance_is_used_up() -> None:
+    again, resend, fresh = pending(attempt_number=1), pending(attempt_number=1, code="not_found"), pending(age=-60.0)
+    candidates = listed(Window(commands=(again, fresh)))
+
+    assert chosen(candidates, retries=False) == SendCommand(fresh)
+    assert chosen(listed(Window(commands=(again,))), retries=False) is None
+    assert chosen(listed(Window(commands=(resend,))), retries=False) == SendCommand(resend)
+
+
+def test_a_feed_in_flight_is_not_read_twice() -> None:
+    busy = Busy()
+    busy.occupy(ReadFeed("orders"))
+
+    found = listed(Window(), busy, (("orders", 1.0), ("moves", 1.0)))
+
+    assert [each.task for each in found] == [ReadFeed("moves")]
