@@ -1,8 +1,9 @@
 """A hostile remote inside the test's own process, an api connected to it, and payloads to send."""
 
-from collections.abc import AsyncIterator
+import dataclasses
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from typing import Any
 
@@ -12,6 +13,7 @@ from tidegate.kernel.clock import SystemClock
 from tidegate.kernel.redaction import Secret
 from tidegate.sdk.client import HttpApi
 from tidegate.sdk.connector import Connector
+from tidegate.sdk.http import Api, Session
 from tidegate.sdk.testing import hostile_erp, hostile_shop
 from tidegate.sdk.testing.hostile import HostileServer
 from tidegate.sdk.testing.hostile_connector import CONNECTOR
@@ -19,6 +21,15 @@ from tidegate.sdk.testing.hostile_world import World
 
 LOOPBACK = [ip_network("127.0.0.0/8"), ip_network("::1/128")]
 MOMENT = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+async def open_fixed_session(api: Api, secrets: Mapping[str, Secret], settings: Mapping[str, Any]) -> Session:
+    return Session(headers={"Authorization": "Bearer very-secret-token"})
+
+
+OPEN = dataclasses.replace(CONNECTOR, open_session=open_fixed_session, request_deadline=timedelta(seconds=5))
+HASTY = dataclasses.replace(OPEN, request_deadline=timedelta(seconds=0.2))
+"""Connectors whose session needs no request: for servers that say other things."""
 
 
 def running_remote() -> HostileServer:

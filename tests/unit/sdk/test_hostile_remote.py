@@ -150,6 +150,8 @@ def test_the_test_drives_the_remote_by_its_own_routes(tmp_path: Path) -> None:
         assert (world.articles["art-TEA-1"].shop_allocated, world.articles["art-TEA-1"].erp_on_hand) == (0, 3)
         assert world.unique_references is False
         assert [event["topic"] for event in events] == ["order.updated", "order.hint", "stock.moved"]
+        with pytest.raises(RuntimeError, match="lose_replies"):
+            remote.control("PUT", "/__faults", {"rules": [{"kind": "lose_replies"}]})
         with pytest.raises(RuntimeError, match="no_such_route"):
             remote.control("GET", "/__nothing")
         with pytest.raises(RuntimeError, match="unknown_article"):

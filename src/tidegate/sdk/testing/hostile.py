@@ -94,7 +94,10 @@ class HostileServer:
             now=self._clock.now().isoformat(),
         )
         if call.path == "/__faults":
-            self.plan = FaultPlan(msgspec.convert(body or {}, Faults))
+            try:
+                self.plan = FaultPlan(msgspec.convert(body or {}, Faults))
+            except msgspec.ValidationError as error:
+                return _respond(Answer(400, {"error": {"code": "malformed", "detail": str(error)}}))
             return _respond(Answer(200, {}))
         if not call.path.startswith("/api/"):
             return _respond(self._effect(call))
