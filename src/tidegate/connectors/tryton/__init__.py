@@ -1,0 +1,46 @@
+"""Tryton: an ERP. Orders go in, shipments and movements of goods are read back by polling; it sends no webhooks."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from tidegate.commerce.commands import CommandKind
+from tidegate.connectors.tryton import client, feeds, mapper
+from tidegate.sdk.connector import CommandSpec, Connector, Feed, Field, TokenBucket
+
+CONNECTOR = Connector(
+    name="tryton",
+    title="Tryton",
+    version="1.0.0",
+    mapping_version=1,
+    roles=frozenset({"erp"}),
+    fields=(Field(name="rest_key", question="Key of a user application of kind 'rest', validated", secret=True),),
+    open_session=client.open_session,
+    inspect=client.inspect,
+    normalize=mapper.normalize,
+    feeds={
+        "moves": Feed(read=feeds.read_moves, interval=timedelta(seconds=2)),
+        "shipments": Feed(read=feeds.read_shipments, interval=timedelta(seconds=2)),
+    },
+    commands={
+        CommandKind.ORDER_CREATE: CommandSpec(
+            execute=client.create_order,
+            find=client.find_order,
+            safe_to_resend=True,
+            readback_settle=timedelta(seconds=5),
+            charge=4.0,
+        ),
+        CommandKind.ORDER_CANCEL: CommandSpec(
+            execute=client.cancel_order,
+            find=client.find_cancelled_order,
+            safe_to_resend=True,
+            readback_settle=timedelta(seconds=5),
+            charge=2.0,
+        ),
+    },
+    budget=TokenBucket(
+        capacity=60, per_second=60, source="Tryton has no limit of its own; about 20 sales/s on two cores"
+    ),
+    concurrency_max=4,
+    request_deadline=timedelta(seconds=30),
+)

@@ -1,0 +1,92 @@
+"""What a connection has to know of the ERP's own records, read once per session: company, web shop, parties, services."""
+
+from __future__ import annotations
+
+from weakref import WeakKeyDictionary
+
+import msgspec
+
+from tidegate.connectors.tryton.rest import Raw, Rest
+from tidegate.kernel.errors import ConfigurationError
+from tidegate.sdk.http import Api
+
+CUSTOMER_DEFAULT = "Web customers"
+SHIPPING_SKU_DEFAULT = "SHIPPING"
+DISCOUNT_SKU_DEFAULT = "DISCOUNT"
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """Ids of the records that every order needs."""
+
+    company: int
+    web_shop: int
+    warehouse: int
+    customer: int
+    address: int
+    payment_term: int | None
+    unit: int
+    shipping_product: int
+    discount_product: int
+    currencies: dict[str, int]
+
+
+_known: WeakKeyDictionary[Api, Facts] = WeakKeyDictionary()
+
+
+async def facts_of(api: Api) -> Facts:
+    """Return the facts, read at first use of `api`. Raises ConfigurationError that names the missing record."""
+    found = _known.get(api)
+    if found is None:
+        found = _known[api] = await _read(api)
+    return found
+
+
+async def _read(api: Api) -> Facts:
+    rest, settings = Rest(api), api.settings
+    shop = await _one(rest, "web.shop", _named(settings.get("web_shop")), ("company", "warehouses"), "a web shop")
+    customer_name = str(settings.get("customer", CUSTOMER_DEFAULT))
+    customer = await _one(
+        rest, "party.party", [["name", "=", customer_name]], ("addresses",), "the party of web orders"
+    )
+    services = {
+        sku: await _one(rest, "product.product", [["code", "=", sku]], ("default_uom",), f"the service {sku}")
+        for sku in (
+            str(settings.get("shipping_sku", SHIPPING_SKU_DEFAULT)),
+            str(settings.get("discount_sku", DISCOUNT_SKU_DEFAULT)),
+        )
+    }
+    shipping, discount = services.values()
+    terms = await rest.search("account.invoice.payment_term", [], ["id"], records_max=1)
+    currencies = await rest.search("currency.currency", [], ["code"])
+    return Facts(
+        company=_id(shop["company"]),
+        web_shop=_id(shop["id"]),
+        warehouse=_id(shop["warehouses"][0]),
+        customer=_id(customer["id"]),
+        address=_id(customer["addresses"][0]),
+        payment_term=_id(terms[0]["id"]) if terms else None,
+        unit=_id(shipping["default_uom"]),
+        shipping_product=_id(shipping["id"]),
+        discount_product=_id(discount["id"]),
+        currencies={str(found["code"]): _id(found["id"]) for found in currencies},
+    )
+
+
+def _named(name: object) -> list[list[object]]:
+    return [["name", "=", name]] if name else []
+
+
+async def _one(rest: Rest, model: str, domain: list[list[object]], fields: tuple[str, ...], what: str) -> Raw:
+    found = await rest.search(model, domain, ["id", *fields], records_max=1)
+    if not found:
+        raise ConfigurationError(
+            f"Tryton has no record for {what}",
+            code="record_missing",
+            hint=f"create it in Tryton ({model}), or name another one in the options of the connection",
+        )
+    return found[0]
+
+
+def _id(value: object) -> int:
+    """Return the id of a reference, which Tryton gives as a number or as a record."""
+    return int(value["id"] if isinstance(value, dict) else str(value))

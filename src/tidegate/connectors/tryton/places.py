@@ -1,0 +1,41 @@
+"""Which warehouse a location belongs to. Tryton's REST protocol does not tell it; the tree of locations does."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from weakref import WeakKeyDictionary
+
+from tidegate.connectors.tryton.rest import Raw, Rest
+from tidegate.sdk.http import Api
+
+DEPTH_MAX = 30
+_known: WeakKeyDictionary[Api, dict[int, Raw]] = WeakKeyDictionary()
+
+
+async def places_of(api: Api, wanted: Collection[int]) -> dict[int, Raw]:
+    """Return {"type", "warehouse"} of every location, read again when one of `wanted` is not among the known ones."""
+    known = _known.get(api)
+    if known is None or any(location not in known for location in wanted):
+        found = await Rest(api).search("stock.location", [], ("type", "parent"))
+        known = _known[api] = place_locations(found)
+    return known
+
+
+def place_locations(locations: list[Raw]) -> dict[int, Raw]:
+    """Return the place of each location by id: its type, and the nearest location of type `warehouse` above it. Pure."""
+    by_id = {int(location["id"]): location for location in locations}
+    return {
+        key: {"type": str(location["type"]), "warehouse": _warehouse_above(key, by_id)}
+        for key, location in by_id.items()
+    }
+
+
+def _warehouse_above(key: int | None, by_id: dict[int, Raw]) -> int | None:
+    for _ in range(DEPTH_MAX):
+        location = by_id.get(key) if key is not None else None
+        if location is None:
+            return None
+        if location["type"] == "warehouse":
+            return key
+        key = int(location["parent"]) if location["parent"] is not None else None
+    return None
