@@ -22,6 +22,15 @@ def new_secret() -> str:
     return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
+class _Server(ThreadingHTTPServer):
+    """One connection per delivery, so that nothing arrives any more once it has stopped."""
+
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing: senders that are killed in the middle of a delivery are what this sink is for."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
     """One request that reached the sink; `raw_event` is its parsed body."""
@@ -58,8 +67,6 @@ class WebhookSink:
         sink = self
 
         class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 self.send_response(sink.receive(dict(self.headers.items()), body))
@@ -70,8 +77,7 @@ class WebhookSink:
             def log_message(self, *_: object) -> None:
                 """Keep quiet."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", self.port), Handler)
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
