@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from realsystems.statedir import default_state_dir
-from realsystems.tryton.base_database import BASE_DATABASE, build_base_database, read_facts
+from realsystems.tryton.databases import create_erp_database, read_facts
 from realsystems.tryton.install import install
 from realsystems.tryton.rest import RestClient
 from realsystems.tryton.warehouse import Warehouse
@@ -85,11 +85,8 @@ class TrytonErp:
         return install(self.venv)
 
     def prepare(self) -> None:
-        """Build the template database if it is missing, then this ERP's database; the cluster must run."""
-        if self._world.has_database(self.database):
-            return
-        build_base_database(self._world, self.venv)
-        self._world.create_database(self.database, template=BASE_DATABASE)
+        """Create this ERP's database if it is missing; the cluster must run and the packages be installed."""
+        create_erp_database(self._world, self.venv, self.database)
 
     def start(self) -> None:
         """Prepare the database, start the server and return when it answers. Safe to repeat."""

@@ -1,7 +1,8 @@
-"""Build `tryton_base`, the database that every later ERP database is a copy of."""
+"""Make ERP databases: `tryton_base` once, every other one as a copy of it."""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import secrets
@@ -40,14 +41,29 @@ DROP SCHEMA full_catalogue CASCADE
 """
 
 
-def build_base_database(world: WorldPostgres, venv: Path) -> None:
-    """Create `tryton_base` if it is missing: activated modules, company, warehouse, REST keys.
+def create_erp_database(world: WorldPostgres, venv: Path, name: str) -> None:
+    """Create an ERP database as a copy of `tryton_base` if it is missing, building the base first if needed.
 
-    Takes about a minute, nearly all of it inside the ERP's own module activation. An interrupted build
-    leaves no `tryton_base` and starts over.
+    A copy takes a second. The base takes about a minute, nearly all of it inside the ERP's own module
+    activation: activated modules, company, warehouse, REST keys. An interrupted build leaves no base and
+    starts over; a second process waits for the first one's.
     """
-    if world.has_database(BASE_DATABASE):
-        return
+    with (world.folder / "tryton.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if world.has_database(name):
+            return
+        if not world.has_database(BASE_DATABASE):
+            _build_base(world, venv)
+        world.create_database(name, template=BASE_DATABASE)
+
+
+def read_facts(world: WorldPostgres, database: str) -> dict[str, Any]:
+    """Return the ids and the keys of an ERP database; they travel inside it, so that copies keep them."""
+    facts: dict[str, Any] = json.loads(world.query(database, "SELECT facts FROM realsystem_facts"))
+    return facts
+
+
+def _build_base(world: WorldPostgres, venv: Path) -> None:
     world.drop_database(BUILDING_DATABASE)
     world.create_database(BUILDING_DATABASE)
     world.query(BUILDING_DATABASE, SHOW_PLANNER_A_FULL_CATALOGUE)
@@ -57,12 +73,6 @@ def build_base_database(world: WorldPostgres, venv: Path) -> None:
     seeded = _run([str(venv / "bin" / "python"), str(SEED), admin_password, connector_password], environment)
     _store_facts(world, json.loads(seeded))
     world.rename_database(BUILDING_DATABASE, BASE_DATABASE)
-
-
-def read_facts(world: WorldPostgres, database: str) -> dict[str, Any]:
-    """Return the ids and the keys of an ERP database; they travel inside it, so that copies keep them."""
-    facts: dict[str, Any] = json.loads(world.query(database, "SELECT facts FROM realsystem_facts"))
-    return facts
 
 
 def _activate_modules(venv: Path, environment: dict[str, str], password: str) -> None:
