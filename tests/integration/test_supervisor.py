@@ -141,7 +141,7 @@ def test_a_stop_drains_the_children_and_then_stops_the_database(up: Callable[...
 
     assert one.process.returncode == 0
     assert errors == ""
-    assert output.splitlines()[0] == "ok postgres"
+    assert output.splitlines()[0] == "ok postgres", "the database stays where the project is"
     assert [one.record(child.role, child.index)["state"] for child in state.children] == ["drained"] * 7
     assert not any(is_alive(child) for child in state.children)
     assert not process_exists(state.postgres_pid)

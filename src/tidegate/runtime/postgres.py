@@ -5,6 +5,7 @@ session of its own, listens on one Unix socket in a private folder, and outlives
 is killed: the next `start` adopts it.
 """
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -197,8 +198,15 @@ class EmbeddedPostgres:
             if wait_until(lambda: not process_exists(postmaster), timeout_seconds=timeout_seconds):
                 self._has_ended()
                 end_leftovers(self.data_dir, timeout_seconds=LEFTOVER_TIMEOUT_SECONDS)
+                self._remove_socket_dir()
                 return
         raise TimeoutError(f"postmaster {postmaster} does not end")
+
+    def _remove_socket_dir(self) -> None:
+        """Leave no empty folder in a system directory; a socket that a kill left behind goes at the next start."""
+        if self._socket_dir is not None:
+            with contextlib.suppress(OSError):
+                self._socket_dir.rmdir()
 
     def _launch(self) -> None:
         self._socket_dir = choose_socket_dir(self.data_dir, self._account, self._run_dir)

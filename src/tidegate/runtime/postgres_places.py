@@ -1,7 +1,9 @@
 """Where a cluster and its socket may lie: reachable for the server's account, short enough."""
 
+import contextlib
 import hashlib
 import os
+import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,17 +22,17 @@ def place_data_dir(requested: Path, account: ServerAccount, state_root: Path) ->
     """Make sure an empty or existing cluster folder stands at `requested`; return the real one.
 
     When the account cannot enter the parent of `requested` (a project in root's home), the folder
-    is created below `state_root` under a name derived from the path, and `requested` becomes a
-    symbolic link to it.
+    is created below `state_root` in a new place, and `requested` becomes a symbolic link to it.
 
     Raises:
         ConfigurationError: neither place can be entered by the account.
     """
     _make_passable(requested.parent)
     if not os.path.lexists(requested) and not can_enter(requested.parent, account):
-        elsewhere = state_root / _digest(requested) / requested.name
+        elsewhere = state_root / secrets.token_hex(8) / requested.name
         _make_passable(elsewhere.parent)
-        requested.symlink_to(elsewhere)
+        with contextlib.suppress(FileExistsError):  # another starter was quicker: use its place
+            requested.symlink_to(elsewhere)
     real = requested.resolve()
     if not can_enter(real.parent, account):
         raise ConfigurationError(

@@ -117,6 +117,8 @@ class Supervisor:
         else:
             await asyncio.to_thread(self._postgres.start)
             database = await ensure_embedded_database(self._postgres.dsn, self._postgres.password)
+            if self._project.postgres_dir.is_symlink():
+                self._report(f"the database lies in {self._postgres.data_dir}")
         self._report("ok postgres")
         self._write_state()
         return database
