@@ -43,6 +43,20 @@ async def test_a_claim_gives_what_was_appended_and_changes_nothing(owner_pool: P
         assert await reader.claim(db, [slot for slot in ALL_SLOTS if slot != event.slot], 10) == []
 
 
+async def test_the_first_event_ever_is_read_by_a_reader_that_was_there_before(owner_pool: Pool) -> None:
+    async with owner_pool.acquire() as db:
+        sender = await add_sender(db)
+        reader = QueueReader()
+        for _ in range(3):  # bounds settle on the empty log
+            reader.refresh()
+            assert await reader.claim(db, ALL_SLOTS, 10) == []
+
+        await append_webhooks(db, [sender.event("e1", b"hello")], writer="w")
+        reader.refresh()
+
+        assert [event.external_id for event in await reader.claim(db, ALL_SLOTS, 10)] == ["e1"]
+
+
 async def test_events_of_a_key_come_in_order_over_many_batches(owner_pool: Pool) -> None:
     async with owner_pool.acquire() as db:
         sender = await add_sender(db)

@@ -25,8 +25,12 @@ OBSERVE_SECONDS = 0.5
 """How often the lower bounds are brought up to date."""
 
 _TENANTS = "SELECT tenant_id FROM tenant ORDER BY tenant_id"
-# Two statements, because the sequence has to be read before the snapshot is taken.
-_LAST_SEQ = "SELECT last_value, (pg_current_wal_insert_lsn() - '0/0')::bigint FROM event_seq"
+# Two statements, because the sequence has to be read before the snapshot is taken. A sequence that never gave a number
+# shows 1 all the same.
+_LAST_SEQ = """
+SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END, (pg_current_wal_insert_lsn() - '0/0')::bigint
+FROM event_seq
+"""
 _SNAPSHOT = """
 SELECT pg_postmaster_start_time()::text, pg_snapshot_xmin(s)::text::bigint, pg_snapshot_xmax(s)::text::bigint,
        (pg_current_wal_flush_lsn() - '0/0')::bigint
