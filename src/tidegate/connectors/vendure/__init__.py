@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from tidegate.commerce.commands import CommandKind
-from tidegate.connectors.vendure import client, mapper, webhooks
+from tidegate.connectors.vendure import client, errors, mapper, webhooks
 from tidegate.sdk.connector import CommandSpec, Connector, Feed, Field, TokenBucket
 
 CONNECTOR = Connector(
@@ -25,6 +25,7 @@ CONNECTOR = Connector(
     open_session=client.open_session,
     inspect=client.inspect,
     normalize=mapper.normalize,
+    refuses_session=errors.refuses_session,
     webhook=webhooks.WEBHOOK,
     subscribe=client.subscribe,
     feeds={"orders": Feed(read=client.read_orders, interval=timedelta(seconds=10))},

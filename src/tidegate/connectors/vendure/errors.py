@@ -62,6 +62,11 @@ def error_of(response: Response, *, changes_state: bool = True) -> TidegateError
     return error_of_answer(response, rows=ROWS, vendor_code=vendor_code_of(response), changes_state=changes_state)
 
 
+def refuses_session(response: Response) -> bool:
+    """Return whether the shop does not know the session (any more): it then did nothing."""
+    return vendor_code_of(response) in ("FORBIDDEN", "UNAUTHORIZED") if b'"errors"' in response.body else False
+
+
 def error_of_code(code: str, *, changes_state: bool = True) -> TidegateError:
     """Return the error of a refusal that stands inside a result."""
     answer = Response(status=200, headers={}, body=b"")
