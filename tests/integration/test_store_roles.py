@@ -9,8 +9,9 @@ import pytest_asyncio
 from tests.conftest import running_postgres
 
 from tidegate.kernel.errors import ConfigurationError, TransientError
+from tidegate.kernel.ids import new_id
 from tidegate.runtime.postgres import EmbeddedPostgres
-from tidegate.store.connections import DirectConnection
+from tidegate.store.connections import DirectConnection, Pool
 from tidegate.store.database import (
     Database,
     Separation,
@@ -77,6 +78,36 @@ async def test_the_ledger_and_the_log_are_append_only_for_everybody(database: Da
     for table in ("stock_entry", "event", "audit_log"):
         assert await refused(access, f"DELETE FROM {table}")
         assert await refused(access, f"UPDATE {table} SET tenant_id = tenant_id")
+
+
+@pytest.mark.asyncio
+async def test_the_door_sees_webhook_secrets_and_no_api_credential(database: Database, owner_pool: Pool) -> None:
+    """Not even the ciphertext; the dispatcher sees both."""
+    tenant, connection = new_id(), new_id()
+    await owner_pool.execute("INSERT INTO tenant (tenant_id, name) VALUES ($1, 'main')", tenant)
+    await owner_pool.execute(
+        "INSERT INTO connection (tenant_id, connection_id, name, connector, external_account)"
+        " VALUES ($1, $2, 'shop', 'vendure', 'a')",
+        tenant,
+        connection,
+    )
+    for key_class, field in (("intake", "webhook_secret"), ("credential", "token")):
+        await owner_pool.execute(
+            "INSERT INTO credential (tenant_id, connection_id, key_class, field, record_version, data_key_id,"
+            " ciphertext, fingerprint) VALUES ($1, $2, $3, $4, 1, $1, '', '')",
+            tenant,
+            connection,
+            key_class,
+            field,
+        )
+
+    seen = {}
+    for role in (Role.DOOR, Role.DISPATCH):
+        direct = await direct_connection(database.access(role), application_name="test")
+        seen[role] = {row["field"] for row in await direct.fetch("SELECT field FROM credential")}
+        await direct.close()
+
+    assert seen == {Role.DOOR: {"webhook_secret"}, Role.DISPATCH: {"webhook_secret", "token"}}
 
 
 @pytest.mark.parametrize("role", [Role.APPLY, Role.WEB])
@@ -167,7 +198,7 @@ async def test_where_roles_may_be_made_they_are_assumed_and_kept_apart(
 
     assert database.separation is Separation.ASSUMED
     assert await external_database(url) == database
-    assert await refused(database.access(Role.DOOR), "SELECT ciphertext FROM credential")
+    assert await refused(database.access(Role.DOOR), "SELECT body FROM event")
     pool = await database.pool(Role.DISPATCH, application_name="test")
     assert await pool.fetchval("SELECT current_user") == Role.DISPATCH
     assert await pool.fetchval("SELECT count(*) FROM schema_migration") > 0
