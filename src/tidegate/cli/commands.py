@@ -11,7 +11,8 @@ from uuid import UUID
 import click
 
 from tidegate.cli.moments import MOMENT
-from tidegate.cli.output import plain, print_json, print_table, safe, show_time
+from tidegate.cli.output import plain, print_json, print_table, show_time
+from tidegate.cli.output import show as show_cell
 from tidegate.cli.session import Session, json_option, operator, project_option, run_session
 from tidegate.commerce.commands import CommandKind
 from tidegate.commerce.states import CommandState
@@ -95,7 +96,7 @@ def show(command: str, project_dir: Path | None, *, as_json: bool) -> None:
         return
     attempts, wait = document.pop("attempts"), document.pop("wait")
     for name, value in document.items():
-        click.echo(f"{name:<15} {safe(str(value)) if value is not None else '-'}")
+        click.echo(f"{name:<15} {show_cell(value)}")
     if wait is not None:
         until = f", until {wait['until']}" if wait["until"] is not None else ""
         click.echo(f"{'waits':<15} {wait['words']}{until}")

@@ -13,6 +13,7 @@ import msgspec
 
 from tidegate.cli.moments import MOMENT
 from tidegate.cli.output import print_json, print_table, safe, show_time
+from tidegate.cli.output import show as show_cell
 from tidegate.cli.session import Session, json_option, operator, project_option, run_session
 from tidegate.eventlog.replay import REPLAY_EVENTS_MAX, replay, replay_range
 from tidegate.kernel.ids import parse_public_id, public_id, time_of
@@ -95,7 +96,7 @@ def show(event: str, project_dir: Path | None, *, with_body: bool, as_json: bool
     outcomes = document.pop("outcomes")
     content = document.pop("body", None)
     for name, value in document.items():
-        click.echo(f"{name:<14} {safe(str(value)) if value is not None else '-'}")
+        click.echo(f"{name:<14} {show_cell(value)}")
     columns = ("run", "outcome", "code", "reason", "at")
     print_table(columns, [[outcome[name] for name in columns] for outcome in outcomes], empty="not applied yet")
     if content is not None:

@@ -11,6 +11,7 @@ import click
 
 from tidegate.cli.output import console, print_json, print_table, safe, show_time
 from tidegate.cli.session import Session, json_option, project_option, run_session
+from tidegate.commerce.money import Money
 from tidegate.kernel.errors import ConfigurationError
 from tidegate.kernel.ids import public_id
 from tidegate.monitor.explain import explain_order, find_orders
@@ -70,7 +71,7 @@ def _choose(found: Sequence[Any], reference: str, cell: str) -> Any:
 
 
 def _print(story: Story) -> None:
-    total = f"{story.total_minor} {story.currency} (smallest units)"
+    total = f"{Money(story.total_minor, story.currency).to_decimal()} {story.currency}"
     click.echo(f"order {safe(story.number)} of {story.channel}   {story.order_id}")
     click.echo(
         f"  {story.order_state}, {story.payment_state}, {story.fulfillment_state}; {total}; version {story.version}"

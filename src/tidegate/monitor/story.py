@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -264,7 +264,14 @@ def _answer(row: Row, about: str, where: str) -> Step:
     if row["late"]:
         words += ", late: the state had moved on"
     tone = _ANSWER_TONES.get(row["outcome"], "doubt")
-    return Step(at=row["answered_at"], kind="answer", words=words, about=about, tone=tone)
+    return Step(at=_answered_at(row), kind="answer", words=words, about=about, tone=tone)
+
+
+def _answered_at(row: Row) -> datetime:
+    """Return when the answer came: it is written down a little later, together with what it changed."""
+    written_at: datetime = row["answered_at"]
+    started_at: datetime = row["started_at"]
+    return written_at if row["late"] else min(written_at, started_at + timedelta(milliseconds=row["duration_ms"]))
 
 
 def _fulfillment_steps(rows: Sequence[Row], cell: str) -> Iterable[Step]:

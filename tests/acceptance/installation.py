@@ -1,0 +1,116 @@
+"""A whole installation as its operator has it: the command line, its processes, and two hostile remotes around it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tidegate.sdk.testing.hostile_process import HostileProcess
+
+COMMAND_SECONDS = 120.0
+EVENTUALLY_SECONDS = 60.0
+POLL_SECONDS = 0.1
+CONNECTORS = "tidegate.sdk.testing.hostile_connector:CONNECTOR"
+
+
+class Answer:
+    """What a command printed and how it ended."""
+
+    def __init__(self, done: subprocess.CompletedProcess[str]) -> None:
+        self.status = done.returncode
+        self.out = done.stdout
+        self.err = done.stderr
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+class Installation:
+    """One project folder and the `tidegate` command in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port, self.web_port = free_port(), free_port()
+
+    def run(self, *arguments: str, stdin: str | None = None) -> Answer:
+        """Run `tidegate ARGUMENTS`, whatever its exit status."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
+        environment |= {"TIDEGATE_CONNECTORS": CONNECTORS, "TIDEGATE_PROJECT": str(self.folder)}
+        done = subprocess.run(
+            [sys.executable, "-m", "tidegate", *arguments],
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS,
+            env=environment,
+            check=False,
+        )
+        return Answer(done)
+
+    def do(self, *arguments: str, stdin: str | None = None) -> Answer:
+        """Run a command that must succeed."""
+        answer = self.run(*arguments, stdin=stdin)
+        assert answer.status == 0, f"tidegate {' '.join(arguments)}: {answer.out}\n{answer.err}{self.logs()}"
+        return answer
+
+    def logs(self) -> str:
+        """Return the end of every log file, for a failed test."""
+        paths = sorted((self.folder / "logs").glob("*.log"))
+        return "".join(
+            f"\n--- {path.name}\n" + "\n".join(path.read_text(errors="replace").splitlines()[-25:]) for path in paths
+        )
+
+    def configure(self, connections: Mapping[str, HostileProcess], flows: str, *, processes: str = "") -> None:
+        """Write tidegate.yaml."""
+        lines = [
+            f"listen: {{host: 127.0.0.1, port: {self.port}, web_port: {self.web_port}}}",
+            'network: {allow: ["127.0.0.0/8"]}',
+            "connections:",
+            *(f"  {name}: {{use: hostile, url: '{remote.base_url}'}}" for name, remote in connections.items()),
+            flows,
+            processes,
+        ]
+        (self.folder / "tidegate.yaml").write_text("\n".join(lines) + "\n")
+
+
+def eventually(check: Callable[[], bool], what: str, installation: Installation | None = None) -> None:
+    """Wait until `check` holds; fail with `what` when it does not in time."""
+    deadline = time.monotonic() + EVENTUALLY_SECONDS
+    while not check():
+        if time.monotonic() > deadline:
+            raise AssertionError(what + (installation.logs() if installation is not None else ""))
+        time.sleep(POLL_SECONDS)
+
+
+@contextmanager
+def installed() -> Iterator[Installation]:
+    """Make a project in a fresh folder; stop what runs there at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="tdg-", dir="/tmp"))
+    folder.chmod(0o711)
+    installation = Installation(folder / "acme")
+    try:
+        installation.do("init", str(installation.folder))
+        yield installation
+    finally:
+        installation.run("down")
+        shutil.rmtree(folder)
+
+
+def free_port() -> int:
+    """Return a port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
