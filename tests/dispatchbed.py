@@ -35,7 +35,7 @@ KEYS = {"intake": b"i" * 32, "credential": b"c" * 32}
 SETTINGS = DispatchSettings(
     poll_seconds=0.5,
     config_seconds=2.0,
-    lease_seconds=3.0,
+    lease_seconds=6.0,
     lease_margin_seconds=0.5,
     drain_seconds=5.0,
     first_look_seconds=0.2,
@@ -370,7 +370,7 @@ class Bed:
         return opened
 
 
-async def until(condition: Callable[[], Awaitable[bool] | bool], *, seconds: float = 20.0) -> None:
+async def until(condition: Callable[[], Awaitable[bool] | bool], *, seconds: float = 40.0) -> None:
     """Wait until a condition holds; fail when it does not in time."""
     async with asyncio.timeout(seconds):
         while True:

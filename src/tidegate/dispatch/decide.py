@@ -40,6 +40,8 @@ class ErrorClass(StrEnum):
     """InvariantError, or an error that a connector must not raise: our bug."""
 
 
+NO_LEASE = "not_sent_lease"
+"""Code of a request that this node was not allowed to send any more; it says nothing about the other side."""
 SUCCESS = "success"
 PARTIAL = "partial"
 """Outcome of a call whose members fared differently."""
@@ -131,6 +133,8 @@ def decide_outcome(
         case ErrorClass.RATE_LIMITED:
             wait = _snooze_seconds(error, settings)
             return _again(about, error, wait=wait, is_counted=False, lane=LaneEffect.SNOOZE)
+        case ErrorClass.TRANSIENT if error.code == NO_LEASE:
+            return _again(about, error, wait=1.0, is_counted=False)
         case ErrorClass.TRANSIENT:
             wait = getattr(error, "wait_seconds", None) or full_jitter(about.attempt_number - 1)
             return _again(about, error, wait=wait, is_counted=True, lane=LaneEffect.FAILING)
@@ -142,10 +146,10 @@ def decide_outcome(
             return _doubt(error.code, reason, about, settle_seconds, settings)
         case ErrorClass.REJECTED:
             return Decision(state=CommandState.FAILED, code=error.code, reason=reason)
-        case ErrorClass.AUTHENTICATION:
-            return _again(about, error, wait=0.0, is_counted=False, lane=LaneEffect.WAIT_FOR_AUTH)
-        case ErrorClass.CONFIGURATION:
-            return _again(about, error, wait=0.0, is_counted=False, lane=LaneEffect.PAUSE)
+        case ErrorClass.AUTHENTICATION | ErrorClass.CONFIGURATION:
+            is_auth = name is ErrorClass.AUTHENTICATION
+            lane = LaneEffect.WAIT_FOR_AUTH if is_auth else LaneEffect.PAUSE
+            return _again(about, error, wait=0.0, is_counted=False, lane=lane)
         case ErrorClass.DEFECT:
             if about.writes_begun:
                 return _doubt("connector_defect", reason, about, settle_seconds, settings)
@@ -193,7 +197,9 @@ def decide_look_failed(error: TidegateError, settings: DispatchSettings) -> Deci
     waits = {ErrorClass.RATE_LIMITED: LaneEffect.SNOOZE, ErrorClass.AUTHENTICATION: LaneEffect.WAIT_FOR_AUTH}
     waits |= {ErrorClass.CONFIGURATION: LaneEffect.PAUSE, ErrorClass.TRANSIENT: LaneEffect.FAILING}
     lane = waits.get(name, LaneEffect.NONE)
-    wait = _snooze_seconds(error, settings) if lane is LaneEffect.SNOOZE else full_jitter(5)
+    if error.code == NO_LEASE:
+        lane = LaneEffect.NONE
+    wait = _snooze_seconds(error, settings) if lane is LaneEffect.SNOOZE else 0.5 + full_jitter(3)
     return Decision(
         state=CommandState.IN_DOUBT,
         code=error.code,

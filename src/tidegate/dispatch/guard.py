@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from tidegate.dispatch.decide import NO_LEASE
 from tidegate.kernel.errors import TidegateError, TransientError
 from tidegate.sdk.http import Api, Response
 
@@ -20,7 +21,7 @@ class ClosableApi(Api, Protocol):
 class LeaseLostError(TransientError):
     """This node may no longer send: its lease runs out."""
 
-    code = "not_sent_lease"
+    code = NO_LEASE
 
 
 class GuardedApi:

@@ -18,6 +18,7 @@ from tidegate.dispatch.decide import (
     decide_unsent,
     decide_without_readback,
 )
+from tidegate.dispatch.guard import LeaseLostError
 from tidegate.dispatch.settings import DEFAULTS
 from tidegate.kernel import errors
 from tidegate.sdk.connector import Done, Failed, NotFound, Partly
@@ -41,7 +42,7 @@ def subclasses(kind: type[errors.TidegateError]) -> set[type[errors.TidegateErro
     return {kind}.union(*(subclasses(each) for each in kind.__subclasses__()))
 
 
-@pytest.mark.parametrize("kind", sorted(subclasses(errors.TidegateError), key=lambda each: each.__name__))
+@pytest.mark.parametrize("kind", sorted(subclasses(errors.TidegateError), key=str))
 @pytest.mark.parametrize("command", [ACTION, STOCK])
 def test_every_error_class_has_a_decision(kind: type[errors.TidegateError], command: CommandKind) -> None:
     """STYLE 3: exhaustive; whatever a connector raises, the command ends in a known state."""
@@ -103,6 +104,13 @@ def test_transient_stock_is_planned_anew() -> None:
 
     assert (decision.state, decision.code, decision.remark) == (CommandState.SUPERSEDED, "replanned", True)
     assert not decision.forget_acked
+
+
+def test_lost_lease_is_nobodys_failure() -> None:
+    decision = decide(LeaseLostError(), about())
+
+    assert (decision.state, decision.is_counted, decision.lane) == (CommandState.PENDING, False, LaneEffect.NONE)
+    assert decide_look_failed(LeaseLostError(), DEFAULTS).lane is LaneEffect.NONE
 
 
 def test_conflict_is_tried_a_few_times() -> None:
