@@ -8,9 +8,11 @@ from functools import cache
 from importlib import import_module
 from types import MappingProxyType
 
+from tidegate.connectors import tryton, vendure
 from tidegate.kernel.errors import ConfigurationError
 from tidegate.sdk.connector import Connector
 
+BUNDLED = (tryton.CONNECTOR, vendure.CONNECTOR)
 FURTHER_VARIABLE = "TIDEGATE_CONNECTORS"
 """Connectors beside the bundled ones: `module:NAME`, separated by commas. For authors, before they package theirs."""
 
@@ -18,9 +20,8 @@ FURTHER_VARIABLE = "TIDEGATE_CONNECTORS"
 @cache
 def connectors() -> Mapping[str, Connector]:
     """Return all connectors by name. Raises ConfigurationError when a further one cannot be loaded."""
-    bundled = _bundled()
     further = [_load(place) for place in os.environ.get(FURTHER_VARIABLE, "").split(",") if place.strip()]
-    return MappingProxyType({connector.name: connector for connector in (*bundled, *further)})
+    return MappingProxyType({connector.name: connector for connector in (*BUNDLED, *further)})
 
 
 def main() -> None:
@@ -28,16 +29,6 @@ def main() -> None:
     from tidegate.cli.main import main as run  # noqa: PLC0415 - workers take connectors from here without it
 
     run(connectors)
-
-
-def _bundled() -> list[Connector]:
-    found = []
-    for name in ("vendure", "tryton"):
-        try:
-            found.append(import_module(f"tidegate.connectors.{name}").CONNECTOR)
-        except (ImportError, AttributeError):
-            continue
-    return found
 
 
 def _load(place: str) -> Connector:
