@@ -51,10 +51,13 @@ class RestClient:
         fields: Sequence[str],
         *,
         order: Sequence[tuple[str, str]] = (("id", "ASC"),),
+        limit: int | None = None,
         context: Mapping[str, Any] | None = None,
     ) -> list[RawRecord]:
-        """Return all records that match a domain, in the given order."""
+        """Return the records that match a domain, in the given order: all, or the first few."""
         query = [("d", _packed(domain)), ("o", _packed(order)), *(("f", name) for name in fields)]
+        if limit is not None:
+            query.append(("s", str(limit)))
         found: list[RawRecord] = self._send("GET", model, query, context=context)
         return found
 

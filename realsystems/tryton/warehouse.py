@@ -11,6 +11,8 @@ from typing import Any
 from realsystems.tryton.rest import RawRecord, RestClient, decimal_value, parse_decimal
 
 OPEN_SHIPMENT_STATES = ("waiting", "assigned", "picked", "packed", "shipped")
+SHIPMENTS_PER_REQUEST = 40
+"""The server takes request lines of 4,094 bytes, and a search stands in the request line."""
 NEXT_BUTTON = {
     "waiting": "assign_try",
     "assigned": "pick",
@@ -129,13 +131,13 @@ class Warehouse:
         """Set what lies on the shelf by an inventory: shrinkage, or finds."""
         self._count({self.products()[sku]: quantity})
 
-    def open_shipments(self) -> list[Shipment]:
+    def open_shipments(self, limit: int | None = None) -> list[Shipment]:
         """Return the shipments to customers that are still to be made, oldest first."""
-        return self._shipments(OPEN_SHIPMENT_STATES)
+        return self._shipments(OPEN_SHIPMENT_STATES, limit)
 
     def shipments_done(self) -> list[Shipment]:
         """Return the shipments that left, oldest first."""
-        return self._shipments(("done",))
+        return self._shipments(("done",), None)
 
     def ship(self, shipment_id: int, tracking: str, quantities: Mapping[str, int] | None = None) -> bool:
         """Pick, pack and hand over one shipment; False when stock does not suffice: it then waits.
@@ -189,7 +191,11 @@ class Warehouse:
 
     def _promised(self) -> dict[str, int]:
         promised: dict[str, int] = defaultdict(int)
-        unshipped = [["sale.state", "in", list(OPEN_SALE_STATES)], ["product.type", "=", "goods"]]
+        unshipped = [
+            ["sale.state", "in", list(OPEN_SALE_STATES)],
+            ["sale.shipment_state", "!=", "sent"],
+            ["product.type", "=", "goods"],
+        ]
         fields = ("product.code", "quantity", "moves_progress")
         for record in self._client.search("sale.line", unshipped, fields):
             still = record["quantity"] * (1 - (record["moves_progress"] or 0.0))
@@ -212,20 +218,24 @@ class Warehouse:
             left[sku] = left.get(sku, 0) - picked
             self._client.write("stock.move", move["id"], {"quantity": float(picked)})
 
-    def _shipments(self, states: Sequence[str]) -> list[Shipment]:
+    def _shipments(self, states: Sequence[str], limit: int | None) -> list[Shipment]:
         shipments = self._client.search(
-            "stock.shipment.out", [["state", "in", list(states)]], ["number", "state", "reference"]
+            "stock.shipment.out", [["state", "in", list(states)]], ["number", "state", "reference"], limit=limit
         )
-        names = [f"stock.shipment.out,{record['id']}" for record in shipments]
-        moves = self._client.search(
+        by_shipment: dict[int, list[RawRecord]] = defaultdict(list)
+        for first in range(0, len(shipments), SHIPMENTS_PER_REQUEST):
+            some = shipments[first : first + SHIPMENTS_PER_REQUEST]
+            for move in self._outgoing_moves([record["id"] for record in some]):
+                by_shipment[int(move["shipment"].rpartition(",")[2])].append(move)
+        return [_read_shipment(record, by_shipment[record["id"]]) for record in shipments]
+
+    def _outgoing_moves(self, shipment_ids: Sequence[int]) -> list[RawRecord]:
+        names = [f"stock.shipment.out,{shipment_id}" for shipment_id in shipment_ids]
+        return self._client.search(
             "stock.move",
             [["shipment", "in", names], ["to_location.type", "=", "customer"]],
             ["shipment", "product.code", "quantity", "origin", "sale.web_id", "sale.lines.note"],
         )
-        by_shipment: dict[int, list[RawRecord]] = defaultdict(list)
-        for move in moves:
-            by_shipment[int(move["shipment"].rpartition(",")[2])].append(move)
-        return [_read_shipment(record, by_shipment[record["id"]]) for record in shipments]
 
     def _count(self, quantities: Mapping[int, int]) -> None:
         facts = self._facts
