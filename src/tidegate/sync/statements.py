@@ -49,14 +49,22 @@ SET source_version = excluded.source_version, source_seq = excluded.source_seq,
 # transaction, and so reads the stock that it leaves behind.
 MARK_DIRTY = """
 WITH locked AS MATERIALIZED (
-  SELECT c.ctid, c.dirty
+  SELECT c.connection_id, c.item_id, c.dirty
   FROM unnest($2::uuid[]) AS channel(id) CROSS JOIN unnest($3::uuid[]) AS item(id)
   CROSS JOIN LATERAL (
-    SELECT c.ctid, c.dirty FROM channel_stock c
+    SELECT c.connection_id, c.item_id, c.dirty FROM channel_stock c
     WHERE c.tenant_id = $1 AND c.connection_id = channel.id AND c.item_id = item.id OFFSET 0 FOR NO KEY UPDATE) c
 )
 UPDATE channel_stock c SET dirty = true, dirty_at = clock_timestamp()
-FROM locked l WHERE c.ctid = l.ctid AND NOT l.dirty
+FROM locked l
+WHERE c.tenant_id = $1 AND c.connection_id = l.connection_id AND c.item_id = l.item_id AND NOT l.dirty
+"""
+# The update finds its row by key, not by place: a row that changed while its lock was awaited lies elsewhere now.
+
+# Articles that a channel was never told of: it was connected, or its flow went live, after the stock was known.
+MARK_UNTOLD = """
+UPDATE channel_stock SET dirty = true, dirty_at = clock_timestamp()
+WHERE tenant_id = $1 AND connection_id = ANY($2::uuid[]) AND push_version = 0 AND NOT dirty
 """
 
 FIND_FULFILLMENTS = """

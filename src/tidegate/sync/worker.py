@@ -7,13 +7,12 @@ import contextlib
 from collections.abc import Sequence
 from uuid import UUID
 
-import asyncpg
 import structlog
 
 from tidegate.eventlog.read import QueuedEvent, QueueReader
 from tidegate.kernel.errors import TidegateError
 from tidegate.sdk.connector import Connector
-from tidegate.store.connections import Pool
+from tidegate.store.connections import DATABASE_ERRORS, Connection, Pool
 from tidegate.store.context import Context
 from tidegate.store.fence import Fenced, SlotEpoch
 from tidegate.store.nodes import Node
@@ -25,13 +24,13 @@ from tidegate.sync.normalize import prepare
 from tidegate.sync.reading import TenantReader, TenantView
 from tidegate.sync.records import Outcome, Prepared
 from tidegate.sync.settings import SETTINGS, Settings
+from tidegate.sync.write import COMMAND_CHANNEL
 from tidegate.vault.bodies import BodyCipher
 from tidegate.vault.keys import KeyRing
 
 log = structlog.get_logger()
 
 CRASH_COUNTS = "SELECT event_id, crashes FROM event_crash WHERE tenant_id = $1 AND event_id = ANY($2::uuid[])"
-DATABASE_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 RETRY_SECONDS = 0.5
 BY_KEY = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
 """T2 reads by key and nothing else. A plan that was made while a table was empty must not read all of it later."""
@@ -101,11 +100,13 @@ class Strand:
 
     async def _sleep(self) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), self._settings.slow_poll_seconds)
+            async with asyncio.timeout(self._settings.slow_poll_seconds):
+                await self._wake.wait()
 
     async def _pause(self, seconds: float, stop: asyncio.Event) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await stop.wait()
 
     async def _round(self, node: Node) -> bool:
         """Read one batch and apply it; return whether there was anything to do."""
@@ -135,10 +136,19 @@ class Strand:
         if now >= self._views_due:
             async with self._pool.acquire() as conn:
                 self._views = await self._tenants.read(conn)
+                for tenant_id, view in self._views.items():
+                    if view.policy.stock_channels:
+                        await self._mark_untold(conn, tenant_id, view)
             self._views_due = now + self._settings.view_seconds
         if now >= self._parked_due:
             await self._pool.execute(statements.WAKE_PARKED, slots)
             self._parked_due = now + self._settings.wake_parked_seconds
+
+    async def _mark_untold(self, conn: Connection, tenant_id: UUID, view: TenantView) -> None:
+        """Have channels told of the articles that they never heard of, and wake their lanes."""
+        done = await conn.execute(statements.MARK_UNTOLD, tenant_id, list(view.policy.stock_channels))
+        if done != "UPDATE 0":
+            await conn.execute("SELECT pg_notify($1, '')", COMMAND_CHANNEL)
 
     async def _apply(self, node: Node, events: Sequence[QueuedEvent]) -> None:
         by_tenant: dict[UUID, list[QueuedEvent]] = {}

@@ -324,6 +324,7 @@ CREATE TABLE channel_stock (
     PRIMARY KEY (tenant_id, connection_id, item_id)
 ) WITH (fillfactor = 70);
 CREATE INDEX channel_stock_dirty ON channel_stock (tenant_id, connection_id, priority, dirty_at) WHERE dirty;
+CREATE INDEX channel_stock_untold ON channel_stock (tenant_id, connection_id) WHERE push_version = 0 AND NOT dirty;
 CREATE INDEX channel_stock_blocked ON channel_stock (tenant_id, connection_id) WHERE blocked_by IS NOT NULL;
 
 -- ---------------------------------------------------------------- orders
