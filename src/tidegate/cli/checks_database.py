@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from tidegate.cli.checks import Finding, fail, ok, warn
 from tidegate.cli.session import Session
-from tidegate.kernel.errors import TidegateError
+from tidegate.kernel.errors import ConfigurationError, InvariantError, TidegateError
 from tidegate.monitor.conservation import read_balances, total_imbalance
 from tidegate.monitor.status import Status, read_status
+from tidegate.runtime.project import Project
+from tidegate.store.connections import Connection
 from tidegate.store.database import SERVER_VERSION_MIN, Database, Separation
 from tidegate.store.sql import query
+from tidegate.vault.keys import KeyRing, derive_class_root
 
 OLDEST_SECONDS_MAX = 300.0
 """Events that wait longer than this do not wait for their turn but for help."""
@@ -37,8 +41,7 @@ async def check_database(session: Session, database: Database) -> AsyncIterator[
     else:
         yield ok("schema", "up to date")
     yield _check_roles(database.separation)
-    async for finding in _check_keys(session):
-        yield finding
+    yield await _check_keys(session)
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).strftime("%Y%m%d")
     found = await session.conn.fetchval(_PARTITIONS, tomorrow)
     if found == PARTITIONED_TABLES:
@@ -111,18 +114,30 @@ def _check_roles(separation: Separation) -> Finding:
             )
 
 
-async def _check_keys(session: Session) -> AsyncIterator[Finding]:
-    """The root key opens what is stored."""
-    rows = await session.conn.fetch(_KEY_CLASSES, session.tenant_id)
-    if not rows:
-        yield ok("stored keys", "none yet")
-        return
+async def require_root_key(conn: Connection, project: Project, tenant_id: UUID) -> int:
+    """Make sure that the root key opens the tenant's stored keys; return how many key classes there are.
+
+    Raises ConfigurationError when it is another one: with it nothing could be read, and new secrets would be lost.
+    """
+    rows = await conn.fetch(_KEY_CLASSES, tenant_id)
+    root_key = project.read_root_key()
+    ring = KeyRing({row["key_class"]: derive_class_root(root_key, row["key_class"]) for row in rows})
     try:
-        ring = session.key_ring()
         for row in rows:
-            await ring.fingerprint(session.conn, session.tenant_id, row["key_class"], "probe")
+            await ring.fingerprint(conn, tenant_id, row["key_class"], "probe")
+    except InvariantError as error:
+        raise ConfigurationError(
+            "the root key is not the one that this database was made with",
+            code="root_key_foreign",
+            hint=f"restore {project.root_key_file} from its backup",
+        ) from error
+    return len(rows)
+
+
+async def _check_keys(session: Session) -> Finding:
+    """The root key opens what is stored."""
+    try:
+        classes = await require_root_key(session.conn, session.project, session.tenant_id)
     except TidegateError as error:
-        words = f"the root key does not open the stored keys: {error}"
-        yield fail("stored keys", words, "restore the keys/root.key that this database was made with")
-        return
-    yield ok("stored keys", "the root key opens them")
+        return fail("stored keys", str(error), error.hint or "restore keys/root.key from its backup")
+    return ok("stored keys", "the root key opens them" if classes else "none yet")

@@ -7,8 +7,16 @@ from pathlib import Path
 import click
 
 from tidegate.cli.output import print_json
-from tidegate.cli.session import find_project, known_connectors, project_option
-from tidegate.config import load, schema
+from tidegate.cli.session import (
+    Session,
+    find_project,
+    known_connectors,
+    operator,
+    project_option,
+    run_session,
+)
+from tidegate.config import load, parse, schema
+from tidegate.config.versions import read_newest, record_version
 
 
 @click.group()
@@ -27,6 +35,26 @@ def check(project_dir: Path | None) -> None:
     found = load(project.config_file, connectors=known_connectors())
     flows = [name for name in ("orders", "shipments", "stock") if getattr(found.flows, name) is not None]
     click.echo(f"valid: {len(found.connections)} connections, flows: {', '.join(flows) or 'none'}")
+
+
+@config.command()
+@project_option
+def apply(project_dir: Path | None) -> None:
+    """Put the changed tidegate.yaml to work while Tidegate runs: flows, modes, owners, allowed networks.
+
+    Workers take it over within seconds. Ports and numbers of processes need `tidegate down` and `tidegate up`.
+    """
+    connectors = known_connectors()
+
+    async def body(session: Session) -> tuple[int, bool]:
+        document = session.project.config_file.read_text(encoding="utf-8")
+        parse(document, connectors=connectors)
+        known = {version.tenant_id: version.version for version in await read_newest(session.conn)}
+        version = await record_version(session.conn, document, applied_by=operator())
+        return version.version, known.get(version.tenant_id) != version.version
+
+    number, is_new = run_session(project_dir, body)
+    click.echo(f"version {number} is taken over now" if is_new else f"nothing changed, version {number} is at work")
 
 
 @config.command("schema")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from tidegate.cli.checks_database import require_root_key
 from tidegate.cli.readiness import announce_ready, wait_until_running
 from tidegate.cli.session import find_project, known_connectors, operator, project_option, role_urls
 from tidegate.config import Config, load
@@ -74,10 +75,11 @@ def run_supervisor(project: Project, config: Config, processes: Mapping[str, int
     """Run the processes in the foreground until a signal comes."""
     document = project.config_file.read_text(encoding="utf-8") if project.config_file.exists() else None
 
-    async def record(database: Database) -> None:
-        if document is not None:
-            async with owner_connection(database) as conn:
-                await record_version(conn, document, applied_by=operator())
+    async def prepare(database: Database) -> None:
+        async with owner_connection(database) as conn:
+            if document is not None:
+                version = await record_version(conn, document, applied_by=operator())
+                await require_root_key(conn, project, version.tenant_id)
 
     plan = Plan(
         processes=processes,
@@ -88,7 +90,7 @@ def run_supervisor(project: Project, config: Config, processes: Mapping[str, int
         cell=config.cell,
         database_url=os.environ.get(URL_VARIABLE) or None,
         role_urls=role_urls(),
-        prepare=(record,),
+        prepare=(prepare,),
         upkeep=(_keep_partitions,),
     )
     open_supervisor_log(project)
