@@ -62,7 +62,7 @@ async def bind_locations(
 
     Raises ConfigurationError when a channel has several locations and none, or one that is not there, was chosen.
     """
-    ours: dict[str, UUID] = dict(await conn.fetch(_LOCATIONS, tenant_id))
+    ours: dict[str, UUID] = {row[0]: row[1] for row in await conn.fetch(_LOCATIONS, tenant_id)}
     name_of = {location_id: name for name, location_id in ours.items()}
     bound = await _bindings(conn, tenant_id, connection_id, "location")
     names = {external_id: name_of[location_id] for external_id, location_id in bound if location_id in name_of}
