@@ -45,6 +45,7 @@ ADDRESS = {
 PLAIN_SKU = "VISIBLE-SKU-7Q2H"
 """Not private: it must be found, or the search proves nothing."""
 GZIP_HEADS = (b"\x1f\x8b\x08", b"\x78\x9c", b"\x78\x01", b"\x78\xda")
+DEFLATED_BYTES_MAX = 1 << 16
 INFLATED_BYTES_MAX = 1 << 20
 FLOWS = """
 owns: {stock.on_hand: erp, shipment: erp}
@@ -83,7 +84,9 @@ def inflated(content: bytes) -> Iterator[bytes]:
         position = content.find(head)
         while position >= 0:
             try:
-                part = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(content[position:], INFLATED_BYTES_MAX)
+                part = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(
+                    content[position : position + DEFLATED_BYTES_MAX], INFLATED_BYTES_MAX
+                )
             except zlib.error:
                 part = b""
             if part:

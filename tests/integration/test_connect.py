@@ -165,6 +165,17 @@ async def test_a_name_is_not_moved_to_another_account(world: World, shop: Hostil
     assert await world.count("connection") == 1
 
 
+async def test_a_system_that_moved_keeps_its_connection(world: World, shop: HostileServer) -> None:
+    first, _ = await world.connect(world.order(shop, "shop"))
+    shop.world.account = "shop-at-its-new-address"
+
+    second, _ = await world.connect(world.order(shop, "shop", is_moved=True))
+
+    assert second.connection_id == first.connection_id
+    assert len(second.matches.kept) == 2
+    assert await world.pool.fetchval("SELECT external_account FROM connection") == "shop-at-its-new-address"
+
+
 async def test_new_secrets_rotate_the_api_secret_and_the_webhook_secret(world: World, shop: HostileServer) -> None:
     _, before = await world.connect(world.order(shop, "shop"))
     shop.world.api_key = "new-key"

@@ -49,6 +49,7 @@ _STANDARD_INPUT = "-"
 )
 @click.option("--location", help="The channel's stock location, when it has several.")
 @click.option("--create-missing", is_flag=True, help="Make articles of SKUs that nobody has yet.")
+@click.option("--moved", is_flag=True, help="It is the same system as before, at a new address.")
 @click.option("--rotate-webhook", is_flag=True, help="Make a new webhook address and secret.")
 @click.option("--yes", is_flag=True, help="Ask nothing.")
 @json_option
@@ -60,6 +61,7 @@ def connect(
     location: str | None,
     *,
     create_missing: bool,
+    moved: bool,
     rotate_webhook: bool,
     yes: bool,
     as_json: bool,
@@ -86,7 +88,11 @@ def connect(
         connector = _connector_of(config, name, connectors)
         order = _order(session, config, name, connector, answers, asks=not yes and from_json != _STANDARD_INPUT)
         order = msgspec.structs.replace(
-            order, stock_location=location, makes_variants=create_missing or None, rotates_webhook=rotate_webhook
+            order,
+            stock_location=location,
+            makes_variants=create_missing or None,
+            is_moved=moved,
+            rotates_webhook=rotate_webhook,
         )
         allow = [ip_network(text) for text in config.network.allow]
         clock = SystemClock()

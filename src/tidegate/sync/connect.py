@@ -56,6 +56,8 @@ class ConnectOrder(msgspec.Struct, frozen=True, kw_only=True):
     """External id of the channel's location, needed when it has several."""
     makes_variants: bool | None = None
     """Whether unknown SKUs become variants; None: only when this is the first connection."""
+    is_moved: bool = False
+    """The operator says: it is the same system as before, though it calls itself otherwise now."""
     rotates_webhook: bool = False
     """Make a new webhook address and secret although there are working ones."""
     actor: str = "operator"
@@ -132,7 +134,9 @@ async def store(conn: Connection, ring: KeyRing, order: ConnectOrder, inspection
         )
         if places.stock_location is not None:
             settings["location_external_id"] = places.stock_location
-        await conn.execute(_REVIVE, order.tenant_id, connection_id, order.name, _json(settings))
+        await conn.execute(
+            _REVIVE, order.tenant_id, connection_id, order.name, _json(settings), inspection.external_account
+        )
         rotated = await _store_secrets(conn, ring, order, connection_id)
         matches = await bind_variants(
             conn,
@@ -186,7 +190,8 @@ async def set_up_webhook(
             await credentials.put(conn, ring, tenant_id, connection_id, "intake", credentials.WEBHOOK_SECRET, secret)
         await conn.execute(_SET_PATH, tenant_id, connection_id, paths.digest(path))
         settings = {**settings, "webhook_generation": generation}
-        await conn.execute(_REVIVE, tenant_id, connection_id, order.name, _json(settings))
+        account = connected.inspection.external_account
+        await conn.execute(_REVIVE, tenant_id, connection_id, order.name, _json(settings), account)
         await conn.execute(_ANNOUNCE, str(connection_id))
     url = order.webhook_base + path
     subscription = await _subscribe(order.connector, api, url, secret)
@@ -215,11 +220,13 @@ async def _find(conn: Connection, order: ConnectOrder, inspection: Inspection) -
         if (row["connector"], row["external_account"]) == (order.connector.name, inspection.external_account)
     ]
     if rows[0]["name"] == order.name and not (same and same[0]["name"] == order.name):
+        if order.is_moved and not same and rows[0]["connector"] == order.connector.name:
+            return rows[0]
         raise ConfigurationError(
             f"connection {order.name!r} belongs to account {rows[0]['external_account']!r} of connector "
             f"{rows[0]['connector']!r}, but the address answers as {inspection.external_account!r}",
             code="account_changed",
-            hint="give the other account a connection of its own, with another name, in tidegate.yaml",
+            hint="if the same system moved, add --moved; else give the other account a connection of its own",
         )
     return same[0]
 

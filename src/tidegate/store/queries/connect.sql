@@ -14,8 +14,9 @@ SELECT connection_id FROM connection WHERE tenant_id = $1 ORDER BY created_at, c
 INSERT INTO connection (tenant_id, connection_id, name, connector, external_account, settings) VALUES ($1, $2, $3, $4, $5, $6)
 
 -- name: connect_revive
--- Bring a connection back to work under its name and settings. $1 tenant, $2 id, $3 name, $4 settings.
-UPDATE connection SET name = $3, settings = $4, state = 'active', state_reason = NULL WHERE tenant_id = $1 AND connection_id = $2
+-- Bring a connection back to work under its name, settings and account. $1 tenant, $2 id, $3 name, $4 settings, $5 account.
+UPDATE connection SET name = $3, settings = $4, external_account = $5, state = 'active', state_reason = NULL
+WHERE tenant_id = $1 AND connection_id = $2
 
 -- name: connect_set_path
 -- Store the digest of the secret path. $1 tenant, $2 id, $3 SHA-256 of the path.
