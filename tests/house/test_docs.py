@@ -16,6 +16,7 @@ from tidegate.cli.main import COMMANDS
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+\s+(.*?)\s*$", re.MULTILINE)
 CODE_PLACE = re.compile(r"`([\w./-]+\.(?:py|sql|js|yaml|toml|in|txt))(?:::([\w.]+))?`")
+LINKED_NAME = re.compile(r"\[`(\w+)`\]\(([^)#]+\.py)\)")
 FENCED_BLOCK = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 MAKE = re.compile(r"\bmake ([a-z0-9-]+)")
 TIDEGATE = re.compile(r"(?:^|[`;&\s])tidegate ([a-z][a-z-]*)\b")
@@ -52,6 +53,13 @@ def test_named_code_exists(path: Path) -> None:
         elif places and member and member not in _definitions(places[0]):
             missing.append(f"{name}::{member}")
     assert missing == []
+
+
+@by_document
+def test_linked_tests_exist(path: Path) -> None:
+    """[`test_name`](file.py): the file defines that name."""
+    linked = [(name, (path.parent / target).resolve()) for name, target in LINKED_NAME.findall(path.read_text())]
+    assert [name for name, file in linked if not file.is_file() or name not in _definitions(file)] == []
 
 
 @by_document
