@@ -39,7 +39,7 @@ async def _open_session(_api: Api, _secrets: Mapping[str, Secret], _settings: Ma
 
 
 async def _inspect(_api: Api) -> Inspection:
-    raise NotImplementedError
+    raise AssertionError("this connector is never inspected")
 
 
 def _normalize(_event: RawEvent) -> Sequence[CanonicalChange]:
@@ -213,10 +213,15 @@ async def running_door(
     )
     door = Door(DoorProcess(context, read_settings(context.options)))
     await door.process.start()
+    stop = asyncio.Event()
+    running = asyncio.create_task(door.process.run_until(stop))
     try:
         if ready:
             await door.wait_ready()
         yield door
+        assert not running.done(), running.exception()
     finally:
+        stop.set()
+        await asyncio.gather(running, return_exceptions=True)
         door.close_senders()
         await door.process.drain()

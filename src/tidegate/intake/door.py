@@ -15,14 +15,14 @@ from tidegate.eventlog.records import NewEvent
 from tidegate.intake import answers, metrics
 from tidegate.intake.answers import Answer, Renderer
 from tidegate.intake.directory import Directory, Endpoint
-from tidegate.intake.lane import DATABASE_ERRORS, CommitLane, sqlstate_of
+from tidegate.intake.lane import CommitLane, sqlstate_of
 from tidegate.intake.protocol import DoorProtocol, listen_options
 from tidegate.intake.quota import TenantQuota
 from tidegate.intake.receive import receive
 from tidegate.intake.settings import Settings, read_settings
 from tidegate.intake.statements import CONNECTIONS_CHANGED, COUNT_REFUSALS
-from tidegate.kernel.errors import IntakeError
-from tidegate.store.connections import DirectConnection
+from tidegate.kernel.errors import IntakeError, InvariantError
+from tidegate.store.connections import DATABASE_ERRORS, DirectConnection
 from tidegate.store.context import Context
 from tidegate.vault.keys import KeyRing
 
@@ -42,7 +42,7 @@ async def serve(context: Context, stop: asyncio.Event) -> None:
     door = DoorProcess(context, read_settings(context.options))
     await door.start()
     try:
-        await stop.wait()
+        await door.run_until(stop)
     finally:
         await door.drain()
 
@@ -98,7 +98,7 @@ class DoorProcess:
         self._unavailable = answers.unavailable(settings.retry_after_seconds)
         self._refusals: Counter[str] = Counter()
         self._changed = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: list[asyncio.Task[Any]] = []
         self._server: asyncio.Server | None = None
         self._draining = False
 
@@ -119,6 +119,17 @@ class DoorProcess:
         self._tasks = [asyncio.create_task(lane.run()) for lane in self._lanes]
         self._tasks += [asyncio.create_task(self._watch()), asyncio.create_task(self._keep_directory())]
         log.info("door.opened", port=self.port, host=self.settings.host)
+
+    async def run_until(self, stop: asyncio.Event) -> None:
+        """Return when `stop` is set. Raises what ended one of the door's tasks: a bug, the process must be replaced."""
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            done, _ = await asyncio.wait([stopped, *self._tasks], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+        for task in done - {stopped}:
+            task.result()
+            raise InvariantError("a task of the door ended by itself")
 
     async def drain(self) -> None:
         """Stop listening, answer what is in hand, write the counters down, close. At most `drain_seconds`."""

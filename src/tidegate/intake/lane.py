@@ -21,11 +21,10 @@ from tidegate.eventlog.records import AppendResult, NewEvent
 from tidegate.intake import metrics
 from tidegate.intake.settings import Settings
 from tidegate.kernel.retry import full_jitter
-from tidegate.store.connections import DirectConnection
+from tidegate.store.connections import DATABASE_ERRORS, DirectConnection
 
 log = structlog.get_logger("intake.lane")
 
-DATABASE_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 RECONNECT_BASE_SECONDS = 0.05
 _BAD_DATA = ("22", "23")
 _SERIALIZATION = frozenset(("40001", "40P01"))
@@ -96,9 +95,10 @@ class CommitLane:
         latest = now - self._settings.answer_seconds
         while self._waiting and self._waiting[0].read_at < latest:
             self._waiting.popleft().not_stored()
-        if not self._in_flight:
-            return
-        if now - self._started_at > self._settings.commit_seconds or self._in_flight[0].read_at < latest:
+        for waiting in self._in_flight:
+            if waiting.read_at < latest:
+                waiting.not_stored()
+        if self._in_flight and now - self._started_at > self._settings.commit_seconds:
             self._give_up()
 
     def stop(self) -> None:
@@ -171,11 +171,11 @@ class CommitLane:
             self._started_at = self._monotonic()
             try:
                 result = await append_webhooks(connection, events, writer=f"{self._name}.{self._generation}")
-            except asyncpg.PostgresError as error:
+            except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 state = sqlstate_of(error)
                 if state in _SERIALIZATION and retries_left:
                     continue
-                if not state.startswith(_BAD_DATA):
+                if not (state.startswith(_BAD_DATA) or isinstance(error, ValueError)):
                     raise
                 await self._store_halves(connection, batch, state)
             else:
