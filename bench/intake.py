@@ -59,7 +59,10 @@ def main() -> None:
         bare_orders = asyncio.run(_arrange(server, "bare"))
         ours, bare = [], []
         for number in range(1, arguments.runs + 1):
-            for results, orders, module in ((ours, door_orders, "bench.door_process"), (bare, bare_orders, "bench.bare")):
+            for results, orders, module in (
+                (ours, door_orders, "bench.door_process"),
+                (bare, bare_orders, "bench.bare"),
+            ):
                 result = measure(orders, module, arguments, seed=number)
                 asyncio.run(_empty(orders["database"], expected=result["statuses"].get("200", 0)))
                 note(f"run {number}: {module.rpartition('.')[2]:13} {json.dumps(result)}")
@@ -93,7 +96,8 @@ def measure(orders: dict[str, Any], module: str, arguments: argparse.Namespace, 
         "seed": seed,
     }
     with _process("bench.load", load_order) as load:
-        assert load.stdout is not None and load.stdin is not None
+        assert load.stdout is not None
+        assert load.stdin is not None
         load.stdout.readline()  # requests are built
         with _process(module, orders[module] | {"port": port}) as server:
             _wait_until_it_listens(port, server)
@@ -151,9 +155,7 @@ async def _arrange(server: EmbeddedPostgres, name: str) -> dict[str, Any]:
                     paths.digest(path),
                 )
                 secret: Secret = new_webhook_secret()
-                await credentials.put(
-                    db, ring, tenant_id, connection_id, "intake", credentials.WEBHOOK_SECRET, secret
-                )
+                await credentials.put(db, ring, tenant_id, connection_id, "intake", credentials.WEBHOOK_SECRET, secret)
                 targets.append({"path": path, "secret": secret.reveal()})
             key = await BodyCipher(ring).current(db, tenant_id, datetime.now(UTC).date())
     return {
@@ -180,11 +182,6 @@ async def _empty(database: Database, *, expected: int) -> None:
         if stored < expected:
             raise SystemExit(f"{expected} deliveries were acknowledged, {stored} are stored")
         await db.execute("TRUNCATE event, event_dedupe, event_queue, conservation")
-        await db.execute("CHECKPOINT") if await _may_checkpoint(db) else None
-
-
-async def _may_checkpoint(db: Any) -> bool:
-    return bool(await db.fetchval("SELECT pg_has_role(current_user, 'pg_checkpoint', 'USAGE')"))
 
 
 @contextmanager
@@ -210,9 +207,7 @@ def _postgres(folder: Path) -> Iterator[EmbeddedPostgres]:
 @contextmanager
 def _process(module: str, order: dict[str, Any]) -> Iterator[subprocess.Popen[str]]:
     """Start `python -m module` with its order on standard input; end it when the block is left."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None
     try:
         process.stdin.write(json.dumps(order) + "\n")

@@ -13,7 +13,6 @@ import sys
 import time
 
 import uvloop
-
 from bench.deliveries import Target, build_requests
 
 
@@ -46,7 +45,7 @@ class Connection(asyncio.Protocol):
         self.run.note(received[9:12], time.perf_counter() - self.sent_at)
         self.send()
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, _error: Exception | None) -> None:
         self.run.ended()
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-
 from tests.logbed import add_sender
+
 from tidegate.eventlog import partitions
 from tidegate.eventlog.append import append_webhooks
 from tidegate.eventlog.read import QueueReader
@@ -80,9 +80,7 @@ async def test_partitions_are_made_ahead_and_used(owner_pool: Pool) -> None:
         again = await partitions.ensure(db, 2, now=now)
         later = await partitions.ensure(db, 3, now=now)
 
-        assert made == sorted(
-            f"{table}_203103{day}" for table in partitions.PARTITIONED for day in ("01", "02", "03")
-        )
+        assert made == sorted(f"{table}_203103{day}" for table in partitions.PARTITIONED for day in ("01", "02", "03"))
         assert again == []
         assert later == sorted(f"{table}_20310304" for table in partitions.PARTITIONED)
 

@@ -8,9 +8,9 @@ import time
 from typing import Any
 
 import pytest
-
 from tests.doorbed import Shop, add_shop, connector, delivery_body, running_door
 from tests.logbed import add_tenant, key_ring
+
 from tidegate.kernel.redaction import Secret
 from tidegate.store.connections import Pool
 from tidegate.store.database import Database
@@ -112,7 +112,9 @@ async def test_whatever_is_not_genuine_gets_the_same_answer_and_leaves_a_counter
     shop = await arranged(owner_pool)
     async with owner_pool.acquire() as db:
         disabled = await add_shop(db, tenant_id=shop.tenant_id, token="disabled")
-    await owner_pool.execute("UPDATE connection SET state = 'disabled' WHERE connection_id = $1", disabled.connection_id)
+    await owner_pool.execute(
+        "UPDATE connection SET state = 'disabled' WHERE connection_id = $1", disabled.connection_id
+    )
     now = int(time.time())
     forged = Shop(shop.tenant_id, shop.connection_id, shop.token, secret="whsec_AAAA")
     requests = {

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-
 from tests.conftest import SMALL_SETTINGS, running_postgres, short_folder
 from tests.doorbed import Door, Shop, add_shop, running_door
+
 from tidegate.runtime.postgres import EmbeddedPostgres
 from tidegate.store.database import Database, ensure_embedded_database, owner_connection
 from tidegate.store.roles import SUPERUSER

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 import pytest_asyncio
-
 from tests.doorbed import Shop, add_shop, connector, delivery_body, running_door
 from tests.logbed import key_ring
+
 from tidegate.store.connections import Pool
 from tidegate.store.database import Database
 from tidegate.vault.bodies import BodyCipher

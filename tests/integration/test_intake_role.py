@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncpg
 import pytest
-
 from tests.doorbed import add_shop, running_door
 from tests.logbed import key_ring
+
 from tidegate.kernel.redaction import Secret
 from tidegate.store.connections import Pool
 from tidegate.store.database import Database

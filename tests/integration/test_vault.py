@@ -7,8 +7,8 @@ import pickle
 from datetime import UTC, date, datetime
 
 import pytest
-
 from tests.logbed import add_connection, add_tenant, key_ring
+
 from tidegate.kernel.errors import ConfigurationError, InvariantError
 from tidegate.kernel.ids import new_id
 from tidegate.kernel.redaction import Secret

@@ -38,7 +38,12 @@ def receive(endpoint: Endpoint, headers: Mapping[str, str], body: bytes, now: fl
     webhook, key = endpoint.webhook, endpoint.key
     if endpoint.refusal or webhook is None or key is None:
         raise _closed(endpoint, headers, body, now)
-    webhook.verify(headers, body, endpoint.secrets, now)
+    try:
+        webhook.verify(headers, body, endpoint.secrets, now)
+    except IntakeError as error:
+        if error.code == "secret_unusable":
+            error.status = 503  # our fault: a sender that is told 401 may give up
+        raise
     digest = hashlib.sha256(body).digest()
     undecodable = None
     try:
@@ -87,6 +92,8 @@ def _read_keys(webhook: Webhook, headers: Mapping[str, str], body: bytes) -> Eve
     except Exception as error:  # whatever a connector does with an authentic body: losing it would be worse
         raise ValueError(f"the key fields are not as expected: {type(error).__name__}") from error
     for text in (keys.topic, keys.sender_event_id, keys.ordering_key):
+        if not isinstance(text, str):
+            raise ValueError("a key field is no text")  # noqa: TRY004 - everything unreadable is a ValueError here
         if not text or len(text) > KEY_CHARACTERS_MAX or "\x00" in text:
             raise ValueError("a key field is empty, too long or holds a zero byte")
         if not text.isascii():

@@ -24,7 +24,7 @@ _RETIRE = query("credential_retire")
 _ACTIVE = query("credentials_active")
 
 
-async def put(  # noqa: PLR0917 - the order is the row's: whose, of what, which, what
+async def put(
     connection: Connection,
     ring: KeyRing,
     tenant_id: UUID,
