@@ -42,6 +42,8 @@ SETTINGS = DispatchSettings(
     second_look_seconds=0.3,
     rest_seconds=0.2,
 )
+QUIET = build_connector(feed_interval=timedelta(hours=1))
+"""Feeds are read once at the start."""
 OPEN_STATES = ("pending", "sending", "in_doubt")
 
 
@@ -296,7 +298,7 @@ class Bed:
             cell=CELL,
             access=self.database.access(Role.DISPATCH),
             keys=KEYS,
-            connectors={"hostile": connector or build_connector()},
+            connectors={"hostile": connector or QUIET},
         )
         return Worker(context, settings=settings)
 

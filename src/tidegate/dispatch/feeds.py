@@ -131,10 +131,10 @@ async def fetch_entity(scope: Scope, request: FetchRequest, open_guard: Callable
 
     async def work(conn: Connection) -> None:
         await scope.fence(conn)
-        if item is not None:
+        is_wanted = await conn.fetchval(statements.END_FETCH, *key)
+        if is_wanted and item is not None:
             (event,) = await _seal_items(conn, scope, [item], "fetch")
             await append_fetched(conn, scope.fence, event, writer=scope.writer)
-        await conn.execute(statements.END_FETCH, *key)
 
     await scope.transact(work)
 

@@ -94,6 +94,8 @@ class Lane:
 
     def set_feeds(self, allowed: bool) -> None:
         """Say whether feeds are read."""
+        if allowed and not self._reads_feeds:
+            self.wake()
         self._reads_feeds = allowed
 
     def stop(self) -> None:
@@ -226,6 +228,8 @@ class Lane:
             log.warning("lane.delayed", error_class=type(error).__name__, connection=self.scope.connection.name)
             self._pace.pause(RETRY_SECONDS, self.scope.clock.monotonic())
         except TidegateError as error:
+            if candidate.is_write or isinstance(candidate.task, LookAfter):
+                self._pace.pause(RETRY_SECONDS, self.scope.clock.monotonic())  # no way in, nothing was begun
             await self._note_error(error)
         except Exception as error:
             log.error("lane.failed", connection=self.scope.connection.name, exc_info=error)
@@ -258,7 +262,6 @@ class Lane:
             self._feeds.failed(name, self.scope.clock.monotonic(), self.scope.settings)
             raise
         self._feeds.succeeded(name, self.scope.clock.monotonic(), has_more=has_more)
-        self._pace.note_answer()
 
     async def _guard(self) -> GuardedApi:
         """Return one call's view of the connection's Api, opened at its first use."""
@@ -314,17 +317,22 @@ class Lane:
                 await self._halt("waiting_auth", error)
             case ErrorClass.CONFIGURATION:
                 await self._halt("paused", error)
-            case ErrorClass.TRANSIENT | ErrorClass.UNKNOWN:
-                self._pace.note_failure(scope.clock.monotonic())
-            case ErrorClass.CONFLICT | ErrorClass.REJECTED | ErrorClass.DEFECT:
-                pass
+            case (
+                ErrorClass.TRANSIENT
+                | ErrorClass.UNKNOWN
+                | ErrorClass.CONFLICT
+                | ErrorClass.REJECTED
+                | ErrorClass.DEFECT
+            ):
+                pass  # what failed backs off by itself
             case _:
                 assert_never(name)
 
     async def _halt(self, state: str, error: TidegateError) -> None:
-        log.error("lane.halted", connection=self.scope.connection.name, state=state, error_code=error.code)
-        await self._store(statements.STOP_CONNECTION, state, reason_of(error))
-        self._is_halted = True
+        if not self._is_halted:
+            self._is_halted = True
+            log.error("lane.halted", connection=self.scope.connection.name, state=state, error_code=error.code)
+            await self._store(statements.STOP_CONNECTION, state, reason_of(error))
 
     async def _store(self, statement: str, *values: object) -> None:
         async def work(conn: Connection) -> None:

@@ -55,9 +55,10 @@ class Pace:
 
     def retry_wait(self) -> float | None:
         """Return the seconds until a retry is paid for, None when one is."""
-        if budget.may_retry(self._retries):
+        trickle = self._settings.retry_trickle_per_second
+        if budget.may_retry(self._retries) or trickle <= 0:
             return None
-        return (1.0 - self._retries.credit) / self._settings.retry_trickle_per_second
+        return (1.0 - self._retries.credit) / trickle
 
     def start(self, candidate: Candidate, candidates: Sequence[Candidate], now: float) -> None:
         """Take what a task costs."""
@@ -80,7 +81,7 @@ class Pace:
         if decisions and all(decision.lane is LaneEffect.FAILING for decision in decisions):
             return self.note_failure(now)
         if any(decision.lane is LaneEffect.NONE for decision in decisions):
-            self.note_answer()
+            self._breaker = CLOSED
         return False
 
     def note_failure(self, now: float) -> bool:
@@ -91,12 +92,6 @@ class Pace:
         seconds = 0.5 + full_jitter(index, cap_seconds=self._settings.breaker_seconds_max)
         self._breaker = budget.note_failure(self._breaker, now, limit=limit, open_seconds=seconds)
         return self._breaker.is_tripped(limit) and not was_open
-
-    def note_answer(self) -> bool:
-        """Note that the other side is at work; return whether the breaker was open."""
-        was_open = self._breaker.is_tripped(self._settings.breaker_failures)
-        self._breaker = CLOSED
-        return was_open
 
     def snooze(self, seconds: float, now: float) -> None:
         """The other side asked for peace: nothing is left in the bucket, and nothing is sent for so long."""

@@ -406,5 +406,5 @@ WHERE tenant_id = $1 AND connection_id = $2 AND topic = $3 AND external_id = $4 
 """
 END_FETCH = """
 DELETE FROM fetch_request
-WHERE tenant_id = $1 AND connection_id = $2 AND topic = $3 AND external_id = $4 AND requested_by = $5
+WHERE tenant_id = $1 AND connection_id = $2 AND topic = $3 AND external_id = $4 AND requested_by = $5 RETURNING true
 """
