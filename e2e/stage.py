@@ -94,6 +94,10 @@ class Stage:
     def _start_shop(self, shop: VendureShop, fresh: bool) -> None:
         started = time.monotonic()
         shop.start(fresh=fresh)
+        shop.admin(
+            "mutation ($input: UpdateChannelInput!) { updateChannel(input: $input) { __typename } }",
+            {"input": {"id": "1", "defaultCurrencyCode": "EUR", "availableCurrencyCodes": ["EUR"]}},
+        )
         shop.seed_catalogue([(a.sku, a.title, a.price_minor, 0) for a in self.articles])
         self._say(f"Vendure ({shop.name}) is up at {shop.base_url} after {time.monotonic() - started:.0f} s")
 

@@ -30,7 +30,8 @@ async def test_order_commits_stock_and_plans_one_create(bed: Bed) -> None:
     assert await bed.level("B") == (0, 1, -1)
     commands = await bed.pool.fetch("SELECT kind, connection_id, state FROM command")
     assert [tuple(row) for row in commands] == [("order.create", bed.connections["erp"], "pending")]
-    dirty = await bed.pool.fetchval("SELECT count(*) FROM channel_stock WHERE dirty")
+    items = [bed.items["A"], bed.items["B"]]
+    dirty = await bed.pool.fetchval("SELECT count(*) FROM channel_stock WHERE dirty AND item_id = ANY($1)", items)
     assert dirty == 4
     assert await bed.outcomes() == {"applied": 2}
     await bed.check_books()

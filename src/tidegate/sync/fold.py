@@ -37,6 +37,17 @@ Versioned = (
 )
 
 
+FETCH_TOPIC: dict[type[Versioned], str] = {
+    changes.OrderSeen: "order",
+    changes.ShipmentSeen: "shipment",
+    changes.FulfillmentSeen: "fulfillment",
+    changes.StockMoved: "move",
+    changes.VariantSeen: "variant",
+    changes.LocationSeen: "location",
+}
+"""What a connector's `fetch` calls the entity of a change."""
+
+
 def gate_key(connection_id: UUID, change: Versioned) -> GateKey:
     """Return the key of a change's version gate."""
     return (connection_id, str(change.__struct_config__.tag), change.external_id)
@@ -101,7 +112,7 @@ class Fold:
         if verdict is Verdict.SAME:
             return Outcome("superseded", "same_content")
         if verdict is Verdict.FETCH:
-            return self._fetch(prepared, prepared.event.topic, change.external_id)
+            return self._fetch(prepared, FETCH_TOPIC[type(change)], change.external_id)
         outcome = self._apply(prepared, change)
         if outcome.outcome in ("applied", "ignored"):
             self.result.new_gates[key] = seen

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
 
 from tidegate.commerce.commands import CreateFulfillment, Payload, SetInventory
 from tidegate.connectors.vendure import queries
+from tidegate.connectors.vendure.cursor import Cursor, following, list_options
 from tidegate.connectors.vendure.errors import error_of, error_of_code
-from tidegate.kernel.clock import EPOCH
 from tidegate.kernel.errors import AuthenticationError, OutcomeUnknownError
 from tidegate.kernel.redaction import Secret
 from tidegate.sdk.answers import read_answer
@@ -31,28 +31,11 @@ from tidegate.sdk.connector import (
 from tidegate.sdk.http import Api, Response, Session
 
 ADMIN_PATH = "/admin-api"
-ORDERS_PER_PAGE = 50
-OVERLAP = timedelta(seconds=30)
-"""How far each round reaches back: `updatedAt` is set before the shop's transaction commits."""
-DEEP_OVERLAP = timedelta(minutes=10)
-DEEP_EVERY = timedelta(minutes=5)
-
 T = TypeVar("T")
 Raw = dict[str, Any]
 
 
-class _Cursor(msgspec.Struct, omit_defaults=True):
-    """Where polling stands: rounds that begin `OVERLAP` before the newest change seen, pages by that change's time."""
-
-    newest: datetime = EPOCH
-    page_after: datetime | None = None
-    """Set inside of a round: the next page's lower bound."""
-    deep_at: datetime = EPOCH
-    """Newest change at the last deep round."""
-
-
-class _SetResult(msgspec.Struct, rename="camel"):
-    variant_id: str
+class _SetResult(msgspec.Struct):
     outcome: str
 
 
@@ -112,39 +95,19 @@ async def subscribe(api: Api, url: str, secret: Secret) -> Subscription:
 
 # --- reads ---------------------------------------------------------------------------------------------------------
 async def read_orders(api: Api, cursor: str) -> FeedPage:
-    """Read placed orders that changed since the cursor, oldest change first.
+    """Read placed orders that changed since the cursor, oldest change first; see `cursor`.
 
-    Every round begins a little before the newest change that was seen, now and then a lot, so that a change which became
-    visible late is still found; orders that were seen are no news and cost nothing.
+    Orders that were seen are no news and cost nothing.
     """
-    state = msgspec.json.decode(cursor, type=_Cursor) if cursor else _Cursor()
-    after = state.page_after if state.page_after is not None else _round_start(state)
-    variables = {"after": _instant(after), "take": ORDERS_PER_PAGE}
-    page = await _call(api, queries.ORDERS, variables, "orders", Raw, changes_state=False)
+    state = msgspec.json.decode(cursor, type=Cursor) if cursor else Cursor()
+    page = await _call(api, queries.ORDERS, {"options": list_options(state)}, "orders", Raw, changes_state=False)
     orders: list[Raw] = page["items"]
-    newest = max([state.newest, *(_time(order["updatedAt"]) for order in orders)])
-    has_more = len(orders) == ORDERS_PER_PAGE and _time(orders[-1]["updatedAt"]) > after
-    is_deep = state.page_after is None and _is_deep_due(state)
-    following = _Cursor(
-        newest=newest,
-        page_after=_time(orders[-1]["updatedAt"]) - timedelta(milliseconds=1) if has_more else None,
-        deep_at=state.newest if is_deep else state.deep_at,
-    )
+    reached, has_more = following(state, [_time(order["updatedAt"]) for order in orders])
     return FeedPage(
         items=tuple(_feed_item(order) for order in orders),
-        cursor=msgspec.json.encode(following).decode(),
+        cursor=msgspec.json.encode(reached).decode(),
         has_more=has_more,
     )
-
-
-def _is_deep_due(state: _Cursor) -> bool:
-    return state.newest - state.deep_at >= DEEP_EVERY
-
-
-def _round_start(state: _Cursor) -> datetime:
-    if state.newest == EPOCH:
-        return EPOCH
-    return state.newest - (DEEP_OVERLAP if _is_deep_due(state) else OVERLAP)
 
 
 async def fetch_order(api: Api, external_id: str) -> FeedItem | None:
@@ -154,7 +117,10 @@ async def fetch_order(api: Api, external_id: str) -> FeedItem | None:
 
 
 def _feed_item(raw: Raw) -> FeedItem:
-    """Bring an order of the API into the shape of the plugin's snapshots, so that one mapper reads both."""
+    """Bring an order of the API into the shape of the plugin's snapshots, so that one mapper reads both.
+
+    Parts are sorted by id, because the API promises no order and equal orders must give equal bytes.
+    """
     order = dict(raw)
     order["lines"] = [
         {
@@ -163,19 +129,23 @@ def _feed_item(raw: Raw) -> FeedItem:
             "sku": line["productVariant"]["sku"],
             "name": line["productVariant"]["name"],
         }
-        for line in raw["lines"]
+        for line in _sorted(raw["lines"])
     ]
-    payments = raw.get("payments") or []
+    payments = _sorted(raw.get("payments") or [])
     order["payments"] = [{name: p[name] for name in ("id", "state", "amount", "method")} for p in payments]
-    order["refunds"] = [refund for payment in payments for refund in payment.get("refunds") or ()]
+    order["refunds"] = _sorted([refund for payment in payments for refund in payment.get("refunds") or ()])
     shipping = raw.get("shippingLines") or []
     order["shippingLines"] = [{"methodCode": line["shippingMethod"]["code"]} for line in shipping]
     return FeedItem(
         topic="order",
         external_id=str(raw["id"]),
         ordering_key=f"order:{raw['id']}",
-        body=msgspec.json.encode({"type": "order.read", "data": {"order": order}}),
+        body=msgspec.json.encode({"type": "order.read", "data": {"order": order}}, order="sorted"),
     )
+
+
+def _sorted(parts: list[Raw]) -> list[Raw]:
+    return sorted(parts, key=lambda part: (len(str(part["id"])), str(part["id"])))
 
 
 # --- commands ------------------------------------------------------------------------------------------------------
@@ -215,14 +185,9 @@ async def set_inventory(api: Api, payloads: Sequence[Payload], _key: str) -> Seq
         for c in commands
     ]
     results = await _call(api, queries.SET_STOCK, {"input": items}, "tidegateSetStock", list[_SetResult])
-    by_variant = {result.variant_id: result.outcome for result in results}
-    return [_set_outcome(by_variant.get(command.variant_external_id)) for command in commands]
-
-
-def _set_outcome(outcome: str | None) -> ItemOutcome:
-    if outcome is None:
-        return Failed(error=OutcomeUnknownError("the answer does not speak of this variant", code="item_missing"))
-    return Done() if outcome == "SET" else Failed(error=error_of_code(outcome))
+    if len(results) != len(commands):
+        raise OutcomeUnknownError("the answer has another number of items than the call", code="item_missing")
+    return [Done() if one.outcome == "SET" else Failed(error=error_of_code(one.outcome)) for one in results]
 
 
 async def find_inventory(api: Api, payload: Payload) -> FindOutcome:
@@ -273,7 +238,3 @@ def _one(payloads: Sequence[Payload], kind: type[T]) -> T:
 
 def _time(text: str) -> datetime:
     return msgspec.convert(text, datetime)
-
-
-def _instant(moment: datetime) -> str:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

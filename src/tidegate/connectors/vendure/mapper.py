@@ -137,19 +137,23 @@ def normalize(event: RawEvent) -> Sequence[CanonicalChange]:
 
 
 def _order(raw: _Order, placed_at: datetime, sequence: int) -> OrderSeen:
+    """Return the order. Surcharges that cost something, together, count with shipping; else they are a discount."""
+    if len({line.id for line in raw.lines}) < len(raw.lines):
+        raise ValueError("two lines of the order have the same id")
+    surcharges = sum(surcharge.price_with_tax for surcharge in raw.surcharges)
     return OrderSeen(
         external_id=raw.id,
         number=raw.code,
-        version=(raw.updated_at - EPOCH) // timedelta(microseconds=1),
+        version=max(0, (raw.updated_at - EPOCH) // timedelta(microseconds=1)),
         sequence=sequence,
         placed_at=placed_at,
         currency=raw.currency_code,
         order_state=_order_state(raw.state),
         payment_state=_payment_state(raw),
-        lines=tuple(_line(line, raw.currency_code) for line in raw.lines),
+        lines=tuple(_line(line, raw.currency_code) for line in sorted(raw.lines, key=_by_id)),
         total_minor=raw.total_with_tax,
-        shipping_minor=raw.shipping_with_tax,
-        discount_minor=-sum(surcharge.price_with_tax for surcharge in raw.surcharges),
+        shipping_minor=raw.shipping_with_tax + max(0, surcharges),
+        discount_minor=max(0, -surcharges),
         tax_minor=sum(tax.tax_total for tax in raw.tax_summary),
         shipping_method=next((line.method_code or "" for line in raw.shipping_lines), ""),
         payments=_payments(raw),
@@ -214,7 +218,7 @@ def _payments(raw: _Order) -> tuple[PaymentSeen, ...]:
             amount_minor=payment.amount,
             method=payment.method,
         )
-        for payment in raw.payments
+        for payment in sorted(raw.payments, key=_by_id)
     ]
     seen += [
         PaymentSeen(
@@ -224,9 +228,14 @@ def _payments(raw: _Order) -> tuple[PaymentSeen, ...]:
             amount_minor=refund.total,
             method=refund.method,
         )
-        for refund in raw.refunds
+        for refund in sorted(raw.refunds, key=_by_id)
     ]
     return tuple(seen)
+
+
+def _by_id(raw: _Line | _Payment | _Refund) -> tuple[int, str]:
+    """Sort numbers as numbers: the shop promises no order, and equal orders must give equal changes."""
+    return len(raw.id), raw.id
 
 
 def _customer(raw: _Customer | None) -> Customer:
