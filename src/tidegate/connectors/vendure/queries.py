@@ -43,11 +43,7 @@ fragment OrderFields on Order {
 
 ORDERS = (
     """
-query Orders($after: DateTime!, $take: Int!) {
-  orders(options: { filter: { updatedAt: { after: $after }, active: { eq: false } }, sort: { updatedAt: ASC }, take: $take }) {
-    items { ...OrderFields }
-  }
-}
+query Orders($options: OrderListOptions!) { orders(options: $options) { items { ...OrderFields } } }
 """
     + ORDER_FIELDS
 )
