@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
 from typing import Any, TypeVar
 
 from tidegate.commerce.commands import CancelOrder, CreateOrder, Payload
-from tidegate.commerce.money import Money
+from tidegate.commerce.money import Money, currency_exponent
 from tidegate.connectors.tryton.errors import DUPLICATE
 from tidegate.connectors.tryton.facts import Facts, facts_of
 from tidegate.connectors.tryton.rest import DATABASE_DEFAULT, Raw, Rest, decimal_value, packed
@@ -28,13 +28,14 @@ from tidegate.sdk.http import Api, Session
 
 P = TypeVar("P", CreateOrder, CancelOrder)
 SALE_FIELDS = ("id", "state", "lines.note")
-STEPS = {"draft": ("quote", "confirm", "process"), "quotation": ("confirm", "process"), "confirmed": ("process",)}
-"""State of a sale -> the buttons that bring it to processing."""
+STEPS = {"draft": "quote", "quotation": "confirm", "confirmed": "process"}
+"""State of a sale -> the next button on the way to processing."""
+CANCEL_STEPS = {"draft": "cancel", "quotation": "cancel", "confirmed": "draft"}
+"""State of a sale -> the next button on the way to cancelled. There is none from processing."""
 IN_HAND = ("processing", "done")
 COMPANY_DEFAULT = 1
 PRICE_DIGITS = Decimal("0.0001")
 """Digits of a unit price in Tryton's default configuration."""
-CENT = Decimal("0.01")
 
 
 # --- session, inspection -------------------------------------------------------------------------------------------
@@ -95,13 +96,26 @@ async def create_order(api: Api, payloads: Sequence[Payload], _key: str) -> Sequ
 
 
 async def _process(rest: Rest, sale: Raw) -> ItemOutcome:
-    """Press the buttons that are left; Tryton ignores one that the state forbids."""
-    state = str(sale["state"])
-    for button in STEPS.get(state, ()):
-        state = str((await rest.press("sale.sale", int(sale["id"]), button))["state"])
+    state = await _press(rest, sale, STEPS)
     if state not in IN_HAND:
         return Failed(error=RejectedError(f"the sale is {state} and cannot be processed", code=f"sale_{state}"))
     return _done(sale)
+
+
+async def _press(rest: Rest, sale: Raw, steps: Mapping[str, str]) -> str:
+    """Press the buttons that are left and return the state that the sale ends in."""
+    state, sale_id = str(sale["state"]), int(sale["id"])
+    while state in steps:
+        before = state
+        try:
+            state = str((await rest.press("sale.sale", sale_id, steps[before]))["state"])
+        except RejectedError:  # by a rule, or because an earlier call of ours is still running and was faster
+            state = str((await rest.search("sale.sale", [["id", "=", sale_id]], ["state"]))[0]["state"])
+            if state == before:
+                raise
+        if state == before:
+            break
+    return state
 
 
 def _done(sale: Raw) -> Done:
@@ -124,7 +138,7 @@ async def cancel_order(api: Api, payloads: Sequence[Payload], _key: str) -> Sequ
     sale = await _find_sale(rest, await facts_of(api), command.reference)
     if sale is None:
         return [Failed(error=RejectedError("there is no sale with this web id", code="not_found"))]
-    state = str((await rest.press("sale.sale", int(sale["id"]), "cancel"))["state"])
+    state = await _press(rest, sale, CANCEL_STEPS)
     if state == "cancelled":
         return [Done(external_id=str(sale["id"]))]
     hint = "cancel its shipments in Tryton, then cancel the sale there; or retry this command afterwards"
@@ -149,7 +163,8 @@ def _sale(order: CreateOrder, facts: Facts) -> Raw:
     if order.currency not in facts.currencies:
         raise RejectedError(f"Tryton has no currency {order.currency}", code="currency_unknown")
     lines = [_goods_line(line, facts) for line in order.lines]
-    goods = sum((_amount(line) for line in lines), Decimal(0))
+    digits = currency_exponent(order.currency)
+    goods = sum((_amount(line, digits) for line in lines), Decimal(0))
     shipping = Money(order.shipping_minor, order.currency).to_decimal()
     rest = Money(order.total_minor, order.currency).to_decimal() - goods - shipping
     if shipping:
@@ -196,9 +211,10 @@ def _service_line(product: int, unit: int, amount: Decimal) -> Raw:
     }
 
 
-def _amount(line: Raw) -> Decimal:
-    """Return the amount of a line as Tryton rounds it."""
-    return (Decimal(line["unit_price"]["decimal"]) * Decimal(str(line["quantity"]))).quantize(CENT, ROUND_HALF_UP)
+def _amount(line: Raw, digits: int) -> Decimal:
+    """Return the amount of a line as Tryton rounds it: to the currency's digits, half to even."""
+    amount = Decimal(line["unit_price"]["decimal"]) * Decimal(str(line["quantity"]))
+    return amount.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_EVEN)
 
 
 def _comment(order: CreateOrder) -> str:
