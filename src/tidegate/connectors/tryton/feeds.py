@@ -1,7 +1,8 @@
 """Feeds of Tryton: movements of goods and shipments that are done, oldest change first.
 
 A product's `write_date` does not move when its stock does, so the movements themselves are polled. `write_date` is the
-start of the ERP's transaction: every round reaches back a while, and what was seen already is no news.
+start of the ERP's transaction: every round reaches back a while, and what was seen already is no news. The rounds that
+reach further back begin where the one before them stood, so that together they leave no gap.
 """
 
 from __future__ import annotations
@@ -20,15 +21,18 @@ from tidegate.sdk.http import Api
 
 RECORDS_PER_PAGE = 200
 OVERLAP = timedelta(seconds=30)
-DEEP_OVERLAP = timedelta(minutes=10)
+"""How far a round reaches back."""
 DEEP_EVERY = timedelta(minutes=5)
+"""After this much progress a round reaches this far behind the last deep one: a transaction may take so long."""
+LINES_PER_READ = 150
+"""Ids go into the address, and a web server in front takes about 4,000 characters of it."""
 
 MOVE_FIELDS = (
-    "id", "product", "product.code", "quantity", "from_location", "to_location", "origin", "write_date", "create_date",
+    "id", "product", "product.code", "internal_quantity", "from_location", "to_location", "origin", "write_date", "create_date",
 )  # fmt: skip
 SHIPMENT_FIELDS = (
     "id", "number", "reference", "write_date", "create_date",
-    "outgoing_moves.product.code", "outgoing_moves.quantity", "outgoing_moves.origin", "outgoing_moves.state",
+    "outgoing_moves.product.code", "outgoing_moves.internal_quantity", "outgoing_moves.origin", "outgoing_moves.state",
 )  # fmt: skip
 
 
@@ -86,9 +90,10 @@ async def _read(api: Api, model: str, fields: Sequence[str], cursor: str) -> tup
 async def _sale_lines(api: Api, origins: Sequence[object]) -> dict[int, Raw]:
     """Return the sale lines that movements come from, by id: {note, sale.web_id}."""
     ids = sorted({int(str(origin).partition(",")[2]) for origin in origins if str(origin).startswith("sale.line,")})
-    if not ids:
-        return {}
-    found = await Rest(api).search("sale.line", [["id", "in", ids]], ("id", "note", "sale.web_id"))
+    found: list[Raw] = []
+    for first in range(0, len(ids), LINES_PER_READ):
+        some = ids[first : first + LINES_PER_READ]
+        found += await Rest(api).search("sale.line", [["id", "in", some]], ("id", "note", "sale.web_id"))
     return {int(line["id"]): line for line in found}
 
 
@@ -99,7 +104,7 @@ def _move_body(move: Raw, sold: dict[int, Raw], places: dict[int, Raw]) -> Raw:
             "id": int(move["id"]),
             "product": _id(move["product"]),
             "sku": (move["product"] or {}).get("code") or "",
-            "quantity": move["quantity"],
+            "quantity": move["internal_quantity"],
             "from": places[_id(move["from_location"])],
             "to": places[_id(move["to_location"])],
             "changed": _changed(move).isoformat(),
@@ -112,7 +117,7 @@ def _shipment_body(shipment: Raw, sold: dict[int, Raw]) -> Raw:
     lines = [
         {
             "sku": (move["product"] or {}).get("code") or "",
-            "quantity": move["quantity"],
+            "quantity": move["internal_quantity"],
             **_sold_as(move.get("origin"), sold),
         }
         for move in shipment["outgoing_moves"] or ()
@@ -164,7 +169,10 @@ def _is_deep_due(state: _Cursor) -> bool:
 def _round_start(state: _Cursor) -> datetime:
     if state.newest == EPOCH:
         return EPOCH
-    return state.newest - (DEEP_OVERLAP if _is_deep_due(state) else OVERLAP)
+    if not _is_deep_due(state):
+        return state.newest - OVERLAP
+    last = state.deep_at if state.deep_at != EPOCH else state.newest - DEEP_EVERY
+    return last - DEEP_EVERY
 
 
 def _changed(record: Raw) -> datetime:

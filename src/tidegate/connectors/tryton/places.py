@@ -6,6 +6,7 @@ from collections.abc import Collection
 from weakref import WeakKeyDictionary
 
 from tidegate.connectors.tryton.rest import Raw, Rest
+from tidegate.kernel.errors import ConfigurationError
 from tidegate.sdk.http import Api
 
 DEPTH_MAX = 30
@@ -13,11 +14,21 @@ _known: WeakKeyDictionary[Api, dict[int, Raw]] = WeakKeyDictionary()
 
 
 async def places_of(api: Api, wanted: Collection[int]) -> dict[int, Raw]:
-    """Return {"type", "warehouse"} of every location, read again when one of `wanted` is not among the known ones."""
+    """Return {"type", "warehouse"} of every location, read again when one of `wanted` is not among the known ones.
+
+    Archived locations are among them: goods once moved there. Raises ConfigurationError for one that cannot be seen.
+    """
     known = _known.get(api)
     if known is None or any(location not in known for location in wanted):
-        found = await Rest(api).search("stock.location", [], ("type", "parent"))
+        found = await Rest(api).search("stock.location", [["active", "in", [True, False]]], ("type", "parent"))
         known = _known[api] = place_locations(found)
+    hidden = sorted(location for location in wanted if location not in known)
+    if hidden:
+        raise ConfigurationError(
+            f"goods moved at locations {hidden}, which the key's user does not see",
+            code="location_hidden",
+            hint="let the key's user read all stock locations",
+        )
     return known
 
 
