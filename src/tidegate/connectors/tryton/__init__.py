@@ -19,8 +19,12 @@ CONNECTOR = Connector(
         Field(name="company", question="Id of the company", secret=False, default="1"),
         Field(name="web_shop", question="Name of the web shop record", secret=False, default="Tidegate"),
         Field(name="customer", question="Party that web orders belong to", secret=False, default="Web customers"),
-        Field(name="shipping_sku", question="Code of the service article for shipping", secret=False, default="SHIPPING"),
-        Field(name="discount_sku", question="Code of the service article for discounts", secret=False, default="DISCOUNT"),
+        Field(
+            name="shipping_sku", question="Code of the service article for shipping", secret=False, default="SHIPPING"
+        ),
+        Field(
+            name="discount_sku", question="Code of the service article for discounts", secret=False, default="DISCOUNT"
+        ),
         Field(name="rest_key", question="Key of a user application of kind 'rest', validated", secret=True),
     ),
     open_session=client.open_session,

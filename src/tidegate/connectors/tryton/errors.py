@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tidegate.kernel.errors import (
-    AuthenticationError,
     ConfigurationError,
     OutcomeUnknownError,
     RejectedError,
@@ -19,9 +18,9 @@ ROWS = (
     ErrorRow(vendor_code=DUPLICATE, error=RejectedError, code="duplicate_reference"),
     ErrorRow(
         status=403,
-        error=AuthenticationError,
-        code="key_refused",
-        hint="validate the user application of the key in Tryton (Preferences, Applications)",
+        error=ConfigurationError,
+        code="forbidden",
+        hint="give the key's user the groups that the connector's README lists, and activate the modules that it names",
     ),
     ErrorRow(
         status=404,
@@ -41,7 +40,7 @@ def error_of(response: Response, *, changes_state: bool = True) -> TidegateError
         response,
         rows=ROWS,
         vendor_code=vendor_code_of(response),
-        message=_message(response),
+        message=_message(response) if changes_state else None,  # reads break no rules, and a log-in shows no words
         changes_state=changes_state,
     )
 

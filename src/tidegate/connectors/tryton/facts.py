@@ -61,9 +61,9 @@ async def _read(api: Api) -> Facts:
     return Facts(
         company=_id(shop["company"]),
         web_shop=_id(shop["id"]),
-        warehouse=_id(shop["warehouses"][0]),
+        warehouse=_first(shop["warehouses"], "a warehouse of the web shop"),
         customer=_id(customer["id"]),
-        address=_id(customer["addresses"][0]),
+        address=_first(customer["addresses"], "an address of the party of web orders"),
         payment_term=_id(terms[0]["id"]) if terms else None,
         unit=_id(shipping["default_uom"]),
         shipping_product=_id(shipping["id"]),
@@ -79,12 +79,18 @@ def _named(name: object) -> list[list[object]]:
 async def _one(rest: Rest, model: str, domain: list[list[object]], fields: tuple[str, ...], what: str) -> Raw:
     found = await rest.search(model, domain, ["id", *fields], records_max=1)
     if not found:
-        raise ConfigurationError(
-            f"Tryton has no record for {what}",
-            code="record_missing",
-            hint=f"create it in Tryton ({model}), or name another one in the options of the connection",
-        )
+        raise _missing(what, f"create it in Tryton ({model}), or name another one in the options of the connection")
     return found[0]
+
+
+def _first(found: list[object], what: str) -> int:
+    if not found:
+        raise _missing(what, "add it in Tryton")
+    return _id(found[0])
+
+
+def _missing(what: str, hint: str) -> ConfigurationError:
+    return ConfigurationError(f"Tryton has no record for {what}", code="record_missing", hint=hint)
 
 
 def _id(value: object) -> int:

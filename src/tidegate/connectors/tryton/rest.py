@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from tidegate.connectors.tryton.errors import error_of
+from tidegate.kernel.errors import ConfigurationError
 from tidegate.sdk.answers import read_answer
 from tidegate.sdk.http import Api
 
@@ -46,10 +47,20 @@ class Rest:
         order: Sequence[tuple[str, str]] = (("id", "ASC"),),
         records_max: int | None = None,
     ) -> list[Raw]:
-        """Return the records of a domain in order, at most `records_max` of them. The end of a range is exclusive."""
+        """Return the records of a domain in order, at most `records_max` of them. The end of a range is exclusive.
+
+        Tryton leaves out what the key's user may not read: raises ConfigurationError when a field is missing.
+        """
         query = [("d", packed(domain)), ("o", packed(order)), *(("f", name) for name in fields)]
         headers = {"Range": f"records=0-{records_max}"} if records_max else {}
-        found: list[Raw] = await self._send("GET", f"{model}?{urlencode(query)}", None, headers)
+        found: list[Raw] = await self._send("GET", f"{model}?{urlencode(query)}", None, headers, kind=list[Raw])
+        missing = {name.partition(".")[0] for name in fields} - found[0].keys() if found else None
+        if missing:
+            raise ConfigurationError(
+                f"Tryton does not show {', '.join(sorted(missing))} of {model}",
+                code="field_unreadable",
+                hint="give the key's user the groups that the connector's README lists",
+            )
         return found
 
     async def create(self, model: str, values: Raw, fields: Sequence[str]) -> Raw:
@@ -58,11 +69,13 @@ class Rest:
         return made
 
     async def press(self, model: str, record_id: int, button: str, fields: Sequence[str] = ("state",)) -> Raw:
-        """Press a button and return some fields afterwards. A button that the state forbids is ignored by Tryton."""
+        """Press a button and return some fields afterwards. Raises RejectedError for one that the state forbids."""
         pressed: Raw = await self._send("POST", f"{model}/{record_id}/{button}?{_fields(fields)}", {}, {})
         return pressed
 
-    async def _send(self, method: str, path: str, body: Raw | None, headers: Mapping[str, str]) -> Any:
+    async def _send(
+        self, method: str, path: str, body: Raw | None, headers: Mapping[str, str], *, kind: Any = Raw
+    ) -> Any:
         writes = method != "GET"
         response = await self._api.request(
             method,
@@ -73,7 +86,7 @@ class Rest:
         )
         if response.status // 100 != 2:
             raise error_of(response, changes_state=writes)
-        return read_answer(response, Any, changes_state=writes)
+        return read_answer(response, kind, changes_state=writes)
 
 
 def _fields(names: Sequence[str]) -> str:
