@@ -148,5 +148,5 @@ class Clerk:
         """Return the pieces of a first parcel for one shipment in six that has several, else None for all."""
         if sum(pieces.values()) < 2 or self._random.random() > 1 / 6:
             return None
-        first = sorted(pieces)[0]
+        first = min(pieces)
         return {sku: (max(1, count - 1) if sku == first else count) for sku, count in pieces.items()}

@@ -42,9 +42,7 @@ class GraphQLClient:
         if token:
             headers["authorization"] = f"Bearer {token}"
         body = json.dumps({"query": document, "variables": variables or {}})
-        connection = http.client.HTTPConnection(
-            "127.0.0.1", self._port, timeout=REQUEST_TIMEOUT_SECONDS
-        )
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=REQUEST_TIMEOUT_SECONDS)
         try:
             connection.request("POST", f"/{api}", body, headers)
             response = connection.getresponse()
@@ -63,7 +61,5 @@ class GraphQLClient:
         }"""
         data, token = self.call("admin-api", document, dict(self._credentials), None)
         if data["login"]["__typename"] != "CurrentUser" or not token:
-            raise ShopError(
-                f"the shop does not accept the superadmin: {data['login']['__typename']}"
-            )
+            raise ShopError(f"the shop does not accept the superadmin: {data['login']['__typename']}")
         return token

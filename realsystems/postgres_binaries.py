@@ -59,9 +59,7 @@ class Account:
             )
             output.seek(0)
             errors.seek(0)
-            completed = subprocess.CompletedProcess(
-                arguments, ended.returncode, output.read(), errors.read()
-            )
+            completed = subprocess.CompletedProcess(arguments, ended.returncode, output.read(), errors.read())
         if check and completed.returncode != 0:
             said = (completed.stderr or completed.stdout).strip()
             raise PostgresUnavailableError(f"{Path(arguments[0]).name} failed: {said}")
@@ -85,9 +83,7 @@ def find_account() -> Account:
         except KeyError:
             continue
         return Account(uid=entry.pw_uid, gid=entry.pw_gid, switch=True)
-    raise PostgresUnavailableError(
-        "started as root and found no unprivileged account to run PostgreSQL as"
-    )
+    raise PostgresUnavailableError("started as root and found no unprivileged account to run PostgreSQL as")
 
 
 def wheel_folder() -> Path:
@@ -111,18 +107,14 @@ def find_programs(account: Account, folder: Path) -> Path:
     if not account.can_run(copied / "psql"):
         _copy_programs(package, folder / "programs")
     if not account.can_run(copied / "postgres"):
-        raise PostgresUnavailableError(
-            f"the PostgreSQL programs do not run on this machine: {copied}"
-        )
+        raise PostgresUnavailableError(f"the PostgreSQL programs do not run on this machine: {copied}")
     return copied
 
 
 def _copy_programs(package: Path, target: Path) -> None:
     staging = target.with_name("programs.partial")
     shutil.rmtree(staging, ignore_errors=True)
-    shutil.copytree(
-        package / INSTALL_FOLDER, staging / WHEEL_PACKAGE / INSTALL_FOLDER, symlinks=True
-    )
+    shutil.copytree(package / INSTALL_FOLDER, staging / WHEEL_PACKAGE / INSTALL_FOLDER, symlinks=True)
     shutil.copytree(package.with_name(LIBRARY_FOLDER), staging / LIBRARY_FOLDER, symlinks=True)
     for path in [staging, *staging.rglob("*")]:
         if not path.is_symlink():
@@ -150,19 +142,12 @@ def reachable_folder(account: Account, wanted: Path) -> Path:
         raise PostgresUnavailableError(f"{fallback} belongs to somebody else")
     os.chown(fallback, account.uid, account.gid)
     if not _can_write(account, fallback):
-        raise PostgresUnavailableError(
-            f"neither {wanted} nor {fallback} can be used by uid {account.uid}"
-        )
+        raise PostgresUnavailableError(f"neither {wanted} nor {fallback} can be used by uid {account.uid}")
     return fallback
 
 
 def _can_write(account: Account, folder: Path) -> bool:
     try:
-        return (
-            account.run(
-                ["/bin/sh", "-c", 'test -w "$0" && test -x "$0"', str(folder)], check=False
-            ).returncode
-            == 0
-        )
+        return account.run(["/bin/sh", "-c", 'test -w "$0" && test -x "$0"', str(folder)], check=False).returncode == 0
     except OSError:
         return False

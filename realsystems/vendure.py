@@ -109,9 +109,7 @@ class VendureShop:
         self._end_leftover()
         self.install()
         synchronize = self._prepare_database(fresh=fresh)
-        self._process = self._spawn(
-            "index.js", self.name, self.log_path, synchronize=synchronize, port=self.port
-        )
+        self._process = self._spawn("index.js", self.name, self.log_path, synchronize=synchronize, port=self.port)
         self._pid_path.write_text(f"{self._process.pid}\n")
         self._wait_for_line("READY", self._process, self.log_path)
         self._mark(self.name)
@@ -126,9 +124,7 @@ class VendureShop:
         synchronize = self._prepare_database(fresh=False)
         process = self._spawn(script, self.name, log, synchronize=synchronize, port=free_port())
         if process.wait(timeout=READY_TIMEOUT_SECONDS) != 0:
-            raise ShopUnavailableError(
-                f"{script} failed: {log.read_text(errors='replace')[-3000:]}"
-            )
+            raise ShopUnavailableError(f"{script} failed: {log.read_text(errors='replace')[-3000:]}")
         return log.read_text()
 
     def stop(self) -> None:
@@ -189,9 +185,7 @@ class VendureShop:
             cwd=self._folder, check=False, capture_output=True, text=True,
         )  # fmt: skip
         if ended.returncode != 0:
-            raise ShopUnavailableError(
-                f"npm ci failed: {(ended.stderr or ended.stdout).strip()[-2000:]}"
-            )
+            raise ShopUnavailableError(f"npm ci failed: {(ended.stderr or ended.stdout).strip()[-2000:]}")
         marker.write_text(wanted)
         self._say(f"packages installed in {time.monotonic() - started:.0f} s")
 
@@ -199,13 +193,9 @@ class VendureShop:
         node, npm = shutil.which("node"), shutil.which("npm")
         if not node or not npm:
             raise ShopUnavailableError("the shop needs node and npm")
-        version = subprocess.run(
-            [node, "--version"], check=True, capture_output=True, text=True
-        ).stdout
+        version = subprocess.run([node, "--version"], check=True, capture_output=True, text=True).stdout
         if int(version.lstrip("v").split(".")[0]) < NODE_MAJOR_MIN:
-            raise ShopUnavailableError(
-                f"the shop needs Node {NODE_MAJOR_MIN} or newer, found {version.strip()}"
-            )
+            raise ShopUnavailableError(f"the shop needs Node {NODE_MAJOR_MIN} or newer, found {version.strip()}")
         return npm
 
     def _copy_files(self) -> None:
@@ -218,9 +208,7 @@ class VendureShop:
 
     def _schema_version(self) -> str:
         """Return a digest of everything that decides what the tables look like."""
-        return _digest(
-            SHOP_FILES / "package-lock.json", *SHOP_FILES.glob("*.js"), *PLUGIN_FILES.glob("*.js")
-        )
+        return _digest(SHOP_FILES / "package-lock.json", *SHOP_FILES.glob("*.js"), *PLUGIN_FILES.glob("*.js"))
 
     def _make_template(self) -> None:
         if self._has_current_schema(TEMPLATE_DATABASE):
@@ -254,13 +242,9 @@ class VendureShop:
         return self._world.query("postgres", read.format(database)) == self._schema_version()
 
     def _mark(self, database: str) -> None:
-        self._world.query(
-            "postgres", f"COMMENT ON DATABASE \"{database}\" IS '{self._schema_version()}'"
-        )
+        self._world.query("postgres", f"COMMENT ON DATABASE \"{database}\" IS '{self._schema_version()}'")
 
-    def _spawn(
-        self, script: str, database: str, log: Path, *, synchronize: bool, port: int
-    ) -> subprocess.Popen[bytes]:
+    def _spawn(self, script: str, database: str, log: Path, *, synchronize: bool, port: int) -> subprocess.Popen[bytes]:
         environment = {
             **os.environ,
             "TZ": "UTC",  # Vendure's timestamps carry no zone
@@ -281,9 +265,7 @@ class VendureShop:
     def _wait_for_line(self, line: str, process: subprocess.Popen[bytes], log: Path) -> None:
         deadline = time.monotonic() + READY_TIMEOUT_SECONDS
         while time.monotonic() < deadline:
-            ended = (
-                process.poll() is not None
-            )  # looked at before the log, which may get its last line meanwhile
+            ended = process.poll() is not None  # looked at before the log, which may get its last line meanwhile
             text = log.read_text(errors="replace")
             if line in text.splitlines():
                 return

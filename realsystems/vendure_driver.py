@@ -96,11 +96,7 @@ class VendureDriver:
             translation = {"languageCode": "en", "name": name}
             product = self._client.admin(
                 "mutation ($input: CreateProductInput!) { createProduct(input: $input) { id } }",
-                {
-                    "input": {
-                        "translations": [{**translation, "slug": sku.lower(), "description": ""}]
-                    }
-                },
+                {"input": {"translations": [{**translation, "slug": sku.lower(), "description": ""}]}},
             )["createProduct"]
             variant = {
                 "productId": product["id"],
@@ -134,9 +130,7 @@ class VendureDriver:
     def variant_ids(self, *, refresh: bool = False) -> dict[str, str]:
         """Return variant ids by SKU; read once, and again when `refresh`."""
         if refresh or not self._variant_ids:
-            self._variant_ids = {
-                variant["sku"]: variant["id"] for variant in self._variants("id sku")
-            }
+            self._variant_ids = {variant["sku"]: variant["id"] for variant in self._variants("id sku")}
         return self._variant_ids
 
     def stock_levels(self) -> dict[str, tuple[int, int]]:
@@ -173,9 +167,7 @@ class VendureDriver:
             for fulfillment in order["fulfillments"] or []
         ]
 
-    def _pages(
-        self, name: str, document: str, options: dict[str, Any] | None = None
-    ) -> list[dict[str, Any]]:
+    def _pages(self, name: str, document: str, options: dict[str, Any] | None = None) -> list[dict[str, Any]]:
         items: list[dict[str, Any]] = []
         while True:
             page = {"take": PAGE_SIZE, "skip": len(items), "sort": {"id": "ASC"}, **(options or {})}
@@ -204,9 +196,7 @@ class VendureDriver:
         self._give_details(session, email)
         raw_order = self._pay(session, payment_method)
         if raw_order["__typename"] != "Order":
-            if _is_stock_refusal(
-                raw_order
-            ):  # somebody else took the last units between basket and payment
+            if _is_stock_refusal(raw_order):  # somebody else took the last units between basket and payment
                 return SoldOut(short=dict(lines), reason=str(raw_order["errorCode"]))
             raise ShopError(f"order refused: {raw_order}")
         return PlacedOrder(
@@ -244,9 +234,7 @@ class VendureDriver:
 
     def _give_details(self, session: str | None, email: str) -> None:
         if self._shipping_method_id is None:
-            data, _ = self._client.call(
-                "shop-api", "{ eligibleShippingMethods { id } }", None, session
-            )
+            data, _ = self._client.call("shop-api", "{ eligibleShippingMethods { id } }", None, session)
             self._shipping_method_id = data["eligibleShippingMethods"][0]["id"]
         document = f"""mutation ($customer: CreateCustomerInput!, $address: CreateAddressInput!, $method: [ID!]!) {{
             customer: setCustomerForOrder(input: $customer) {{ {PROBLEM} }}
@@ -296,16 +284,12 @@ class VendureDriver:
             "shipping": 0,
             "adjustment": 0,
         }
-        answer = self._client.admin(document, {"input": {**given, "reason": "goodwill"}})[
-            "refundOrder"
-        ]
+        answer = self._client.admin(document, {"input": {**given, "reason": "goodwill"}})["refundOrder"]
         return str(self._expect("Refund", answer)["id"])
 
     def cancel(self, order_id: str, lines: list[dict[str, Any]] | None = None) -> None:
         """Cancel an order, or only some {orderLineId, quantity} of it; does not refund."""
-        document = (
-            f"mutation ($input: CancelOrderInput!) {{ cancelOrder(input: $input) {{ {PROBLEM} }} }}"
-        )
+        document = f"mutation ($input: CancelOrderInput!) {{ cancelOrder(input: $input) {{ {PROBLEM} }} }}"
         given = {
             "orderId": order_id,
             "lines": lines,

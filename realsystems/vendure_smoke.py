@@ -22,9 +22,7 @@ CATALOGUE = [
     ("MUG-1", "Mug", 850, 60),
     ("POT-1", "Teapot", 4900, 60),
 ]
-SUBSCRIBE = (
-    "mutation ($url: String!, $secret: String!) { tidegateSubscribe(url: $url, secret: $secret) }"
-)
+SUBSCRIBE = "mutation ($url: String!, $secret: String!) { tidegateSubscribe(url: $url, secret: $secret) }"
 PENDING = "{ tidegateSubscriptions { pending lastError } }"
 
 
@@ -37,9 +35,7 @@ def main() -> None:
     world = WorldPostgres()
     world.start()
     environment = {"TIDEGATE_RETRY_CAP_MS": RETRY_CAP_MS}
-    shops = [
-        VendureShop(name, world=world, environment=environment) for name in ("smoke_a", "smoke_b")
-    ]
+    shops = [VendureShop(name, world=world, environment=environment) for name in ("smoke_a", "smoke_b")]
     try:
         sinks = [_open(shop) for shop in shops]
         for shop, sink in zip(shops, sinks, strict=True):
@@ -69,40 +65,26 @@ def _require(promise: str, *, holds: bool) -> None:
 def _open(shop: VendureShop) -> WebhookSink:
     started = time.monotonic()
     shop.start(fresh=True)
-    print(
-        f"{shop.name}: up after {time.monotonic() - started:.1f} s at {shop.base_url}, {shop.memory_kb() // 1024} MB"
-    )
+    print(f"{shop.name}: up after {time.monotonic() - started:.1f} s at {shop.base_url}, {shop.memory_kb() // 1024} MB")
     secret = new_secret()
     sink = WebhookSink(secret)
     sink.start()
     shop.seed_catalogue(CATALOGUE)
-    ids = {
-        shop.admin(SUBSCRIBE, {"url": sink.url, "secret": secret})["tidegateSubscribe"]
-        for _ in range(3)
-    }
+    ids = {shop.admin(SUBSCRIBE, {"url": sink.url, "secret": secret})["tidegateSubscribe"] for _ in range(3)}
     _require("subscribing three times makes one subscription", holds=len(ids) == 1)
     return sink
 
 
 def _three_orders(shop: VendureShop, sink: WebhookSink) -> None:
     baskets = [{"TEA-1": 1}, {"MUG-1": 2, "POT-1": 1}, {"TEA-1": 5, "MUG-1": 5}]
-    placed = [
-        shop.place_order(basket, f"shopper{number}@example.com")
-        for number, basket in enumerate(baskets)
-    ]
+    placed = [shop.place_order(basket, f"shopper{number}@example.com") for number, basket in enumerate(baskets)]
     codes = [order.code for order in placed if isinstance(order, PlacedOrder)]
-    arrived = sink.wait_for(
-        lambda deliveries: set(codes) <= {_order(delivery)["code"] for delivery in deliveries}
-    )
+    arrived = sink.wait_for(lambda deliveries: set(codes) <= {_order(delivery)["code"] for delivery in deliveries})
     for delivery in sink.accepted():
         order = _order(delivery)
         lines = ", ".join(f"{line['quantity']} x {line['sku']}" for line in order["lines"])
-        print(
-            f"      {delivery.raw_event['type']} v{delivery.raw_event['version']} {order['code']} {lines}"
-        )
-    _require(
-        f"{shop.name}: three orders, three authentic webhooks", holds=arrived and len(codes) == 3
-    )
+        print(f"      {delivery.raw_event['type']} v{delivery.raw_event['version']} {order['code']} {lines}")
+    _require(f"{shop.name}: three orders, three authentic webhooks", holds=arrived and len(codes) == 3)
     _check_everything_told(shop, sink)
 
 
@@ -119,9 +101,7 @@ def _crash_with_nobody_listening(shop: VendureShop, sink: WebhookSink) -> None:
     pending = shop.admin(PENDING)["tidegateSubscriptions"][0]["pending"]
     _require("the event is still there", holds=pending == 1)
     sink.start()
-    arrived = sink.wait_for(
-        lambda deliveries: any(_order(each)["code"] == order.code for each in deliveries)
-    )
+    arrived = sink.wait_for(lambda deliveries: any(_order(each)["code"] == order.code for each in deliveries))
     _require(f"the webhook of {order.code} arrived after all", holds=arrived)
 
 
@@ -160,9 +140,7 @@ def _last_units(shop: VendureShop) -> None:
         )
     sold = sum(isinstance(outcome, PlacedOrder) for outcome in outcomes)
     _require(f"of 10 units {sold} were sold", holds=sold == 10)
-    _require(
-        "the shop counts them all as allocated", holds=shop.stock_levels()["LAST-1"] == (10, 10)
-    )
+    _require("the shop counts them all as allocated", holds=shop.stock_levels()["LAST-1"] == (10, 10))
 
 
 def _transactions(shop: VendureShop) -> None:
@@ -184,9 +162,7 @@ def _check_everything_told(shop: VendureShop, sink: WebhookSink) -> None:
 
     def is_told(deliveries: list[Delivery]) -> bool:
         newest = {_order(each)["id"]: _order(each) for each in sorted(deliveries, key=_version)}
-        return {
-            key: (order["state"], order["updatedAt"]) for key, order in newest.items()
-        } == wanted
+        return {key: (order["state"], order["updatedAt"]) for key, order in newest.items()} == wanted
 
     _require(
         f"{shop.name}: the receiver knows all {len(wanted)} orders as they are",

@@ -94,9 +94,7 @@ class WebhookSink:
         lower = {name.lower(): value for name, value in headers.items()}
         is_authentic = self._verify(lower, body)
         with self._arrived:
-            status = self.answer(len(self.deliveries) + 1, raw_event) or (
-                204 if is_authentic else 401
-            )
+            status = self.answer(len(self.deliveries) + 1, raw_event) or (204 if is_authentic else 401)
             self.deliveries.append(
                 Delivery(
                     message_id=lower.get("webhook-id", ""),
@@ -112,9 +110,7 @@ class WebhookSink:
         """Return the deliveries that were answered 2xx, in order of arrival."""
         return [delivery for delivery in self.deliveries if 200 <= delivery.status < 300]
 
-    def wait_for(
-        self, condition: Callable[[list[Delivery]], bool], timeout_seconds: float = 30.0
-    ) -> bool:
+    def wait_for(self, condition: Callable[[list[Delivery]], bool], timeout_seconds: float = 30.0) -> bool:
         """Wait until the accepted deliveries satisfy the condition; return whether they did in time."""
         with self._arrived:
             return self._arrived.wait_for(lambda: condition(self.accepted()), timeout_seconds)
@@ -122,10 +118,7 @@ class WebhookSink:
     def _verify(self, headers: dict[str, str], body: bytes) -> bool:
         message_id = headers.get("webhook-id", "")
         timestamp = headers.get("webhook-timestamp", "")
-        if (
-            not timestamp.isdigit()
-            or abs(time.time() - int(timestamp)) > TIMESTAMP_TOLERANCE_SECONDS
-        ):
+        if not timestamp.isdigit() or abs(time.time() - int(timestamp)) > TIMESTAMP_TOLERANCE_SECONDS:
             return False
         signed = f"{message_id}.{timestamp}.".encode() + body
         expected = base64.b64encode(hmac.new(self._key, signed, hashlib.sha256).digest()).decode()

@@ -74,9 +74,7 @@ class WorldPostgres:
         try:
             return int((self.folder / "port").read_text())
         except (FileNotFoundError, ValueError) as error:
-            raise PostgresUnavailableError(
-                "the world's PostgreSQL has not been started yet"
-            ) from error
+            raise PostgresUnavailableError("the world's PostgreSQL has not been started yet") from error
 
     def dsn(self, database: str) -> str:
         """Return the connection address of a database of this cluster (which need not exist)."""
@@ -108,10 +106,7 @@ class WorldPostgres:
 
     def has_database(self, name: str) -> bool:
         """Tell whether a database of that name exists."""
-        return (
-            self.query("postgres", f"SELECT 1 FROM pg_database WHERE datname = {_literal(name)}")
-            == "1"
-        )
+        return self.query("postgres", f"SELECT 1 FROM pg_database WHERE datname = {_literal(name)}") == "1"
 
     def create_database(self, name: str, template: str | None = None) -> None:
         """Create a database, optionally as a copy of another one that nobody is connected to."""
@@ -124,9 +119,7 @@ class WorldPostgres:
 
     def rename_database(self, name: str, new_name: str) -> None:
         """Rename a database that nobody is connected to."""
-        self.query(
-            "postgres", f"ALTER DATABASE {_identifier(name)} RENAME TO {_identifier(new_name)}"
-        )
+        self.query("postgres", f"ALTER DATABASE {_identifier(name)} RENAME TO {_identifier(new_name)}")
 
     def query(self, database: str, sql: str) -> str:
         """Run SQL through psql and return its unaligned text; raises PostgresUnavailableError."""
@@ -160,9 +153,7 @@ class WorldPostgres:
         return (self._data / "PG_VERSION").exists()
 
     def _initialise(self) -> None:
-        staging = (
-            self.folder / "data.partial"
-        )  # renamed when complete, so that a crash leaves no half cluster
+        staging = self.folder / "data.partial"  # renamed when complete, so that a crash leaves no half cluster
         shutil.rmtree(staging, ignore_errors=True)
         self._account.run([
             str(self._program("initdb")), "-D", str(staging), "-U", SUPERUSER, "-A", "trust", "-E", "UTF8",
@@ -227,9 +218,7 @@ class WorldPostgres:
         deadline = time.monotonic() + LEFTOVER_TIMEOUT_SECONDS
         while leftovers := self._own_processes():
             if time.monotonic() > deadline:
-                raise PostgresUnavailableError(
-                    f"processes {leftovers} of a killed server do not end"
-                )
+                raise PostgresUnavailableError(f"processes {leftovers} of a killed server do not end")
             for pid in leftovers:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
