@@ -24,7 +24,7 @@ from e2e.stage import Stage
 from e2e.verdict import Verdict, judge
 from e2e.watch import FAILED, PARKED, Watch
 
-SETTLE_SECONDS = 300.0
+SETTLE_SECONDS = 900.0
 KILL_ORDER = ("apply", "dispatch", "door", "postgres", "dispatch", "apply", "postgres", "door")
 
 
