@@ -103,19 +103,29 @@ async def _process(rest: Rest, sale: Raw) -> ItemOutcome:
 
 
 async def _press(rest: Rest, sale: Raw, steps: Mapping[str, str]) -> str:
-    """Press the buttons that are left and return the state that the sale ends in."""
+    """Press the buttons that are left and return the state that the sale ends in.
+
+    After `confirm` Tryton processes the sale by itself, at once or through its queue; the answer is older than that, so
+    the state is read again before anything else is pressed.
+    """
     state, sale_id = str(sale["state"]), int(sale["id"])
     while state in steps:
         before = state
         try:
             state = str((await rest.press("sale.sale", sale_id, steps[before]))["state"])
+            if state == "confirmed":
+                state = await _state(rest, sale_id)
         except RejectedError:  # by a rule, or because an earlier call of ours is still running and was faster
-            state = str((await rest.search("sale.sale", [["id", "=", sale_id]], ["state"]))[0]["state"])
+            state = await _state(rest, sale_id)
             if state == before:
                 raise
         if state == before:
             break
     return state
+
+
+async def _state(rest: Rest, sale_id: int) -> str:
+    return str((await rest.search("sale.sale", [["id", "=", sale_id]], ["state"]))[0]["state"])
 
 
 def _done(sale: Raw) -> Done:
@@ -179,7 +189,7 @@ def _sale(order: CreateOrder, facts: Facts) -> Raw:
         "shipment_address": facts.address,
         "payment_term": facts.payment_term,
         "warehouse": facts.warehouse,
-        "invoice_method": "order",
+        "invoice_method": "manual",  # people decide about invoices, and a shipped sale costs half as much
         "shipment_method": "order",
         "reference": order.number,
         "web_shop": facts.web_shop,
