@@ -268,6 +268,7 @@ async def test_no_fulfillment_leaves_while_a_number_of_the_item_is_out(bed: Bed,
 
     article = remote.world.articles["art-A"]
     assert (article.shop_on_hand, article.shop_allocated) == (27, 0)
+    assert [sent.quantity for sent in remote.world.stock_sets] == [20, 30]  # the shop took the shipped units off itself
 
 
 async def test_a_fulfillment_in_doubt_holds_its_item_and_nothing_else(bed: Bed, remote: HostileServer) -> None:
