@@ -10,7 +10,7 @@ Look at every file before it is committed: customers and credentials must be inv
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,10 @@ KEPT_HEADERS = ("content-type", "retry-after", "location")
 class RecordingApi:
     """Passes requests on and keeps them with their answers. Request headers are not kept: they may hold secrets."""
 
-    def __init__(self, api: Api) -> None:
-        """`exchanges` grows with every request."""
+    def __init__(self, api: Api, *, kept_headers: Collection[str] = KEPT_HEADERS) -> None:
+        """`exchanges` grows with every request; `kept_headers` are the headers of answers to keep, lower-case."""
         self._api = api
+        self._kept_headers = kept_headers
         self.exchanges: list[Exchange] = []
 
     @property
@@ -52,12 +53,13 @@ class RecordingApi:
         )
         body = None if json is None else msgspec.json.decode(msgspec.json.encode(json))
         request = ExpectedRequest(method=method, path=path, params=dict(params) if params else None, body=body)
-        self.exchanges.append(Exchange(request=request, answer=_answered(response)))
+        self.exchanges.append(Exchange(request=request, answer=answered(response, self._kept_headers)))
         return response
 
 
-def _answered(response: Response) -> Answered:
-    headers = {name: response.headers[name] for name in KEPT_HEADERS if name in response.headers}
+def answered(response: Response, kept_headers: Collection[str] = KEPT_HEADERS) -> Answered:
+    """Return an answer as fixtures write it down."""
+    headers = {name: response.headers[name] for name in sorted(kept_headers) if name in response.headers}
     try:
         return Answered(status=response.status, headers=headers, body=msgspec.json.decode(response.body))
     except ValueError:

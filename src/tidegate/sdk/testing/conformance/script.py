@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -15,10 +16,13 @@ from tidegate.kernel.redaction import Secret
 from tidegate.sdk.client import raise_if_refused
 from tidegate.sdk.connector import Connector, Done, Failed, FeedItem, FeedPage, NotFound, Partly
 from tidegate.sdk.failures import refusal_of
-from tidegate.sdk.http import Response, Session
+from tidegate.sdk.http import Api, Response, Session
 from tidegate.sdk.testing.conformance.fixtures import Answered, Exchange, ExchangeFixture
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+WEBHOOK_URL = "https://gate.example/in/c0/token"
+WEBHOOK_SECRET = "whsec_" + base64.b64encode(b"the secret of a recorded subscription").decode()
 
 Fault = Callable[[bool], Response]
 """Stands in for an answer: given whether the request changes state, returns a response or raises."""
@@ -148,14 +152,13 @@ async def call(
     judge = None if fixture.call.do == "open_session" else partial(raise_if_refused, connector)
     api = ScriptedApi(fixture.exchanges, fixture.settings, faults=faults, judge=judge)
     try:
-        return await _dispatch(connector, fixture, api, secrets or _secrets(connector)), api
+        return await dispatch(connector, fixture, api, secrets or recorded_secrets(connector)), api
     except TidegateError as error:
         return error, api
 
 
-async def _dispatch(
-    connector: Connector, fixture: ExchangeFixture, api: ScriptedApi, secrets: Mapping[str, Secret]
-) -> Any:
+async def dispatch(connector: Connector, fixture: ExchangeFixture, api: Api, secrets: Mapping[str, Secret]) -> Any:
+    """Make the call of a fixture through `api` and return its result. Raises what the connector raises."""
     made = fixture.call
     match made.do:
         case "open_session":
@@ -164,7 +167,7 @@ async def _dispatch(
             return await connector.inspect(api)
         case "subscribe":
             assert connector.subscribe is not None, "the connector cannot subscribe"
-            return await connector.subscribe(api, "https://gate.example/in/c0/token", Secret("whsec_c3Vic2NyaWJl"))
+            return await connector.subscribe(api, WEBHOOK_URL, Secret(WEBHOOK_SECRET))
         case "feed":
             return await connector.feeds[made.name].read(api, made.cursor)
         case "fetch":
@@ -182,7 +185,8 @@ def payloads_of(fixture: ExchangeFixture) -> list[Payload]:
     return msgspec.convert(fixture.call.payloads, list[Payload])
 
 
-def _secrets(connector: Connector) -> dict[str, Secret]:
+def recorded_secrets(connector: Connector) -> dict[str, Secret]:
+    """Return the secrets of a recorded log-in."""
     return {field.name: Secret(f"recorded-{field.name}") for field in connector.fields if field.secret}
 
 
