@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -120,6 +120,13 @@ async def add_shop(
     return Shop(tenant_id, connection_id, token)
 
 
+async def eventually(condition: Callable[[], Awaitable[bool]], *, timeout_seconds: float = 20.0) -> None:
+    """Poll until the condition holds. Raises TimeoutError when it does not in time."""
+    async with asyncio.timeout(timeout_seconds):
+        while not await condition():  # noqa: ASYNC110 - what is waited for happens in another process
+            await asyncio.sleep(0.01)
+
+
 @dataclass
 class Response:
     status: int
@@ -188,9 +195,12 @@ class Door:
         return response
 
     async def wait_ready(self, *, timeout_seconds: float = 20.0) -> None:
-        async with asyncio.timeout(timeout_seconds):
-            while (await self.send(b"GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n")).status != 200:
-                await asyncio.sleep(0.02)
+        request = b"GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n"
+        await eventually(lambda: self.answers(request, 200), timeout_seconds=timeout_seconds)
+
+    async def answers(self, request: bytes, status: int) -> bool:
+        """Whether a request is answered with that status."""
+        return (await self.send(request)).status == status
 
     def close_senders(self) -> None:
         for sender in self._senders:
@@ -219,7 +229,8 @@ async def running_door(
         if ready:
             await door.wait_ready()
         yield door
-        assert not running.done(), running.exception()
+        if running.done():
+            running.result()
     finally:
         stop.set()
         await asyncio.gather(running, return_exceptions=True)

@@ -118,11 +118,11 @@ def used() -> Iterator[tuple[Installation, dict[bytes, str]]]:
     with HostileProcess(account="shop") as shop, HostileProcess(account="erp") as erp, installed() as tidegate:
         shop.control("PUT", "/__settings", {"api_key": API_KEY})
         shop.control("POST", "/__articles", [{"sku": PLAIN_SKU}])
+        erp.control("POST", "/__articles", [{"sku": PLAIN_SKU, "erp_on_hand": 9}])
         tidegate.configure({"shop": shop, "erp": erp}, FLOWS)
         tidegate.do("up", "--detach")
-        tidegate.do("connect", "shop", "--from-json", "-", "--yes", stdin=json.dumps({"api_key": API_KEY}))
-        erp.control("POST", "/__articles", [{"sku": PLAIN_SKU, "erp_on_hand": 9}])
         tidegate.do("connect", "erp", "--yes")
+        tidegate.do("connect", "shop", "--from-json", "-", "--yes", stdin=json.dumps({"api_key": API_KEY}))
         order = {"lines": [{"sku": PLAIN_SKU, "quantity": 2}], "customer": CUSTOMER, "address": ADDRESS}
         shop.control("POST", "/__shop/orders", order)
         eventually(lambda: len(erp.world().erp_orders) == 1, "the order did not arrive", tidegate)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
+from tests.doorbed import eventually
 from tests.logbed import add_sender
 
 from tidegate.eventlog.append import append_webhooks
@@ -174,6 +173,8 @@ async def test_a_tenant_without_notice_is_found_by_the_sweep(owner_pool: Pool) -
 
         other = await add_sender(db, name="other")
         await append_webhooks(db, [other.event("o1")], writer="w")
-        async with asyncio.timeout(10):
-            while len(await reader.claim(db, ALL_SLOTS, 10)) < 2:
-                await asyncio.sleep(0.05)
+
+        async def sees_both() -> bool:
+            return len(await reader.claim(db, ALL_SLOTS, 10)) == 2
+
+        await eventually(sees_both)

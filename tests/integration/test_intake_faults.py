@@ -14,7 +14,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 from tests.conftest import SMALL_SETTINGS, running_postgres, short_folder
-from tests.doorbed import Door, Shop, add_shop, running_door
+from tests.doorbed import Door, Shop, add_shop, eventually, running_door
 
 from tidegate.runtime.postgres import EmbeddedPostgres
 from tidegate.store.database import Database, ensure_embedded_database, owner_connection
@@ -65,9 +65,11 @@ class Load:
     async def wait_for(self, status: int, count: int, *, timeout_seconds: float = 30.0) -> None:
         """Wait until `count` more deliveries were answered with `status`."""
         target = self.statuses.get(status, 0) + count
-        async with asyncio.timeout(timeout_seconds):
-            while self.statuses.get(status, 0) < target:
-                await asyncio.sleep(0.01)
+
+        async def reached() -> bool:
+            return self.statuses.get(status, 0) >= target
+
+        await eventually(reached, timeout_seconds=timeout_seconds)
 
     async def _send(self) -> None:
         sender = await self.door.sender()
@@ -102,13 +104,18 @@ async def check_exactly_once(database: Database, load: Load) -> None:
 
 async def test_a_killed_postmaster_loses_nothing_that_was_acknowledged(postgres_version: int) -> None:
     with running_postgres(postgres_version) as server:
+
+        async def has_ended() -> bool:
+            return not server.is_running()
+
         async with arranged(server) as (database, shop), running_door(database) as door:
             async with Load(door, shop).running() as load:
                 for _ in range(3):
                     await load.wait_for(200, 150)
                     pid = server.pid
                     assert pid is not None
-                    os.kill(pid, signal.SIGKILL)  # its backends go on for a while, until the next start ends them
+                    os.kill(pid, signal.SIGKILL)
+                    await eventually(has_ended)  # its backends go on for a while, until the next start ends them
                     await asyncio.to_thread(server.start)
                 await load.wait_for(200, 150)
 
@@ -142,15 +149,11 @@ async def test_an_away_database_costs_a_sender_no_waiting_and_forged_deliveries_
     with running_postgres(postgres_version) as server:
         async with arranged(server) as (database, shop), running_door(database) as door:
             await asyncio.to_thread(server.stop, "immediate")
-            async with asyncio.timeout(10):
-                while (await door.send(shop.deliver("e1"))).status != 503:
-                    await asyncio.sleep(0.01)
+            await eventually(lambda: door.answers(shop.deliver("e1"), 503))
             response = await door.send(shop.deliver("e2"))
             forged = await door.send(shop.deliver("e2", headers={"webhook-signature": "v1,AAAA"}))
             await asyncio.to_thread(server.start)
-            async with asyncio.timeout(20):
-                while (await door.send(shop.deliver("e3"))).status != 200:
-                    await asyncio.sleep(0.01)
+            await eventually(lambda: door.answers(shop.deliver("e3"), 200))
 
             assert (response.status, response.header("retry-after")) == (503, "5")
             assert forged.status == 401
@@ -176,9 +179,7 @@ async def test_a_read_only_database_is_answered_for_with_503(postgres_version: i
             await set_read_only(server, database, on=True)
             assert (await door.send(shop.deliver("e2"))).status == 503
             await set_read_only(server, database, on=False)
-            async with asyncio.timeout(20):
-                while (await door.send(shop.deliver("e2"))).status != 200:
-                    await asyncio.sleep(0.02)
+            await eventually(lambda: door.answers(shop.deliver("e2"), 200))
 
 
 async def test_a_full_disk_refuses_at_the_door_and_keeps_what_is_there(postgres_version: int) -> None:
@@ -209,8 +210,7 @@ async def pids_of(server: EmbeddedPostgres, *, lanes_only: bool) -> list[int]:
     """Pids of the lanes' backends, or of the whole server, the postmaster first."""
     if not lanes_only:
         assert server.pid is not None
-        children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
-        return [server.pid, *map(int, children)]
+        return [server.pid, *children_of(server.pid)]
     connection = await asyncpg.connect(server.dsn(SUPERUSER, "postgres"))
     rows = await connection.fetch(
         "SELECT pid FROM pg_stat_activity WHERE query LIKE '%INSERT INTO event_dedupe%' AND pid <> pg_backend_pid()"
@@ -218,6 +218,10 @@ async def pids_of(server: EmbeddedPostgres, *, lanes_only: bool) -> list[int]:
     await connection.close()
     assert len(rows) == 2
     return [row[0] for row in rows]
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 @contextmanager
@@ -240,10 +244,12 @@ async def set_read_only(server: EmbeddedPostgres, database: Database, *, on: boo
     await connection.execute(f"ALTER SYSTEM SET default_transaction_read_only = {'on' if on else 'off'}")
     await connection.execute("SELECT pg_reload_conf()")
     await connection.close()
-    async with asyncio.timeout(10):
-        async with owner_connection(database) as db:
-            while (await db.fetchval("SHOW default_transaction_read_only")) != ("on" if on else "off"):
-                await asyncio.sleep(0.01)
+    async with owner_connection(database) as db:
+
+        async def is_set() -> bool:
+            return await db.fetchval("SHOW default_transaction_read_only") == ("on" if on else "off")
+
+        await eventually(is_set)
 
 
 @contextmanager

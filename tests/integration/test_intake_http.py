@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 import pytest_asyncio
-from tests.doorbed import Shop, add_shop, connector, delivery_body, running_door
+from tests.doorbed import Shop, add_shop, connector, delivery_body, eventually, running_door
 from tests.logbed import key_ring
 
 from tidegate.store.connections import Pool
@@ -251,9 +251,7 @@ async def test_bodies_in_memory_have_a_bound(database: Database, shop: Shop) -> 
         slow = await door.sender()
         slow.writer.write(shop.deliver("e1", body=b"x" * 5000)[:-1])
         await slow.writer.drain()
-        async with asyncio.timeout(5):
-            while (await door.send(shop.deliver("e2"))).status != 503:
-                await asyncio.sleep(0.01)
+        await eventually(lambda: door.answers(shop.deliver("e2"), 503))
 
         assert (await slow.send(b"x")).status == 200
         assert (await door.send(shop.deliver("e3"))).status == 200
@@ -276,9 +274,11 @@ async def test_a_stop_answers_what_is_in_hand_and_closes_what_is_idle(
         await holder.execute("LOCK TABLE event IN EXCLUSIVE MODE")
         busy.writer.write(shop.deliver("e2"))
         await busy.writer.drain()
-        async with asyncio.timeout(5):
-            while not any(protocol.is_busy for protocol in door.process.protocols):
-                await asyncio.sleep(0.01)
+
+        async def is_waiting() -> bool:
+            return any(protocol.is_busy for protocol in door.process.protocols)
+
+        await eventually(is_waiting)
 
         draining = asyncio.create_task(door.process.drain())
         assert await idle.is_closed()
@@ -302,9 +302,11 @@ async def test_a_sender_that_leaves_early_is_stored_all_the_same(
         sender.writer.write(shop.deliver("e1"))
         await sender.writer.drain()
         sender.writer.close()
-        async with asyncio.timeout(5):
-            while await stored(owner_pool) == 0:
-                await asyncio.sleep(0.01)
+
+        async def is_stored() -> bool:
+            return await stored(owner_pool) == 1
+
+        await eventually(is_stored)
         assert (await door.send(shop.deliver("e1"))).status == 200
 
     assert await stored(owner_pool) == 1

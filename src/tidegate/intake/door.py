@@ -127,7 +127,7 @@ class DoorProcess:
             done, _ = await asyncio.wait([stopped, *self._tasks], return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopped.cancel()
-        for task in done - {stopped}:
+        for task in () if self._draining else done - {stopped}:
             task.result()
             raise InvariantError("a task of the door ended by itself")
 
