@@ -39,14 +39,13 @@ class Answer:
 class Installation:
     """One project folder and the `tidegate` command in it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, database_url: str | None) -> None:
         self.folder = folder
+        self._database_url = database_url
         self.port, self.web_port = free_port(), free_port()
 
     def run(self, *arguments: str, stdin: str | None = None) -> Answer:
         """Run `tidegate ARGUMENTS`, whatever its exit status."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
-        environment |= {"TIDEGATE_CONNECTORS": CONNECTORS, "TIDEGATE_PROJECT": str(self.folder)}
         done = subprocess.run(
             [sys.executable, "-m", "tidegate", *arguments],
             input=stdin,
@@ -54,10 +53,17 @@ class Installation:
             capture_output=True,
             text=True,
             timeout=COMMAND_SECONDS,
-            env=environment,
+            env=self.environment(),
             check=False,
         )
         return Answer(done)
+
+    def environment(self) -> dict[str, str]:
+        """Return what the command finds in its environment."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
+        if self._database_url is not None:
+            environment["TIDEGATE_DATABASE_URL"] = self._database_url
+        return {**environment, "TIDEGATE_CONNECTORS": CONNECTORS, "TIDEGATE_PROJECT": str(self.folder)}
 
     def do(self, *arguments: str, stdin: str | None = None) -> Answer:
         """Run a command that must succeed."""
@@ -71,6 +77,12 @@ class Installation:
         return "".join(
             f"\n--- {path.name}\n" + "\n".join(path.read_text(errors="replace").splitlines()[-25:]) for path in paths
         )
+
+    def report(self) -> str:
+        """Return what an operator would look at, for a failed test."""
+        commands = (["status"], ["events", "list", "--limit", "15"], ["commands", "list", "--limit", "15"])
+        shown = [f"\n$ tidegate {' '.join(command)}\n{self.run(*command).out}" for command in commands]
+        return "".join(shown) + self.logs()
 
     def configure(self, connections: Mapping[str, HostileProcess], flows: str, *, processes: str = "") -> None:
         """Write tidegate.yaml."""
@@ -90,16 +102,16 @@ def eventually(check: Callable[[], bool], what: str, installation: Installation 
     deadline = time.monotonic() + EVENTUALLY_SECONDS
     while not check():
         if time.monotonic() > deadline:
-            raise AssertionError(what + (installation.logs() if installation is not None else ""))
+            raise AssertionError(what + (installation.report() if installation is not None else ""))
         time.sleep(POLL_SECONDS)
 
 
 @contextmanager
-def installed() -> Iterator[Installation]:
-    """Make a project in a fresh folder; stop what runs there at the end."""
+def installed(database_url: str | None = None) -> Iterator[Installation]:
+    """Make a project in a fresh folder, on a shared database or its own; stop what runs there at the end."""
     folder = Path(tempfile.mkdtemp(prefix="tdg-", dir="/tmp"))
     folder.chmod(0o711)
-    installation = Installation(folder / "acme")
+    installation = Installation(folder / "acme", database_url)
     try:
         installation.do("init", str(installation.folder))
         yield installation

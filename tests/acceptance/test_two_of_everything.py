@@ -62,11 +62,11 @@ def test_killing_one_of_each_loses_and_doubles_nothing() -> None:
 
 def start(tidegate: Installation, shop: HostileProcess, erp: HostileProcess) -> None:
     shop.control("POST", "/__articles", [{"sku": "TEA"}])
+    erp.control("POST", "/__articles", [{"sku": "TEA", "erp_on_hand": 100}])
     tidegate.configure({"shop": shop, "erp": erp}, FLOWS)
     tidegate.do("up", "--detach", "--door", "2", "--apply", "2", "--dispatch", "2")
-    tidegate.do("connect", "shop", "--yes")
-    erp.control("POST", "/__articles", [{"sku": "TEA", "erp_on_hand": 100}])
     tidegate.do("connect", "erp", "--yes")
+    tidegate.do("connect", "shop", "--yes")
     eventually(lambda: shop.world().articles["art-TEA"].shop_on_hand == 100, "the shop was not told 100", tidegate)
 
 

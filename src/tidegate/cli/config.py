@@ -16,7 +16,8 @@ from tidegate.cli.session import (
     run_session,
 )
 from tidegate.config import load, parse, schema
-from tidegate.config.versions import read_newest, record_version
+from tidegate.config.versions import read_newest
+from tidegate.sync.going_live import put_to_work
 
 
 @click.group()
@@ -42,7 +43,8 @@ def check(project_dir: Path | None) -> None:
 def apply(project_dir: Path | None) -> None:
     """Put the changed tidegate.yaml to work while Tidegate runs: flows, modes, owners, allowed networks.
 
-    Workers take it over within seconds. Ports and numbers of processes need `tidegate down` and `tidegate up`.
+    Workers take it over within seconds. A channel whose stock flow becomes live is told the numbers of every item that
+    was counted; orders that came in before are not sent. Ports and numbers of processes need `tidegate down` and `tidegate up`.
     """
     connectors = known_connectors()
 
@@ -50,7 +52,7 @@ def apply(project_dir: Path | None) -> None:
         document = session.project.config_file.read_text(encoding="utf-8")
         parse(document, connectors=connectors)
         known = {version.tenant_id: version.version for version in await read_newest(session.conn)}
-        version = await record_version(session.conn, document, applied_by=operator())
+        version = await put_to_work(session.conn, document, applied_by=operator())
         return version.version, known.get(version.tenant_id) != version.version
 
     number, is_new = run_session(project_dir, body)

@@ -23,13 +23,13 @@ from tidegate.cli.session import (
 from tidegate.config import Config
 from tidegate.config.parse import parse
 from tidegate.config.roles import is_channel
-from tidegate.config.versions import record_version
 from tidegate.kernel.clock import SystemClock
 from tidegate.kernel.errors import ConfigurationError
 from tidegate.kernel.redaction import Secret
 from tidegate.sdk.connector import Connector, Inspection, Location
 from tidegate.sync import connect as connecting
 from tidegate.sync.connect import Connected, ConnectOrder, Webhook
+from tidegate.sync.going_live import live_channels, mark_for_telling, put_to_work
 from tidegate.sync.match import Matches
 from tidegate.sync.webhook_path import WebhookPaths
 
@@ -101,6 +101,8 @@ def connect(
             order = msgspec.structs.replace(order, stock_location=_ask_location(inspection.locations))
         ring = session.key_ring()
         connected = await connecting.store(session.conn, ring, order, inspection)
+        if name in live_channels(config):
+            await mark_for_telling(session.conn, session.tenant_id, [name], only_untold=True)
         api = connecting.open_api(order, allow=allow, clock=clock)
         try:
             paths = WebhookPaths(session.project.read_root_key(), config.cell)
@@ -138,7 +140,7 @@ async def _refresh_config(session: Session, connectors: Mapping[str, Connector])
     """Check the file against the connectors and put it to work, so that a new connection needs no restart."""
     document = session.project.config_file.read_text(encoding="utf-8")
     parse(document, connectors=connectors)
-    return (await record_version(session.conn, document, applied_by=operator())).config
+    return (await put_to_work(session.conn, document, applied_by=operator())).config
 
 
 def _connector_of(config: Config, name: str, connectors: Mapping[str, Connector]) -> Connector:

@@ -16,7 +16,6 @@ from tidegate.cli.checks_database import require_root_key
 from tidegate.cli.readiness import announce_ready, wait_until_running
 from tidegate.cli.session import find_project, known_connectors, operator, project_option, role_urls
 from tidegate.config import Config, load
-from tidegate.config.versions import record_version
 from tidegate.eventlog import partitions
 from tidegate.kernel.errors import ConfigurationError, TransientError
 from tidegate.runtime.control import running_state, stop_supervisor
@@ -24,6 +23,7 @@ from tidegate.runtime.project import Project
 from tidegate.runtime.state import read_state
 from tidegate.runtime.supervisor import Plan, Supervisor, open_supervisor_log, run_until_signalled
 from tidegate.store.database import URL_VARIABLE, Database, owner_connection
+from tidegate.sync.going_live import put_to_work
 
 DETACH_SECONDS = 180.0
 """How long a detached start may take; the first one creates the database."""
@@ -78,7 +78,7 @@ def run_supervisor(project: Project, config: Config, processes: Mapping[str, int
     async def prepare(database: Database) -> None:
         async with owner_connection(database) as conn:
             if document is not None:
-                version = await record_version(conn, document, applied_by=operator())
+                version = await put_to_work(conn, document, applied_by=operator())
                 await require_root_key(conn, project, version.tenant_id)
 
     plan = Plan(

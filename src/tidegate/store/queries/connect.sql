@@ -97,3 +97,19 @@ ON CONFLICT DO NOTHING
 -- name: audit_add
 -- Record who did what. $1 tenant, $2 id, $3 actor, $4 action, $5 subject, $6 detail.
 INSERT INTO audit_log (tenant_id, audit_id, actor, action, subject, detail) VALUES ($1, $2, $3, $4, $5, $6)
+
+-- name: marks_for_telling
+-- Mark items that are counted, so that these channels are told their numbers. $1 tenant, $2 channels by name, $3 only never told ones.
+WITH chosen AS (
+    SELECT m.tenant_id, m.connection_id, m.item_id
+    FROM channel_stock m JOIN connection c USING (tenant_id, connection_id)
+    WHERE m.tenant_id = $1 AND c.name = ANY($2::text[]) AND NOT m.dirty AND (NOT $3 OR m.acked_quantity IS NULL)
+      AND EXISTS (SELECT FROM stock_level s WHERE s.tenant_id = m.tenant_id AND s.item_id = m.item_id)
+    ORDER BY m.connection_id, m.item_id
+    FOR NO KEY UPDATE OF m
+), marked AS (
+    UPDATE channel_stock m SET dirty = true, dirty_at = clock_timestamp()
+    FROM chosen WHERE m.tenant_id = chosen.tenant_id AND m.connection_id = chosen.connection_id AND m.item_id = chosen.item_id
+    RETURNING m.item_id
+)
+SELECT count(*), (SELECT pg_notify('tidegate_command', '')) FROM marked
