@@ -39,8 +39,8 @@ e2e-small: setup ## the part of it that CI runs
 	$(BIN)/python -m e2e --small
 
 bench: setup ## how fast are intake and apply on this machine
-	$(BIN)/python bench/intake.py
-	$(BIN)/python bench/apply.py
+	$(BIN)/python -m bench.intake
+	$(BIN)/python -m bench.apply
 
 format: setup ## let ruff fix and format
 	$(BIN)/ruff check --fix .

@@ -55,7 +55,9 @@ async def make_bed(conn: asyncpg.Connection) -> Bed:
     version = await record_version(conn, CONFIG, applied_by="bench")
     tenant_id, location_id = version.tenant_id, new_id()
     connections = {name: new_id() for name in ("shop_a", "shop_b", "erp")}
-    await conn.execute("INSERT INTO location (tenant_id, location_id, name) VALUES ($1, $2, 'main')", tenant_id, location_id)
+    await conn.execute(
+        "INSERT INTO location (tenant_id, location_id, name) VALUES ($1, $2, 'main')", tenant_id, location_id
+    )
     for name, connection_id in connections.items():
         await conn.execute(
             "INSERT INTO connection (tenant_id, connection_id, name, connector, external_account) VALUES ($1, $2, $3, 'hostile', $3)",
@@ -63,14 +65,39 @@ async def make_bed(conn: asyncpg.Connection) -> Bed:
         )  # fmt: skip
     variants, items = [new_id() for _ in range(SKUS)], [new_id() for _ in range(SKUS)]
     skus = [f"SKU-{n:05d}" for n in range(SKUS)]
-    await conn.execute("INSERT INTO variant (tenant_id, variant_id, sku) SELECT $1, * FROM unnest($2::uuid[], $3::text[])", tenant_id, variants, skus)
-    await conn.execute("INSERT INTO inventory_item SELECT $1, * FROM unnest($2::uuid[], $3::text[])", tenant_id, items, skus)
-    await conn.execute("INSERT INTO variant_item SELECT $1, *, 1 FROM unnest($2::uuid[], $3::uuid[])", tenant_id, variants, items)
-    await conn.execute("INSERT INTO stock_level (tenant_id, item_id, location_id, on_hand) SELECT $1, i, $2, 1000000 FROM unnest($3::uuid[]) i", tenant_id, location_id, items)
+    await conn.execute(
+        "INSERT INTO variant (tenant_id, variant_id, sku) SELECT $1, * FROM unnest($2::uuid[], $3::text[])",
+        tenant_id,
+        variants,
+        skus,
+    )
+    await conn.execute(
+        "INSERT INTO inventory_item SELECT $1, * FROM unnest($2::uuid[], $3::text[])", tenant_id, items, skus
+    )
+    await conn.execute(
+        "INSERT INTO variant_item SELECT $1, *, 1 FROM unnest($2::uuid[], $3::uuid[])", tenant_id, variants, items
+    )
+    await conn.execute(
+        "INSERT INTO stock_level (tenant_id, item_id, location_id, on_hand) SELECT $1, i, $2, 1000000 FROM unnest($3::uuid[]) i",
+        tenant_id,
+        location_id,
+        items,
+    )
     for name, connection_id in connections.items():
-        await conn.execute("INSERT INTO binding SELECT $1, $2, 'variant', 'v-' || s, v FROM unnest($3::text[], $4::uuid[]) AS n(s, v)", tenant_id, connection_id, skus, variants)
+        await conn.execute(
+            "INSERT INTO binding SELECT $1, $2, 'variant', 'v-' || s, v FROM unnest($3::text[], $4::uuid[]) AS n(s, v)",
+            tenant_id,
+            connection_id,
+            skus,
+            variants,
+        )
         if name != "erp":
-            await conn.execute("INSERT INTO channel_stock (tenant_id, connection_id, item_id) SELECT $1, $2, i FROM unnest($3::uuid[]) i", tenant_id, connection_id, items)
+            await conn.execute(
+                "INSERT INTO channel_stock (tenant_id, connection_id, item_id) SELECT $1, $2, i FROM unnest($3::uuid[]) i",
+                tenant_id,
+                connection_id,
+                items,
+            )
     await conn.execute("ANALYZE")
     return Bed(tenant_id, connections, location_id, variants, items)
 
