@@ -5,10 +5,16 @@ from __future__ import annotations
 import asyncpg
 import msgspec
 
-from tidegate.kernel.errors import TidegateError
+from tidegate.kernel.errors import AuthenticationError, InvariantError, TidegateError, TransientError
 
 EXIT_TEMPORARY = 75
 EXIT_BUG = 70
+_HINTS: tuple[tuple[type[TidegateError], str], ...] = (
+    (AuthenticationError, "check the credentials and run it again; nothing was changed"),
+    (TransientError, "run it again in a moment; tidegate doctor looks at everything"),
+    (InvariantError, "this is a bug in Tidegate: report it with the output of tidegate doctor"),
+)
+"""What to do where the error itself does not say it."""
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,7 +27,8 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 def describe_failure(error: Exception) -> Failure:
     """Return the words and the exit status (sysexits) for an error that ended a command."""
     if isinstance(error, TidegateError):
-        return Failure(text=_words(str(error), error.hint, error.code), exit_status=error.exit_status)
+        hint = error.hint or next((words for kind, words in _HINTS if isinstance(error, kind)), None)
+        return Failure(text=_words(str(error), hint, error.code), exit_status=error.exit_status)
     if isinstance(error, (asyncpg.PostgresError, asyncpg.InterfaceError)):
         text = _words(f"the database refused: {error}", "look at it with: tidegate doctor", type(error).__name__)
         return Failure(text=text, exit_status=EXIT_TEMPORARY)

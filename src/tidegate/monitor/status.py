@@ -103,20 +103,26 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         return sum(each.commands for each in self.commands if each.state == state)
 
 
+async def read_queue(conn: Connection, tenant_id: UUID | None = None) -> QueueStatus:
+    """Return what waits for T2, of one tenant or of all. Reads only."""
+    row = await conn.fetchrow(_QUEUE, tenant_id)
+    assert row is not None
+    return QueueStatus(
+        waiting=row["waiting"],
+        oldest_at=time_of(row["oldest"]) if row["oldest"] is not None else None,
+        parked=row["parked"],
+        quarantined=row["quarantined"],
+    )
+
+
 async def read_status(conn: Connection, tenant_id: UUID | None = None) -> Status:
     """Return the status of one tenant, or of all. Reads only; the parts are read one after the other."""
-    queue = await conn.fetchrow(_QUEUE, tenant_id)
+    queue = await read_queue(conn, tenant_id)
     commands = await conn.fetch(_COMMANDS, tenant_id)
     lanes = await conn.fetch(_LANES, tenant_id)
     feeds = await conn.fetch(_FEEDS, tenant_id)
-    oldest = queue["oldest"] if queue is not None else None
     return Status(
-        queue=QueueStatus(
-            waiting=queue["waiting"] if queue is not None else 0,
-            oldest_at=time_of(oldest) if oldest is not None else None,
-            parked=queue["parked"] if queue is not None else 0,
-            quarantined=queue["quarantined"] if queue is not None else 0,
-        ),
+        queue=queue,
         commands=tuple(
             CommandCount(
                 connection=row["connection"],

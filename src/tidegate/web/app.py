@@ -24,7 +24,7 @@ from tidegate.kernel.errors import ConfigurationError
 from tidegate.monitor import metrics
 from tidegate.monitor.conservation import Balance, read_balances
 from tidegate.monitor.gauges import build_gauges
-from tidegate.monitor.status import read_status
+from tidegate.monitor.status import read_queue, read_status
 from tidegate.runtime.project import Project
 from tidegate.runtime.state import is_alive, read_state
 from tidegate.store.connections import Pool
@@ -36,6 +36,8 @@ DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 7481
 AUDITED_HOURS = 48
 """How far back the conservation audit of the metrics page looks."""
+AUDITED_WAITING_MAX = 20_000
+"""With a longer backlog the audit would cost more than it tells; `tidegate conservation` makes it on request."""
 PAGE_SECONDS = 5.0
 """A metrics page is made at most this often; in between the last one is given out."""
 DRAIN_SECONDS = 3
@@ -113,7 +115,7 @@ class WebApp:
         try:
             async with self._pool.acquire(timeout=2) as conn:
                 await conn.execute(_WRITE_PROBE)
-                queue = (await read_status(conn)).queue
+                queue = await read_queue(conn)
         except _DATABASE_ERRORS as error:
             _log.warning("readiness.database_away", error_class=type(error).__name__)
             problem = {"status": "not ready", "database": "away", "missing_processes": missing}
@@ -144,14 +146,14 @@ class WebApp:
         try:
             async with self._pool.acquire(timeout=2) as conn:
                 status = await read_status(conn)
-                balances = await self._audit(conn)
+                balances = await self._audit(conn) if status.queue.waiting <= AUDITED_WAITING_MAX else None
         except _DATABASE_ERRORS as error:
             _log.warning("metrics.database_away", error_class=type(error).__name__)
             return []
         return build_gauges(status, balances, self._clock.now())
 
     async def _audit(self, conn: Any) -> list[Balance] | None:
-        """Return the balances of the last hours, None when that takes too long (a large backlog)."""
+        """Return the balances of the last hours, None when that takes too long."""
         since = self._clock.now().replace(minute=0, second=0, microsecond=0) - timedelta(hours=AUDITED_HOURS)
         try:
             return await read_balances(conn, since=since)

@@ -8,11 +8,18 @@ SELECT
     (SELECT count(*) FROM event_parked p WHERE p.kind = 'quarantined' AND ($1::uuid IS NULL OR p.tenant_id = $1)) AS quarantined
 
 -- name: status_commands
--- Unfinished and failed commands by connection, kind and state, with the oldest of each. $1 tenant or null for all.
+-- Unfinished and failed commands by connection, kind and state, with the oldest of each; two parts, each with an index of
+-- its own. $1 tenant or null for all.
+WITH standing AS (
+    SELECT tenant_id, connection_id, kind, state, command_id FROM command
+    WHERE state IN ('pending', 'sending', 'in_doubt') AND ($1::uuid IS NULL OR tenant_id = $1)
+    UNION ALL
+    SELECT tenant_id, connection_id, kind, state, command_id FROM command
+    WHERE state = 'failed' AND ($1::uuid IS NULL OR tenant_id = $1)
+)
 SELECT c.name AS connection, m.kind, m.state, count(*) AS commands,
        (array_agg(m.command_id ORDER BY m.command_id))[1] AS oldest
-FROM command m JOIN connection c USING (tenant_id, connection_id)
-WHERE m.state IN ('pending', 'sending', 'in_doubt', 'failed') AND ($1::uuid IS NULL OR m.tenant_id = $1)
+FROM standing m JOIN connection c USING (tenant_id, connection_id)
 GROUP BY c.name, m.kind, m.state ORDER BY c.name, m.kind, m.state
 
 -- name: status_lanes
