@@ -102,6 +102,25 @@ async def test_reset_without_effect_is_resent_after_two_negatives(bed: Bed, remo
     await bed.check_evidence()
 
 
+async def test_one_negative_is_not_enough(bed: Bed, remote: HostileServer) -> None:
+    """A search index that lags says no twice, once of it after the settling time; the third look finds the order."""
+    stock_world(remote.world, [("A", 10)])
+    await bed.article("A", on_hand=10)
+    order = await bed.order(place(remote.world, ("A", 1)))
+    remote.put_faults(
+        Fault(kind="lose_reply", method="POST", path=ORDERS),
+        Fault(kind="stale_read", method="GET", path=ORDERS, times=2),
+    )
+
+    async with bed.running():
+        await until(bed.is_settled)
+
+    assert remote.world.effects["order.create"] == {order.reference: 1}
+    assert [row["code"] for row in await bed.commands_of(order.order_id)] == ["found"]
+    outcomes = [a["outcome"] for a in await bed.answers() if a["outcome"] in ("unknown", "not_found")]
+    assert outcomes == ["unknown", "not_found", "not_found"]
+
+
 @pytest.mark.parametrize(
     "fault",
     [

@@ -158,6 +158,25 @@ async def test_a_push_that_never_arrived_is_planned_anew(bed: Bed, remote: Hosti
     assert states == ["superseded", "succeeded"]
 
 
+async def test_after_a_doubt_the_old_number_is_not_believed(bed: Bed, remote: HostileServer) -> None:
+    """The lost push arrived and nobody could see it; the number of before is told again although it was told once."""
+    stock_world(remote.world, [("A", 0)])
+    await bed.article("A")
+    await bed.move("A", on_hand=5)
+    async with bed.running():
+        await until(bed.is_settled)
+        remote.put_faults(
+            Fault(kind="lose_reply", method="PUT", path=STOCK),
+            Fault(kind="stale_read", method="GET", path=STOCK, times=3),
+        )
+        await bed.move("A", on_hand=-1)
+        await until(lambda: remote.world.faults_used.get("lose_reply") == 1)
+        await bed.move("A", on_hand=1)
+        await until(bed.is_settled)
+
+    assert [sent.quantity for sent in remote.world.stock_sets] == [5, 4, 5]
+
+
 async def test_item_that_the_shop_does_not_sell_is_one_dead_letter(bed: Bed, remote: HostileServer) -> None:
     await bed.article("A", bind_shop=False)
     async with bed.running():
