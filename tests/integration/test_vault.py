@@ -126,19 +126,21 @@ async def test_credentials_keep_one_version_and_webhook_secrets_two(owner_pool: 
         connection_id = await add_connection(db, tenant_id)
         ring = key_ring()
         for number in (1, 2, 3):
-            await credentials.put(db, ring, tenant_id, connection_id, "credential", "token", Secret(f"t{number}"))
+            await credentials.put(
+                db, ring, tenant_id, connection_id, "credential", "token", Secret(f"api-secret-{number}")
+            )
             version = await credentials.put(
-                db, ring, tenant_id, connection_id, "intake", credentials.WEBHOOK_SECRET, Secret(f"w{number}")
+                db, ring, tenant_id, connection_id, "intake", credentials.WEBHOOK_SECRET, Secret(f"webhook-{number}")
             )
 
         assert version == 3
         fresh = key_ring()
         found = await credentials.get_all(db, fresh, tenant_id, connection_id, "credential")
-        assert found == {"token": Secret("t3")}
+        assert found == {"token": Secret("api-secret-3")}
         active = await credentials.active_webhook_secrets(db, fresh, tenant_id, connection_id)
-        assert active == [Secret("w3"), Secret("w2")]
+        assert active == [Secret("webhook-3"), Secret("webhook-2")]
         stored = await db.fetch("SELECT ciphertext, fingerprint FROM credential")
-        assert not any(b"t3" in row["ciphertext"] or b"w3" in row["ciphertext"] for row in stored)
+        assert not any(b"api-secret" in row["ciphertext"] or b"webhook" in row["ciphertext"] for row in stored)
         assert all(len(row["fingerprint"]) == 8 for row in stored)
         with pytest.raises(ConfigurationError):
             await credentials.put(db, ring, tenant_id, new_id(), "credential", "token", Secret("x"))

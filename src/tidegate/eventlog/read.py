@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Sequence
 from datetime import datetime
@@ -36,6 +37,11 @@ SELECT pg_postmaster_start_time()::text, pg_snapshot_xmin(s)::text::bigint, pg_s
        (pg_current_wal_flush_lsn() - '0/0')::bigint
 FROM pg_current_snapshot() s
 """
+# The statement below is planned once and kept, perhaps while the tables are empty: only the way through the indexes is
+# right at every size.
+_BY_INDEX = (
+    "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL plan_cache_mode = force_generic_plan"
+)
 # One index probe per tenant and slot, each ending at the first rows; a tenant's probing ends when its batch is full.
 # The tenants then take turns, row by row, so a small tenant is never behind a large one. OFFSET 0 keeps the planner
 # from turning the last join around.
@@ -132,7 +138,8 @@ class QueueReader:
 
         Of each (slot, tenant) it returns a prefix of what waits, so the order inside a slot is kept, and tenants
         share the batch evenly. Nothing is locked or changed: the slots are the caller's alone (see fencing), and
-        events stay in the queue until T2 deletes them. Run it outside a transaction. Raises what asyncpg raises.
+        events stay in the queue until T2 deletes them. Runs in a read-only transaction of its own. Raises what asyncpg
+        raises.
         """
         if not slots:
             return []
@@ -149,12 +156,14 @@ class QueueReader:
     async def _claim_of(
         self, connection: Connection, slots: Sequence[int], tenants: Sequence[UUID], batch_max: int
     ) -> list[QueuedEvent]:
-        start = self._turn * 389 % len(slots)  # another slot in front each time: a full batch ends before the last one
+        start = random.randrange(len(slots))  # noqa: S311 - a full batch ends early, so another slot is first each time
         slots = [*slots[start:], *slots[:start]]
         settled = self._lowers.settled
         lowers = [lower for tenant_id in tenants for lower in self._lowers.lower(tenant_id, slots)]
         slot_max = max(1, batch_max // SLOT_SHARE) if len(slots) > 1 else batch_max
-        rows = await connection.fetch(_CLAIM, slots, lowers, tenants, slot_max, batch_max)
+        async with connection.transaction(readonly=True):
+            await connection.execute(_BY_INDEX)
+            rows = await connection.fetch(_CLAIM, slots, lowers, tenants, slot_max, batch_max)
         first: dict[UUID, dict[int, int]] = {tenant_id: {} for tenant_id in tenants}
         for row in rows:
             first[row[1]].setdefault(row[0], row[2])

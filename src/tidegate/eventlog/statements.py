@@ -113,7 +113,10 @@ FIND_CONFLICTS = """
 SELECT i.event_id
 FROM unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::bytea[], $5::uuid[])
      AS i (tenant_id, connection_id, dedupe_key, body_digest, event_id)
-JOIN event_dedupe d USING (tenant_id, connection_id, dedupe_key)
+CROSS JOIN LATERAL (
+    SELECT body_digest FROM event_dedupe d
+    WHERE d.tenant_id = i.tenant_id AND d.connection_id = i.connection_id AND d.dedupe_key = i.dedupe_key OFFSET 0
+) d
 WHERE d.body_digest <> i.body_digest
 """
 """Which duplicates have another body than the event that is stored under their key."""

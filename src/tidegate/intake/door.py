@@ -30,8 +30,9 @@ log = structlog.get_logger("intake.door")
 
 FLUSH_SECONDS = 5.0
 """How often refusals are written down."""
-LOCK_TIMEOUT_MS = 1000
-"""A lane waits for another one's rows for milliseconds; longer means that something hangs."""
+SESSION = {"lock_timeout": "1000ms", "enable_seqscan": "off"}
+"""A lane waits for another one's rows for milliseconds; longer means that something hangs. Its statements are planned
+once, perhaps while the tables are empty: only the way through the indexes is right at every size."""
 
 
 async def serve(context: Context, stop: asyncio.Event) -> None:
@@ -228,7 +229,7 @@ class DoorProcess:
 
     # --- database --------------------------------------------------------------------------------------------------
     async def _connect(self) -> DirectConnection:
-        settings = self._access.server_settings(self._name) | {"lock_timeout": f"{LOCK_TIMEOUT_MS}ms"}
+        settings = self._access.server_settings(self._name) | SESSION
         return await asyncpg.connect(
             self._access.dsn, timeout=self.settings.connect_seconds, server_settings=settings, command_timeout=None
         )
