@@ -11,13 +11,14 @@ from uuid import UUID
 
 import asyncpg
 
+from tidegate.inventory.ledger import post
 from tidegate.kernel.clock import Clock
 from tidegate.kernel.crashpoint import reach
 from tidegate.store.connections import Connection, Pool
 from tidegate.store.fence import SlotEpoch, fence
 from tidegate.sync.catalogue import Catalogue
 from tidegate.sync.fold import Fold
-from tidegate.sync.load import articles_of, load_state
+from tidegate.sync.load import articles_of, load_state, lock_levels, mark_dirty
 from tidegate.sync.policy import Policy
 from tidegate.sync.records import Outcome, Prepared
 from tidegate.sync.write import Writer
@@ -86,7 +87,11 @@ class Applier:
             state = await load_state(conn, self.tenant_id, batch, self.catalogue, self.policy)
             result = Fold(state, self.catalogue, self.policy, now).run(batch)
             writer = Writer(self.tenant_id, self.writer_name, self.seal_order, self.policy.config_version, now)
-            await writer.store(conn, state, result, with_marks=bool(result.entries or result.fulfillments))
+            await writer.store_rows(conn, state, result)
+            await mark_dirty(conn, self.tenant_id, self.policy, state)
+            levels = await lock_levels(conn, self.tenant_id, {posting.key() for posting in result.postings})
+            await writer.store_stock(conn, levels, post(levels, result.postings))
+            await writer.store_commands(conn, state, result)
             await conn.execute(CLEAR_WORKING, self.node_id)
             reach("apply.t2.before_commit")
         reach("apply.t2.committed")

@@ -12,8 +12,7 @@ import msgspec
 
 from tidegate.commerce import changes
 from tidegate.commerce.changes import CanonicalChange
-from tidegate.inventory.ledger import Posting, post
-from tidegate.kernel.errors import InvariantError
+from tidegate.inventory.ledger import Posting
 from tidegate.kernel.ids import new_id, parse_public_id
 from tidegate.orders.fold import fold_order, match_shipment_lines, new_order, ship_units
 from tidegate.orders.records import Line, Order
@@ -177,7 +176,7 @@ class Fold:
             kind = "commit" if delta > 0 else "release"
             for item_id, per_unit in self._catalogue.bill(line.variant_id):
                 cause = f"{kind}:{line.line_id}:{order.version}:{item_id}"
-                self._post(
+                self.result.postings.append(
                     Posting(
                         item_id, line.location_id, kind, cause,
                         committed_delta=delta * per_unit, event_id=event_id, order_line_id=line.line_id,
@@ -193,11 +192,6 @@ class Fold:
                 self.result.cancels.append(plan.cancel)
 
     # --- stock -------------------------------------------------------------------------------------------------
-    def _post(self, posting: Posting) -> None:
-        if posting.key() not in self._state.levels:
-            raise InvariantError(f"level {posting.key()} was not locked for {posting.cause_key}")
-        self.result.entries.extend(post(self._state.levels, (posting,)))
-
     def _stock_moved(self, prepared: Prepared, change: changes.StockMoved) -> Outcome:
         event = prepared.event
         if self._policy.stock_owner is not None and event.connection_id != self._policy.stock_owner:
@@ -211,7 +205,7 @@ class Fold:
             left += units
             for item_id, per_unit in bill:
                 here = line.location_id == location_id
-                self._post(
+                self.result.postings.append(
                     Posting(
                         item_id, location_id, "ship", f"{cause}:{item_id}:{line.line_id}",
                         on_hand_delta=-units * per_unit, committed_delta=-released * per_unit if here else 0,
@@ -219,7 +213,7 @@ class Fold:
                     )
                 )  # fmt: skip
                 if not here and released:
-                    self._post(
+                    self.result.postings.append(
                         Posting(
                             item_id, line.location_id, "release", f"{cause}:{item_id}:{line.line_id}:release",
                             committed_delta=-released * per_unit, event_id=event.event_id, order_line_id=line.line_id,
@@ -227,7 +221,7 @@ class Fold:
                     )  # fmt: skip
         if left:
             for item_id, per_unit in bill:
-                self._post(
+                self.result.postings.append(
                     Posting(
                         item_id, location_id, change.kind, f"{cause}:{item_id}",
                         on_hand_delta=left * per_unit, event_id=event.event_id,

@@ -43,7 +43,11 @@ def articles_of(batch: Sequence[Prepared]) -> tuple[set[ArticleKey], set[tuple[U
 async def load_state(
     conn: Connection, tenant_id: UUID, batch: Sequence[Prepared], catalogue: Catalogue, policy: Policy
 ) -> State:
-    """Return the locked state of everything that `batch` touches, after marking its items dirty."""
+    """Return the state of everything that `batch` touches.
+
+    Orders that exist are locked, and the marks of the batch's items before them. A batch of new orders locks nothing
+    here: what it has to do before it must wait for a hot article, it does before.
+    """
     state = State()
     gates: set[GateKey] = set()
     found_orders: set[tuple[UUID, str]] = set()
@@ -67,25 +71,36 @@ async def load_state(
         rows = await conn.fetch(statements.FIND_ORDERS, tenant_id, *_columns(found_orders))
         state.order_of = {(row[0], row[1]): row[2] for row in rows}
         order_ids.update(state.order_of.values())
-    items, levels = _touched(batch, catalogue)
-    lines = await conn.fetch(statements.LOAD_LINES, tenant_id, list(order_ids)) if order_ids else []
-    await catalogue.load_bills(conn, {line["variant_id"] for line in lines})
-    for line in lines:
-        _add_line_levels(line, catalogue, items, levels)
-    await mark_dirty(conn, tenant_id, policy, items)
+    state.items = _items_of(batch, catalogue)
     if order_ids:
+        lines = await conn.fetch(statements.LOAD_LINES, tenant_id, list(order_ids))
+        await catalogue.load_bills(conn, {line["variant_id"] for line in lines})
+        state.items.update(item_id for line in lines for item_id, _ in catalogue.bill(line["variant_id"]))
+        await mark_dirty(conn, tenant_id, policy, state)
         await _load_orders(conn, tenant_id, state, sorted(order_ids))
     if shipments:
         rows = await conn.fetch(statements.FIND_FULFILLMENTS, tenant_id, *_columns(shipments))
         state.fulfillment_of = {(row[0], row[1]): row[2] for row in rows}
-    await _load_levels(conn, tenant_id, state, sorted(levels))
     return state
 
 
-async def mark_dirty(conn: Connection, tenant_id: UUID, policy: Policy, items: set[UUID]) -> None:
-    """Mark items in every channel that is told stock numbers. Locks the marks until the transaction ends."""
-    if items and policy.stock_channels:
-        await conn.execute(statements.MARK_DIRTY, tenant_id, list(policy.stock_channels), sorted(items))
+async def mark_dirty(conn: Connection, tenant_id: UUID, policy: Policy, state: State) -> None:
+    """Mark the state's items in every channel that is told stock numbers. Locks the marks until the transaction ends."""
+    if state.items and policy.stock_channels and not state.is_marked:
+        await conn.execute(statements.MARK_DIRTY, tenant_id, list(policy.stock_channels), sorted(state.items))
+    state.is_marked = True
+
+
+async def lock_levels(conn: Connection, tenant_id: UUID, keys: set[LevelKey]) -> dict[LevelKey, Counters]:
+    """Return the counters of levels, locked until the transaction ends; levels that do not exist yet are made."""
+    if not keys:
+        return {}
+    columns = _columns(keys)
+    rows = await conn.fetch(statements.LOCK_LEVELS, tenant_id, *columns)
+    if len(rows) < len(keys):
+        await conn.execute(statements.ENSURE_LEVELS, tenant_id, *columns)
+        rows = await conn.fetch(statements.LOCK_LEVELS, tenant_id, *columns)
+    return {(row[0], row[1]): Counters(row[2], row[3], row[4], row[5], row[6]) for row in rows}
 
 
 async def _load_gates(conn: Connection, tenant_id: UUID, state: State, keys: set[GateKey]) -> None:
@@ -95,33 +110,17 @@ async def _load_gates(conn: Connection, tenant_id: UUID, state: State, keys: set
     state.gates = {(row[0], row[1], row[2]): Stamp(row[3], row[4], row[5], row[6]) for row in rows}
 
 
-def _touched(batch: Sequence[Prepared], catalogue: Catalogue) -> tuple[set[UUID], set[LevelKey]]:
-    """Return items and levels that the batch's own changes name."""
-    items: set[UUID] = set()
-    levels: set[LevelKey] = set()
-    default = catalogue.default_location()
+def _items_of(batch: Sequence[Prepared], catalogue: Catalogue) -> set[UUID]:
+    """Return the items that the batch's own changes name."""
+    articles: set[ArticleKey] = set()
     for prepared in batch:
         connection_id = prepared.event.connection_id
         for change in prepared.changes:
             if isinstance(change, changes.OrderSeen):
-                for line in change.lines:
-                    variant_id = catalogue.variant((connection_id, line.variant_external_id, line.sku))
-                    for item_id, _ in catalogue.bill(variant_id):
-                        items.add(item_id)
-                        levels.add((item_id, default))
+                articles.update((connection_id, line.variant_external_id, line.sku) for line in change.lines)
             elif isinstance(change, changes.StockMoved):
-                variant_id = catalogue.variant((connection_id, change.item_external_id, change.sku))
-                location_id = catalogue.location(connection_id, change.location_external_id)
-                for item_id, _ in catalogue.bill(variant_id):
-                    items.add(item_id)
-                    levels.add((item_id, location_id))
-    return items, levels
-
-
-def _add_line_levels(line: Record, catalogue: Catalogue, items: set[UUID], levels: set[LevelKey]) -> None:
-    for item_id, _ in catalogue.bill(line["variant_id"]):
-        items.add(item_id)
-        levels.add((item_id, line["location_id"]))
+                articles.add((connection_id, change.item_external_id, change.sku))
+    return {item_id for key in articles for item_id, _ in catalogue.bill(catalogue.variant(key))}
 
 
 async def _load_orders(conn: Connection, tenant_id: UUID, state: State, order_ids: list[UUID]) -> None:
@@ -147,18 +146,6 @@ def _line(row: Record) -> Line:
         ordered=row[7], current=row[8], shipped=row[9], fulfilled=row[10], unit_price=row[11], total_minor=row[12],
         location_id=row[13],
     )  # fmt: skip
-
-
-async def _load_levels(conn: Connection, tenant_id: UUID, state: State, keys: list[LevelKey]) -> None:
-    if not keys:
-        return
-    columns = _columns(keys)
-    rows = await conn.fetch(statements.LOCK_LEVELS, tenant_id, *columns)
-    if len(rows) < len(keys):
-        await conn.execute(statements.ENSURE_LEVELS, tenant_id, *columns)
-        rows = await conn.fetch(statements.LOCK_LEVELS, tenant_id, *columns)
-    for row in rows:
-        state.levels[row[0], row[1]] = Counters(row[2], row[3], row[4], row[5], row[6])
 
 
 def _columns(keys: Collection[tuple[Any, ...]]) -> list[list[object]]:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from tidegate.commerce.changes import CanonicalChange, ShipmentSeen
 from tidegate.eventlog.read import QueuedEvent
-from tidegate.inventory.ledger import Counters, Entry, LevelKey
+from tidegate.inventory.ledger import Posting
 from tidegate.orders.records import Order
 from tidegate.sync.gate import Stamp
 from tidegate.sync.plan import PlannedCommand
@@ -43,7 +43,7 @@ class Prepared:
 
 @dataclass(slots=True)
 class State:
-    """What the database holds of the entities that a batch touches, locked, and then their new state."""
+    """What the database holds of the entities that a batch touches, and then their new state. Orders are locked."""
 
     gates: dict[GateKey, Stamp] = field(default_factory=dict)
     orders: dict[UUID, Order] = field(default_factory=dict)
@@ -51,7 +51,10 @@ class State:
     """(channel connection, external id) -> order id"""
     fulfillment_of: dict[tuple[UUID, str], UUID] = field(default_factory=dict)
     """(source connection, external id) -> fulfillment id"""
-    levels: dict[LevelKey, Counters] = field(default_factory=dict)
+    items: set[UUID] = field(default_factory=set)
+    """Items whose numbers the channels may have to be told anew."""
+    is_marked: bool = False
+    """The items' marks are locked and dirty: they come before orders that are locked."""
 
 
 @dataclass(slots=True)
@@ -94,7 +97,8 @@ class Result:
     new_gates: dict[GateKey, Stamp] = field(default_factory=dict)
     changed_orders: dict[UUID, UUID] = field(default_factory=dict)
     """order id -> event that changed it last"""
-    entries: list[Entry] = field(default_factory=list)
+    postings: list[Posting] = field(default_factory=list)
+    """In the order in which they happened."""
     fulfillments: list[NewFulfillment] = field(default_factory=list)
     commands: list[PlannedCommand] = field(default_factory=list)
     cancels: list[PlannedCommand] = field(default_factory=list)

@@ -7,23 +7,28 @@ believes about the size of a table that was empty when it planned.
 """
 
 ORDER_COLUMNS = (
-    "order_id", "connection_id", "external_id", "number", "version", "order_state", "payment_state",
+    "tenant_id", "order_id", "connection_id", "external_id", "number", "version", "order_state", "payment_state",
     "fulfillment_state", "currency", "total_minor", "shipping_minor", "discount_minor", "tax_minor",
     "totals_mismatch", "shipping_method", "placed_at", "data_key_id", "private",
 )  # fmt: skip
 LINE_COLUMNS = (
-    "order_id", "line_id", "external_id", "position", "variant_id", "sku", "title", "ordered", "current", "shipped",
+    "tenant_id", "order_id", "line_id", "external_id", "position", "variant_id", "sku", "title", "ordered", "current", "shipped",
     "unit_price", "total_minor", "location_id",
 )  # fmt: skip
 ENTRY_COLUMNS = (
-    "item_id", "location_id", "version", "kind", "on_hand_delta", "unavailable_delta", "committed_delta",
+    "tenant_id", "item_id", "location_id", "version", "kind", "on_hand_delta", "unavailable_delta", "committed_delta",
     "reserved_delta", "on_hand_after", "committed_after", "cause_key", "event_id", "order_line_id", "actor",
 )  # fmt: skip
 OUTCOME_COLUMNS = (
-    "event_id", "run", "outcome", "code", "reason", "entity_kind", "entity_id", "connector_version",
+    "tenant_id", "event_id", "run", "outcome", "code", "reason", "entity_kind", "entity_id", "connector_version",
     "mapping_version", "code_version", "config_version",
 )  # fmt: skip
-"""Columns of the tables that are filled by COPY, after tenant_id."""
+COMMAND_KEY_COLUMNS = ("tenant_id", "connection_id", "kind", "entity_id", "version", "command_id")
+COMMAND_COLUMNS = (
+    "tenant_id", "command_id", "connection_id", "kind", "entity_id", "version", "target_key", "priority", "deadline_at",
+    "cause_event_id", "state",
+)  # fmt: skip
+"""Columns of the tables that are filled by COPY."""
 
 LOAD_GATES = """
 SELECT want.connection_id, want.kind, want.external_id, e.*
@@ -120,10 +125,10 @@ WHERE o.tenant_id = $1 AND o.order_id = n.order_id
 """
 
 SAVE_LINES = """
-UPDATE order_line l SET current = n.current, shipped = n.shipped, unit_price = n.unit_price::numeric,
-    total_minor = n.total_minor
-FROM unnest($2::uuid[], $3::uuid[], $4::int[], $5::int[], $6::text[], $7::bigint[])
-  AS n(order_id, line_id, current, shipped, unit_price, total_minor)
+UPDATE order_line l SET position = n.position, current = n.current, shipped = n.shipped,
+    unit_price = n.unit_price::numeric, total_minor = n.total_minor
+FROM unnest($2::uuid[], $3::uuid[], $4::int[], $5::int[], $6::int[], $7::text[], $8::bigint[])
+  AS n(order_id, line_id, position, current, shipped, unit_price, total_minor)
 WHERE l.tenant_id = $1 AND l.order_id = n.order_id AND l.line_id = n.line_id
 """
 
@@ -160,8 +165,6 @@ CROSS JOIN LATERAL (
   WHERE s.tenant_id = $1 AND s.item_id = want.item_id AND s.location_id = want.location_id
   OFFSET 0 FOR NO KEY UPDATE) s
 """
-
-KNOWN_CAUSES = "SELECT cause_key FROM stock_entry WHERE tenant_id = $1 AND cause_key = ANY($2::text[])"
 
 SAVE_LEVELS = """
 UPDATE stock_level s

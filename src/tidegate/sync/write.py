@@ -1,4 +1,4 @@
-"""Store what a folded batch changed, in the one lock order, one statement per table."""
+"""Store what a folded batch changed, one statement per table, what others wait for last and in the one lock order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from uuid import UUID
 import msgspec
 
 from tidegate import __version__
-from tidegate.commerce.commands import DEADLINE_SECONDS, PRIORITY_OF
+from tidegate.commerce.commands import DEADLINE_SECONDS, PRIORITY_OF, CommandKind
+from tidegate.inventory.ledger import Counters, Entry, LevelKey
 from tidegate.kernel.ids import new_id, time_of
 from tidegate.orders.records import Order
 from tidegate.store.connections import Connection
@@ -39,34 +40,49 @@ class Writer:
     config_version: int
     now: datetime
 
-    async def store(self, conn: Connection, state: State, result: Result, *, with_marks: bool) -> None:
-        """Write everything. Orders -> payments -> stock -> commands -> outcomes and queue, then wake the lanes."""
-        changed = [state.orders[order_id] for order_id in sorted(result.changed_orders)]
-        await self._orders(conn, changed)
+    async def store_rows(self, conn: Connection, state: State, result: Result) -> None:
+        """Write what nobody else waits for: orders with all that is theirs, gates, new commands, outcomes, the queue.
+
+        A new row is seen by nobody and an order is locked already, so hot articles stay free meanwhile.
+        """
+        await self._orders(conn, [state.orders[order_id] for order_id in sorted(result.changed_orders)])
         await self._fulfillments(conn, result.fulfillments)
-        await self._stock(conn, state, result)
         await self._gates(conn, result)
-        planned = result.commands + await self._cancels(conn, result.cancels)
-        await self._commands(conn, planned)
-        await self._fetches(conn, result)
         await self._outcomes(conn, result)
-        if planned or result.fetches or with_marks:
+        await self._new_commands(conn, [command for command in result.commands if _is_first(command, state)])
+
+    async def store_stock(self, conn: Connection, levels: dict[LevelKey, Counters], entries: list[Entry]) -> None:
+        """Write ledger entries and the counters after them; `levels` are locked."""
+        if not entries:
+            return
+        counters = [
+            (*key, c.on_hand, c.unavailable, c.committed, c.reserved, c.version) for key, c in sorted(levels.items())
+        ]
+        await conn.execute(statements.SAVE_LEVELS, self.tenant_id, *_columns(counters))
+        rows = [
+            (self.tenant_id, p.item_id, p.location_id, e.version, p.kind, p.on_hand_delta, e.unavailable_delta,
+             e.committed_delta, e.reserved_delta, e.on_hand_after, e.committed_after, p.cause_key, p.event_id,
+             p.order_line_id, ACTOR)
+            for e in entries for p in (e.posting,)
+        ]  # fmt: skip
+        await _copy(conn, "stock_entry", statements.ENTRY_COLUMNS, rows)
+
+    async def store_commands(self, conn: Connection, state: State, result: Result) -> None:
+        """Write commands that may meet older ones and wake the lanes; last in the lock order."""
+        repeated = [command for command in result.commands if not _is_first(command, state)]
+        repeated += await self._cancels(conn, result.cancels)
+        if repeated:
+            await conn.execute(statements.SAVE_COMMANDS, self.tenant_id, *_columns(self._command_rows(repeated)))
+        await self._fetches(conn, result)
+        if result.commands or repeated or result.fetches or result.postings or result.fulfillments:
             await conn.execute("SELECT pg_notify($1, '')", COMMAND_CHANNEL)
 
     async def _orders(self, conn: Connection, orders: list[Order]) -> None:
         whole = [order for order in orders if order.private is not None]
         touched = [order for order in orders if order.private is None]
-        fresh: list[tuple[object, ...]] = []
-        changed: list[tuple[object, ...]] = []
-        if whole:
-            for o in whole:
-                key_id, sealed = self.seal_order(o.order_id, msgspec.json.encode(o.private))
-                (fresh if o.is_new else changed).append(
-                    (o.order_id, o.connection_id, o.external_id, o.number, o.version, o.order_state, o.payment_state,
-                     o.fulfillment_state, o.currency, o.total_minor, o.shipping_minor, o.discount_minor, o.tax_minor,
-                     o.totals_mismatch, o.shipping_method, o.placed_at, key_id, sealed)
-                )  # fmt: skip
-        await self._copy(conn, "order", statements.ORDER_COLUMNS, fresh)
+        fresh = [(self.tenant_id, *self._order_row(order)) for order in whole if order.is_new]
+        changed = [self._order_row(order) for order in whole if not order.is_new]
+        await _copy(conn, "order", statements.ORDER_COLUMNS, fresh)
         if changed:
             await conn.execute(statements.SAVE_ORDERS, self.tenant_id, *_columns(changed))
         if touched:
@@ -81,30 +97,30 @@ class Writer:
         if payments:
             await conn.execute(statements.SAVE_PAYMENTS, self.tenant_id, *_columns(payments))
 
+    def _order_row(self, o: Order) -> tuple[object, ...]:
+        key_id, sealed = self.seal_order(o.order_id, msgspec.json.encode(o.private))
+        return (
+            o.order_id, o.connection_id, o.external_id, o.number, o.version, o.order_state, o.payment_state,
+            o.fulfillment_state, o.currency, o.total_minor, o.shipping_minor, o.discount_minor, o.tax_minor,
+            o.totals_mismatch, o.shipping_method, o.placed_at, key_id, sealed,
+        )  # fmt: skip
+
     async def _lines(self, conn: Connection, orders: list[Order]) -> None:
         """Copy new lines in; change what may change of the others."""
         fresh = [
-            (o.order_id, x.line_id, x.external_id, x.position, x.variant_id, x.sku, x.title, x.ordered, x.current,
-             x.shipped, Decimal(x.unit_price), x.total_minor, x.location_id)
+            (self.tenant_id, o.order_id, x.line_id, x.external_id, x.position, x.variant_id, x.sku, x.title, x.ordered,
+             x.current, x.shipped, Decimal(x.unit_price), x.total_minor, x.location_id)
             for o in orders for x in o.lines.values() if x.is_new
         ]  # fmt: skip
-        await self._copy(conn, "order_line", statements.LINE_COLUMNS, fresh)
+        await _copy(conn, "order_line", statements.LINE_COLUMNS, fresh)
         changed = [
-            (o.order_id, x.line_id, x.current, x.shipped, x.unit_price, x.total_minor)
+            (o.order_id, x.line_id, x.position, x.current, x.shipped, x.unit_price, x.total_minor)
             for o in orders
             for x in o.lines.values()
             if x.is_changed and not x.is_new
         ]
         if changed:
             await conn.execute(statements.SAVE_LINES, self.tenant_id, *_columns(changed))
-
-    async def _copy(
-        self, conn: Connection, table: str, columns: Sequence[str], rows: Sequence[tuple[object, ...]]
-    ) -> None:
-        """Insert new rows by COPY: half the cost of unnest on both sides of the wire."""
-        if rows:
-            records = [(self.tenant_id, *row) for row in rows]
-            await conn.copy_records_to_table(table, records=records, columns=["tenant_id", *columns])
 
     async def _fulfillments(self, conn: Connection, fulfillments: list[NewFulfillment]) -> None:
         if not fulfillments:
@@ -117,23 +133,6 @@ class Writer:
         await conn.execute(statements.SAVE_FULFILLMENTS, self.tenant_id, *_columns(rows))
         lines = [(f.fulfillment_id, line_id, units) for f in fulfillments for line_id, units in f.units.items()]
         await conn.execute(statements.SAVE_FULFILLMENT_LINES, self.tenant_id, *_columns(lines))
-
-    async def _stock(self, conn: Connection, state: State, result: Result) -> None:
-        if not result.entries:
-            return
-        moved = sorted({entry.posting.key() for entry in result.entries})
-        levels = [
-            (*key, c.on_hand, c.unavailable, c.committed, c.reserved, c.version)
-            for key, c in ((key, state.levels[key]) for key in moved)
-        ]
-        await conn.execute(statements.SAVE_LEVELS, self.tenant_id, *_columns(levels))
-        entries = [
-            (e.posting.item_id, e.posting.location_id, e.version, e.posting.kind, e.posting.on_hand_delta,
-             e.unavailable_delta, e.committed_delta, e.reserved_delta, e.on_hand_after, e.committed_after,
-             e.posting.cause_key, e.posting.event_id, e.posting.order_line_id, ACTOR)
-            for e in result.entries
-        ]  # fmt: skip
-        await self._copy(conn, "stock_entry", statements.ENTRY_COLUMNS, entries)
 
     async def _gates(self, conn: Connection, result: Result) -> None:
         if result.new_gates:
@@ -149,15 +148,22 @@ class Writer:
         annihilated = {row[0] for row in await conn.fetch(statements.ANNIHILATE_CREATES, self.tenant_id, order_ids)}
         return [cancel for cancel in cancels if cancel.entity_id in planned - annihilated]
 
-    async def _commands(self, conn: Connection, commands: list[PlannedCommand]) -> None:
-        if not commands:
-            return
-        rows = [
+    async def _new_commands(self, conn: Connection, commands: list[PlannedCommand]) -> None:
+        """Copy commands in that are the first of their entity: their keys are free."""
+        rows = self._command_rows(commands)
+        keys = [
+            (self.tenant_id, connection_id, kind, entity_id, version, command_id)
+            for command_id, connection_id, kind, entity_id, version, *_ in rows
+        ]
+        await _copy(conn, "command_key", statements.COMMAND_KEY_COLUMNS, keys)
+        await _copy(conn, "command", statements.COMMAND_COLUMNS, [(self.tenant_id, *row, "pending") for row in rows])
+
+    def _command_rows(self, commands: list[PlannedCommand]) -> list[tuple[object, ...]]:
+        return [
             (new_id(), c.connection_id, c.kind, c.entity_id, c.version, c.target_key, PRIORITY_OF[c.kind],
              self.now + timedelta(seconds=DEADLINE_SECONDS[c.kind]), c.cause_event_id)
             for c in commands
         ]  # fmt: skip
-        await conn.execute(statements.SAVE_COMMANDS, self.tenant_id, *_columns(rows))
 
     async def _fetches(self, conn: Connection, result: Result) -> None:
         if result.fetches:
@@ -167,11 +173,11 @@ class Writer:
     async def _outcomes(self, conn: Connection, result: Result) -> None:
         """Record what became of each event, take it out of the queue, count it."""
         rows = [
-            (p.event.event_id, p.event.run, o.outcome, o.code, o.reason, o.entity_kind, o.entity_id,
+            (self.tenant_id, p.event.event_id, p.event.run, o.outcome, o.code, o.reason, o.entity_kind, o.entity_id,
              p.connector_version, str(p.mapping_version), __version__, self.config_version)
             for p, o in result.outcomes if o.outcome != "parked"
         ]  # fmt: skip
-        await self._copy(conn, "event_outcome", statements.OUTCOME_COLUMNS, rows)
+        await _copy(conn, "event_outcome", statements.OUTCOME_COLUMNS, rows)
         await self._park(conn, result)
         taken = [(p.event.slot, p.event.seq) for p, _ in result.outcomes]
         await conn.execute(statements.TAKE_FROM_QUEUE, self.tenant_id, *_columns(taken))
@@ -198,6 +204,19 @@ class Writer:
             await conn.execute(statements.PARK, self.tenant_id, *_columns(rows))
         if settled:
             await conn.execute(statements.UNPARK, self.tenant_id, settled)
+
+
+def _is_first(command: PlannedCommand, state: State) -> bool:
+    """Return whether the command's entity is new in this batch, so that nobody can have planned it before."""
+    if command.kind is CommandKind.FULFILLMENT_CREATE:
+        return True
+    return state.orders[command.entity_id].is_new
+
+
+async def _copy(conn: Connection, table: str, columns: Sequence[str], rows: Sequence[tuple[object, ...]]) -> None:
+    """Insert new rows by COPY: half the cost of unnest on both sides of the wire."""
+    if rows:
+        await conn.copy_records_to_table(table, records=rows, columns=columns)
 
 
 def count_outcomes(outcomes: Iterable[tuple[Prepared, Outcome]]) -> list[tuple[object, ...]]:
