@@ -72,7 +72,7 @@ def check_reads_change_nothing(subject: Subject) -> None:
         writes = [request.path for request in api.sent if request.changes_state]
         if fixture.call.do in _READS:
             assert not writes, f"{fixture.name}: {writes} must be declared with changes_state=False"
-        elif fixture.call.do == "execute" and all("done" in outcome for outcome in _listed(fixture.expected)):
+        elif _is_done(fixture):
             assert writes, f"{fixture.name}: a command that is done has written something"
 
 
@@ -214,6 +214,11 @@ def _writes(subject: Subject) -> Iterator[tuple[ExchangeFixture, int]]:
 
 def _finds(subject: Subject, kind: CommandKind) -> list[ExchangeFixture]:
     return [fixture for fixture in subject.exchanges_of("find") if fixture.call.name == kind.value]
+
+
+def _is_done(fixture: ExchangeFixture) -> bool:
+    outcomes = _listed(fixture.expected)
+    return fixture.call.do == "execute" and bool(outcomes) and all("done" in outcome for outcome in outcomes)
 
 
 def _listed(expected: Any) -> list[Any]:
