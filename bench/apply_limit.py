@@ -3,8 +3,8 @@
 It takes the rows that an apply process has just written in another database and writes them again into its own: orders,
 lines, ledger entries, stock levels, marks, gates, command keys, commands, outcomes, counters; and it empties the
 queue. The rows lie in memory before the clock starts: no claim, no decryption, no mapping, no look-ups, no planning,
-no fences, no wake-ups. Marks and levels are locked in order, as two writers of one database must. Do not tune it: it
-is the yardstick.
+no fences, no wake-ups. Marks and levels are locked last and in order, as two writers of one database must. Do not tune
+it: it is the yardstick.
 
     python -m bench.apply_limit < {"dsn":..,"source_dsn":..,"event_ids":[..],"batch":..}
 
@@ -92,7 +92,8 @@ class Batch:
     """Everything that one transaction writes."""
 
     tenant_id: UUID
-    copies: list[tuple[str, list[str], list[tuple[Any, ...]]]]
+    copies: dict[str, tuple[list[str], list[tuple[Any, ...]]]]
+    """Table -> columns and rows."""
     marks: Sequence[Sequence[UUID]]
     levels: Sequence[Sequence[Any]]
     taken: Sequence[Sequence[int]]
@@ -140,7 +141,7 @@ async def read_batch(source: asyncpg.Connection, tenant_id: UUID, queued: Sequen
     placed = sorted(Counter(row[2] for row in orders).items())
     return Batch(
         tenant_id,
-        [(table, columns.split(", "), found) for (table, columns), found in copies.items()],
+        {table: (columns.split(", "), found) for (table, columns), found in copies.items()},
         list(zip(*marks, strict=True)),
         [
             [level[0] for level in levels],
@@ -157,18 +158,18 @@ async def write(connection: asyncpg.Connection, batches: list[Batch], writer: st
     """Write batches, one transaction each."""
     for batch in batches:
         async with connection.transaction():
-            await connection.execute(MARK, batch.tenant_id, *batch.marks)
-            await copy(connection, batch, "order", "order_line")
-            await connection.execute(LEVELS, batch.tenant_id, *batch.levels)
-            await copy(connection, batch, "stock_entry", "entity_version", "command_key", "command", "event_outcome")
+            for table in ("order", "order_line", "entity_version", "event_outcome", "command_key", "command"):
+                await copy(connection, batch, table)
             await connection.execute(TAKE, batch.tenant_id, *batch.taken)
             await connection.execute(COUNT, batch.tenant_id, writer, *batch.counts)
+            await connection.execute(MARK, batch.tenant_id, *batch.marks)
+            await connection.execute(LEVELS, batch.tenant_id, *batch.levels)
+            await copy(connection, batch, "stock_entry")
 
 
-async def copy(connection: asyncpg.Connection, batch: Batch, *tables: str) -> None:
-    for table, columns, rows in batch.copies:
-        if table in tables:
-            await connection.copy_records_to_table(table, records=rows, columns=columns)
+async def copy(connection: asyncpg.Connection, batch: Batch, table: str) -> None:
+    columns, rows = batch.copies[table]
+    await connection.copy_records_to_table(table, records=rows, columns=columns)
 
 
 async def main() -> None:
