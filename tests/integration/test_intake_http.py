@@ -310,3 +310,15 @@ async def test_a_sender_that_leaves_early_is_stored_all_the_same(
         assert (await door.send(shop.deliver("e1"))).status == 200
 
     assert await stored(owner_pool) == 1
+
+
+async def test_two_doors_share_a_port_and_one_may_leave(database: Database, owner_pool: Pool, shop: Shop) -> None:
+    async with running_door(database) as one:
+        async with running_door(database, port=one.port) as other:
+            statuses = [(await one.send(shop.deliver(f"e{number}"))).status for number in range(40)]
+            assert other.port == one.port
+        statuses += [(await one.send(shop.deliver(f"f{number}"))).status for number in range(10)]
+
+    assert statuses == [200] * 50
+    writers = await owner_pool.fetch("SELECT DISTINCT split_part(writer, '.', 1) FROM conservation")
+    assert len(writers) == 2

@@ -41,8 +41,8 @@ async def serve(context: Context, stop: asyncio.Event) -> None:
     Raises OSError when the port is taken. A database that is away is no error: deliveries are answered 503 meanwhile.
     """
     door = DoorProcess(context, read_settings(context.options))
-    await door.start()
     try:
+        await door.start()
         await door.run_until(stop)
     finally:
         await door.drain()
@@ -102,6 +102,7 @@ class DoorProcess:
         self._tasks: list[asyncio.Task[Any]] = []
         self._server: asyncio.Server | None = None
         self._draining = False
+        self._is_stale = False
 
     @property
     def port(self) -> int:
@@ -111,14 +112,20 @@ class DoorProcess:
 
     # --- life ------------------------------------------------------------------------------------------------------
     async def start(self) -> None:
-        """Listen, and begin to reach for the database. Raises OSError when the port is taken."""
-        loop = asyncio.get_running_loop()
+        """Reach for the database, then listen; a database that is away delays this by `start_seconds` at most.
+
+        So a door that joins others on one port takes no request before it can store it. Raises OSError when the port
+        is taken by something else.
+        """
         self._renderer.tick(self._clock.now().timestamp())
-        self._server = await loop.create_server(
-            lambda: DoorProtocol(self), self.settings.host, self.settings.port, **listen_options()
-        )
         self._tasks = [asyncio.create_task(lane.run()) for lane in self._lanes]
         self._tasks += [asyncio.create_task(self._watch()), asyncio.create_task(self._keep_directory())]
+        until = self.monotonic() + self.settings.start_seconds
+        while not self._is_ready() and self.monotonic() < until:  # noqa: ASYNC110 - several conditions, once
+            await asyncio.sleep(0.01)
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: DoorProtocol(self), self.settings.host, self.settings.port, **listen_options()
+        )
         log.info("door.opened", port=self.port, host=self.settings.host)
 
     async def run_until(self, stop: asyncio.Event) -> None:
@@ -225,7 +232,8 @@ class DoorProcess:
             request.answer(self._unavailable)
 
     def _is_ready(self) -> bool:
-        return not self._draining and self._directory.is_loaded and all(lane.is_up for lane in self._lanes)
+        database_answers = not self._is_stale and all(lane.is_up for lane in self._lanes)
+        return not self._draining and self._directory.is_loaded and database_answers
 
     # --- database --------------------------------------------------------------------------------------------------
     async def _connect(self) -> DirectConnection:
@@ -237,7 +245,6 @@ class DoorProcess:
     async def _keep_directory(self) -> None:
         """Read connections and secrets again and again, and write refusals down, on a connection of its own."""
         connection: DirectConnection | None = None
-        is_down = False
         flushed_at = self.monotonic()
         while not self._draining:
             self._changed.clear()
@@ -250,13 +257,13 @@ class DoorProcess:
                     if self.monotonic() - flushed_at >= FLUSH_SECONDS:
                         await self._flush(connection)
                         flushed_at = self.monotonic()
-                if is_down:
+                if self._is_stale:
                     log.info("directory.recovered")
-                is_down = False
+                self._is_stale = False
             except DATABASE_ERRORS as error:
-                if not is_down:
+                if not self._is_stale:
                     log.warning("directory.stale", error_class=type(error).__name__, sqlstate=sqlstate_of(error))
-                is_down = True
+                self._is_stale = True
                 if connection is not None:
                     connection.terminate()
                 connection = None

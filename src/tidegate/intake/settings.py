@@ -42,6 +42,8 @@ class Settings:
     """How long opening a database connection may take."""
     reconnect_seconds_max: float = 1.0
     """Longest pause between attempts to reach the database."""
+    start_seconds: float = 2.0
+    """How long a starting door waits for the database before it listens all the same."""
     refresh_seconds: float = 2.0
     """How often the connections and their secrets are read again."""
     retry_after_seconds: int = 5
