@@ -16,32 +16,35 @@ SLOTS = 1024
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _VALUE = {letter: value for value, letter in enumerate(_ALPHABET)}
+_COUNT_MASK = (1 << 60) - 1
+"""Where a count begins: the low 62 bits count, and the lower quarter of them leaves room to count up."""
+_UNKNOWN = SafeUUID.unknown
+_new, _set = UUID.__new__, object.__setattr__
 _last_ms = 0
-_last_tail = 0
+_last = 0
 
 
 def new_id() -> UUID:
     """Return a UUIDv7 that is larger than every id that this process made before.
 
-    48 bits of milliseconds, then a 74-bit tail that counts up inside a millisecond (RFC 9562, method 2).
+    48 bits of milliseconds, then a tail that begins at random and counts up inside a millisecond (RFC 9562, method 2).
     """
-    global _last_ms, _last_tail
+    global _last_ms, _last
     now_ms = time.time_ns() // 1_000_000
     if now_ms > _last_ms:
         _last_ms = now_ms
-        _last_tail = int.from_bytes(os.urandom(9), "big")  # 72 random bits leave room to count up
+        tail = int.from_bytes(os.urandom(9), "big")
+        _last = now_ms << 80 | 0x7 << 76 | (tail >> 60) << 64 | 0b10 << 62 | tail & _COUNT_MASK
     else:
-        _last_tail += 1 + (_last_tail & 0xFF)
-    tail = _last_tail & ((1 << 74) - 1)
-    value = (_last_ms & ((1 << 48) - 1)) << 80 | 0x7 << 76 | (tail >> 62) << 64 | 0b10 << 62
-    return _uuid(value | tail & ((1 << 62) - 1))
+        _last += 1 + (_last & 0xFF)
+    return _uuid(_last)
 
 
 def _uuid(value: int) -> UUID:
     """Return UUID(int=value) without its checks: ids are made several times per event."""
-    identifier = UUID.__new__(UUID)
-    object.__setattr__(identifier, "int", value)
-    object.__setattr__(identifier, "is_safe", SafeUUID.unknown)
+    identifier = _new(UUID)
+    _set(identifier, "int", value)
+    _set(identifier, "is_safe", _UNKNOWN)
     return identifier
 
 
