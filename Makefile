@@ -29,7 +29,7 @@ lint: setup ## style, formatting, import walls
 types: setup ## mypy --strict
 	$(BIN)/mypy
 
-demo: setup ## a real shop, a real ERP and Tidegate between them (needs Node >= 20)
+demo: setup ## two shops, an ERP and Tidegate between them, live (needs Node >= 20)
 	$(BIN)/python -m demo
 
 e2e: setup ## end to end against real systems, with kills (needs Node >= 20)
