@@ -99,13 +99,13 @@ class Bed:
             result = await append_webhooks(conn, events, writer="test")
         return [event.event_id for event in events if event.event_id in result.fresh]
 
-    async def apply(self, processes: int = 1) -> None:
-        """Run apply processes (in this one) until the queue is empty."""
+    async def apply(self, processes: int = 1, until: str = "SELECT 0") -> None:
+        """Run apply processes (in this one) until the queue is empty and `until` counts nothing."""
         stop = asyncio.Event()
         workers = [asyncio.create_task(serve(self.context(index + 1), stop)) for index in range(processes)]
         try:
             async with asyncio.timeout(60):
-                while await self.pool.fetchval("SELECT count(*) FROM event_queue"):
+                while await self.pool.fetchval(f"SELECT (SELECT count(*) FROM event_queue) + ({until})"):
                     for worker in workers:
                         if worker.done():
                             worker.result()

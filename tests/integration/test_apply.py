@@ -187,3 +187,19 @@ async def test_unknown_article_makes_a_variant(bed: Bed) -> None:
     assert await bed.pool.fetchval("SELECT count(*) FROM variant WHERE sku = 'NEW'") == 1
     assert await bed.pool.fetchval("SELECT committed FROM stock_level") == 2
     await bed.check_books()
+
+
+async def test_orders_wait_for_an_erp_that_is_not_connected_yet(bed: Bed) -> None:
+    """Found by a flaky first day: an order that came before `connect erp` was applied and never sent."""
+    await bed.pool.execute("UPDATE connection SET name = 'later' WHERE name = 'erp'")
+    await bed.append([("shop_a", order_event("1", [("A", 2)]))])
+    await bed.apply()
+    assert await bed.pool.fetchval("SELECT code FROM event_parked WHERE kind = 'parked'") == "erp_not_connected"
+
+    await bed.pool.execute("UPDATE connection SET name = 'erp' WHERE name = 'later'")
+    await bed.pool.execute("UPDATE event_parked SET until = now()")
+    await bed.apply(until="SELECT count(*) FROM event_parked")
+
+    assert await bed.pool.fetchval("SELECT count(*) FROM command WHERE kind = 'order.create'") == 1
+    assert await bed.level("A") == (0, 2, -2)
+    await bed.check_books()

@@ -99,6 +99,7 @@ def _fold_line(
             is_new=True,
         )
         return
+    line.position = position
     line.current = seen.current
     line.unit_price = seen.unit_price
     line.total_minor = seen.total_minor

@@ -17,13 +17,15 @@ from tidegate.kernel.ids import new_id, parse_public_id
 from tidegate.orders.fold import fold_order, match_shipment_lines, new_order, ship_units
 from tidegate.orders.records import Line, Order
 from tidegate.sync.catalogue import Catalogue
-from tidegate.sync.gate import Stamp, Verdict, judge
+from tidegate.sync.gate import Stamp, Verdict, judge, remember
 from tidegate.sync.plan import plan_fulfillment, plan_order
 from tidegate.sync.policy import Policy
 from tidegate.sync.records import FetchRequest, GateKey, NewFulfillment, Outcome, Park, Prepared, Result, State
 
 PARENT_WAIT = timedelta(seconds=60)
 """How long a shipment waits for an order that is not known yet before it is looked at again."""
+ERP_WAIT = timedelta(seconds=5)
+"""How long an order waits for the ERP to be connected before it is looked at again."""
 _RANK = ("ignored", "superseded", "applied", "needs_fetch", "parked", "quarantined")
 
 Versioned = (
@@ -109,13 +111,21 @@ class Fold:
         if verdict is Verdict.OLDER:
             return Outcome("superseded", "older_version")
         if verdict is Verdict.SAME:
+            self._keep_gate(key, remember(stored, seen, verdict), stored)
             return Outcome("superseded", "same_content")
+        if stored is not None and isinstance(change, changes.StockMoved):
+            self._keep_gate(key, seen, stored)
+            return Outcome("superseded", "movement_known", "a movement posts once, whatever is edited of it later")
         if verdict is Verdict.FETCH:
             return self._fetch(prepared, FETCH_TOPIC[type(change)], change.external_id)
         outcome = self._apply(prepared, change)
-        if outcome.outcome in ("applied", "ignored"):
-            self.result.new_gates[key] = seen
+        if outcome.outcome in ("applied", "ignored") and outcome.code != "not_owner":
+            self._keep_gate(key, seen, stored)
         return outcome
+
+    def _keep_gate(self, key: GateKey, stamp: Stamp | None, stored: Stamp | None) -> None:
+        if stamp is not None and stamp != stored:
+            self.result.new_gates[key] = stamp
 
     def _apply(self, prepared: Prepared, change: Versioned) -> Outcome:
         match change:
@@ -142,9 +152,17 @@ class Fold:
         self.result.fetches.append(FetchRequest(event.connection_id, topic, external_id, event.event_id))
         return Outcome("needs_fetch", "needs_fetch", f"{topic} {external_id} is read through the lane")
 
+    def _park(self, prepared: Prepared, code: str, reason: str, wait: timedelta) -> Outcome:
+        self.result.parks.append(Park(prepared, code, reason, self._now + wait))
+        return Outcome("parked", code, reason)
+
     # --- orders ------------------------------------------------------------------------------------------------
     def _order_seen(self, prepared: Prepared, change: changes.OrderSeen) -> Outcome:
         connection_id = prepared.event.connection_id
+        if self._policy.is_erp_missing and connection_id in self._policy.order_channels:
+            return self._park(
+                prepared, "erp_not_connected", "the ERP of the orders flow is not connected yet", ERP_WAIT
+            )
         order_id = self._state.order_of.get((connection_id, change.external_id))
         if order_id is None:
             order = new_order(change, order_id=new_id(), connection_id=connection_id)
@@ -258,9 +276,7 @@ class Fold:
             return Outcome("ignored", "not_ours", "the shipment carries no reference of ours")
         order = self._state.orders.get(order_id)
         if order is None:
-            reason = "its order is not known yet"
-            self.result.parks.append(Park(prepared, "order_unknown", reason, self._now + PARENT_WAIT))
-            return Outcome("parked", "order_unknown", reason)
+            return self._park(prepared, "order_unknown", "its order is not known yet", PARENT_WAIT)
         known = self._state.fulfillment_of.get((event.connection_id, change.external_id))
         if known is not None:
             return Outcome("superseded", "shipment_known", None, "fulfillment", known)

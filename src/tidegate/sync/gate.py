@@ -33,7 +33,8 @@ def judge(stored: Stamp | None, seen: Stamp, *, is_fetch: bool) -> Verdict:
     """
     if stored is None or seen.version > stored.version:
         return Verdict.APPLY
-    if seen.version < stored.version:
+    has_sequences = bool(seen.sequence and stored.sequence)
+    if seen.version < stored.version or (has_sequences and seen.sequence < stored.sequence):
         return Verdict.OLDER
     if seen.mapping_version > stored.mapping_version:
         return Verdict.APPLY
@@ -41,6 +42,15 @@ def judge(stored: Stamp | None, seen: Stamp, *, is_fetch: bool) -> Verdict:
         return Verdict.SAME
     if is_fetch:
         return Verdict.APPLY
-    if seen.sequence and stored.sequence:
+    if has_sequences:
         return Verdict.APPLY if seen.sequence > stored.sequence else Verdict.OLDER
     return Verdict.FETCH
+
+
+def remember(stored: Stamp | None, seen: Stamp, verdict: Verdict) -> Stamp | None:
+    """Return the stamp to keep after `verdict`. Equal content that came later counts: what lies between is older."""
+    if verdict is Verdict.APPLY:
+        return seen
+    if verdict is Verdict.SAME and stored is not None and seen.sequence > stored.sequence:
+        return stored._replace(sequence=seen.sequence)
+    return stored

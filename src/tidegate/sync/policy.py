@@ -23,6 +23,8 @@ class Policy:
     """Connections that are told stock numbers, sorted. Empty while the flow observes."""
     stock_owner: UUID | None
     """The connection whose movements move on_hand."""
+    is_erp_missing: bool = False
+    """The orders flow names an ERP that is not connected yet: orders wait for it."""
 
 
 EMPTY_POLICY = Policy(

@@ -64,4 +64,5 @@ def build_policy(config: Config, version: int, ids: Mapping[str, UUID]) -> Polic
         if stock and stock.mode == "live"
         else (),
         stock_owner=ids.get(owner) if owner else None,
+        is_erp_missing=bool(orders and orders.target not in ids),
     )
