@@ -47,6 +47,7 @@ SELECT array(SELECT DISTINCT vi.item_id
              WHERE tenant_id = $1 AND connection_id = $2 AND blocked_by IS NOT NULL) AS blocked
 """
 
+# OFFSET 0: one probe of the index per candidate, also while the planner takes a table that has just filled for empty.
 WINDOW_COMMANDS = """
 WITH heads AS MATERIALIZED (
   SELECT c.command_id, c.kind, c.target_key, c.entity_id, c.version, c.priority, c.attempt_number, c.call_id,
@@ -56,7 +57,8 @@ WITH heads AS MATERIALIZED (
     AND (c.not_before IS NULL OR c.not_before <= statement_timestamp())
     AND NOT EXISTS (SELECT FROM command older
                     WHERE older.tenant_id = $1 AND older.connection_id = $2 AND older.target_key = c.target_key
-                      AND older.state IN ('pending', 'sending', 'in_doubt') AND older.command_id < c.command_id)
+                      AND older.state IN ('pending', 'sending', 'in_doubt') AND older.command_id < c.command_id
+                    OFFSET 0)
   ORDER BY c.priority, c.command_id LIMIT $3
 )
 SELECT h.*, CASE WHEN h.kind = 'fulfillment.create' THEN
@@ -160,7 +162,8 @@ WITH taken AS (
     AND c.call_id IS NOT DISTINCT FROM CASE WHEN $8::bytea IS NULL THEN $5::uuid END
     AND NOT EXISTS (SELECT FROM command older
                     WHERE older.tenant_id = $1 AND older.connection_id = $2 AND older.target_key = c.target_key
-                      AND older.state IN ('pending', 'sending', 'in_doubt') AND older.command_id < c.command_id)
+                      AND older.state IN ('pending', 'sending', 'in_doubt') AND older.command_id < c.command_id
+                    OFFSET 0)
   RETURNING c.command_id, c.kind, c.attempt_number
 ), frozen AS (
   INSERT INTO call (tenant_id, call_id, connection_id, kind, idempotency_key, members, charge, data_key_id, payload)
@@ -329,7 +332,8 @@ SET state = n.state, code = n.code, reason = n.reason,
     finished_at = CASE WHEN n.state IN ('pending', 'in_doubt') THEN NULL ELSE clock_timestamp() END
 FROM unnest($3::uuid[], $4::text[], $5::text[], $6::text[], $7::float8[], $8::float8[], $9::int[], $10::int[])
   AS n(command_id, state, code, reason, due_seconds, settle_seconds, negatives, uncounted)
-WHERE c.tenant_id = $1 AND c.command_id = n.command_id AND c.attempt_id = $2 AND c.state IN ('sending', 'in_doubt')
+WHERE c.tenant_id = $1 AND c.command_id = ANY($3::uuid[]) AND c.command_id = n.command_id AND c.attempt_id = $2
+  AND c.state IN ('sending', 'in_doubt')
 RETURNING c.command_id
 """
 
@@ -358,7 +362,8 @@ SET blocked_by = NULL,
     tries = CASE WHEN n.is_acked OR NOT n.is_dirty THEN 0 ELSE least(m.tries + n.counted, 1000) END
 FROM unnest($3::uuid[], $4::uuid[], $5::int[], $6::bool[], $7::bool[], $8::bool[], $9::float8[], $10::int[])
   AS n(command_id, item_id, quantity, is_acked, is_forgotten, is_dirty, wait_seconds, counted)
-WHERE m.tenant_id = $1 AND m.connection_id = $2 AND m.item_id = n.item_id AND m.blocked_by = n.command_id
+WHERE m.tenant_id = $1 AND m.connection_id = $2 AND m.item_id = ANY($4::uuid[]) AND m.item_id = n.item_id
+  AND m.blocked_by = n.command_id
 """
 
 CONFIRM_FULFILLMENTS = """

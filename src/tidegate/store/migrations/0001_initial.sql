@@ -449,7 +449,8 @@ CREATE TABLE command (
 ) PARTITION BY RANGE (command_id);
 CREATE TABLE command_default PARTITION OF command DEFAULT;
 CREATE INDEX command_open ON command (tenant_id, connection_id, priority, command_id) WHERE state = 'pending';
-CREATE INDEX command_unsure ON command (tenant_id, connection_id, target_key) WHERE state IN ('pending', 'sending', 'in_doubt');
+CREATE INDEX command_unsure ON command (tenant_id, connection_id, target_key, command_id)
+    WHERE state IN ('pending', 'sending', 'in_doubt');
 CREATE INDEX command_flight ON command (tenant_id, connection_id) WHERE state IN ('sending', 'in_doubt');
 CREATE INDEX command_entity ON command (tenant_id, entity_id);
 CREATE INDEX command_dead ON command (tenant_id, command_id) WHERE state = 'failed';
