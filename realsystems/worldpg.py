@@ -15,6 +15,7 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 from urllib.parse import quote
 
 from realsystems.postgres_binaries import (
@@ -50,9 +51,9 @@ SETTINGS = {
 class WorldPostgres:
     """One cluster in one folder, on a loopback port that is chosen once and then kept.
 
-    Several processes may share a cluster: `start` adopts a running one. It keeps running when the
-    process that started it ends; `stop` ends it for everybody. Connections need no password, so
-    anybody on this machine can use it: never put real data in it.
+    Several processes may share a cluster: `start` adopts a running one, and `stop` ends it only when no
+    other process uses it. It keeps running when the process that started it ends. Connections need no
+    password, so anybody on this machine can use it: never put real data in it.
     """
 
     def __init__(self, state_dir: Path | None = None) -> None:
@@ -60,6 +61,7 @@ class WorldPostgres:
         self._account: Account = find_account()
         self._folder: Path | None = None
         self._programs: Path | None = None
+        self._use: IO[str] | None = None
 
     @property
     def folder(self) -> Path:
@@ -86,6 +88,7 @@ class WorldPostgres:
         Creates it the first time, adopts a running one, and after a crash clears what was left.
         """
         with self._locked():
+            self._begin_use()
             if not self._is_initialised():
                 self._initialise()
             if self._running_pid() is not None and self._answers():
@@ -95,9 +98,9 @@ class WorldPostgres:
             self._pg_ctl("start", "-l", str(self.folder / "log"), "-o", f"-p {self.port}")
 
     def stop(self) -> None:
-        """End the cluster, closing its connections; does nothing when it is not running."""
+        """End the cluster, closing its connections, unless another process that started it still uses it."""
         with self._locked():
-            if self._running_pid() is not None:
+            if self._is_last_use() and self._running_pid() is not None:
                 self._pg_ctl("stop", "-m", "fast")
 
     def is_running(self) -> bool:
@@ -149,6 +152,24 @@ class WorldPostgres:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
+    def _begin_use(self) -> None:
+        """Hold a share of the file `users`; the system gives it back when this process ends, however it ends."""
+        if self._use is None:
+            self._use = (self.folder / "users").open("w")
+            fcntl.flock(self._use, fcntl.LOCK_SH)
+
+    def _is_last_use(self) -> bool:
+        """End our use of the cluster and tell whether it was the last one."""
+        if self._use is not None:
+            self._use.close()
+            self._use = None
+        with (self.folder / "users").open("w") as users:
+            try:
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+        return True
+
     def _is_initialised(self) -> bool:
         return (self._data / "PG_VERSION").exists()
 
@@ -165,7 +186,7 @@ class WorldPostgres:
 
     def _choose_port(self) -> None:
         with contextlib.suppress(PostgresUnavailableError):
-            if _is_free(self.port):
+            if is_free(self.port):
                 return
         (self.folder / "port").write_text(f"{free_port()}\n")
 
@@ -233,7 +254,8 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Tell whether a loopback TCP port is free at this moment."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
