@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import secrets
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from realsystems.tryton.install import REQUIREMENTS
 from realsystems.worldpg import WorldPostgres
 
 BASE_DATABASE = "tryton_base"
@@ -45,22 +49,56 @@ def create_erp_database(world: WorldPostgres, venv: Path, name: str) -> None:
     """Create an ERP database as a copy of `tryton_base` if it is missing, building the base first if needed.
 
     A copy takes a second. The base takes about a minute, nearly all of it inside the ERP's own module
-    activation: activated modules, company, warehouse, REST keys. An interrupted build leaves no base and
-    starts over; a second process waits for the first one's.
+    activation: activated modules, company, warehouse, REST keys. It is built again when its recipe has
+    changed: packages, modules or what the seed makes. An interrupted build leaves no base and starts over;
+    a second process waits for the first one's.
     """
+    with _locked(world):
+        if not world.has_database(name):
+            _make_base(world, venv)
+            world.create_database(name, template=BASE_DATABASE)
+
+
+def make_base(world: WorldPostgres, venv: Path) -> bool:
+    """Build `tryton_base` if it is missing or of another recipe; return whether that was so."""
+    with _locked(world):
+        return _make_base(world, venv)
+
+
+def has_current_recipe(world: WorldPostgres, database: str) -> bool:
+    """Tell whether an ERP database that exists was made, itself or what it is a copy of, as one is made today."""
+    return bool(read_facts(world, database).get("recipe") == _recipe())
+
+
+@contextlib.contextmanager
+def _locked(world: WorldPostgres) -> Iterator[None]:
     with (world.folder / "tryton.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if world.has_database(name):
-            return
-        if not world.has_database(BASE_DATABASE):
-            _build_base(world, venv)
-        world.create_database(name, template=BASE_DATABASE)
+        yield
+
+
+def _recipe() -> str:
+    """Return a digest of everything that decides what is in a base."""
+    digest = hashlib.sha256(" ".join(MODULES).encode())
+    for path in (REQUIREMENTS, SEED):
+        digest.update(b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def read_facts(world: WorldPostgres, database: str) -> dict[str, Any]:
     """Return the ids and the keys of an ERP database; they travel inside it, so that copies keep them."""
     facts: dict[str, Any] = json.loads(world.query(database, "SELECT facts FROM realsystem_facts"))
     return facts
+
+
+def _make_base(world: WorldPostgres, venv: Path) -> bool:
+    exists = world.has_database(BASE_DATABASE)
+    if exists and has_current_recipe(world, BASE_DATABASE):
+        return False
+    if exists:
+        world.drop_database(BASE_DATABASE)
+    _build_base(world, venv)
+    return True
 
 
 def _build_base(world: WorldPostgres, venv: Path) -> None:
@@ -71,7 +109,7 @@ def _build_base(world: WorldPostgres, venv: Path) -> None:
     admin_password, connector_password = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
     _activate_modules(venv, environment, admin_password)
     seeded = _run([str(venv / "bin" / "python"), str(SEED), admin_password, connector_password], environment)
-    _store_facts(world, json.loads(seeded))
+    _store_facts(world, {**json.loads(seeded), "recipe": _recipe()})
     world.rename_database(BUILDING_DATABASE, BASE_DATABASE)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -10,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from realsystems.statedir import default_state_dir
-from realsystems.tryton.databases import create_erp_database, read_facts
+from realsystems.tryton.databases import create_erp_database, has_current_recipe, make_base, read_facts
 from realsystems.tryton.install import install
 from realsystems.tryton.rest import RestClient
 from realsystems.tryton.warehouse import Warehouse
-from realsystems.worldpg import WorldPostgres, free_port
+from realsystems.worldpg import WorldPostgres, free_port, is_free
 
 DATABASE = "tryton"
 SERVER_PROCESSES = 2
@@ -50,9 +51,19 @@ class TrytonErp:
         return default_state_dir() / "tryton" / "venv"
 
     @property
+    def port(self) -> int:
+        """The loopback port; the next start takes another one when somebody else has it by then."""
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            return int(self._port_file.read_text())
+        port = self._wanted_port or free_port()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._port_file.write_text(f"{port}\n")
+        return port
+
+    @property
     def base_url(self) -> str:
         """The server's address, without the database."""
-        return f"http://127.0.0.1:{self._port_file.read_text().strip()}"
+        return f"http://127.0.0.1:{self.port}"
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -83,6 +94,14 @@ class TrytonErp:
         """Install the ERP's packages if needed; tell whether that was so. Needs no database."""
         self._folder.mkdir(parents=True, exist_ok=True)
         return install(self.venv)
+
+    def make_base(self) -> bool:
+        """Build the database that all ERPs are copies of if needed (about a minute); tell whether that was so."""
+        return make_base(self._world, self.venv)
+
+    def is_outdated(self) -> bool:
+        """Tell whether this ERP's database, which exists, was made by an older recipe; the cluster must run."""
+        return not has_current_recipe(self._world, self.database)
 
     def prepare(self) -> None:
         """Create this ERP's database if it is missing; the cluster must run and the packages be installed."""
@@ -122,7 +141,7 @@ class TrytonErp:
         return self._folder / "server.log"
 
     def _launch(self) -> None:
-        port = self._wanted_port or free_port()
+        port = self._wanted_port or (self.port if is_free(self.port) else free_port())
         self._port_file.write_text(f"{port}\n")
         environment = {
             **os.environ,

@@ -61,6 +61,10 @@ class RestClient:
         found: list[RawRecord] = self._send("GET", model, query, context=context)
         return found
 
+    def count(self, model: str, domain: Sequence[Any]) -> int:
+        """Return how many records match a domain."""
+        return int(self._send("POST", f"{model}/search_count", [], body={"domain": list(domain)}))
+
     def create(self, model: str, values: RawRecord, fields: Sequence[str] = ("id",)) -> RawRecord:
         """Create one record and return some of its fields."""
         created: RawRecord = self._send("POST", model, [("f", name) for name in fields], body=values)
