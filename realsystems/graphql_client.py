@@ -19,7 +19,7 @@ class GraphQLClient:
     """Calls `admin-api` and `shop-api` of one shop on the loopback interface."""
 
     def __init__(self, port: int, username: str, password: str) -> None:
-        self._port = port
+        self.port = port
         self._credentials = {"username": username, "password": password}
         self._admin_token: str | None = None
         self._login_lock = threading.Lock()
@@ -42,13 +42,13 @@ class GraphQLClient:
         if token:
             headers["authorization"] = f"Bearer {token}"
         body = json.dumps({"query": document, "variables": variables or {}})
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=REQUEST_TIMEOUT_SECONDS)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=REQUEST_TIMEOUT_SECONDS)
         try:
             connection.request("POST", f"/{api}", body, headers)
             response = connection.getresponse()
             raw_answer: dict[str, Any] = json.loads(response.read())
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise ShopError(f"shop on port {self._port} gave no answer: {error!r}") from error
+            raise ShopError(f"shop on port {self.port} gave no answer: {error!r}") from error
         finally:
             connection.close()
         if raw_answer.get("errors"):

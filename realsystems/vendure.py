@@ -14,14 +14,15 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
 from realsystems.graphql_client import GraphQLClient
+from realsystems.packages import run_installer
 from realsystems.statedir import default_state_dir
 from realsystems.vendure_driver import VendureDriver
-from realsystems.worldpg import WorldPostgres, free_port
+from realsystems.worldpg import WorldPostgres, free_port, is_free
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHOP_FILES = Path(__file__).resolve().parent / "vendure"
@@ -34,7 +35,7 @@ NODE_MAJOR_MIN = 20
 
 
 class ShopUnavailableError(RuntimeError):
-    """Node is missing, the packages could not be installed, or the shop did not come up."""
+    """Node is missing, or the shop did not come up."""
 
 
 class VendureShop:
@@ -52,6 +53,7 @@ class VendureShop:
         port: int | None = None,
         state_dir: Path | None = None,
         environment: dict[str, str] | None = None,
+        say: Callable[[str], None] | None = None,
     ) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name):
             raise ValueError(f"not a shop name: {name!r}")
@@ -59,9 +61,9 @@ class VendureShop:
         self._world = world
         self._folder = (state_dir or default_state_dir()) / "vendure"
         self._environment = environment or {}
+        self._say = say or _print
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = port or self._remembered_port()
-        self._client = GraphQLClient(self.port, USERNAME, PASSWORD)
+        self._client = GraphQLClient(port or self._remembered_port(), USERNAME, PASSWORD)
         self.driver = VendureDriver(self._client)
         self.create_location = self.driver.create_location
         self.seed_catalogue = self.driver.seed_catalogue
@@ -69,6 +71,11 @@ class VendureShop:
         self.orders = self.driver.orders
         self.stock_levels = self.driver.stock_levels
         self.fulfillments = self.driver.fulfillments
+
+    @property
+    def port(self) -> int:
+        """The loopback port of the next start; `start` takes another one when somebody else has it by then."""
+        return self._client.port
 
     @property
     def base_url(self) -> str:
@@ -91,6 +98,15 @@ class VendureShop:
         """Run an Admin API operation as the superadmin; see `GraphQLClient.admin`."""
         return self._client.admin(document, variables)
 
+    def install_packages(self) -> bool:
+        """Install the packages that all shops share if needed; tell whether that was so.
+
+        Raises ShopUnavailableError without a Node that is new enough, PackagesUnavailableError when npm fails.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with self._locked():
+            return self._install_packages()
+
     def install(self) -> None:
         """Install packages, copy our files and make the template database, each only when needed."""
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -109,6 +125,7 @@ class VendureShop:
         self._end_leftover()
         self.install()
         synchronize = self._prepare_database(fresh=fresh)
+        self._move_when_port_is_taken()
         self._process = self._spawn("index.js", self.name, self.log_path, synchronize=synchronize, port=self.port)
         self._pid_path.write_text(f"{self._process.pid}\n")
         self._wait_for_line("READY", self._process, self.log_path)
@@ -161,42 +178,35 @@ class VendureShop:
         path.write_text(f"{port}\n")
         return port
 
+    def _move_when_port_is_taken(self) -> None:
+        if not is_free(self.port):
+            self._client.port = free_port()
+            (self._folder / f"{self.name}.port").write_text(f"{self.port}\n")
+
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         with (self._folder / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def _say(self, text: str) -> None:
-        print(f"[vendure] {text}", flush=True)
-
-    def _install_packages(self) -> None:
+    def _install_packages(self) -> bool:
         wanted = _digest(SHOP_FILES / "package.json", SHOP_FILES / "package-lock.json")
         marker = self._folder / "installed"
         if marker.exists() and marker.read_text() == wanted:
-            return
-        npm = self._require_node()
+            return False
+        npm = require_node()
         started = time.monotonic()
         self._say("installing packages (about half a minute, once) ...")
         for name in ("package.json", "package-lock.json"):
             shutil.copy(SHOP_FILES / name, self._folder / name)
-        ended = subprocess.run(
+        run_installer(
             [npm, "ci", "--no-audit", "--no-fund", "--loglevel=error"],
-            cwd=self._folder, check=False, capture_output=True, text=True,
-        )  # fmt: skip
-        if ended.returncode != 0:
-            raise ShopUnavailableError(f"npm ci failed: {(ended.stderr or ended.stdout).strip()[-2000:]}")
+            registry="the npm registry",
+            folder=self._folder,
+        )
         marker.write_text(wanted)
         self._say(f"packages installed in {time.monotonic() - started:.0f} s")
-
-    def _require_node(self) -> str:
-        node, npm = shutil.which("node"), shutil.which("npm")
-        if not node or not npm:
-            raise ShopUnavailableError("the shop needs node and npm")
-        version = subprocess.run([node, "--version"], check=True, capture_output=True, text=True).stdout
-        if int(version.lstrip("v").split(".")[0]) < NODE_MAJOR_MIN:
-            raise ShopUnavailableError(f"the shop needs Node {NODE_MAJOR_MIN} or newer, found {version.strip()}")
-        return npm
+        return True
 
     def _copy_files(self) -> None:
         for path in SHOP_FILES.glob("*.js"):
@@ -306,6 +316,24 @@ class VendureShop:
         deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
         while Path(f"/proc/{pid}/cwd").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
+
+
+def _print(text: str) -> None:
+    print(f"[vendure] {text}", flush=True)
+
+
+def require_node() -> str:
+    """Return the path of npm. Raises ShopUnavailableError when Node or npm is missing, or Node is too old."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if not node or not npm:
+        missing = "node" if not node else "npm"
+        raise ShopUnavailableError(f"the shops need Node {NODE_MAJOR_MIN} or newer with npm: there is no {missing}")
+    ended = subprocess.run([node, "--version"], check=False, capture_output=True, text=True)
+    version = re.match(r"v(\d+)\.", ended.stdout)
+    if version is None or int(version[1]) < NODE_MAJOR_MIN:
+        found = ended.stdout.strip() or "one that does not run"
+        raise ShopUnavailableError(f"the shops need Node {NODE_MAJOR_MIN} or newer, found {found}")
+    return npm
 
 
 def _digest(*paths: Path) -> str:
