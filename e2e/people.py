@@ -83,8 +83,9 @@ def fill_basket(articles: Sequence[Stock], rng: random.Random) -> dict[str, int]
 class Clerk:
     """Ships what can be shipped, some of it in two parcels, and takes in the goods that were ordered in between."""
 
-    def __init__(self, stage: Stage, *, seed: int = 2) -> None:
+    def __init__(self, stage: Stage, *, seed: int = 2, pause_seconds: float = 0.5) -> None:
         self._stage = stage
+        self._pause_seconds = pause_seconds
         self._random = random.Random(seed)
         self._stop = threading.Event()
         self._deliveries: list[tuple[str, int]] = []
@@ -114,7 +115,7 @@ class Clerk:
                 self._ship_round()
             except (RestError, OSError) as error:  # the ERP is busy: people try again
                 self.problems.append(f"{type(error).__name__}: {str(error)[:200]}")
-            self._stop.wait(0.5)
+            self._stop.wait(self._pause_seconds)
 
     def _take_in(self) -> None:
         with self._lock:

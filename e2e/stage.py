@@ -53,10 +53,11 @@ class Stage:
         self.name = name
         self.folder = default_state_dir() / "stages" / name
         self.world = WorldPostgres()
-        self.shops = {shop: VendureShop(f"{name}_{shop}", world=self.world) for shop in SHOPS}
+        self.shops = {shop: VendureShop(f"{name}_{shop}", world=self.world, say=say) for shop in SHOPS}
         self.erp = TrytonErp(self.world, database=f"{name}_tryton")
         self.project = Project(self.folder / "project")
         self.articles = article_list()
+        self.door_port = self.web_port = 0
         self._say = say
         self._processes = processes
 
@@ -71,16 +72,22 @@ class Stage:
     def start_systems(self, *, fresh: bool = True) -> None:
         """Start everything that is not Tidegate and fill it with articles; the shops begin with nothing to sell."""
         self.world.start()
-        if fresh and self.world.has_database(self.erp.database):
-            self.erp.stop()
-            self.world.drop_database(self.erp.database)
+        if fresh:
+            self.forget_erp()
         with ThreadPoolExecutor() as pool:
-            jobs = [pool.submit(self._start_erp)]
-            jobs += [pool.submit(self._start_shop, shop, fresh) for shop in self.shops.values()]
+            jobs = [pool.submit(self.open_erp)]
+            jobs += [pool.submit(self.open_shop, name, fresh=fresh) for name in self.shops]
             for job in jobs:
                 job.result()
 
-    def _start_erp(self) -> None:
+    def forget_erp(self) -> None:
+        """Drop the ERP's database if there is one; the world's PostgreSQL must run."""
+        if self.world.has_database(self.erp.database):
+            self.erp.stop()
+            self.world.drop_database(self.erp.database)
+
+    def open_erp(self) -> None:
+        """Start the ERP, with its articles; those that it has keep their stock."""
         started = time.monotonic()
         self.erp.start()
         self.erp.warehouse.add_articles(
@@ -91,14 +98,17 @@ class Stage:
         )
         self._say(f"Tryton (ERP) is up at {self.erp.base_url} after {time.monotonic() - started:.0f} s")
 
-    def _start_shop(self, shop: VendureShop, fresh: bool) -> None:
+    def open_shop(self, name: str, *, fresh: bool) -> None:
+        """Start a shop, with its articles; new ones have nothing to sell, those that it has keep their stock."""
         started = time.monotonic()
+        shop = self.shops[name]
         shop.start(fresh=fresh)
         shop.admin(
             "mutation ($input: UpdateChannelInput!) { updateChannel(input: $input) { __typename } }",
             {"input": {"id": "1", "defaultCurrencyCode": "EUR", "availableCurrencyCodes": ["EUR"]}},
         )
-        shop.seed_catalogue([(a.sku, a.title, a.price_minor, 0) for a in self.articles])
+        known = shop.driver.variant_ids(refresh=True)
+        shop.seed_catalogue([(a.sku, a.title, a.price_minor, 0) for a in self.articles if a.sku not in known])
         self._say(f"Vendure ({shop.name}) is up at {shop.base_url} after {time.monotonic() - started:.0f} s")
 
     def stop_systems(self) -> None:
@@ -117,9 +127,10 @@ class Stage:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._run([sys.executable, "-m", "tidegate", "init", str(self.project.folder)])
         self.door_port, self.web_port = free_port(), free_port()
-        self.project.config_file.write_text(self._config(public_url, polling), encoding="utf-8")
+        self.project.config_file.write_text(self.config_text(public_url, polling=polling), encoding="utf-8")
 
-    def _config(self, public_url: str | None, polling: bool) -> str:
+    def config_text(self, public_url: str | None = None, *, polling: bool = True) -> str:
+        """Return the configuration of this play; the ports of the door and the health page must be chosen."""
         shops = "\n".join(f"  {name}: {{use: vendure, url: '{shop.base_url}'}}" for name, shop in self.shops.items())
         names = ", ".join(self.shops)
         return f"""\
@@ -143,9 +154,15 @@ polling: {{enabled: {str(polling).lower()}}}
     def up(self) -> None:
         """Start Tidegate in the background and connect the systems, as a user would."""
         self.tidegate("up", "--detach")
-        self.tidegate("connect", "erp", "--yes", "--set", f"rest_key={self.erp.rest_key}")
-        for name in self.shops:
-            self.tidegate("connect", name, "--yes", "--set", "username=superadmin", "--set", f"password={PASSWORD}")
+        for name in ("erp", *self.shops):
+            self.connect(name)
+
+    def connect(self, name: str, *, moved: bool = False) -> None:
+        """Connect a system that answers, the ERP first, or again after it `moved`; Tidegate must run."""
+        shop_login = {"username": "superadmin", "password": PASSWORD}
+        answers = {"rest_key": self.erp.rest_key} if name == "erp" else shop_login
+        given = [part for field, value in answers.items() for part in ("--set", f"{field}={value}")]
+        self.tidegate("connect", name, "--yes", *(["--moved"] if moved else []), *given)
 
     def down(self) -> None:
         """Stop Tidegate; its project folder stays."""
