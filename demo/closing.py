@@ -1,0 +1,52 @@
+"""Stop what the demo started, and nothing else; the data stays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import psutil
+from e2e.stage import Stage
+
+from demo.gate import Gate
+from demo.steps import Steps
+
+STEP_SECONDS = 60.0
+
+
+def close(stage: Stage, gate: Gate, steps: Steps | None) -> list[str]:
+    """End all processes of the demo, also in the middle of a start; return what could not be ended."""
+    problems: list[str] = []
+    if steps is not None and not _is_done(steps):
+        _end_installers(keep=gate.pid)
+        if not steps.join(STEP_SECONDS):
+            problems.append("a step of the start does not end")
+    with ThreadPoolExecutor() as pool:
+        endings: list[Callable[[], None]] = [gate.stop, stage.erp.stop, *(shop.stop for shop in stage.shops.values())]
+        for ended in [pool.submit(ending) for ending in endings]:
+            problems += _problem(ended.result)
+    return problems + _problem(stage.world.stop)
+
+
+def _is_done(steps: Steps) -> bool:
+    return all(step.state in ("waits", "done", "failed") for step in steps.steps)
+
+
+def _end_installers(keep: int | None) -> None:
+    """Ask our own children to end, so that nobody waits for a download; Tidegate is stopped in order later."""
+    for child in psutil.Process().children():
+        if child.pid == keep:
+            continue
+        try:
+            for process in [child, *child.children(recursive=True)]:
+                process.terminate()
+        except psutil.NoSuchProcess:
+            continue
+
+
+def _problem(ending: Callable[[], object]) -> list[str]:
+    try:
+        ending()
+    except Exception as error:  # the others must be ended all the same
+        return [f"{type(error).__name__}: {error}"]
+    return []
