@@ -1,0 +1,102 @@
+"""What the other systems must be told of an order, and when nothing is said."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+from tests.foldbed import ERP, OTHER_SHOP, PLACED_AT, POLICY, SHOP, observing
+
+from tidegate.commerce.states import FulfillmentState, OrderState, PaymentState
+from tidegate.kernel.ids import new_id
+from tidegate.orders.records import Order
+from tidegate.sync.plan import plan_fulfillment, plan_order
+from tidegate.sync.policy import EMPTY_POLICY, Policy
+
+CAUSE = UUID(int=99)
+
+
+def order(
+    state: OrderState = OrderState.OPEN, payment: PaymentState = PaymentState.PAID, *, was_cancelled: bool = False
+) -> Order:
+    return Order(
+        order_id=new_id(), connection_id=SHOP, external_id="1", number="N1", version=7, order_state=state,
+        payment_state=payment, fulfillment_state=FulfillmentState.UNFULFILLED, currency="EUR", total_minor=0,
+        shipping_minor=0, discount_minor=0, tax_minor=0, totals_mismatch=False, shipping_method="",
+        placed_at=PLACED_AT, was_cancelled=was_cancelled,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("payment", [PaymentState.AUTHORISED, PaymentState.PAID])
+def test_an_open_order_with_its_money_goes_to_the_erp_under_one_key(payment: PaymentState) -> None:
+    one = order(payment=payment)
+
+    plan = plan_order(one, POLICY, CAUSE)
+
+    assert plan.cancel is None
+    assert plan.create is not None
+    assert (plan.create.connection_id, plan.create.entity_id, plan.create.version) == (ERP, one.order_id, 1)
+    assert plan.create.cause_event_id == CAUSE
+    assert plan_order(replace(one, version=8), POLICY, CAUSE) == plan, "planned again, it is the same command"
+
+
+@pytest.mark.parametrize(
+    ("state", "payment"),
+    [
+        (OrderState.PENDING, PaymentState.PAID),
+        (OrderState.ON_HOLD, PaymentState.PAID),
+        (OrderState.DRAFT, PaymentState.PAID),
+        (OrderState.CLOSED, PaymentState.PAID),
+        *((OrderState.OPEN, state) for state in PaymentState if state not in ("authorised", "paid")),
+    ],
+)
+def test_an_order_that_is_not_released_waits(state: OrderState, payment: PaymentState) -> None:
+    plan = plan_order(order(state, payment), POLICY, CAUSE)
+
+    assert (plan.create, plan.cancel, plan.code) == (None, None, "not_released")
+
+
+def test_a_cancelled_order_is_cancelled_when_it_becomes_so_and_not_again() -> None:
+    one = order(OrderState.CANCELLED)
+
+    first, again = plan_order(one, POLICY, CAUSE), plan_order(replace(one, was_cancelled=True), POLICY, CAUSE)
+
+    assert first.create is None
+    assert first.cancel is not None
+    created = plan_order(replace(one, order_state=OrderState.OPEN), POLICY, CAUSE).create
+    assert created is not None
+    assert first.cancel.target_key == created.target_key, "or it could overtake the order"
+    assert (again.create, again.cancel, again.code) == (None, None, "cancelled")
+
+
+@pytest.mark.parametrize(
+    ("policy", "code"),
+    [
+        (EMPTY_POLICY, "no_flow"),
+        (observing(order_channels=frozenset({OTHER_SHOP})), "no_flow"),
+        (observing(orders_since=PLACED_AT + timedelta(seconds=1)), "before_since"),
+        (observing(orders_live=False), "observed"),
+    ],
+)
+@pytest.mark.parametrize("state", [OrderState.OPEN, OrderState.CANCELLED])
+def test_what_the_configuration_does_not_ask_for_is_not_sent(policy: Policy, code: str, state: OrderState) -> None:
+    plan = plan_order(order(state), policy, CAUSE)
+
+    assert (plan.create, plan.cancel, plan.code) == (None, None, code)
+
+
+def test_since_means_from_that_moment_on() -> None:
+    assert plan_order(order(), observing(orders_since=PLACED_AT), CAUSE).create is not None
+
+
+def test_a_fulfillment_follows_its_order() -> None:
+    order_id, fulfillment_id = new_id(), new_id()
+
+    command = plan_fulfillment(order_id, SHOP, fulfillment_id, POLICY, CAUSE)
+
+    assert command is not None
+    assert (command.connection_id, command.entity_id, command.version) == (SHOP, fulfillment_id, 1)
+    assert command.target_key == f"order:{order_id}"
+    assert plan_fulfillment(order_id, SHOP, fulfillment_id, observing(shipments_live=False), CAUSE) is None
