@@ -56,7 +56,7 @@ def gate_key(connection_id: UUID, change: Versioned) -> GateKey:
 
 def stamp_of(change: Versioned, mapping_version: int) -> Stamp:
     """Return the stamp of a change. The digest leaves the sequence out: equal content is equal however it came."""
-    content = msgspec.json.encode(msgspec.structs.replace(change, sequence=0))
+    content = msgspec.json.encode(msgspec.structs.replace(change, sequence=0) if change.sequence else change)
     return Stamp(change.version, change.sequence, mapping_version, hashlib.blake2b(content, digest_size=16).digest())
 
 

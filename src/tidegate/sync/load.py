@@ -95,7 +95,7 @@ async def lock_levels(conn: Connection, tenant_id: UUID, keys: set[LevelKey]) ->
     """Return the counters of levels, locked until the transaction ends; levels that do not exist yet are made."""
     if not keys:
         return {}
-    columns = _columns(keys)
+    columns = _columns(sorted(keys))
     rows = await conn.fetch(statements.LOCK_LEVELS, tenant_id, *columns)
     if len(rows) < len(keys):
         await conn.execute(statements.ENSURE_LEVELS, tenant_id, *columns)
@@ -149,5 +149,5 @@ def _line(row: Record) -> Line:
 
 
 def _columns(keys: Collection[tuple[Any, ...]]) -> list[list[object]]:
-    """Turn sorted keys into one list per column."""
-    return [list(column) for column in zip(*sorted(keys), strict=True)]
+    """Turn keys into one list per column."""
+    return [list(column) for column in zip(*keys, strict=True)]

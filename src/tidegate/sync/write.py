@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
@@ -14,7 +14,7 @@ import msgspec
 from tidegate import __version__
 from tidegate.commerce.commands import DEADLINE_SECONDS, PRIORITY_OF, CommandKind
 from tidegate.inventory.ledger import Counters, Entry, LevelKey
-from tidegate.kernel.ids import new_id, time_of
+from tidegate.kernel.ids import new_id
 from tidegate.orders.records import Order
 from tidegate.store.connections import Connection
 from tidegate.sync import statements
@@ -24,6 +24,7 @@ from tidegate.sync.records import NewFulfillment, Outcome, Prepared, Result, Sta
 COMMAND_CHANNEL = "tidegate_command"
 """NOTIFY channel that wakes the lanes."""
 ACTOR = "tidegate"
+_HOUR_ZERO = datetime(1970, 1, 1, tzinfo=UTC)
 COUNTED = ("applied", "superseded", "ignored", "quarantined")
 SealOrder = Callable[[UUID, bytes], tuple[UUID, bytes]]
 """(order_id, plaintext) -> (data key id, sealed private part)"""
@@ -225,14 +226,21 @@ def count_outcomes(outcomes: Iterable[tuple[Prepared, Outcome]]) -> list[tuple[o
     A replay is no receipt, so its outcomes are not counted; neither is an event that is parked: it is still pending.
     A thin event is spent when its fetch is asked for, and counts as superseded by what the fetch will bring.
     """
-    counter: Counter[tuple[UUID, datetime, str]] = Counter()
+    counter: Counter[tuple[UUID, int, str]] = Counter()
     for prepared, outcome in outcomes:
         name = "superseded" if outcome.outcome == "needs_fetch" else outcome.outcome
         if prepared.event.run == 0 and name in COUNTED:
-            hour = time_of(prepared.event.event_id).replace(minute=0, second=0, microsecond=0)
-            counter[prepared.event.connection_id, hour, name] += 1
+            counter[prepared.event.connection_id, hour_of(prepared.event.event_id), name] += 1
     keys = sorted({(connection_id, hour) for connection_id, hour, _ in counter})
-    return [(*key, *(counter[(*key, name)] for name in COUNTED)) for key in keys]
+    return [
+        (connection_id, _HOUR_ZERO + timedelta(hours=hour), *(counter[connection_id, hour, name] for name in COUNTED))
+        for connection_id, hour in keys
+    ]
+
+
+def hour_of(event_id: UUID) -> int:
+    """Return the hour of receipt, counted since 1970: an event's id is a UUIDv7 and begins with milliseconds."""
+    return (event_id.int >> 80) // 3_600_000
 
 
 def _columns(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
