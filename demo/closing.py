@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,6 +13,7 @@ from demo.gate import Gate
 from demo.steps import Steps
 
 STEP_SECONDS = 60.0
+POLITE_SECONDS = 3.0
 
 
 def close(stage: Stage, gate: Gate, steps: Steps | None) -> list[str]:
@@ -33,15 +35,22 @@ def _is_done(steps: Steps) -> bool:
 
 
 def _end_installers(keep: int | None) -> None:
-    """Ask our own children to end, so that nobody waits for a download; Tidegate is stopped in order later."""
+    """End our own children, so that nobody waits for a download; Tidegate is stopped in order later.
+
+    npm takes no notice of a polite request while it waits for its registry.
+    """
+    ours = []
     for child in psutil.Process().children():
-        if child.pid == keep:
-            continue
-        try:
-            for process in [child, *child.children(recursive=True)]:
-                process.terminate()
-        except psutil.NoSuchProcess:
-            continue
+        if child.pid != keep:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                ours += [child, *child.children(recursive=True)]
+    for process in ours:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _, deaf = psutil.wait_procs(ours, timeout=POLITE_SECONDS)
+    for process in deaf:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def _problem(ending: Callable[[], object]) -> list[str]:

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 INSTALL_TIMEOUT_SECONDS = 900
-LAST_WORDS_MAX = 2000
-"""Characters of an installer's output that are worth showing: it says last why it gave up."""
+LAST_LINES = 3
+LINE_MAX = 300
+"""An installer says last why it gave up, and what it says may be long."""
 # How pip and npm say that nobody answered: names that do not resolve, refused or silent connections, proxies, TLS.
 NO_ANSWER = re.compile(
     r"ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|EHOSTUNREACH|SOCKET_TIMEOUT|FETCH_ERROR"
@@ -45,7 +46,8 @@ def run_installer(arguments: Sequence[str], *, registry: str, folder: Path | Non
 
 def explain_failure(said: str, registry: str) -> PackagesUnavailableError:
     """Return the error for an installer that failed and `said` something."""
-    last_words = said[-LAST_WORDS_MAX:]
+    lines = [line.strip() for line in said.splitlines() if line.strip() and not line.startswith("WARNING: Retrying")]
+    last_words = "\n".join(f"  {line[:LINE_MAX]}" for line in lines[-LAST_LINES:])
     if NO_ANSWER.search(said):
         return RegistryUnreachableError(f"{registry} does not answer:\n{last_words}")
     return PackagesUnavailableError(f"the packages of {registry} could not be installed:\n{last_words}")
