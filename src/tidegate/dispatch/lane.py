@@ -73,6 +73,7 @@ class Lane:
         self._tasks: set[asyncio.Task[None]] = set()
         self._busy = Busy()
         self._window = Window()
+        self._just_ended: list[Task] = []
         self._is_stale = True
         self._loaded_at = -1e9
         self._timers: list[float] = []
@@ -182,8 +183,12 @@ class Lane:
             return candidates
         self._is_stale = False
         self._loaded_at = now
+        self._just_ended.clear()
         async with self.scope.pool.acquire() as conn:
-            self._window = await load_window(conn, self.scope)
+            window = await load_window(conn, self.scope)
+        for task in self._just_ended:  # it may have been read before these ended
+            window = without(window, task)
+        self._window = window
         return self._list(now)
 
     def _list(self, now: float) -> list[Candidate]:
@@ -236,6 +241,8 @@ class Lane:
             self._is_halted = True  # it starts anew, and what was being sent is looked at
         finally:
             self._busy.vacate(candidate.task)
+            self._just_ended.append(candidate.task)
+            self._window = without(self._window, candidate.task)  # it may have been read while this was under way
             self.wake()
 
     async def _carry_out(self, task: Task) -> CallResult:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, TypeVar, assert_never
 
 import msgspec
 from asyncpg import Record
@@ -11,6 +11,7 @@ from tidegate.commerce.commands import CommandKind
 from tidegate.dispatch import statements
 from tidegate.dispatch.records import DirtyMark, DoubtfulCommand, FetchRequest, PendingCommand, Window
 from tidegate.dispatch.scope import Scope
+from tidegate.dispatch.select import FetchEntity, LookAfter, PushStock, ReadFeed, SendCommand, Task
 from tidegate.kernel.ids import time_of
 from tidegate.store.connections import Connection
 
@@ -41,18 +42,23 @@ async def load_window(conn: Connection, scope: Scope) -> Window:
     )
 
 
-def without(window: Window, task: object) -> Window:
+def without(window: Window, task: Task) -> Window:
     """Return the window without what `task` takes out of it. Pure."""
-    marks = frozenset(mark.item_id for mark in getattr(task, "marks", ()))
-    command = getattr(task, "command", None)
-    request = getattr(task, "request", None)
-    return msgspec.structs.replace(
-        window,
-        commands=tuple(each for each in window.commands if each is not command),
-        marks=tuple(mark for mark in window.marks if mark.item_id not in marks),
-        doubtful=tuple(each for each in window.doubtful if each is not command),
-        fetches=tuple(each for each in window.fetches if each is not request),
-    )
+    replace = msgspec.structs.replace
+    match task:
+        case SendCommand(taken):
+            return replace(window, commands=tuple(c for c in window.commands if c.command_id != taken.command_id))
+        case PushStock(marks):
+            items = {mark.item_id for mark in marks}
+            return replace(window, marks=tuple(mark for mark in window.marks if mark.item_id not in items))
+        case LookAfter(looked_at):
+            return replace(window, doubtful=tuple(c for c in window.doubtful if c.command_id != looked_at.command_id))
+        case FetchEntity(request):
+            return replace(window, fetches=tuple(each for each in window.fetches if each != request))
+        case ReadFeed():
+            return window
+        case _:
+            assert_never(task)
 
 
 def _pending(row: Record) -> PendingCommand:
