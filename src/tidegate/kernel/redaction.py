@@ -7,13 +7,13 @@ from typing import Any, NoReturn
 MASK = "***"
 
 LOGGABLE_FIELDS = frozenset(
-    (
+    (  # noqa: SIM905 - a list of 60 quoted words reads worse
         "event level timestamp logger role node pid tenant tenant_id connection connection_id connector event_id "
         "command_id call_id attempt_id order_id slot slots epoch topic source code reason hint state outcome count "
         "rows duration_ms status http_status wait_seconds attempt_number priority kind version batch lag_ms port "
         "host signal exit_status error_class error_code feed queue_depth oldest_seconds limit from_state to_state "
         "run table partition migration url_host next_at_seconds stage sqlstate retries reported stale where"
-    ).split()  # noqa: SIM905 - a list of 60 quoted words reads worse
+    ).split()
 )
 """Names of the fields that a log line may carry. Everything else is dropped before it is written."""
 
