@@ -28,6 +28,14 @@ RETRY_SPREAD_SECONDS = 0.05
 """A deadlock or serialization failure waits up to this much, times the try, before the next one."""
 CLEAR_WORKING = "UPDATE node SET working_slots = NULL, working_tenant = NULL, working_event = NULL WHERE node_id = $1"
 
+POISON = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+    OverflowError,
+)
+"""What says that the data is at fault: SQLSTATE classes 22, 23 and 54 (a text too long for its index), and a value that
+fits no column, which COPY notices on our side."""
 SealWith = Callable[[UUID, bytes], tuple[UUID, bytes]]
 
 
@@ -50,21 +58,21 @@ class Applier:
         Raises Fenced when a slot has another owner now; nothing of the batch has happened then.
         """
         async with self.pool.acquire() as conn:
-            await self.catalogue.resolve(conn, *articles_of(batch))
             return await self._halving(conn, list(batch), epochs)
 
     async def _halving(self, conn: Connection, batch: list[Prepared], epochs: Sequence[SlotEpoch]) -> int:
         """Apply a batch; where the data is at fault, apply its halves, and quarantine the one event that is left."""
         try:
+            await self.catalogue.resolve(conn, *articles_of(batch))
             await self._with_retries(conn, batch, epochs)
-        except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
+        except POISON as error:
             if len(batch) > 1:
                 middle = len(batch) // 2
                 first = await self._halving(conn, batch[:middle], epochs)
                 return first + await self._halving(conn, batch[middle:], epochs)
             culprit = batch[0]
             culprit.changes = ()
-            culprit.failure = Outcome("quarantined", f"sqlstate_{error.sqlstate}", _describe(error))
+            culprit.failure = Outcome("quarantined", *_describe(error))
             await self._with_retries(conn, batch, epochs)
         return len(batch)
 
@@ -97,6 +105,9 @@ class Applier:
         reach("apply.t2.committed")
 
 
-def _describe(error: asyncpg.PostgresError) -> str:
-    """Return which rule was broken, without the values."""
-    return f"{type(error).__name__}: {error.constraint_name or error.column_name or 'data'}"
+def _describe(error: Exception) -> tuple[str, str]:
+    """Return a code and which rule was broken, without the values."""
+    if not isinstance(error, asyncpg.PostgresError):
+        return "value_out_of_range", type(error).__name__
+    rule = error.constraint_name or error.column_name or "data"
+    return f"sqlstate_{error.sqlstate}", f"{type(error).__name__}: {rule}"
