@@ -160,7 +160,11 @@ def match_shipment_lines(
 
 def refresh_fulfillment_state(order: Order) -> None:
     """Derive the fulfillment state from the lines."""
-    order.fulfillment_state = derive_fulfillment_state([(line.current, line.shipped) for line in order.lines.values()])
+    if any(line.shipped for line in order.lines.values()):
+        units = [(line.current, line.shipped) for line in order.lines.values()]
+        order.fulfillment_state = derive_fulfillment_state(units)
+    else:
+        order.fulfillment_state = FulfillmentState.UNFULFILLED
 
 
 def is_released(order: Order) -> bool:

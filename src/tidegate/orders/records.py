@@ -14,6 +14,8 @@ from tidegate.commerce.states import FulfillmentState, OrderState, PaymentState
 CommittedKey = tuple[UUID, UUID]
 """(variant_id, location_id)"""
 
+_UNCOMMITTED = (OrderState.CANCELLED, OrderState.DRAFT)
+
 
 class Line(msgspec.Struct, gc=False):
     """One order line."""
@@ -38,7 +40,7 @@ class Line(msgspec.Struct, gc=False):
 
     def open_units(self) -> int:
         """Units that are promised and have not left."""
-        return max(0, self.current - self.shipped)
+        return self.current - self.shipped if self.current > self.shipped else 0
 
 
 @dataclass(slots=True)
@@ -73,6 +75,4 @@ class Order:
 
     def committed_units(self, line: Line) -> int:
         """Units of `line` that count as committed in this order's state."""
-        if self.order_state in (OrderState.CANCELLED, OrderState.DRAFT):
-            return 0
-        return line.open_units()
+        return 0 if self.order_state in _UNCOMMITTED else line.open_units()

@@ -90,6 +90,8 @@ class Fold:
 
     def _event(self, prepared: Prepared) -> Outcome:
         outcomes = [self._change(prepared, change) for change in prepared.changes]
+        if len(outcomes) == 1:
+            return outcomes[0]
         if not outcomes:
             return Outcome("ignored", "no_change")
         return max(outcomes, key=lambda outcome: _RANK.index(outcome.outcome))

@@ -207,8 +207,10 @@ FROM unsent WHERE c.tenant_id = unsent.tenant_id AND c.command_id = unsent.comma
 RETURNING c.entity_id
 """
 
+# By way of the connections, because the key's index begins with them: a tenant has few connections and many commands.
 PLANNED_CREATES = """
-SELECT entity_id FROM command_key WHERE tenant_id = $1 AND kind = 'order.create' AND entity_id = ANY($2::uuid[])
+SELECT k.entity_id FROM connection c JOIN command_key k USING (tenant_id, connection_id)
+WHERE tenant_id = $1 AND k.kind = 'order.create' AND k.entity_id = ANY($2::uuid[])
 """
 
 COUNT_OUTCOMES = """
