@@ -19,6 +19,7 @@ from tidegate.commerce.commands import CommandKind, Payload
 from tidegate.dispatch.operator import allow_writes, cancel_command, retry_command, stop_writes
 from tidegate.kernel.errors import ConflictError, OutcomeUnknownError
 from tidegate.kernel.ids import new_id
+from tidegate.kernel.redaction import Secret
 from tidegate.sdk.connector import CommandSpec, Connector, Done, ItemOutcome, TokenBucket
 from tidegate.sdk.http import Api
 from tidegate.sdk.testing.hostile import HostileServer
@@ -26,6 +27,7 @@ from tidegate.sdk.testing.hostile_connector import build_connector
 from tidegate.sdk.testing.hostile_faults import Fault
 from tidegate.store.connections import Pool
 from tidegate.store.database import Database
+from tidegate.vault.credentials import put
 
 pytestmark = pytest.mark.asyncio
 ORDERS = "/api/erp/orders"
@@ -197,7 +199,8 @@ async def test_a_side_that_is_down_is_probed_not_stormed(bed: Bed, remote: Hosti
             await until(bed.is_settled)
 
     assert asked <= 3 + 8  # what was in flight when it opened
-    assert sum(line["event"] == "lane.breaker_opened" for line in logs) == 1
+    events_logged = [line["event"] for line in logs]
+    assert (events_logged.count("lane.breaker_opened"), events_logged.count("lane.recovered")) == (1, 1)
     assert len(remote.world.effects["order.create"]) == 30
 
 
@@ -350,6 +353,54 @@ async def test_a_refused_credential_pauses_the_connection_and_loses_nothing(bed:
 
     assert remote.world.effects["order.create"] == {order.reference: 1}
     assert "hostile-api-key" not in str(logs)
+
+
+async def test_a_new_credential_is_used_without_a_restart(bed: Bed, remote: HostileServer) -> None:
+    async with bed.running():
+        await bed.order(place(remote.world, ("A", 1)))
+        await until(bed.is_settled)
+        remote.world.api_key = "new-key"
+        remote.world.tokens.clear()
+        async with bed.pool.acquire() as conn:
+            for connection_id in (bed.shop, bed.erp):
+                await put(conn, bed.ring, bed.tenant_id, connection_id, "credential", "api_key", Secret("new-key"))
+        await bed.order(place(remote.world, ("A", 1)))
+        await until(bed.is_settled)
+
+    assert await bed.states(CommandKind.ORDER_CREATE) == {"succeeded": 2}
+    assert {row["state"] for row in await bed.pool.fetch("SELECT state FROM connection")} == {"active"}
+
+
+async def test_what_cannot_be_begun_holds_nobody_up(bed: Bed, remote: HostileServer) -> None:
+    """A tampered value is a dead letter, an impossible number is parked; the others go on."""
+    poisoned = await bed.order(place(remote.world, ("A", 1)))
+    await bed.pool.execute('UPDATE "order" SET private = $2 WHERE order_id = $1', poisoned.order_id, b"\1tampered" * 9)
+    stock_world(remote.world, [("B", 0)])
+    await bed.article("B")
+    await bed.move("B", on_hand=2_000_000_000)
+    await bed.pool.execute(
+        "INSERT INTO location (tenant_id, location_id, name) VALUES ($1, $2, 'second')",
+        bed.tenant_id,
+        poisoned.order_id,
+    )
+    await bed.pool.execute(
+        "INSERT INTO stock_level (tenant_id, item_id, location_id, on_hand) VALUES ($1, $2, $3, 2000000000)",
+        bed.tenant_id,
+        bed.items["B"],
+        poisoned.order_id,
+    )
+    with capture_logs() as logs:
+        async with bed.running():
+            order = await bed.order(place(remote.world, ("A", 1)))
+            await until(bed_told(bed, 1000))
+            await until(lambda: order.reference in remote.world.effects.get("order.create", {}))
+
+    (command,) = await bed.commands_of(poisoned.order_id)
+    assert (command["state"], command["code"]) == ("failed", "tampered")
+    mark = await bed.mark("B")
+    assert (mark["dirty"], mark["tries"], mark["blocked_by"]) == (True, 1, None)
+    assert mark["not_before"] is not None
+    assert {line["event"] for line in logs if line["log_level"] == "error"} == {"command.poisonous", "stock.poisonous"}
 
 
 # --- budget and idling -----------------------------------------------------------------------------------------------------

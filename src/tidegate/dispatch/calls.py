@@ -24,9 +24,10 @@ from tidegate.dispatch.guard import GuardedApi
 from tidegate.dispatch.perform import ATTEMPTED, build_evidence, execute, find, milliseconds_since, name_of
 from tidegate.dispatch.records import DirtyMark, DoubtfulCommand, Evidence, OpenCall, PendingCommand, Subject
 from tidegate.dispatch.scope import Scope
-from tidegate.dispatch.t2s import NotBegun, begin_action, begin_look, begin_stock
+from tidegate.dispatch.t2s import NotBegun, begin_action, begin_look, begin_stock, fail_command, park_mark
 from tidegate.dispatch.t3 import Settled, Settlement, settle
 from tidegate.kernel import crashpoint
+from tidegate.kernel.errors import InvariantError, TidegateError
 from tidegate.kernel.ids import new_id
 from tidegate.kernel.retry import full_jitter
 from tidegate.sdk.connector import CommandSpec, Failed, FindOutcome, ItemOutcome
@@ -34,6 +35,7 @@ from tidegate.store.connections import DATABASE_ERRORS, Connection, is_outage
 
 log = structlog.get_logger()
 
+_UNSTORABLE = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 _TRY_AGAIN = (asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError, asyncpg.TransactionRollbackError)
 SETTLE_RETRY_SECONDS_MAX = 5.0
 UNSTORABLE = "answer_unstorable"
@@ -52,13 +54,52 @@ class CallResult:
 
 
 async def send_action(scope: Scope, command: PendingCommand, open_guard: OpenGuard) -> CallResult:
-    """Send one action command under a new attempt. Raises `Fenced` and `DATABASE_ERRORS` when nothing was sent."""
-    return await _send(scope, lambda conn: begin_action(conn, scope, command), open_guard)
+    """Send one action command under a new attempt. Raises `Fenced` and `DATABASE_ERRORS` when nothing was sent.
+
+    A command that cannot even be begun (a stored value was tampered with, or breaks a rule of the database) ends failed:
+    it must not hold up the others.
+    """
+    api = await open_guard()
+    try:
+        call = await _begin(scope, lambda conn: begin_action(conn, scope, command))
+    except Exception as error:
+        if not is_poison(error):
+            raise
+        code = error.code if isinstance(error, InvariantError) else "not_sendable"
+        log.error("command.poisonous", command_id=command.command_id, code=code, exc_info=error)
+        await scope.transact(lambda conn: fail_command(conn, scope, command.command_id, code))
+        return CallResult(not_begun=NotBegun("ended"))
+    return await _carry_out(scope, call, api)
 
 
 async def push_stock(scope: Scope, marks: tuple[DirtyMark, ...], open_guard: OpenGuard) -> CallResult:
-    """Tell a channel the numbers of these items. Raises as `send_action`."""
-    return await _send(scope, lambda conn: begin_stock(conn, scope, marks), open_guard)
+    """Tell a channel the numbers of these items. Raises as `send_action`.
+
+    When one of several items cannot be told, each is tried alone; the culprit is parked.
+    """
+    api = await open_guard()
+    try:
+        call = await _begin(scope, lambda conn: begin_stock(conn, scope, marks))
+    except Exception as error:
+        if not is_poison(error):
+            raise
+        log.error("stock.poisonous", connection=scope.connection.name, count=len(marks), exc_info=error)
+        if len(marks) == 1:
+            await scope.transact(lambda conn: park_mark(conn, scope, marks[0]))
+            return CallResult(not_begun=NotBegun("ended"))
+        results = [await push_stock(scope, (mark,), open_guard) for mark in marks]
+        return CallResult(
+            decisions=[decision for result in results for decision in result.decisions],
+            is_fenced=any(result.is_fenced for result in results),
+        )
+    return await _carry_out(scope, call, api)
+
+
+def is_poison(error: Exception) -> bool:
+    """Whether beginning the same work again must fail again: our bug, or content that cannot be stored. Not an outage."""
+    if isinstance(error, TidegateError):
+        return isinstance(error, InvariantError)
+    return not isinstance(error, DATABASE_ERRORS) or isinstance(error, _UNSTORABLE)
 
 
 async def look_after(scope: Scope, command: DoubtfulCommand, open_guard: OpenGuard) -> CallResult:
@@ -70,7 +111,13 @@ async def look_after(scope: Scope, command: DoubtfulCommand, open_guard: OpenGua
         decision = decide_without_readback(about, settles_in_seconds=command.settles_in_seconds)
         return await write_settlement(scope, _settlement_of_look(command, subject, decision))
     api = await open_guard()
-    begun = await scope.transact(lambda conn: begin_look(conn, scope, command))
+    try:
+        begun = await scope.transact(lambda conn: begin_look(conn, scope, command))
+    except InvariantError as error:
+        decision = Decision(
+            state=CommandState.IN_DOUBT, code=error.code, reason="what was sent cannot be read any more"
+        )
+        return await write_settlement(scope, _settlement_of_look(command, subject, decision))
     if begun is None:
         return CallResult(not_begun=NotBegun("moved"))
     attempt_id, payload = begun
@@ -118,10 +165,8 @@ async def _write_once(scope: Scope, settlement: Settlement, *, is_repeated: bool
     return await scope.transact(lambda conn: settle(conn, scope, settlement, is_repeated=is_repeated))
 
 
-async def _send(
-    scope: Scope, begin: Callable[[Connection], Awaitable[OpenCall | NotBegun]], open_guard: OpenGuard
-) -> CallResult:
-    api = await open_guard()
+async def _begin(scope: Scope, begin: Callable[[Connection], Awaitable[OpenCall | NotBegun]]) -> OpenCall | NotBegun:
+    """Run a T2s. When it is not known whether it was committed, everything is put back before the error is raised."""
     built: list[OpenCall | NotBegun] = []
 
     async def work(conn: Connection) -> None:
@@ -133,14 +178,13 @@ async def _send(
         if built and isinstance(built[0], OpenCall):
             await _take_back(scope, built[0])
         raise
-    call = built[0]
+    return built[0]
+
+
+async def _carry_out(scope: Scope, call: OpenCall | NotBegun, api: GuardedApi) -> CallResult:
     if isinstance(call, NotBegun):
         return CallResult(not_begun=call)
     crashpoint.reach("dispatch.t2s.committed")
-    return await _carry_out(scope, call, api)
-
-
-async def _carry_out(scope: Scope, call: OpenCall, api: GuardedApi) -> CallResult:
     spec = scope.connector.commands[call.kind]
     started = scope.clock.monotonic()
     limit = scope.settings.execute_seconds_max

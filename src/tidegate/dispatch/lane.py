@@ -287,8 +287,12 @@ class Lane:
         now = self.scope.clock.monotonic()
         for decision in result.decisions:
             self._note_decision(decision, now)
-        if self._pace.note(result.decisions, now):
+        was_down = self._pace.is_down
+        self._pace.note(result.decisions, now)
+        if self._pace.is_down and not was_down:
             log.error("lane.breaker_opened", connection=self.scope.connection.name)
+        if was_down and not self._pace.is_down:
+            log.info("lane.recovered", connection=self.scope.connection.name)
 
     def _note_decision(self, decision: Decision, now: float) -> None:
         if decision.wait_seconds is not None:

@@ -38,7 +38,7 @@ class Pace:
 
     def calls_max(self) -> int:
         """Return how many calls may be in flight: one at a time probes a side that counts as down."""
-        return 1 if self._breaker.is_tripped(self._settings.breaker_failures) else self._calls_max
+        return 1 if self.is_down else self._calls_max
 
     def limits(self, now: float, *, writes: bool) -> Limits:
         """Return what the choice of the next task depends on."""
@@ -73,25 +73,23 @@ class Pace:
         """Give back the cost of a task that came to no call."""
         self._tokens = budget.refund(self._tokens, self._bucket, charge)
 
-    def note(self, decisions: Sequence[Decision], now: float) -> bool:
-        """Note what a call came to; return whether the breaker has just opened."""
+    @property
+    def is_down(self) -> bool:
+        """Whether the other side counts as down."""
+        return self._breaker.is_tripped(self._settings.breaker_failures)
+
+    def note(self, decisions: Sequence[Decision], now: float) -> None:
+        """Note what a call came to."""
         snooze = max((d.lane_wait_seconds for d in decisions if d.lane is LaneEffect.SNOOZE), default=0.0)
         if snooze:
             self.snooze(snooze, now)
         if decisions and all(decision.lane is LaneEffect.FAILING for decision in decisions):
-            return self.note_failure(now)
-        if any(decision.lane is LaneEffect.NONE for decision in decisions):
+            limit = self._settings.breaker_failures
+            index = max(0, self._breaker.failures + 1 - limit)
+            seconds = 0.5 + full_jitter(index, cap_seconds=self._settings.breaker_seconds_max)
+            self._breaker = budget.note_failure(self._breaker, now, limit=limit, open_seconds=seconds)
+        elif any(decision.lane is LaneEffect.NONE for decision in decisions):
             self._breaker = CLOSED
-        return False
-
-    def note_failure(self, now: float) -> bool:
-        """Note a call that failed as a whole; return whether the breaker has just opened."""
-        limit = self._settings.breaker_failures
-        was_open = self._breaker.is_tripped(limit)
-        index = max(0, self._breaker.failures + 1 - limit)
-        seconds = 0.5 + full_jitter(index, cap_seconds=self._settings.breaker_seconds_max)
-        self._breaker = budget.note_failure(self._breaker, now, limit=limit, open_seconds=seconds)
-        return self._breaker.is_tripped(limit) and not was_open
 
     def snooze(self, seconds: float, now: float) -> None:
         """The other side asked for peace: nothing is left in the bucket, and nothing is sent for so long."""

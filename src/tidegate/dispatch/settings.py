@@ -15,7 +15,7 @@ class DispatchSettings:
     """The window is not read again before this while it still holds work."""
     poll_seconds: float = 3.0
     """One query per node asks which lanes have work; notifications make it rarely needed."""
-    wake_seconds: float = 0.02
+    wake_seconds: float = 0.03
     """Notifications that come together cost one look."""
     config_seconds: float = 15.0
     """How often connections and configuration are read again without being told."""
@@ -49,6 +49,8 @@ class DispatchSettings:
     """Longest time between two probes of a side that is down."""
     feed_backoff_seconds_max: float = 300.0
     """Longest time between two tries of a failing feed."""
+    poison_seconds: float = 300.0
+    """Before an item whose number cannot be told is looked at again."""
     excerpt_bytes_max: int = 4096
     """Of an answer that is kept as evidence."""
     transaction_tries: int = 5

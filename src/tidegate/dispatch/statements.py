@@ -233,6 +233,12 @@ UPDATE channel_stock SET dirty = false, dirty_at = NULL, not_before = NULL, trie
 WHERE tenant_id = $1 AND connection_id = $2 AND item_id = ANY($3::uuid[])
 """
 
+PARK_MARK = """
+UPDATE channel_stock
+SET tries = least(tries + 1, 1000), not_before = clock_timestamp() + make_interval(secs => $4::float8)
+WHERE tenant_id = $1 AND connection_id = $2 AND item_id = $3
+"""
+
 # A dead letter for an item that cannot be told; once, until somebody deals with it.
 FAIL_UNBOUND = """
 WITH fresh AS (

@@ -96,6 +96,20 @@ async def begin_look(conn: Connection, scope: Scope, command: DoubtfulCommand) -
     return attempt_id, payloads[command.command_id]
 
 
+async def fail_command(conn: Connection, scope: Scope, command_id: UUID, code: str) -> None:
+    """End a command that cannot be begun."""
+    await scope.fence(conn)
+    reason = "it cannot be sent as it is stored - see the process's log, then `commands retry --rebuild` or cancel it"
+    ending = (CommandState.FAILED, code, reason)
+    await conn.execute(statements.FAIL_UNBUILDABLE, *scope.ids, command_id, *ending)
+
+
+async def park_mark(conn: Connection, scope: Scope, mark: DirtyMark) -> None:
+    """Put off an item whose number cannot be told."""
+    await scope.fence(conn)
+    await conn.execute(statements.PARK_MARK, *scope.ids, mark.item_id, scope.settings.poison_seconds)
+
+
 async def _begin_again(conn: Connection, scope: Scope, command: PendingCommand, call_id: UUID) -> OpenCall | NotBegun:
     key, payloads = await _load_call(conn, scope, call_id)
     return await _begin(conn, scope, command, call_id, key, payloads[command.command_id], is_resend=True)

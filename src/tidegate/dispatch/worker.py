@@ -78,8 +78,8 @@ class Worker:
         lease = self._settings.lease_seconds
         node = await Node.join(self._context.access, role="dispatch", name=self._name, lease_seconds=lease)
         await node.listen(statements.COMMAND_CHANNEL, self._commanded)
-        for channel in ("tidegate_connection", "tidegate_config"):
-            await node.listen(channel, self._changed)
+        await node.listen("tidegate_connection", self._connection_changed)
+        await node.listen("tidegate_config", self._changed)
         stopper = asyncio.create_task(self._wake_on(stop))
         try:
             while not stop.is_set():
@@ -108,6 +108,12 @@ class Worker:
         if not named:
             self._poll_due = 0.0
             self._wake.set()
+
+    def _connection_changed(self, payload: str) -> None:
+        """Settings or secrets are others now: the lane ends, and starts anew with them."""
+        with contextlib.suppress(ValueError, KeyError):
+            self._lanes[UUID(payload)][0].stop()
+        self._changed(payload)
 
     def _changed(self, _payload: str) -> None:
         self._read_due = self._poll_due = 0.0
