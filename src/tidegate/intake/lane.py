@@ -20,6 +20,7 @@ from tidegate.eventlog.append import append_webhooks
 from tidegate.eventlog.records import AppendResult, NewEvent
 from tidegate.intake import metrics
 from tidegate.intake.settings import Settings
+from tidegate.kernel import crashpoint
 from tidegate.kernel.retry import full_jitter
 from tidegate.store.connections import DATABASE_ERRORS, DirectConnection
 
@@ -170,7 +171,9 @@ class CommitLane:
         for retries_left in range(_RETRIES_MAX, -1, -1):
             self._started_at = self._monotonic()
             try:
+                crashpoint.reach("door.t1.before")
                 result = await append_webhooks(connection, events, writer=f"{self._name}.{self._generation}")
+                crashpoint.reach("door.t1.committed")
             except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 state = sqlstate_of(error)
                 if state in _SERIALIZATION and retries_left:
