@@ -37,13 +37,21 @@ RECORDS: dict[str, list[dict[str, Any]]] = {
 class Erp:
     """One sale with Tryton's buttons: a button that the state forbids is refused with 400."""
 
-    def __init__(self, state: str | None, *, overtaken: bool = False, broken_rule: str | None = None) -> None:
+    def __init__(
+        self,
+        state: str | None,
+        *,
+        overtaken: bool = False,
+        broken_rule: str | None = None,
+        processes_itself: bool = False,
+    ) -> None:
         self.settings: dict[str, Any] = {}
         self.records = dict(RECORDS)
         self.pressed: list[str] = []
         self._state = state
         self._overtaken = overtaken
         self._broken_rule = broken_rule
+        self._processes_itself = processes_itself
 
     async def request(self, method: str, path: str, **_options: Any) -> Response:
         model, *rest = urlsplit(path).path.partition("/model/")[2].split("/")
@@ -66,7 +74,10 @@ class Erp:
             return answer(400, {"message": f'You can not call "{button}".'})
         self.pressed.append(button)
         self._state = NEXT[self._state, button]
-        return answer(200, self._sale())
+        answered = answer(200, self._sale())
+        if self._processes_itself and self._state == "confirmed":
+            self._state = "processing"  # after the answer was made
+        return answered
 
     def _sale(self) -> dict[str, Any]:
         return {"id": 4, "state": self._state, "lines": [{"id": 6, "note": "oln_c0_1"}, {"id": 7, "note": None}]}
@@ -109,6 +120,13 @@ def test_an_order_is_finished_from_wherever_it_stopped(state: str | None, presse
 
     assert asyncio.run(client.create_order(erp, [ORDER], "key")) == [MADE]
     assert erp.pressed == pressed
+
+
+def test_a_sale_that_processes_itself_is_not_pressed_to() -> None:
+    erp = Erp(None, processes_itself=True)
+
+    assert asyncio.run(client.create_order(erp, [ORDER], "key")) == [MADE]
+    assert erp.pressed == ["quote", "confirm"]
 
 
 def test_an_order_that_an_earlier_call_finishes_at_the_same_moment_is_done() -> None:
