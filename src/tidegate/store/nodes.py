@@ -27,7 +27,8 @@ from tidegate.store.pool import Access, direct_connection
 log = structlog.get_logger()
 
 LOCK_CLASS = 7480
-HEARTBEAT_SECONDS = 3.0
+BEATS_PER_LEASE = 5
+"""A heartbeat every 3 s of a lease of 15 s."""
 LEASE_SECONDS = 15.0
 """A node whose heartbeat is older than this is taken for hung; longer than any request's deadline is not needed,
 because lanes check their own lease before they write to a socket."""
@@ -165,6 +166,12 @@ class Node:
             await conn.execute("SELECT pg_notify($1, '')", NODE_CHANNEL)
         conn.terminate()
 
+    def abandon(self) -> None:
+        """End as if the process had died: its row stays, and who takes over counts what it was working on."""
+        if self._task is not None:
+            self._task.cancel()
+        self._forget()
+
     def _connection(self) -> DirectConnection:
         if self._conn is None or self._conn.is_closed():
             raise asyncpg.InterfaceError("the node's session is closed")
@@ -183,7 +190,7 @@ class Node:
                 self._forget()
             with contextlib.suppress(TimeoutError):
                 # Not wait_for: before Python 3.12 it swallows a cancellation that meets the event.
-                async with asyncio.timeout(HEARTBEAT_SECONDS if self._conn else 0.5):
+                async with asyncio.timeout(self._lease_seconds / BEATS_PER_LEASE if self._conn else 0.5):
                     await self._beat.wait()
 
     def _forget(self) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tidegate.store.nodes import LEASE_SECONDS
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -19,8 +21,10 @@ class Settings:
     """How often parked events are looked at."""
     view_seconds: float = 5.0
     """How often configuration and connections are read again."""
+    lease_seconds: float = LEASE_SECONDS
+    """A strand whose heartbeat is older than this is taken for hung, and its slots are taken over."""
     crashes_until_single: int = 2
-    """A slot on which this many processes vanished runs one event at a time."""
+    """A slot on which this many processes vanished runs one event at a time until it is empty."""
     crashes_until_quarantine: int = 3
     """An event on which this many processes vanished is quarantined."""
 

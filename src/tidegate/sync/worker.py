@@ -25,6 +25,7 @@ from tidegate.sync.normalize import prepare
 from tidegate.sync.reading import TenantReader, TenantView
 from tidegate.sync.records import Outcome, Prepared
 from tidegate.sync.settings import SETTINGS, Settings
+from tidegate.sync.turns import Turns
 from tidegate.sync.write import COMMAND_CHANNEL
 from tidegate.vault.bodies import BodyCipher
 from tidegate.vault.keys import KeyRing
@@ -32,6 +33,8 @@ from tidegate.vault.keys import KeyRing
 log = structlog.get_logger()
 
 CRASH_COUNTS = "SELECT event_id, crashes FROM event_crash WHERE tenant_id = $1 AND event_id = ANY($2::uuid[])"
+FORGET_CRASHES = "DELETE FROM event_crash WHERE tenant_id = $1 AND event_id = $2"
+"""A quarantined event that is replayed is tried as often as the first time."""
 RETRY_SECONDS = 0.5
 BY_KEY = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
 """T2 reads by key and nothing else. A plan that was made while a table was empty must not read all of it later."""
@@ -40,20 +43,20 @@ GC_THRESHOLDS = (50_000, 20, 100)
 the collector walks them some 25 times per batch: a seventh of the process's CPU."""
 
 
-async def serve(context: Context, stop: asyncio.Event) -> None:
+async def serve(context: Context, stop: asyncio.Event, settings: Settings = SETTINGS) -> None:
     """Apply events until `stop` is set; then finish the batches in hand and leave the slots to others."""
-    settings = SETTINGS
     name = f"tidegate-apply-{context.index}"
     pool = await create_pool(
         context.access, application_name=name, size_min=1, size_max=settings.strands + 2, server_settings=BY_KEY
     )
     cipher = BodyCipher(KeyRing(context.keys))
+    turns = Turns()
     thresholds = gc.get_threshold()
     gc.set_threshold(*GC_THRESHOLDS)
     try:
         async with asyncio.TaskGroup() as group:
             for index in range(settings.strands):
-                strand = Strand(context, pool, cipher, f"apply-{context.index}-{index}", settings)
+                strand = Strand(context, pool, cipher, f"apply-{context.index}-{index}", settings, turns)
                 group.create_task(strand.run(stop))
     finally:
         gc.set_threshold(*thresholds)
@@ -63,13 +66,16 @@ async def serve(context: Context, stop: asyncio.Event) -> None:
 class Strand:
     """One node of the apply role: reads and applies the events of its own slots, one batch at a time."""
 
-    def __init__(self, context: Context, pool: Pool, cipher: BodyCipher, name: str, settings: Settings) -> None:
-        """Prepare; nothing is opened yet."""
+    def __init__(
+        self, context: Context, pool: Pool, cipher: BodyCipher, name: str, settings: Settings, turns: Turns
+    ) -> None:
+        """Prepare; nothing is opened yet. `turns` is shared by the strands of a process."""
         self._context = context
         self._pool = pool
         self._cipher = cipher
         self._name = name
         self._settings = settings
+        self._turns = turns
         self._reader = QueueReader()
         self._tenants = TenantReader()
         self._views: dict[UUID, TenantView] = {}
@@ -79,8 +85,9 @@ class Strand:
         self._wake = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Join, work until `stop`, leave."""
-        node = await Node.join(self._context.access, role="apply", name=self._name)
+        """Join, work until `stop`, leave. What must not happen ends the process, and is blamed on the work in hand."""
+        lease = self._settings.lease_seconds
+        node = await Node.join(self._context.access, role="apply", name=self._name, lease_seconds=lease)
         await node.listen("tidegate_event", self._notified)
         stopper = asyncio.create_task(self._wake_on(stop))
         try:
@@ -93,6 +100,9 @@ class Strand:
                     continue
                 if not done and not stop.is_set():
                     await self._sleep()
+        except Exception:
+            node.abandon()
+            raise
         finally:
             stopper.cancel()
             await node.leave()
@@ -126,12 +136,16 @@ class Strand:
         calm = [slot for slot in slots if slot not in set(single)]
         events = await self._claim(calm, self._settings.batch_events_max)
         if events:
-            await self._apply(node, events)
+            async with self._turns.together():
+                await self._apply(node, events)
         for slot in single:
             alone = await self._claim([slot], 1)
             if alone:
-                await self._apply_alone(node, alone[0])
+                async with self._turns.alone():
+                    await self._apply_alone(node, alone[0])
                 events = [*events, *alone]
+            else:
+                await node.calm(slot)
         return bool(events)
 
     async def _claim(self, slots: list[int], events_max: int) -> list[QueuedEvent]:
@@ -161,8 +175,8 @@ class Strand:
         by_tenant: dict[UUID, list[QueuedEvent]] = {}
         for event in events:
             by_tenant.setdefault(event.tenant_id, []).append(event)
-        await node.mark_working(sorted({event.slot for event in events}))
         for tenant_id, batch in by_tenant.items():
+            await node.mark_working(sorted({event.slot for event in batch}))
             await self._apply_tenant(node, tenant_id, await self._prepare(tenant_id, batch))
 
     async def _apply_alone(self, node: Node, event: QueuedEvent) -> None:
@@ -172,10 +186,10 @@ class Strand:
             reason = f"{rows[0][1]} processes ended while they worked on it"
             failure = Outcome("quarantined", "crashes_worker", reason)
             await self._apply_tenant(node, event.tenant_id, [Prepared(event, (), "", 0, failure)])
+            await self._pool.execute(FORGET_CRASHES, event.tenant_id, event.event_id)
             return
         await node.mark_working([event.slot], event.tenant_id, event.event_id)
         await self._apply_tenant(node, event.tenant_id, await self._prepare(event.tenant_id, [event]))
-        await node.calm(event.slot)
 
     async def _prepare(self, tenant_id: UUID, batch: list[QueuedEvent]) -> list[Prepared]:
         async with self._pool.acquire() as conn:
