@@ -270,7 +270,9 @@ def test_while_shipments_are_observed_nothing_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reference", "code"), [(public_id("ful", "c0", new_id()), "echo"), ("F-1", "foreign_fulfillment")]
+    ("reference", "code"),
+    [(public_id("ful", "c0", new_id()), "echo"), ("F-1", "foreign_fulfillment")],
+    ids=["ours", "foreign"],
 )
 def test_the_echo_of_a_fulfillment_is_known_as_ours(reference: str, code: str) -> None:
     seen = FulfillmentSeen(
