@@ -20,7 +20,7 @@ from rich.console import Console
 
 from demo.closing import close
 from demo.gate import Gate, GateUnavailableError
-from demo.opening import Opening
+from demo.opening import Opening, opened_file
 from demo.progress import run_with_lines, run_with_list
 from demo.show import Show
 from demo.steps import StepFailedError, Steps
@@ -136,8 +136,8 @@ def _close(stage: Stage, gate: Gate, steps: Steps, show: Show, console: Console)
     with contextlib.suppress(OSError):
         for problem in problems:
             console.print(f"not stopped: {problem}", style="bold red")
-        console.print(f"stopped in {time.monotonic() - began:.1f} s; the data is in {stage.folder}, and"
-                      " the next start takes it up (--fresh begins anew)")  # fmt: skip
+        kept = "; the next start takes up the data (--fresh begins anew)" if opened_file(stage).exists() else ""
+        console.print(f"stopped in {time.monotonic() - began:.1f} s{kept}")
 
 
 def _tell_failure(console: Console, failure: StepFailedError, stage: Stage) -> None:

@@ -11,14 +11,20 @@ from rich.text import Text
 
 from demo.beliefs import SYSTEMS, Row
 from demo.readers import ErpView, GateView, ShopView
-from demo.trails import Trail
+from demo.trails import Stop, Trail
 
 UNKNOWN = "..."
 SYSTEM_TITLES = {"shop_a": "shop A", "shop_b": "shop B", "erp": "Tryton", "ledger": "Tidegate"}
 COMMAND_STATES = ("pending", "sending", "in_doubt", "failed", "succeeded", "superseded", "cancelled")
 LONG_SECONDS = 10.0
 """A difference that lasts longer is worth a look; shorter ones are news on its way."""
-STOPS = (("sold", "sale"), ("shipped", "shipment"), ("fulfilled", "fulfillment"))
+LITTLE_HEIGHT = 32
+HINTS_IN_LITTLE = 2
+FRAME_HEIGHT = 7
+"""Lines that are always there: headline, table head, blank ones, and one for the cursor."""
+TRAIL_HEIGHT = 3
+ROWS_MIN = 3
+STOPS: tuple[tuple[Stop, str], ...] = (("sold", "sale"), ("shipped", "shipment"), ("fulfilled", "fulfillment"))
 
 
 @dataclass(frozen=True)
@@ -78,17 +84,15 @@ class Places:
     project: str
 
 
-def render(snapshot: Snapshot, places: Places, *, height: int) -> RenderableType:
-    """Return the display; when it is higher than `height` lines, articles on which all agree are left out."""
-    below = [
-        *stage_lines(snapshot),
-        *trail_lines(snapshot),
-        *[Text.assemble((f"{SYSTEM_TITLES[name]}: ", "bold"), (reason, "red")) for name, reason in sorted(snapshot.troubles.items())],
-        Text(""),
-        *hint_lines(snapshot, places),
-    ]  # fmt: skip
-    room = max(3, height - len(below) - 6)
-    return Group(headline(snapshot), Text(""), belief_table(snapshot, room), Text(""), *below)
+def render(snapshot: Snapshot, places: Places, *, width: int, height: int) -> RenderableType:
+    """Return the display for a terminal of that size; where it is small, articles and hints are left out."""
+    stages = [*stage_lines(snapshot), *trouble_lines(snapshot)]
+    hints = hint_lines(snapshot, places)[: HINTS_IN_LITTLE if height < LITTLE_HEIGHT else None]
+    hint_height = sum(-(-hint.cell_len // width) for hint in hints)
+    room = height - FRAME_HEIGHT - TRAIL_HEIGHT - len(stages) - hint_height
+    table = belief_table(snapshot, max(ROWS_MIN, room))
+    blank = Text("")
+    return Group(headline(snapshot), blank, table, blank, *stages, blank, trail_table(snapshot), blank, *hints)
 
 
 def headline(snapshot: Snapshot) -> Text:
@@ -179,26 +183,32 @@ def people_words(people: People) -> str:
     return words + (f", were refused {people.refused} times" if people.refused else "")
 
 
-def trail_lines(snapshot: Snapshot) -> list[Text]:
+def trouble_lines(snapshot: Snapshot) -> list[Text]:
+    """Return why a system does not answer, for each that does not."""
+    return [
+        Text.assemble((f"{SYSTEM_TITLES[name]:<11}", "bold"), (reason, "red"), no_wrap=True, overflow="ellipsis")
+        for name, reason in sorted(snapshot.troubles.items())
+    ]
+
+
+def trail_table(snapshot: Snapshot) -> Table:
     """Return the way of the newest order and of the newest one that came to its end."""
-    lines = []
-    for name, trail in (("newest", snapshot.newest), ("complete", snapshot.complete)):
-        words = Text(UNKNOWN) if trail is None else trail_words(trail)
-        lines.append(Text.assemble((f"{name:<11}", "bold"), words, no_wrap=True, overflow="ellipsis"))
-    return lines
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for title in ("last orders", "in", "placed", *(title for _, title in STOPS)):
+        table.add_column(title, min_width=8)
+    for trail in (snapshot.newest, snapshot.complete):
+        if trail is None:
+            table.add_row(Text("none yet", style="dim"))
+        else:
+            table.add_row(trail.code, SYSTEM_TITLES.get(trail.shop, ""), *trail_words(trail))
+    return table
 
 
-def trail_words(trail: Trail) -> Text:
-    """Return one order's way: when it was placed, and how much later it was where."""
-    placed = "" if trail.placed is None else f" {trail.placed.astimezone():%H:%M:%S}"
-    text = Text(f"{trail.code} in {SYSTEM_TITLES.get(trail.shop, '?')}{placed}")
-    for stop, title in STOPS:
-        seconds = trail.after(stop)  # type: ignore[arg-type]
-        text.append(f" > {title} ")
-        text.append(
-            UNKNOWN if seconds is None else f"{max(0.0, seconds):+.1f} s", style="dim" if seconds is None else "green"
-        )
-    return text
+def trail_words(trail: Trail) -> list[str]:
+    """Return when an order was placed, and how much later it was where."""
+    placed = UNKNOWN if trail.placed is None else f"{trail.placed.astimezone():%H:%M:%S}"
+    seconds = [trail.after(stop) for stop, _ in STOPS]
+    return [placed, *(UNKNOWN if each is None else f"{max(0.0, each):+.1f} s" for each in seconds)]
 
 
 def hint_lines(snapshot: Snapshot, places: Places) -> list[Text]:
@@ -209,9 +219,9 @@ def hint_lines(snapshot: Snapshot, places: Places) -> list[Text]:
         f"door {places.door}   health and metrics {places.health}",
         f"{places.command} why order {code} --project {places.project}",
         f"{places.command} status --project {places.project}",
-        f'{places.command} writes stop --reason "look" --project {places.project}   (and: writes resume)',
+        f"{places.command} writes stop --reason look --project {places.project}   (and: writes resume)",
     ]
-    return [Text(line, style="cyan", no_wrap=True, overflow="ellipsis") for line in lines]
+    return [Text(line, style="cyan", overflow="fold") for line in lines]
 
 
 def plain_line(snapshot: Snapshot, clock: str) -> str:
@@ -235,13 +245,22 @@ def summary_lines(snapshot: Snapshot) -> list[str]:
     """Return what came of the run."""
     lines = [
         f"ran {show_span(snapshot.up_seconds)}, open {snapshot.start_seconds:.1f} s after the start",
-        *(str(line) for line in (*stage_lines(snapshot), *trail_lines(snapshot))),
+        *(str(line) for line in stage_lines(snapshot)),
+        *(f"last order {line}" for line in _summarized(snapshot.complete)),
         f"stock      {snapshot.agreeing()} of {len(snapshot.rows)} articles are the same in all systems",
     ]
     if snapshot.longest_sku:
         lines.append(f"           longest difference seen: {snapshot.longest_seconds:.1f} s ({snapshot.longest_sku})")
     lines += [f"           differs: {_plain_row(row)}" for row in snapshot.rows if row.differs_seconds is not None]
     return lines
+
+
+def _summarized(trail: Trail | None) -> list[str]:
+    if trail is None:
+        return []
+    placed, *later = trail_words(trail)
+    stops = ", ".join(f"{title} {after}" for (_, title), after in zip(STOPS, later, strict=True))
+    return [f"{trail.code} in {SYSTEM_TITLES.get(trail.shop, '?')}, placed {placed}, {stops}"]
 
 
 def show_span(seconds: float) -> str:

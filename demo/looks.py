@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
-PATIENCE_SECONDS = 6.0
+PATIENCE_SECONDS = 8.0
 """After so long a number is not what a system believes, but what it believed."""
 REASON_MAX = 90
 
@@ -71,4 +71,6 @@ class Look(Generic[T]):
 def describe(error: BaseException) -> str:
     """Return an error in one short line."""
     text = " ".join(str(error).split())
+    if "refused" in text.lower():
+        return "nobody listens there: connection refused"
     return (text or type(error).__name__)[:REASON_MAX]

@@ -26,6 +26,7 @@ class Opening:
     def __init__(self, stage: Stage, gate: Gate, *, fresh: bool) -> None:
         self._stage = stage
         self._gate = gate
+        self._opened_file = opened_file(stage)
         self._fresh = fresh
 
     def steps(self) -> list[Step]:
@@ -131,13 +132,13 @@ class Opening:
         self._note_opened()
         return f"{sum(wanted.values()):,} pieces of {len(wanted)} articles"
 
-    @property
-    def _opened_file(self) -> Path:
-        """Holds the configuration with which everything was connected; there once the first start came to its end."""
-        return self._stage.folder / "opened.yaml"
-
     def _note_opened(self) -> None:
         self._opened_file.write_text(self._stage.config_text(), encoding="utf-8")
+
+
+def opened_file(stage: Stage) -> Path:
+    """Return the file with the configuration that everything was connected with; there is one after a first start."""
+    return stage.folder / "opened.yaml"
 
 
 def kept_ports(config_file: Path) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ class Show:
         self._differences = Differences()
         self._began: float | None = None
         self._start_seconds = 0.0
+        self._next_line = 0.0
 
     def run(self, *, start_seconds: float, run_seconds: float | None) -> bool:
         """Show until interrupted, or for `run_seconds` and then until all agree; return whether they did.
@@ -52,6 +54,7 @@ class Show:
         Prints a summary in the end, also when interrupted.
         """
         self._began, self._start_seconds = time.monotonic(), start_seconds
+        self._next_line = self._began + LINE_SECONDS
         self._console.print(f"open {start_seconds:.1f} s after the start; people begin to shop")
         for look in self._looks():
             look.start()
@@ -76,39 +79,46 @@ class Show:
     def _looks(self) -> list[Look[Any]]:
         return [*self._shops.values(), self._erp, self._gate]
 
-    def _erp_stock(self) -> Any:
+    def _erp_stock(self) -> Mapping[str, int] | None:
         view = self._erp.current
         return None if view is None else view.sellable
 
     def _display(self, run_seconds: float | None) -> None:
         if not self._console.is_terminal:
-            self._wait(run_seconds, LINE_SECONDS, lambda: self._console.print(self._line()))
+            self._watch(run_seconds, self._print_line)
             return
         places = self._places()
-        with Live(
-            console=self._console, auto_refresh=False, vertical_overflow="crop",
-            get_renderable=lambda: render(self._snapshot(), places, height=self._console.height),
-        ) as live:  # fmt: skip
-            self._wait(run_seconds, DISPLAY_SECONDS, live.refresh)
+        with Live(console=self._console, auto_refresh=False, vertical_overflow="crop") as live:
 
-    def _wait(self, run_seconds: float | None, every_seconds: float, show: Any) -> None:
-        """Show again and again until the run's time is over and everything has settled."""
+            def show(snapshot: Snapshot) -> None:
+                size = self._console.size
+                live.update(render(snapshot, places, width=size.width, height=size.height), refresh=True)
+
+            self._watch(run_seconds, show)
+
+    def _watch(self, run_seconds: float | None, show: Callable[[Snapshot], None]) -> None:
+        """Look and show again and again until the run's time is over and everything has settled."""
         ends = None if run_seconds is None else time.monotonic() + run_seconds
         while ends is None or time.monotonic() < ends:
-            time.sleep(every_seconds if ends is None else max(0.0, min(every_seconds, ends - time.monotonic())))
-            show()
+            time.sleep(DISPLAY_SECONDS)
+            show(self._snapshot())
         self._crowd.stop_shopping()
         deadline = time.monotonic() + SETTLE_SECONDS
-        while time.monotonic() < deadline and not self._snapshot().is_settled():
-            time.sleep(every_seconds)
-            show()
+        while time.monotonic() < deadline:
+            time.sleep(DISPLAY_SECONDS)
+            snapshot = self._snapshot()
+            show(snapshot)
+            if snapshot.is_settled():
+                return
+
+    def _print_line(self, snapshot: Snapshot) -> None:
+        if time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + LINE_SECONDS
+            self._console.print(plain_line(snapshot, time.strftime("%H:%M:%S")))
 
     def _summarize(self) -> None:
         for line in summary_lines(self._snapshot()):
-            self._console.print(line)
-
-    def _line(self) -> str:
-        return plain_line(self._snapshot(), time.strftime("%H:%M:%S"))
+            self._console.print(line, soft_wrap=True)
 
     def _snapshot(self) -> Snapshot:
         now = time.monotonic()
