@@ -25,6 +25,8 @@ from e2e.verdict import Verdict, judge
 from e2e.watch import FAILED, PARKED, Watch
 
 SETTLE_SECONDS = 900.0
+SHIP_SECONDS = 240.0
+"""How long the clerk goes on shipping after the last order; what is not shipped then stays open in every system."""
 KILL_ORDER = ("apply", "dispatch", "door", "postgres", "dispatch", "apply", "postgres", "door")
 
 
@@ -115,8 +117,10 @@ def _act(stage: Stage, relay_url: str, *, orders: int, shoppers: int, kills: tup
     people.join(900)
     people.stop()
     say(f"{people.count()} orders placed in {time.monotonic() - started:.0f} s; settling")
-    verdict, seconds = settle(stage, watch, clerk, relay_url)
+    wait_until(clerk.is_idle, SHIP_SECONDS)
     clerk.stop()
+    say(f"{clerk.shipped} shipments made; the clerk goes home")
+    verdict, seconds = settle(stage, watch, clerk, relay_url)
     for difference in verdict.differences[:20]:
         say(f"  differs: {difference}")
     with contextlib.suppress(OSError):

@@ -92,6 +92,7 @@ class Clerk:
         self._lock = threading.Lock()
         self.shipped = 0
         self.waiting = 0
+        self.idle_rounds = 0
         self.received: Counter[str] = Counter()
         self.problems: list[str] = []
         self._thread = threading.Thread(target=self._work, daemon=True)
@@ -102,6 +103,10 @@ class Clerk:
     def stop(self) -> None:
         self._stop.set()
         self._thread.join(60)
+
+    def is_idle(self) -> bool:
+        """Whether the last round found nothing to ship but what waits for goods."""
+        return self.idle_rounds > 3
 
     def order_goods(self, sku: str, quantity: int) -> None:
         """Have goods delivered at the next opportunity."""
@@ -131,7 +136,7 @@ class Clerk:
 
     def _ship_round(self) -> None:
         warehouse = self._stage.erp.warehouse
-        waiting = 0
+        waiting, shipped_before = 0, self.shipped
         for shipment in warehouse.open_shipments():
             if self._stop.is_set():
                 return
@@ -144,6 +149,7 @@ class Clerk:
             else:
                 waiting += 1
         self.waiting = waiting
+        self.idle_rounds = self.idle_rounds + 1 if self.shipped == shipped_before else 0
 
     def _part_of(self, pieces: dict[str, int]) -> dict[str, int] | None:
         """Return the pieces of a first parcel for one shipment in six that has several, else None for all."""
