@@ -104,8 +104,21 @@ class Bed:
                 await put(conn, self.ring, self.tenant_id, connection_id, "credential", "api_key", Secret(api_key))
         await self.configure(polling=False)
 
-    async def configure(self, *, polling: bool) -> None:
-        document = f"tenant: main\nnetwork: {{allow: ['127.0.0.0/8']}}\npolling: {{enabled: {str(polling).lower()}}}\n"
+    async def configure(self, *, polling: bool = False, mode: str = "live") -> None:
+        """Store a configuration; `mode` is that of all flows."""
+        document = f"""
+tenant: main
+network: {{allow: ["127.0.0.0/8"]}}
+connections:
+  shop_a: {{use: hostile, url: "{self.base_url}"}}
+  erp: {{use: hostile, url: "{self.base_url}"}}
+owns: {{stock.on_hand: erp, shipment: erp}}
+flows:
+  orders: {{from: [shop_a], to: erp, since: 2026-01-01, mode: {mode}}}
+  shipments: {{from: erp, to: origin, mode: {mode}}}
+  stock: {{from: erp, to: [shop_a], mode: {mode}}}
+polling: {{enabled: {str(polling).lower()}}}
+"""
         await self.pool.execute(
             "INSERT INTO config_version (tenant_id, version, digest, document, applied_by) "
             "SELECT $1, coalesce(max(version), 0) + 1, '\\x00', $2, 'test' FROM config_version WHERE tenant_id = $1",

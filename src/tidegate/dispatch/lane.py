@@ -20,6 +20,7 @@ from tidegate.dispatch.pace import Pace
 from tidegate.dispatch.records import Window
 from tidegate.dispatch.scope import Scope
 from tidegate.dispatch.select import (
+    ALL_KINDS,
     Busy,
     Candidate,
     FetchEntity,
@@ -58,13 +59,18 @@ class Lane:
         has_lease: Callable[[], bool],
         writes: bool = True,
         feeds: bool = True,
+        kinds: frozenset[CommandKind] = ALL_KINDS,
     ) -> None:
-        """`has_lease` says whether the node may still send; `writes` is False while stop-all-writes is on."""
+        """`has_lease` says whether the node may still send; `writes` is False while stop-all-writes is on.
+
+        `kinds` are the kinds of commands that the configuration lets out.
+        """
         self.scope = scope
         self._open_api = open_api
         self._has_lease = has_lease
         self._writes = writes
         self._reads_feeds = feeds
+        self._kinds = kinds
         self._api: ClosableApi | None = None
         self._api_lock = asyncio.Lock()
         self._wake = asyncio.Event()
@@ -98,6 +104,12 @@ class Lane:
         if allowed and not self._reads_feeds:
             self.wake()
         self._reads_feeds = allowed
+
+    def set_kinds(self, kinds: frozenset[CommandKind]) -> None:
+        """Say which kinds of commands may be sent."""
+        if kinds - self._kinds:
+            self.wake()
+        self._kinds = kinds
 
     def stop(self) -> None:
         """Begin nothing more; `run` returns when the calls in flight are over."""
@@ -193,7 +205,8 @@ class Lane:
 
     def _list(self, now: float) -> list[Candidate]:
         feeds = self._feeds.due(now) if self._reads_feeds else []
-        return list_candidates(self._window, self._busy, feeds, self.scope.connector, self.scope.clock.now())
+        now_utc = self.scope.clock.now()
+        return list_candidates(self._window, self._busy, feeds, self.scope.connector, now_utc, kinds=self._kinds)
 
     def _next_wait(self, now: float, tokens_wait: float | None) -> float | None:
         waits = [

@@ -41,6 +41,10 @@ WHERE l.tenant_id = $1 AND l.order_id = $3 ORDER BY l.position, l.line_id
 BOUND_ORDER = """
 SELECT external_id FROM binding WHERE tenant_id = $1 AND connection_id = $2 AND kind = 'order' AND internal_id = $3
 """
+WAS_SENT = """
+SELECT EXISTS (SELECT FROM command WHERE tenant_id = $1 AND connection_id = $2 AND entity_id = $3
+                 AND kind = 'order.create' AND call_id IS NOT NULL)
+"""
 FULFILLMENT = """
 SELECT f.order_id, o.external_id AS order_external_id, f.tracking, f.carrier, f.shipped_at, f.state
 FROM fulfillment f JOIN "order" o ON o.tenant_id = $1 AND o.order_id = f.order_id
@@ -86,8 +90,7 @@ async def build_action(
         case CommandKind.ORDER_CREATE:
             return await _build_order(conn, connection, command.entity_id, cipher, cell)
         case CommandKind.ORDER_CANCEL:
-            bound = await conn.fetchval(BOUND_ORDER, connection.tenant_id, connection.connection_id, command.entity_id)
-            return CancelOrder(reference=public_id("ord", cell, command.entity_id), order_external_id=bound or "")
+            return await _build_cancel(conn, connection, command.entity_id, cell)
         case CommandKind.FULFILLMENT_CREATE:
             return await _build_fulfillment(conn, connection.tenant_id, command.entity_id, cell)
         case CommandKind.INVENTORY_SET:
@@ -129,6 +132,17 @@ async def _build_order(
         total_minor=order["total_minor"],
         private=msgspec.json.decode(private, type=OrderPrivate),
     )
+
+
+async def _build_cancel(
+    conn: Connection, connection: ConnectionRow, order_id: UUID, cell: str
+) -> Payload | Unbuildable:
+    ids = (connection.tenant_id, connection.connection_id, order_id)
+    bound = await conn.fetchval(BOUND_ORDER, *ids)
+    if bound is None and not await conn.fetchval(WAS_SENT, *ids):
+        reason = f"the order never left for {connection.name}"
+        return Unbuildable(state=CommandState.CANCELLED, code="never_created", reason=reason)
+    return CancelOrder(reference=public_id("ord", cell, order_id), order_external_id=bound or "")
 
 
 def _order_line(row: Any, cell: str) -> OrderLineOut:

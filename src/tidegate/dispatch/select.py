@@ -8,7 +8,7 @@ class, so nothing waits for ever.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from datetime import datetime
 from typing import assert_never
 from uuid import UUID
@@ -29,6 +29,7 @@ FLOOR_SHARE = 0.2
 """Of the bucket, kept for urgent work that is still to come."""
 VERIFIED_CODES = frozenset(("not_found", "found_partly", "resend_is_safe", "retried_by_operator"))
 """A command that was put back for one of these is sent again on evidence; it costs no retry allowance."""
+ALL_KINDS = frozenset(CommandKind)
 FETCH_PRIORITY = int(Priority.FULFILLMENT) + 5
 FEED_PRIORITY = int(Priority.INVENTORY_CRITICAL) + 5
 
@@ -161,16 +162,24 @@ class Choice(msgspec.Struct, frozen=True):
 
 
 def list_candidates(
-    window: Window, busy: Busy, feeds: Sequence[tuple[str, float]], connector: Connector, now: datetime
+    window: Window,
+    busy: Busy,
+    feeds: Sequence[tuple[str, float]],
+    connector: Connector,
+    now: datetime,
+    *,
+    kinds: Container[CommandKind] = ALL_KINDS,
 ) -> list[Candidate]:
     """Return what could be done now. `feeds` are the due ones with the seconds since they were due.
+
+    Only commands of `kinds` may be sent.
 
     Only the oldest open command of a target is sent (the window holds no other), and a target in flight blocks itself
     alone. Stock numbers and fulfillments of one item exclude each other.
     """
     found = [
         *_looks(window, busy, connector, now),
-        *_sends(window, busy, connector, now),
+        *_sends(window, busy, connector, now, kinds),
         *_fetches(window, busy, now),
         *(
             Candidate(
@@ -183,7 +192,7 @@ def list_candidates(
             if read_name(ReadFeed(name)) not in busy.reads
         ),
     ]
-    push = _push(window, busy, connector, now)
+    push = _push(window, busy, connector, now) if CommandKind.INVENTORY_SET in kinds else None
     return [*found, push] if push is not None else found
 
 
@@ -208,7 +217,9 @@ def next_urgent_run(run: int, chosen: Candidate, candidates: Sequence[Candidate]
     return run + 1 if any(not c.is_urgent for c in candidates) else 0
 
 
-def _sends(window: Window, busy: Busy, connector: Connector, now: datetime) -> list[Candidate]:
+def _sends(
+    window: Window, busy: Busy, connector: Connector, now: datetime, kinds: Container[CommandKind]
+) -> list[Candidate]:
     closed = window.blocked_items | busy.pushed_items
     return [
         Candidate(
@@ -220,7 +231,7 @@ def _sends(window: Window, busy: Busy, connector: Connector, now: datetime) -> l
             is_retry=command.attempt_number > 0 and command.code not in VERIFIED_CODES,
         )
         for command in window.commands
-        if command.target_key not in busy.targets and closed.isdisjoint(command.items)
+        if command.kind in kinds and command.target_key not in busy.targets and closed.isdisjoint(command.items)
     ]
 
 

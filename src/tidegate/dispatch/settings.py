@@ -29,7 +29,7 @@ class DispatchSettings:
     """How long calls in flight may take to finish when a lane ends."""
     execute_seconds_max: float = 300.0
     """A connector's `execute` or `find` is ended after this; the outcome is then unknown."""
-    conflicts_max: int = 5
+    conflicts_max: int = 8
     """Attempts at a command that meets a conflict each time."""
     first_look_seconds: float = 1.0
     """A read-back that finds the effect may come this soon."""

@@ -179,9 +179,14 @@ LOAD_CALL = """
 SELECT idempotency_key, data_key_id, payload, members FROM call WHERE tenant_id = $1 AND call_id = $2
 """
 
-FAIL_UNBUILDABLE = """
-UPDATE command SET state = $4, code = $5, reason = $6, finished_at = clock_timestamp()
-WHERE tenant_id = $1 AND connection_id = $2 AND command_id = $3 AND state = 'pending'
+END_UNSENT = """
+UPDATE command c SET state = $4, code = $5, reason = $6, finished_at = clock_timestamp()
+WHERE c.tenant_id = $1 AND c.connection_id = $2 AND c.command_id = $3 AND c.state = 'pending'
+  AND NOT EXISTS (SELECT FROM command older
+                  WHERE older.tenant_id = $1 AND older.connection_id = $2 AND older.target_key = c.target_key
+                    AND older.state IN ('pending', 'sending', 'in_doubt') AND older.command_id < c.command_id
+                  OFFSET 0)
+RETURNING true
 """
 
 # --- T2s of stock ----------------------------------------------------------------------------------------------------

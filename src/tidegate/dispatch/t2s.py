@@ -57,8 +57,8 @@ async def begin_action(conn: Connection, scope: Scope, command: PendingCommand) 
         payload = await build_action(conn, scope.connection, command, scope.cipher, cell=scope.cell)
     if isinstance(payload, Unbuildable):
         ending = (payload.state, payload.code, payload.reason)
-        await conn.execute(statements.FAIL_UNBUILDABLE, *scope.ids, command.command_id, *ending)
-        return NotBegun("ended")
+        ended = await conn.fetchval(statements.END_UNSENT, *scope.ids, command.command_id, *ending)
+        return NotBegun("ended" if ended else "moved")
     call_id = new_id()
     key = public_id("cal", scope.cell, call_id)
     return await _begin(conn, scope, command, call_id, key, payload, is_resend=False)
@@ -101,7 +101,7 @@ async def fail_command(conn: Connection, scope: Scope, command_id: UUID, code: s
     await scope.fence(conn)
     reason = "it cannot be sent as it is stored - see the process's log, then `commands retry --rebuild` or cancel it"
     ending = (CommandState.FAILED, code, reason)
-    await conn.execute(statements.FAIL_UNBUILDABLE, *scope.ids, command_id, *ending)
+    await conn.execute(statements.END_UNSENT, *scope.ids, command_id, *ending)
 
 
 async def park_mark(conn: Connection, scope: Scope, mark: DirtyMark) -> None:

@@ -11,10 +11,12 @@ from uuid import UUID
 import msgspec
 import structlog
 
+from tidegate.commerce.commands import CommandKind
 from tidegate.config.versions import ConfigVersion, read_newest
 from tidegate.dispatch import statements
 from tidegate.dispatch.guard import ClosableApi, LeaseLostError
 from tidegate.dispatch.lane import Lane
+from tidegate.dispatch.modes import sendable_kinds
 from tidegate.dispatch.records import ConnectionRow, Ownership
 from tidegate.dispatch.scope import Scope
 from tidegate.dispatch.settings import DEFAULTS, DispatchSettings
@@ -169,6 +171,7 @@ class Worker:
                 lane.stop()
             else:
                 lane.set_feeds(self._reads_feeds(lane.scope.connection, lane.scope.connector))
+                lane.set_kinds(self._kinds(lane.scope.connection))
         for connection_id, (connection, owner) in wanted.items():
             is_resting = self._rest_until.get(connection_id, now) > now
             if connection_id not in self._lanes and not is_resting:
@@ -220,11 +223,16 @@ class Worker:
             lambda: self._open_connection(connection, connector, has_lease),
             has_lease=has_lease,
             feeds=self._reads_feeds(connection, connector),
+            kinds=self._kinds(connection),
         )
         task = asyncio.create_task(lane.run(), name=f"lane-{connection.name}")
         task.add_done_callback(lambda _: self._wake.set())
         self._lanes[connection.connection_id] = (lane, task)
         node.in_use.add(owner.slot)
+
+    def _kinds(self, connection: ConnectionRow) -> frozenset[CommandKind]:
+        version = self._versions.get(connection.tenant_id)
+        return sendable_kinds(version.config if version is not None else None, connection.name)
 
     def _reads_feeds(self, connection: ConnectionRow, connector: Connector) -> bool:
         """Channels are not polled when polling is off; a system that may be the ERP always is."""

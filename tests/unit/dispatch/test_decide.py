@@ -114,8 +114,9 @@ def test_lost_lease_is_nobodys_failure() -> None:
 
 
 def test_conflict_is_tried_a_few_times() -> None:
-    assert decide(errors.ConflictError(), about(attempt_number=4)).state is CommandState.PENDING
-    assert decide(errors.ConflictError(code="moved"), about(attempt_number=5)).state is CommandState.FAILED
+    last = DEFAULTS.conflicts_max
+    assert decide(errors.ConflictError(), about(attempt_number=last - 1)).state is CommandState.PENDING
+    assert decide(errors.ConflictError(code="moved"), about(attempt_number=last)).state is CommandState.FAILED
     assert decide(errors.ConflictError(), about(STOCK, attempt_number=99)).remark
 
 
