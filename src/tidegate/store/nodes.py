@@ -27,8 +27,8 @@ from tidegate.store.pool import Access, direct_connection
 log = structlog.get_logger()
 
 LOCK_CLASS = 7480
-BEATS_PER_LEASE = 5
-"""A heartbeat every 3 s of a lease of 15 s."""
+HEARTBEAT_SECONDS_MAX = 3.0
+BEATS_PER_LEASE_MIN = 5
 LEASE_SECONDS = 15.0
 """A node whose heartbeat is older than this is taken for hung; longer than any request's deadline is not needed,
 because lanes check their own lease before they write to a socket."""
@@ -102,6 +102,7 @@ class Node:
         self._access = access
         self._name = name
         self._lease_seconds = lease_seconds
+        self._beat_seconds = min(HEARTBEAT_SECONDS_MAX, lease_seconds / BEATS_PER_LEASE_MIN)
         self._conn: DirectConnection | None = None
         self._held: dict[int, Held] = {}
         self._leaving: set[int] = set()
@@ -190,7 +191,7 @@ class Node:
                 self._forget()
             with contextlib.suppress(TimeoutError):
                 # Not wait_for: before Python 3.12 it swallows a cancellation that meets the event.
-                async with asyncio.timeout(self._lease_seconds / BEATS_PER_LEASE if self._conn else 0.5):
+                async with asyncio.timeout(self._beat_seconds if self._conn else 0.5):
                     await self._beat.wait()
 
     def _forget(self) -> None:
