@@ -147,30 +147,35 @@ class Bed:
         }
 
     async def check_books(self) -> None:
-        """Assert that counters are the sums of their entries, entries have no gaps, and committed is what lines say."""
-        wrong = await self.pool.fetch(
-            "SELECT s.item_id FROM stock_level s LEFT JOIN (SELECT item_id, location_id, sum(on_hand_delta) h,"
-            " sum(committed_delta) c, sum(reserved_delta) r, sum(unavailable_delta) u, count(*) n, max(version) v"
-            " FROM stock_entry GROUP BY 1, 2) e USING (item_id, location_id)"
-            " WHERE (s.on_hand, s.committed, s.reserved, s.unavailable, s.version, s.version)"
-            " IS DISTINCT FROM (coalesce(h, 0), coalesce(c, 0), coalesce(r, 0), coalesce(u, 0), coalesce(n, 0),"
-            " coalesce(v, 0))"
-        )
-        assert not wrong, f"levels differ from their entries: {wrong}"
-        committed = await self.pool.fetchval("SELECT coalesce(sum(committed), 0) FROM stock_level")
-        promised = await self.pool.fetchval(
-            "SELECT coalesce(sum(greatest(0, l.current - l.shipped) * v.required_qty), 0) FROM order_line l"
-            ' JOIN "order" o USING (tenant_id, order_id) JOIN variant_item v USING (tenant_id, variant_id)'
-            " WHERE o.order_state NOT IN ('cancelled', 'draft')"
-        )
-        assert committed == promised
-        unequal = await self.pool.fetch(
-            "SELECT connection_id, hour FROM conservation GROUP BY 1, 2"
-            " HAVING sum(received) <> sum(duplicate + applied + superseded + ignored + quarantined)"
-            " + (SELECT count(*) FROM event_parked p WHERE p.kind = 'parked'"
-            "    AND p.connection_id = conservation.connection_id)"
-        )
-        assert not unequal, f"conservation does not balance: {unequal}"
+        """See `check_books`."""
+        await check_books(self.pool)
+
+
+async def check_books(pool: Pool) -> None:
+    """Assert that counters are the sums of their entries, entries have no gaps, and committed is what lines say."""
+    wrong = await pool.fetch(
+        "SELECT s.item_id FROM stock_level s LEFT JOIN (SELECT item_id, location_id, sum(on_hand_delta) h,"
+        " sum(committed_delta) c, sum(reserved_delta) r, sum(unavailable_delta) u, count(*) n, max(version) v"
+        " FROM stock_entry GROUP BY 1, 2) e USING (item_id, location_id)"
+        " WHERE (s.on_hand, s.committed, s.reserved, s.unavailable, s.version, s.version)"
+        " IS DISTINCT FROM (coalesce(h, 0), coalesce(c, 0), coalesce(r, 0), coalesce(u, 0), coalesce(n, 0),"
+        " coalesce(v, 0))"
+    )
+    assert not wrong, f"levels differ from their entries: {wrong}"
+    committed = await pool.fetchval("SELECT coalesce(sum(committed), 0) FROM stock_level")
+    promised = await pool.fetchval(
+        "SELECT coalesce(sum(greatest(0, l.current - l.shipped) * v.required_qty), 0) FROM order_line l"
+        ' JOIN "order" o USING (tenant_id, order_id) JOIN variant_item v USING (tenant_id, variant_id)'
+        " WHERE o.order_state NOT IN ('cancelled', 'draft')"
+    )
+    assert committed == promised
+    unequal = await pool.fetch(
+        "SELECT connection_id, hour FROM conservation GROUP BY 1, 2"
+        " HAVING sum(received) <> sum(duplicate + applied + superseded + ignored + quarantined)"
+        " + (SELECT count(*) FROM event_parked p WHERE p.kind = 'parked'"
+        "    AND p.connection_id = conservation.connection_id)"
+    )
+    assert not unequal, f"conservation does not balance: {unequal}"
 
 
 async def make_bed(

@@ -9,7 +9,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import asyncpg
@@ -70,9 +70,9 @@ def postgres(postgres_version: int) -> Iterator[EmbeddedPostgres]:
         yield server
 
 
-@pytest_asyncio.fixture
-async def database(postgres: EmbeddedPostgres) -> AsyncIterator[Database]:
-    """A migrated database of this test alone, entered by role; dropped at the end."""
+@asynccontextmanager
+async def fresh_database(postgres: EmbeddedPostgres) -> AsyncIterator[Database]:
+    """A migrated database of its own, entered by role; dropped at the end."""
     name = f"test_{secrets.token_hex(6)}"
     admin = await asyncpg.connect(postgres.dsn(SUPERUSER, "postgres"), command_timeout=60)
     try:
@@ -81,6 +81,13 @@ async def database(postgres: EmbeddedPostgres) -> AsyncIterator[Database]:
         await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
     finally:
         await admin.close()
+
+
+@pytest_asyncio.fixture
+async def database(postgres: EmbeddedPostgres) -> AsyncIterator[Database]:
+    """A database of this test alone."""
+    async with fresh_database(postgres) as made:
+        yield made
 
 
 @pytest_asyncio.fixture
