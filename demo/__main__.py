@@ -43,10 +43,9 @@ def main() -> int:
     """Open two shops and an ERP, let people trade, show it until somebody ends it, and stop everything."""
     began = time.monotonic()
     arguments = _arguments()
-    is_terminal = sys.stdout.isatty()
-    console = Console(
-        width=None if is_terminal else WIDTH_OF_A_FILE, highlight=False, markup=False, soft_wrap=not is_terminal
-    )
+    is_terminal = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    width = None if is_terminal else WIDTH_OF_A_FILE
+    console = Console(force_terminal=is_terminal, width=width, highlight=False, markup=False)
     for name in [name for name in os.environ if name.startswith("TIDEGATE_") and name != "TIDEGATE_REAL_DIR"]:
         del os.environ[name]  # the demo has a project and a database of its own
     try:
@@ -131,8 +130,7 @@ def _close(stage: Stage, gate: Gate, steps: Steps, show: Show, console: Console)
     began = time.monotonic()
     with contextlib.suppress(OSError):  # the terminal may be gone
         console.print("stopping ...")
-    show.stop()
-    problems = close(stage, gate, steps)
+    problems = close(stage, gate, steps, people=show.stop)
     with contextlib.suppress(OSError):
         for problem in problems:
             console.print(f"not stopped: {problem}", style="bold red")

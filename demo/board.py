@@ -285,7 +285,7 @@ def _cell(row: Row, place: int) -> Text:
     number = row.numbers[place]
     if number is None:
         return Text(UNKNOWN, style="dim")
-    return Text(f"{number:,}", style="bold black on yellow" if place in row.odd else "")
+    return Text(f"{number:,}", style="bold reverse yellow" if place in row.odd else "")
 
 
 def _span_cell(seconds: float | None) -> Text:

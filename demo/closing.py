@@ -16,10 +16,13 @@ STEP_SECONDS = 60.0
 POLITE_SECONDS = 3.0
 
 
-def close(stage: Stage, gate: Gate, steps: Steps | None) -> list[str]:
-    """End all processes of the demo, also in the middle of a start; return what could not be ended."""
-    problems: list[str] = []
-    if steps is not None and not _is_done(steps):
+def close(stage: Stage, gate: Gate, steps: Steps, *, people: Callable[[], None]) -> list[str]:
+    """End all processes of the demo, also in the middle of a start; return what could not be ended.
+
+    `people` sends those home who work with the systems; it is called first.
+    """
+    problems = _problem(people)
+    if any(step.state == "runs" for step in steps.steps):
         _end_installers(keep=gate.pid)
         if not steps.join(STEP_SECONDS):
             problems.append("a step of the start does not end")
@@ -28,10 +31,6 @@ def close(stage: Stage, gate: Gate, steps: Steps | None) -> list[str]:
         for ended in [pool.submit(ending) for ending in endings]:
             problems += _problem(ended.result)
     return problems + _problem(stage.world.stop)
-
-
-def _is_done(steps: Steps) -> bool:
-    return all(step.state in ("waits", "done", "failed") for step in steps.steps)
 
 
 def _end_installers(keep: int | None) -> None:

@@ -17,7 +17,7 @@ from demo.gate import Gate
 from demo.steps import Step
 
 STOCK_SECONDS = 120.0
-SHOP_TITLES = {"shop_a": "Shop A", "shop_b": "Shop B"}
+SHOP_TITLES = {"shop_a": "shop A", "shop_b": "shop B"}
 
 
 class Opening:
@@ -41,10 +41,10 @@ class Opening:
                  needs=("postgres", "shop_packages")),
             Step("gate", "Tidegate: database, door, workers", self._start_gate, needs=("postgres",)),
             Step("erp", "Tryton: server and articles", self._open_erp, needs=("erp_base",)),
-            *(Step(name, f"{SHOP_TITLES[name]}: server and articles", partial(self._open_shop, name),
+            *(Step(name, f"Vendure: {SHOP_TITLES[name]}, server and articles", partial(self._open_shop, name),
                    needs=("shop_base",)) for name in SHOPS),
             Step("connect_erp", "Tidegate: connect Tryton", partial(self._connect, "erp"), needs=("gate", "erp")),
-            *(Step(f"connect_{name}", f"Tidegate: connect {SHOP_TITLES[name].lower()}", partial(self._connect, name),
+            *(Step(f"connect_{name}", f"Tidegate: connect {SHOP_TITLES[name]}", partial(self._connect, name),
                    needs=("connect_erp", name)) for name in SHOPS),
             Step("stock", "Both shops show Tryton's stock", self._wait_for_stock,
                  needs=tuple(f"connect_{name}" for name in SHOPS)),

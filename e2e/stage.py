@@ -8,9 +8,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 from realsystems.statedir import default_state_dir
 from realsystems.tryton import Article, TrytonErp
@@ -65,7 +66,7 @@ class Stage:
     def install(self) -> None:
         """Get the shops from npm and the ERP from PyPI, side by side. Later runs find them installed."""
         with ThreadPoolExecutor() as pool:
-            jobs = [pool.submit(self.erp.install), pool.submit(self.shops["shop_a"].install)]
+            jobs: list[Future[Any]] = [pool.submit(self.erp.install), pool.submit(self.shops["shop_a"].install)]
             for job in jobs:
                 job.result()
 

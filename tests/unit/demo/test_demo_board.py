@@ -69,8 +69,8 @@ def test_a_number_that_differs_is_marked_and_no_other() -> None:
     console.print(render(SNAPSHOT, PLACES, width=120, height=50))
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
-    assert text.count("[1;30;43m") == 1
-    assert "        7" in text.split("[1;30;43m")[1][:12]
+    assert text.count("[1;7;33m") == 1
+    assert "        7" in text.split("[1;7;33m")[1][:12]
 
 
 def test_a_system_that_does_not_answer_shows_dots_and_the_reason() -> None:
