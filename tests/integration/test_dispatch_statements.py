@@ -30,3 +30,12 @@ async def test_statements_can_be_prepared(database: Database, role: Role) -> Non
                     except Exception as error:
                         raise AssertionError(f"{name}: {error}") from error
     await pool.close()
+
+
+async def test_whole_transactions_are_bounded(database: Database, postgres_version: int) -> None:
+    """A process that freezes inside a transaction loses its locks, so that another can take its slots over."""
+    pool = await database.pool(Role.DISPATCH, application_name="test")
+    if postgres_version >= 17:
+        assert await pool.fetchval("SHOW transaction_timeout") == "30s"
+    assert await pool.fetchval("SHOW idle_in_transaction_session_timeout") == "5s"
+    await pool.close()

@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import asyncpg
 
@@ -19,6 +20,10 @@ CONNECT_TIMEOUT_SECONDS = 10.0
 CLIENT_MARGIN_SECONDS = 2.0
 """How much longer than the server's statement timeout the client waits before it gives up."""
 IDLE_CONNECTION_SECONDS = 300.0
+TRANSACTION_TIMEOUT_SINCE = 17
+"""First version of PostgreSQL that can end a transaction for its age."""
+TRANSACTION_TIMEOUT_FACTOR = 3
+"""A transaction of ours may last as long as so many of its role's longest statements."""
 START_WAIT_SECONDS = 30.0
 START_RETRY_SECONDS = 0.1
 
@@ -82,6 +87,7 @@ async def create_pool(
                 command_timeout=command_timeout_seconds or limit,
                 max_inactive_connection_lifetime=IDLE_CONNECTION_SECONDS,
                 server_settings={**access.server_settings(application_name), **(server_settings or {})},
+                init=partial(_limit_transactions, access.role),
                 reset=_keep_session,
             )
         except DATABASE_ERRORS as error:
@@ -106,6 +112,17 @@ async def direct_connection(
         command_timeout=command_timeout_seconds or limit,
         server_settings=access.server_settings(application_name),
     )
+
+
+async def _limit_transactions(role: Role, connection: DirectConnection) -> None:
+    """Bound whole transactions where the server can (PostgreSQL 17 and newer).
+
+    A process that freezes between the parts of one statement counts neither as idle nor as running, so no other limit
+    ends its session, and its row locks would keep others off for as long as it is frozen.
+    """
+    if connection.get_server_version().major >= TRANSACTION_TIMEOUT_SINCE:
+        seconds = ROLE_LIMITS[role].statement_timeout_seconds * TRANSACTION_TIMEOUT_FACTOR
+        await connection.execute(f"SET transaction_timeout = '{round(seconds * 1000)}ms'")
 
 
 async def _keep_session(_connection: DirectConnection) -> None:
