@@ -120,7 +120,7 @@ def _act(stage: Stage, relay_url: str, *, orders: int, shoppers: int, kills: tup
     wait_until(clerk.is_idle, SHIP_SECONDS)
     clerk.stop()
     say(f"{clerk.shipped} shipments made; the clerk goes home")
-    verdict, seconds = settle(stage, watch, clerk, relay_url)
+    verdict, seconds = settle(stage, watch, clerk, relay_url, min(SETTLE_SECONDS, 180 + 3.0 * orders))
     for difference in verdict.differences[:20]:
         say(f"  differs: {difference}")
     with contextlib.suppress(OSError):
@@ -162,7 +162,7 @@ def wait_for_stock(stage: Stage) -> None:
     say("both shops show the ERP's stock")
 
 
-def settle(stage: Stage, watch: Watch, clerk: Clerk, relay_url: str) -> tuple[Verdict, float]:
+def settle(stage: Stage, watch: Watch, clerk: Clerk, relay_url: str, patience_seconds: float) -> tuple[Verdict, float]:
     """Wait until everything is quiet and equal, or until patience ends; return the last verdict."""
     started = time.monotonic()
     while True:
@@ -176,7 +176,7 @@ def settle(stage: Stage, watch: Watch, clerk: Clerk, relay_url: str) -> tuple[Ve
             continue
         seconds = time.monotonic() - started
         is_quiet = not open_work and not stats["in_flight"] and not stats["copies_waiting"]
-        if (is_quiet and verdict.is_clean()) or seconds > SETTLE_SECONDS:
+        if (is_quiet and verdict.is_clean()) or seconds > patience_seconds:
             return verdict, seconds
         say(f"  open: {open_work}, copies waiting {stats['copies_waiting']}, {len(verdict.differences)} differences,"
             f" {clerk.waiting} shipments wait for goods")  # fmt: skip
