@@ -219,7 +219,7 @@ def hint_lines(snapshot: Snapshot, places: Places) -> list[Text]:
         f"door {places.door}   health and metrics {places.health}",
         f"{places.command} why order {code} --project {places.project}",
         f"{places.command} status --project {places.project}",
-        f"{places.command} writes stop --reason look --project {places.project}   (and: writes resume)",
+        f"{places.command} writes stop --reason look --project {places.project}",
     ]
     return [Text(line, style="cyan", overflow="fold") for line in lines]
 
