@@ -15,7 +15,6 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 from urllib.parse import quote
 
 from realsystems.postgres_binaries import (
@@ -61,7 +60,7 @@ class WorldPostgres:
         self._account: Account = find_account()
         self._folder: Path | None = None
         self._programs: Path | None = None
-        self._use: IO[str] | None = None
+        self._use: int | None = None
 
     @property
     def folder(self) -> Path:
@@ -155,13 +154,13 @@ class WorldPostgres:
     def _begin_use(self) -> None:
         """Hold a share of the file `users`; the system gives it back when this process ends, however it ends."""
         if self._use is None:
-            self._use = (self.folder / "users").open("w")
+            self._use = os.open(self.folder / "users", os.O_RDWR | os.O_CREAT, 0o644)
             fcntl.flock(self._use, fcntl.LOCK_SH)
 
     def _is_last_use(self) -> bool:
         """End our use of the cluster and tell whether it was the last one."""
         if self._use is not None:
-            self._use.close()
+            os.close(self._use)
             self._use = None
         with (self.folder / "users").open("w") as users:
             try:
