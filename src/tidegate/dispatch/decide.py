@@ -169,13 +169,16 @@ def decide_found(
     """Return what becomes of a command in doubt after a read-back.
 
     `negatives` counts believable read-backs that found nothing, this one not included; two are needed. A 'not found' is
-    believable when `settles_in_seconds` is 0.
+    believable when `settles_in_seconds` is 0. An action that can be sent twice without harm needs no such patience; a
+    stock number does: the lost one may still arrive after the new one.
     """
     match found:
         case Done():
             return Decision(state=CommandState.SUCCEEDED, code="found", done=found)
         case Partly():
             return _resend(about, code="found_partly", reason=found.detail or None)
+        case NotFound() if about.safe_to_resend and about.kind is not CommandKind.INVENTORY_SET:
+            return _resend(about, code="not_found", reason=None)
         case NotFound():
             if settles_in_seconds > 0:
                 return Decision(state=CommandState.IN_DOUBT, code="not_found_yet", wait_seconds=settles_in_seconds)

@@ -193,6 +193,13 @@ def test_two_believable_negatives_allow_the_resend() -> None:
     assert found(NotFound(), negatives=1, settles_in=7.0).state is CommandState.IN_DOUBT
 
 
+def test_what_is_harmless_twice_is_resent_at_once() -> None:
+    safe = {"negatives": 0, "settles_in_seconds": 30.0, "settings": DEFAULTS}
+
+    assert decide_found(NotFound(), about(safe_to_resend=True), **safe).state is CommandState.PENDING  # type: ignore[arg-type]
+    assert decide_found(NotFound(), about(STOCK, safe_to_resend=True), **safe).state is CommandState.IN_DOUBT  # type: ignore[arg-type]
+
+
 def test_half_made_is_finished_by_the_same_call() -> None:
     decision = found(Partly(detail="draft"))
 
