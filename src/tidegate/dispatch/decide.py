@@ -96,6 +96,11 @@ class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
     safe_to_resend: bool
     can_read_back: bool = True
 
+    @property
+    def is_harmless_twice(self) -> bool:
+        """Whether it may be sent again at any time. A stock number may not: the lost one may still arrive after it."""
+        return self.safe_to_resend and self.kind is not CommandKind.INVENTORY_SET
+
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """What becomes of one command."""
@@ -169,15 +174,14 @@ def decide_found(
     """Return what becomes of a command in doubt after a read-back.
 
     `negatives` counts believable read-backs that found nothing, this one not included; two are needed. A 'not found' is
-    believable when `settles_in_seconds` is 0. An action that can be sent twice without harm needs no such patience; a
-    stock number does: the lost one may still arrive after the new one.
+    believable when `settles_in_seconds` is 0. What is harmless twice needs no such patience.
     """
     match found:
         case Done():
             return Decision(state=CommandState.SUCCEEDED, code="found", done=found)
         case Partly():
             return _resend(about, code="found_partly", reason=found.detail or None)
-        case NotFound() if about.safe_to_resend and about.kind is not CommandKind.INVENTORY_SET:
+        case NotFound() if about.is_harmless_twice:
             return _resend(about, code="not_found", reason=None)
         case NotFound():
             if settles_in_seconds > 0:
@@ -215,7 +219,7 @@ def decide_look_failed(error: TidegateError, settings: DispatchSettings) -> Deci
 
 def decide_without_readback(about: Circumstances, *, settles_in_seconds: float) -> Decision:
     """Return what becomes of a command in doubt that cannot be read back."""
-    if settles_in_seconds > 0:
+    if settles_in_seconds > 0 and not about.is_harmless_twice:
         return Decision(state=CommandState.IN_DOUBT, code="settling", wait_seconds=settles_in_seconds)
     if about.safe_to_resend:
         return _resend(about, code="resend_is_safe", reason=None)
@@ -281,7 +285,8 @@ def _resend(about: Circumstances, *, code: str, reason: str | None) -> Decision:
 
 
 def _doubt(code: str, reason: str, about: Circumstances, settle_seconds: float, settings: DispatchSettings) -> Decision:
-    first_look = settings.first_look_seconds if about.can_read_back else settle_seconds
+    can_act = about.can_read_back or about.is_harmless_twice
+    first_look = settings.first_look_seconds if can_act else settle_seconds
     return Decision(
         state=CommandState.IN_DOUBT,
         code=code,

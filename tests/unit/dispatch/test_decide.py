@@ -223,5 +223,8 @@ def test_without_readback_only_the_safe_is_resent() -> None:
     blind = decide_without_readback(about(), settles_in_seconds=0.0)
 
     assert decide_without_readback(about(), settles_in_seconds=5.0).wait_seconds == 5.0
-    assert decide_without_readback(about(safe_to_resend=True), settles_in_seconds=0.0).state is CommandState.PENDING
+    assert decide_without_readback(about(safe_to_resend=True), settles_in_seconds=9.0).state is CommandState.PENDING
+    stock = about(STOCK, safe_to_resend=True)
+    assert decide_without_readback(stock, settles_in_seconds=9.0).wait_seconds == 9.0
+    assert decide_without_readback(stock, settles_in_seconds=0.0).remark
     assert (blind.state, blind.code, blind.wait_seconds) == (CommandState.IN_DOUBT, "needs_operator", None)
