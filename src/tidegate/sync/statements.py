@@ -238,10 +238,10 @@ UNPARK = "DELETE FROM event_parked WHERE tenant_id = $1 AND event_id = ANY($2::u
 # Parked events whose time has come go back to their slot's queue.
 WAKE_PARKED = """
 WITH due AS (
-  DELETE FROM event_parked WHERE (tenant_id, event_id) IN (
-    SELECT tenant_id, event_id FROM event_parked
+  DELETE FROM event_parked WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM event_parked
     WHERE kind = 'parked' AND until <= clock_timestamp() AND slot = ANY($1::smallint[])
-    ORDER BY until LIMIT 500 FOR UPDATE SKIP LOCKED)
+    ORDER BY until LIMIT 500 FOR UPDATE SKIP LOCKED))
   RETURNING slot, tenant_id, event_id, run
 )
 INSERT INTO event_queue (slot, tenant_id, event_id, run)
@@ -256,9 +256,14 @@ ORDER BY n.connection_id, n.topic, n.external_id
 ON CONFLICT (tenant_id, connection_id, topic, external_id) DO NOTHING
 """
 
+# By place, found by key one by one. A queue is empty whenever its statistics are made, and a plan for an empty table
+# compares every row that waits with every row that is done.
 TAKE_FROM_QUEUE = """
-DELETE FROM event_queue q USING unnest($2::smallint[], $3::bigint[]) AS done(slot, seq)
-WHERE q.slot = done.slot AND q.tenant_id = $1 AND q.seq = done.seq
+DELETE FROM event_queue WHERE ctid = ANY(ARRAY(
+  SELECT q.ctid FROM unnest($2::smallint[], $3::bigint[]) AS done(slot, seq)
+  CROSS JOIN LATERAL (
+    SELECT e.ctid FROM event_queue e
+    WHERE e.slot = done.slot AND e.tenant_id = $1 AND e.seq = done.seq OFFSET 0) q))
 """
 
 # Catalogue: bindings of the variants that lines name, their bills, and variants by SKU.
