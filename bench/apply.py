@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import base64
+import io
 import json
 import os
 import shutil
@@ -48,7 +49,7 @@ TRICKLE_SECONDS = 0.25
 POLL_SECONDS = 0.02
 DONE_SECONDS_MAX = 300.0
 SHARES = """
-SELECT min(n) = max(n) AND sum(n) = 1024 AND count(*) = $1
+SELECT max(n) - min(n) < 2 AND sum(n) = 1024 AND count(*) = $1
 FROM (SELECT count(*) AS n FROM slot JOIN node USING (node_id, role) WHERE role = 'apply' GROUP BY node_id) s
 """
 
@@ -142,6 +143,7 @@ async def run_apply(place: Place, orders: int) -> list[str]:
 
 async def run_limit(place: Place, source: Place, event_ids: list[str]) -> None:
     """Have the raw limit write what `source` has just written; note the figures."""
+    await copy_events(source, place, event_ids)
     await place.conn.execute(
         "INSERT INTO event_queue (slot, tenant_id, event_id) SELECT n % 1024, $1, event_id "
         "FROM unnest($2::uuid[]) WITH ORDINALITY AS e (event_id, n) ORDER BY n",
@@ -170,6 +172,17 @@ async def run_limit(place: Place, source: Place, event_ids: list[str]) -> None:
     figures = Figures(count / result["seconds"], *(1e6 * cpu / count for cpu in (client + database, client, database)))
     place.runs.append(figures)
     note(f"{place.name:8} {show(figures)}")
+
+
+async def copy_events(source: Place, target: Place, event_ids: list[str]) -> None:
+    """Copy events from one log into another."""
+    rows = io.BytesIO()
+    await source.conn.copy_from_query(
+        "SELECT * FROM event WHERE tenant_id = $1 AND event_id = ANY($2::uuid[]) ORDER BY event_id",
+        source.bed.tenant_id, event_ids, output=rows, format="binary",
+    )  # fmt: skip
+    rows.seek(0)
+    await target.conn.copy_to_table("event", source=rows, format="binary")
 
 
 async def trickle(place: Place, seconds: float) -> None:

@@ -78,7 +78,15 @@ async def make_bed(conn: asyncpg.Connection) -> Bed:
         "INSERT INTO variant_item SELECT $1, *, 1 FROM unnest($2::uuid[], $3::uuid[])", tenant_id, variants, items
     )
     await conn.execute(
-        "INSERT INTO stock_level (tenant_id, item_id, location_id, on_hand) SELECT $1, i, $2, 1000000 FROM unnest($3::uuid[]) i",
+        "INSERT INTO stock_level (tenant_id, item_id, location_id) SELECT $1, i, $2 FROM unnest($3::uuid[]) i",
+        tenant_id,
+        location_id,
+        items,
+    )
+    await conn.execute(
+        "INSERT INTO stock_entry (tenant_id, item_id, location_id, version, kind, on_hand_delta, on_hand_after,"
+        " unavailable_after, committed_after, reserved_after, cause_key, actor)"
+        " SELECT $1, i, $2, 1, 'receive', 1000000, 1000000, 0, 0, 0, 'opening:' || i, 'bench' FROM unnest($3::uuid[]) i",
         tenant_id,
         location_id,
         items,

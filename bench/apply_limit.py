@@ -1,10 +1,10 @@
 """The raw limit of applying, frozen: two connections that write the rows of T2 in the same batches, nothing else.
 
 It takes the rows that an apply process has just written in another database and writes them again into its own: orders,
-lines, ledger entries, stock levels, marks, gates, command keys, commands, outcomes, counters; and it empties the
-queue. The rows lie in memory before the clock starts: no claim, no decryption, no mapping, no look-ups, no planning,
-no fences, no wake-ups. Marks and levels are locked last and in order, as two writers of one database must. Do not tune
-it: it is the yardstick.
+lines, ledger entries, marks, gates, command keys, commands, outcomes, counters; and it empties the queue. Per batch it
+reads the events out of the log, bodies and all, and the balances that the entries follow, and looks at neither. The
+rows lie in memory before the clock starts: no decryption, no mapping, no look-ups, no planning, no fences, no wake-ups.
+Marks and levels are locked last and in order, as two writers of one database must. Do not tune it: it is the yardstick.
 
     python -m bench.apply_limit < {"dsn":..,"source_dsn":..,"event_ids":[..],"batch":..}
 
@@ -44,7 +44,8 @@ LINE = (
 )
 ENTRY = (
     "tenant_id, item_id, location_id, version, kind, on_hand_delta, unavailable_delta, committed_delta, "
-    "reserved_delta, on_hand_after, committed_after, cause_key, event_id, order_line_id, actor"
+    "reserved_delta, on_hand_after, unavailable_after, committed_after, reserved_after, cause_key, event_id, "
+    "order_line_id, actor"
 )
 GATE = "tenant_id, connection_id, kind, external_id, facet, source_version, source_seq, mapping_version, digest"
 KEY = "tenant_id, connection_id, kind, entity_id, version, command_id"
@@ -64,20 +65,29 @@ UPDATE channel_stock c SET dirty = true, dirty_at = clock_timestamp() FROM locke
 WHERE c.tenant_id = $1 AND c.connection_id = l.connection_id AND c.item_id = l.item_id AND NOT l.dirty
 """
 LEVELS = """
-WITH locked AS MATERIALIZED (
-  SELECT s.item_id, s.location_id, n.units, n.entries
-  FROM unnest($2::uuid[], $3::uuid[], $4::int[], $5::int[]) AS n(item_id, location_id, units, entries)
-  CROSS JOIN LATERAL (
-    SELECT item_id, location_id FROM stock_level s
-    WHERE s.tenant_id = $1 AND s.item_id = n.item_id AND s.location_id = n.location_id
-    OFFSET 0 FOR NO KEY UPDATE) s
-)
-UPDATE stock_level s SET committed = s.committed + l.units, version = s.version + l.entries FROM locked l
-WHERE s.tenant_id = $1 AND s.item_id = l.item_id AND s.location_id = l.location_id
+SELECT count(*) FROM unnest($2::uuid[], $3::uuid[]) AS n(item_id, location_id)
+CROSS JOIN LATERAL (
+  SELECT FROM stock_level s
+  WHERE s.tenant_id = $1 AND s.item_id = n.item_id AND s.location_id = n.location_id
+  OFFSET 0 FOR NO KEY UPDATE) s
+"""
+BALANCES = """
+SELECT b.* FROM unnest($2::uuid[], $3::uuid[]) AS n(item_id, location_id)
+CROSS JOIN LATERAL (
+  SELECT item_id, location_id, on_hand, unavailable, committed, reserved, version FROM stock_balance b
+  WHERE b.tenant_id = $1 AND b.item_id = n.item_id AND b.location_id = n.location_id OFFSET 0) b
+"""
+READ = """
+SELECT e.* FROM unnest($2::smallint[], $3::bigint[]) AS d(slot, seq)
+CROSS JOIN LATERAL (
+  SELECT event_id FROM event_queue q WHERE q.slot = d.slot AND q.tenant_id = $1 AND q.seq = d.seq OFFSET 0) q
+CROSS JOIN LATERAL (SELECT * FROM event e WHERE e.tenant_id = $1 AND e.event_id = q.event_id OFFSET 0) e
 """
 TAKE = """
-DELETE FROM event_queue q USING unnest($2::smallint[], $3::bigint[]) AS d(slot, seq)
-WHERE q.slot = d.slot AND q.tenant_id = $1 AND q.seq = d.seq
+DELETE FROM event_queue WHERE ctid = ANY(ARRAY(
+  SELECT q.ctid FROM unnest($2::smallint[], $3::bigint[]) AS d(slot, seq)
+  CROSS JOIN LATERAL (
+    SELECT e.ctid FROM event_queue e WHERE e.slot = d.slot AND e.tenant_id = $1 AND e.seq = d.seq OFFSET 0) q))
 """
 COUNT = """
 INSERT INTO conservation AS c (tenant_id, connection_id, hour, writer, applied)
@@ -95,7 +105,7 @@ class Batch:
     copies: dict[str, tuple[list[str], list[tuple[Any, ...]]]]
     """Table -> columns and rows."""
     marks: Sequence[Sequence[UUID]]
-    levels: Sequence[Sequence[Any]]
+    levels: Sequence[Sequence[UUID]]
     taken: Sequence[Sequence[int]]
     counts: Sequence[Sequence[Any]]
 
@@ -129,12 +139,7 @@ async def read_batch(source: asyncpg.Connection, tenant_id: UUID, queued: Sequen
         ("command", COMMAND): commands,
         ("event_outcome", OUTCOME): outcomes,
     }
-    units: Counter[tuple[UUID, UUID]] = Counter()
-    posted: Counter[tuple[UUID, UUID]] = Counter()
-    for entry in entries:
-        units[entry[1], entry[2]] += entry[7]
-        posted[entry[1], entry[2]] += 1
-    levels = sorted(units)
+    levels = sorted({(entry[1], entry[2]) for entry in entries})
     items = sorted({item_id for item_id, _ in levels})
     channels = sorted({row[2] for row in orders})
     marks = [(channel, item) for channel in channels for item in items]
@@ -143,12 +148,7 @@ async def read_batch(source: asyncpg.Connection, tenant_id: UUID, queued: Sequen
         tenant_id,
         {table: (columns.split(", "), found) for (table, columns), found in copies.items()},
         list(zip(*marks, strict=True)),
-        [
-            [level[0] for level in levels],
-            [level[1] for level in levels],
-            [units[level] for level in levels],
-            [posted[level] for level in levels],
-        ],
+        list(zip(*levels, strict=True)),
         [[row["slot"] for row in queued], [row["seq"] for row in queued]],
         list(zip(*placed, strict=True)),
     )
@@ -157,6 +157,7 @@ async def read_batch(source: asyncpg.Connection, tenant_id: UUID, queued: Sequen
 async def write(connection: asyncpg.Connection, batches: list[Batch], writer: str) -> None:
     """Write batches, one transaction each."""
     for batch in batches:
+        await connection.fetch(READ, batch.tenant_id, *batch.taken)
         async with connection.transaction():
             for table in ("order", "order_line", "entity_version", "event_outcome", "command_key", "command"):
                 await copy(connection, batch, table)
@@ -164,6 +165,7 @@ async def write(connection: asyncpg.Connection, batches: list[Batch], writer: st
             await connection.execute(COUNT, batch.tenant_id, writer, *batch.counts)
             await connection.execute(MARK, batch.tenant_id, *batch.marks)
             await connection.execute(LEVELS, batch.tenant_id, *batch.levels)
+            await connection.fetch(BALANCES, batch.tenant_id, *batch.levels)
             await copy(connection, batch, "stock_entry")
 
 

@@ -34,7 +34,7 @@ SELECT coalesce(sum(abs(difference)), 0)::bigint FROM (
 """
 LEDGER = """
 SELECT v.sku, coalesce(sum(s.available), 0)::int AS available, coalesce(sum(s.on_hand), 0)::int AS on_hand
-FROM variant v JOIN variant_item vi USING (tenant_id, variant_id) LEFT JOIN stock_level s USING (tenant_id, item_id)
+FROM variant v JOIN variant_item vi USING (tenant_id, variant_id) LEFT JOIN stock_balance s USING (tenant_id, item_id)
 GROUP BY v.sku
 """
 DOUBLE_ENTRIES = """
@@ -43,7 +43,7 @@ SELECT (SELECT count(*) - count(DISTINCT (tenant_id, cause_key)) FROM stock_entr
         HAVING -sum(on_hand_delta) > (SELECT max(current) FROM order_line l WHERE l.line_id = order_line_id)) x)
 """
 WRONG_LEVELS = """
-SELECT count(*) FROM stock_level s LEFT JOIN (
+SELECT count(*) FROM stock_balance s LEFT JOIN (
   SELECT item_id, location_id, sum(on_hand_delta) h, sum(committed_delta) c, count(*) n FROM stock_entry GROUP BY 1, 2
 ) e USING (item_id, location_id)
 WHERE (s.on_hand, s.committed, s.version) IS DISTINCT FROM (coalesce(e.h, 0), coalesce(e.c, 0), coalesce(e.n, 0))

@@ -123,7 +123,7 @@ class Bed:
         """Return (on_hand, committed, available) of a SKU, over all locations."""
         row = await self.pool.fetchrow(
             "SELECT coalesce(sum(on_hand), 0), coalesce(sum(committed), 0), coalesce(sum(available), 0)"
-            " FROM stock_level WHERE item_id = $1",
+            " FROM stock_balance WHERE item_id = $1",
             self.items[sku],
         )
         assert row is not None
@@ -154,7 +154,7 @@ class Bed:
 async def check_books(pool: Pool) -> None:
     """Assert that counters are the sums of their entries, entries have no gaps, and committed is what lines say."""
     wrong = await pool.fetch(
-        "SELECT s.item_id FROM stock_level s LEFT JOIN (SELECT item_id, location_id, sum(on_hand_delta) h,"
+        "SELECT s.item_id FROM stock_balance s LEFT JOIN (SELECT item_id, location_id, sum(on_hand_delta) h,"
         " sum(committed_delta) c, sum(reserved_delta) r, sum(unavailable_delta) u, count(*) n, max(version) v"
         " FROM stock_entry GROUP BY 1, 2) e USING (item_id, location_id)"
         " WHERE (s.on_hand, s.committed, s.reserved, s.unavailable, s.version, s.version)"
@@ -162,7 +162,7 @@ async def check_books(pool: Pool) -> None:
         " coalesce(v, 0))"
     )
     assert not wrong, f"levels differ from their entries: {wrong}"
-    committed = await pool.fetchval("SELECT coalesce(sum(committed), 0) FROM stock_level")
+    committed = await pool.fetchval("SELECT coalesce(sum(committed), 0) FROM stock_balance")
     promised = await pool.fetchval(
         "SELECT coalesce(sum(greatest(0, l.current - l.shipped) * v.required_qty), 0) FROM order_line l"
         ' JOIN "order" o USING (tenant_id, order_id) JOIN variant_item v USING (tenant_id, variant_id)'

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import msgspec
 
+from tests.stockbed import move_stock
 from tidegate.commerce.changes import Customer, OrderPrivate
 from tidegate.commerce.commands import DEADLINE_SECONDS, PRIORITY_OF, CommandKind
 from tidegate.dispatch.settings import DispatchSettings
@@ -149,13 +150,7 @@ polling: {{enabled: {str(polling).lower()}}}
                     article_id_of(sku),
                     variant,
                 )
-            await conn.execute(
-                "INSERT INTO stock_level (tenant_id, item_id, location_id, on_hand) VALUES ($1, $2, $3, $4)",
-                t,
-                item,
-                self.location,
-                on_hand,
-            )
+            await move_stock(conn, t, item, self.location, on_hand=on_hand)
             await conn.execute(
                 "INSERT INTO channel_stock (tenant_id, connection_id, item_id) VALUES ($1, $2, $3)", t, self.shop, item
             )
@@ -291,15 +286,8 @@ polling: {{enabled: {str(polling).lower()}}}
     async def _move(
         self, conn: Connection, sku: str, *, on_hand: int = 0, committed: int = 0, location: UUID | None = None
     ) -> None:
-        await conn.execute(
-            "UPDATE stock_level SET on_hand = on_hand + $4, committed = committed + $5, version = version + 1"
-            " WHERE tenant_id = $1 AND item_id = $2 AND location_id = $3",
-            self.tenant_id,
-            self.items[sku],
-            location or self.location,
-            on_hand,
-            committed,
-        )
+        place = (self.tenant_id, self.items[sku], location or self.location)
+        await move_stock(conn, *place, on_hand=on_hand, committed=committed)
 
     # --- running -------------------------------------------------------------------------------------------------
     def worker(

@@ -114,7 +114,9 @@ async def check(bed: Bed, remote: HostileServer, orders: list[Order]) -> None:
     fulfilled = await bed.pool.fetchval("SELECT sum(fulfilled) FROM order_line")
     assert fulfilled == 4
     for sku in ("A", "B"):
-        level = await bed.pool.fetchrow("SELECT on_hand, available FROM stock_level WHERE item_id = $1", bed.items[sku])
+        level = await bed.pool.fetchrow(
+            "SELECT on_hand, available FROM stock_balance WHERE item_id = $1", bed.items[sku]
+        )
         assert level is not None
         article = remote.world.articles[f"art-{sku}"]
         assert (article.shop_on_hand, article.shop_on_hand - article.shop_allocated) == (

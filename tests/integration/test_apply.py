@@ -185,7 +185,7 @@ async def test_unknown_article_makes_a_variant(bed: Bed) -> None:
     await bed.apply()
 
     assert await bed.pool.fetchval("SELECT count(*) FROM variant WHERE sku = 'NEW'") == 1
-    assert await bed.pool.fetchval("SELECT committed FROM stock_level") == 2
+    assert await bed.pool.fetchval("SELECT committed FROM stock_balance") == 2
     await bed.check_books()
 
 

@@ -409,12 +409,7 @@ async def test_what_cannot_be_begun_holds_nobody_up(bed: Bed, remote: HostileSer
         bed.tenant_id,
         poisoned.order_id,
     )
-    await bed.pool.execute(
-        "INSERT INTO stock_level (tenant_id, item_id, location_id, on_hand) VALUES ($1, $2, $3, 2000000000)",
-        bed.tenant_id,
-        bed.items["B"],
-        poisoned.order_id,
-    )
+    await bed.move("B", on_hand=2_000_000_000, location=poisoned.order_id)
     with capture_logs() as logs:
         async with bed.running():
             order = await bed.order(place(remote.world, ("A", 1)))

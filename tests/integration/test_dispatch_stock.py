@@ -201,12 +201,7 @@ async def test_number_is_the_committed_truth_at_its_read_point(bed: Bed, remote:
     await bed.pool.execute(
         "INSERT INTO location (tenant_id, location_id, name) VALUES ($1, $2, 'second')", bed.tenant_id, second
     )
-    await bed.pool.execute(
-        "INSERT INTO stock_level (tenant_id, item_id, location_id, on_hand) VALUES ($1, $2, $3, 300)",
-        bed.tenant_id,
-        bed.items["A"],
-        second,
-    )
+    await bed.move("A", on_hand=300, location=second)
     await bed.pool.execute("CREATE TABLE truth (at timestamptz, total int)")
 
     async with bed.running(2):
@@ -228,7 +223,7 @@ async def _sell(bed: Bed, location: UUID) -> None:
             await bed._lock_mark(conn, bed.items["A"])
             await bed._move(conn, "A", on_hand=-1, location=location)
             await conn.execute(
-                "INSERT INTO truth SELECT clock_timestamp(), sum(on_hand) FROM stock_level WHERE item_id = $1",
+                "INSERT INTO truth SELECT clock_timestamp(), sum(on_hand) FROM stock_balance WHERE item_id = $1",
                 bed.items["A"],
             )
             await conn.execute("SELECT pg_notify('tidegate_command', '')")

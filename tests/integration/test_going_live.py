@@ -5,6 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 import pytest
+from tests.stockbed import move_stock
 
 from tidegate.kernel.ids import new_id
 from tidegate.store.connections import Connection, Pool
@@ -45,12 +46,7 @@ async def add_channel(conn: Connection, tenant_id: UUID) -> None:
             acked,
         )
         if is_counted:
-            await conn.execute(
-                "INSERT INTO stock_level (tenant_id, item_id, location_id, on_hand) VALUES ($1, $2, $3, 7)",
-                tenant_id,
-                item_id,
-                location_id,
-            )
+            await move_stock(conn, tenant_id, item_id, location_id, on_hand=7)
 
 
 async def dirty(conn: Connection) -> set[str]:

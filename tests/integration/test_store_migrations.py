@@ -5,6 +5,7 @@ import secrets
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -175,3 +176,38 @@ async def test_every_named_statement_fits_the_schema(database: Database) -> None
                 failures.append(f"{name}: {error}")
 
     assert failures == []
+
+
+@pytest.mark.asyncio
+async def test_balances_survive_the_step_from_counters_to_entries(owner: DirectConnection) -> None:
+    """0002 takes the counters off the levels: what they said must be what the newest entries say."""
+    migrations = load_migrations()
+    await migrate(owner, migrations[:1])
+    facts = [  # item, what moves: on hand, unavailable, committed, reserved
+        (1, (10, 0, 0, 0)),
+        (1, (0, 3, 2, 0)),
+        (2, (4, 0, 0, 1)),
+        (1, (-1, -2, -1, 4)),
+    ]
+    level = {1: [0, 0, 0, 0, 0], 2: [0, 0, 0, 0, 0]}
+    for number, (item, deltas) in enumerate(facts):
+        level[item] = [*(old + delta for old, delta in zip(level[item], deltas, strict=False)), level[item][4] + 1]
+        await owner.execute(
+            "INSERT INTO stock_entry (tenant_id, item_id, location_id, version, kind, on_hand_delta, unavailable_delta,"
+            " committed_delta, reserved_delta, on_hand_after, committed_after, cause_key, actor) VALUES"
+            " ($1, $2, $1, $3, 'adjust', $4, $5, $6, $7, $8, $9, $10, 'test')",
+            UUID(int=9), UUID(int=item), level[item][4], *deltas, level[item][0], level[item][2], str(number),
+        )  # fmt: skip
+    for item, counters in {**level, 3: [0, 0, 0, 0, 0]}.items():
+        await owner.execute(
+            "INSERT INTO stock_level (tenant_id, item_id, location_id, on_hand, unavailable, committed, reserved, version)"
+            " VALUES ($1, $2, $1, $3, $4, $5, $6, $7)",
+            UUID(int=9), UUID(int=item), *counters,
+        )  # fmt: skip
+
+    await migrate(owner, migrations)
+
+    rows = await owner.fetch(
+        "SELECT on_hand, unavailable, committed, reserved, version, available FROM stock_balance ORDER BY item_id"
+    )
+    assert [tuple(row) for row in rows] == [(9, 1, 1, 4, 3, 3), (4, 0, 0, 1, 1, 3), (0, 0, 0, 0, 0, 0)]

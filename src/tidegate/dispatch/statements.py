@@ -208,7 +208,7 @@ JOIN inventory_item i ON i.tenant_id = $1 AND i.item_id = want.item_id
 LEFT JOIN LATERAL (
   SELECT sum(l.on_hand) AS on_hand, sum(l.unavailable) AS unavailable, sum(l.committed) AS committed,
          sum(l.reserved) AS reserved, sum(l.safety_stock) AS safety_stock
-  FROM stock_level l JOIN location p ON p.tenant_id = $1 AND p.location_id = l.location_id AND p.active
+  FROM stock_balance l JOIN location p ON p.tenant_id = $1 AND p.location_id = l.location_id AND p.active
   WHERE l.tenant_id = $1 AND l.item_id = want.item_id
 ) s ON true
 LEFT JOIN LATERAL (

@@ -52,7 +52,9 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     committed_delta: int
     reserved_delta: int
     on_hand_after: int
+    unavailable_after: int
     committed_after: int
+    reserved_after: int
 
 
 def post(levels: dict[LevelKey, Counters], postings: Iterable[Posting]) -> list[Entry]:
@@ -74,7 +76,9 @@ def post(levels: dict[LevelKey, Counters], postings: Iterable[Posting]) -> list[
             committed_delta=committed - level.committed,
             reserved_delta=reserved - level.reserved,
             on_hand_after=level.on_hand + posting.on_hand_delta,
+            unavailable_after=unavailable,
             committed_after=committed,
+            reserved_after=reserved,
         )
         level.on_hand, level.unavailable = entry.on_hand_after, unavailable
         level.committed, level.reserved, level.version = committed, reserved, entry.version

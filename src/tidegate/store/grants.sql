@@ -30,6 +30,7 @@ GRANT SELECT, INSERT, DELETE ON event_queue, event_parked, event_crash, fetch_re
 GRANT UPDATE ON event_queue, event_parked, event_crash, fetch_request TO tidegate_apply;
 GRANT INSERT ON event_outcome, binding TO tidegate_apply;
 GRANT SELECT, INSERT ON stock_entry TO tidegate_apply;  -- the ledger is append-only
+GRANT SELECT ON stock_balance TO tidegate_apply;
 GRANT SELECT, INSERT, UPDATE ON conservation, entity_version, product, variant, inventory_item, variant_item, location,
     stock_level, channel_stock, "order", order_line, payment, fulfillment, fulfillment_line, command_key,
     command TO tidegate_apply;
@@ -39,7 +40,7 @@ GRANT USAGE, SELECT ON SEQUENCE event_seq TO tidegate_apply;
 
 -- dispatch: sends commands, records what came of them, reads for the log; it opens credentials and changes none
 GRANT SELECT ON tenant, connection, config_version, credential, binding, switch, variant, inventory_item, variant_item,
-    location, stock_level, "order", order_line, fulfillment, fulfillment_line, channel_stock, command, call, attempt,
+    location, stock_balance, "order", order_line, fulfillment, fulfillment_line, channel_stock, command, call, attempt,
     attempt_answer, lane_state, poll_cursor, poll_observation, fetch_request, tenant_key, data_key TO tidegate_dispatch;
 GRANT INSERT ON binding, command_key, command, call, attempt, attempt_answer, lane_state, poll_cursor, poll_observation,
     event, event_dedupe, event_queue, event_outcome, tenant_key, data_key TO tidegate_dispatch;

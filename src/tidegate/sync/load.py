@@ -96,10 +96,10 @@ async def lock_levels(conn: Connection, tenant_id: UUID, keys: set[LevelKey]) ->
     if not keys:
         return {}
     columns = _columns(sorted(keys))
-    rows = await conn.fetch(statements.LOCK_LEVELS, tenant_id, *columns)
-    if len(rows) < len(keys):
+    if await conn.fetchval(statements.LOCK_LEVELS, tenant_id, *columns) < len(keys):
         await conn.execute(statements.ENSURE_LEVELS, tenant_id, *columns)
-        rows = await conn.fetch(statements.LOCK_LEVELS, tenant_id, *columns)
+        await conn.execute(statements.LOCK_LEVELS, tenant_id, *columns)
+    rows = await conn.fetch(statements.READ_BALANCES, tenant_id, *columns)
     return {(row[0], row[1]): Counters(row[2], row[3], row[4], row[5], row[6]) for row in rows}
 
 

@@ -17,7 +17,8 @@ LINE_COLUMNS = (
 )  # fmt: skip
 ENTRY_COLUMNS = (
     "tenant_id", "item_id", "location_id", "version", "kind", "on_hand_delta", "unavailable_delta", "committed_delta",
-    "reserved_delta", "on_hand_after", "committed_after", "cause_key", "event_id", "order_line_id", "actor",
+    "reserved_delta", "on_hand_after", "unavailable_after", "committed_after", "reserved_after", "cause_key", "event_id",
+    "order_line_id", "actor",
 )  # fmt: skip
 OUTCOME_COLUMNS = (
     "tenant_id", "event_id", "run", "outcome", "code", "reason", "entity_kind", "entity_id", "connector_version",
@@ -158,21 +159,23 @@ ORDER BY n.item_id, n.location_id
 ON CONFLICT (tenant_id, item_id, location_id) DO NOTHING
 """
 
+# A level is locked and never updated.
 LOCK_LEVELS = """
-SELECT s.* FROM unnest($2::uuid[], $3::uuid[]) AS want(item_id, location_id)
-CROSS JOIN LATERAL (
-  SELECT item_id, location_id, on_hand, unavailable, committed, reserved, version FROM stock_level s
-  WHERE s.tenant_id = $1 AND s.item_id = want.item_id AND s.location_id = want.location_id
-  OFFSET 0 FOR NO KEY UPDATE) s
+SELECT count(*) FROM (
+  SELECT FROM unnest($2::uuid[], $3::uuid[]) AS want(item_id, location_id)
+  CROSS JOIN LATERAL (
+    SELECT FROM stock_level s
+    WHERE s.tenant_id = $1 AND s.item_id = want.item_id AND s.location_id = want.location_id
+    OFFSET 0 FOR NO KEY UPDATE) s
+) locked
 """
 
-SAVE_LEVELS = """
-UPDATE stock_level s
-SET on_hand = n.on_hand, unavailable = n.unavailable, committed = n.committed, reserved = n.reserved,
-    version = n.version
-FROM unnest($2::uuid[], $3::uuid[], $4::int[], $5::int[], $6::int[], $7::int[], $8::bigint[])
-  AS n(item_id, location_id, on_hand, unavailable, committed, reserved, version)
-WHERE s.tenant_id = $1 AND s.item_id = n.item_id AND s.location_id = n.location_id
+# A statement of its own, after the locks: its snapshot sees the entries of everybody who had them before.
+READ_BALANCES = """
+SELECT b.* FROM unnest($2::uuid[], $3::uuid[]) AS want(item_id, location_id)
+CROSS JOIN LATERAL (
+  SELECT item_id, location_id, on_hand, unavailable, committed, reserved, version FROM stock_balance b
+  WHERE b.tenant_id = $1 AND b.item_id = want.item_id AND b.location_id = want.location_id OFFSET 0) b
 """
 
 SAVE_COMMANDS = """

@@ -13,7 +13,7 @@ import msgspec
 
 from tidegate import __version__
 from tidegate.commerce.commands import DEADLINE_SECONDS, PRIORITY_OF, CommandKind
-from tidegate.inventory.ledger import Counters, Entry, LevelKey
+from tidegate.inventory.ledger import Entry
 from tidegate.kernel.ids import new_id
 from tidegate.orders.records import Order
 from tidegate.store.connections import Connection
@@ -52,18 +52,12 @@ class Writer:
         await self._outcomes(conn, result)
         await self._new_commands(conn, [command for command in result.commands if _is_first(command, state)])
 
-    async def store_stock(self, conn: Connection, levels: dict[LevelKey, Counters], entries: list[Entry]) -> None:
-        """Write ledger entries and the counters after them; `levels` are locked."""
-        if not entries:
-            return
-        counters = [
-            (*key, c.on_hand, c.unavailable, c.committed, c.reserved, c.version) for key, c in sorted(levels.items())
-        ]
-        await conn.execute(statements.SAVE_LEVELS, self.tenant_id, *_columns(counters))
+    async def store_entries(self, conn: Connection, entries: list[Entry]) -> None:
+        """Write ledger entries; their levels are locked. The newest of a level says what the level holds."""
         rows = [
             (self.tenant_id, p.item_id, p.location_id, e.version, p.kind, p.on_hand_delta, e.unavailable_delta,
-             e.committed_delta, e.reserved_delta, e.on_hand_after, e.committed_after, p.cause_key, p.event_id,
-             p.order_line_id, ACTOR)
+             e.committed_delta, e.reserved_delta, e.on_hand_after, e.unavailable_after, e.committed_after, e.reserved_after,
+             p.cause_key, p.event_id, p.order_line_id, ACTOR)
             for e in entries for p in (e.posting,)
         ]  # fmt: skip
         await _copy(conn, "stock_entry", statements.ENTRY_COLUMNS, rows)

@@ -10,7 +10,7 @@ SELECT sku FROM inventory_item WHERE tenant_id = $1 AND starts_with(lower(sku), 
 -- Counters of an item at each location. $1 tenant, $2 item.
 SELECT p.name AS location, s.on_hand, s.unavailable, s.committed, s.reserved, s.incoming, s.safety_stock, s.available,
        s.version
-FROM stock_level s JOIN location p USING (tenant_id, location_id)
+FROM stock_balance s JOIN location p USING (tenant_id, location_id)
 WHERE s.tenant_id = $1 AND s.item_id = $2 ORDER BY p.name
 
 -- name: stock_entries
