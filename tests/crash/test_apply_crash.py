@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from tests.applybed import Bed, make_bed, order_event
 from tests.dispatchbed import until
-from tests.walkbed import BREAKS_FOLD, ENDS_PROCESS, Child, Crew, running_crew
+from tests.walkbed import APPLY, BREAKS_FOLD, ENDS_PROCESS, Child, Crew, running_crew
 
 from tidegate.eventlog.replay import replay
 from tidegate.kernel.ids import slot_of
@@ -24,6 +24,7 @@ pytestmark = [pytest.mark.asyncio, pytest.mark.crash]
 DEATHS_MAX = 8
 """Two until the slot runs one event at a time, three of the event alone; the rest is for what was in hand beside it."""
 EXIT_BUG = 70
+OWNERS = "SELECT count(DISTINCT node_id) = $1 FROM slot WHERE role = 'apply'"
 HAS_SLOTS = "SELECT count(*) > 0 FROM slot WHERE node_id IN (SELECT node_id FROM node WHERE pid = $1)"
 
 Story = list[tuple[str, dict[str, Any]]]
@@ -120,13 +121,13 @@ async def test_a_frozen_process_comes_back_to_find_its_batch_done_by_another(
 ) -> None:
     """Before its transaction the zombie is fenced; inside of it nobody takes its slots until the server ends its session."""
     zombie = await crew.start("apply", freeze_at=f"apply.t2.{point}:1")
-    await until(lambda: bed.pool.fetchval("SELECT count(*) = 2 FROM node WHERE role = 'apply'"))
+    await until(lambda: bed.pool.fetchval("SELECT count(*) = $1 FROM node WHERE role = 'apply'", APPLY.strands))
     await bed.append(orders([str(number) for number in range(40)]))
     await until(lambda: zombie.is_frozen)
 
     second = await crew.start("apply")
     if point == "before_commit":
-        await until(lambda: bed.pool.fetchval("SELECT count(DISTINCT node_id) = 2 FROM slot WHERE role = 'apply'"))
+        await until(lambda: bed.pool.fetchval(OWNERS, APPLY.strands))
         assert not await is_empty(bed), "a batch that is under way must not be taken over"
         await bed.pool.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state = 'idle in transaction'"

@@ -11,8 +11,8 @@ from tidegate.store.nodes import LEASE_SECONDS
 class Settings:
     """Bounds, with units."""
 
-    strands: int = 2
-    """Nodes in one process: while one waits for the database, the other one maps. Each owns slots of its own."""
+    strands: int = 3
+    """Nodes in one process: while one waits for the database, another one maps. Each owns slots of its own."""
     batch_events_max: int = 500
     """Events of one T2."""
     slow_poll_seconds: float = 3.0
