@@ -22,7 +22,7 @@ from e2e.killer import Killer
 from e2e.people import Clerk, Shoppers
 from e2e.stage import Stage
 from e2e.verdict import Verdict, judge
-from e2e.watch import FAILED, PARKED, Watch
+from e2e.watch import FAILED, PARKED, SOLD_OF_RECEIVED, Watch
 
 SETTLE_SECONDS = 900.0
 SHIP_SECONDS = 240.0
@@ -133,8 +133,9 @@ def _act(stage: Stage, relay_url: str, *, orders: int, shoppers: int, kills: tup
         "kills": len(killer.records),
         "kills_with_work_in_flight": had_work,
         "kill_records": killer.records,
-        "sold_out_refusals": sum(people.sold_out.values()),
+        "units_short": dict(sorted(people.short().items())),
         "goods_received": sum(clerk.received.values()),
+        "goods_received_and_sold": watch.value(SOLD_OF_RECEIVED),
         "shop_errors": len(people.refused),
         "relay": relay_stats(relay_url),
         "settle_seconds": round(seconds),

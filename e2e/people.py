@@ -48,6 +48,11 @@ class Shoppers:
         with self._lock:
             return len(self.placed)
 
+    def short(self) -> Counter[str]:
+        """Return how many units of which article people wanted and could not get: it was sold out."""
+        with self._lock:
+            return sum((Counter(order.short) for order in self.placed), Counter(self.sold_out))
+
     def is_done(self) -> bool:
         return not any(thread.is_alive() for thread in self._threads)
 

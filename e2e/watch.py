@@ -48,6 +48,16 @@ SELECT count(*) FROM stock_balance s LEFT JOIN (
 ) e USING (item_id, location_id)
 WHERE (s.on_hand, s.committed, s.version) IS DISTINCT FROM (coalesce(e.h, 0), coalesce(e.c, 0), coalesce(e.n, 0))
 """
+SOLD_OF_RECEIVED = """
+SELECT coalesce(sum(least(sold.units, got.units)), 0)::int FROM (
+  SELECT tenant_id, item_id, location_id, min(version) AS version, sum(on_hand_delta) AS units
+  FROM stock_entry WHERE kind = 'receive' AND version > 1 GROUP BY 1, 2, 3
+) got CROSS JOIN LATERAL (
+  SELECT coalesce(sum(committed_delta), 0) AS units FROM stock_entry e
+  WHERE e.tenant_id = got.tenant_id AND e.item_id = got.item_id AND e.location_id = got.location_id
+    AND e.version > got.version AND e.kind = 'commit'
+) sold
+"""
 FAILED = "SELECT kind, code, count(*) FROM command WHERE state = 'failed' GROUP BY 1, 2"
 PARKED = "SELECT kind, code, reason, count(*) FROM event_parked GROUP BY 1, 2, 3"
 
