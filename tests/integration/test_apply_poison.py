@@ -56,3 +56,16 @@ async def test_what_no_table_can_hold_is_quarantined_alone(
     assert (parked["kind"], parked["code"]) == ("quarantined", code)
     assert LONG[:9] not in parked["reason"]
     await bed.check_books()
+
+
+async def test_a_suspect_that_is_applied_is_under_no_suspicion_any_more(database: Database, owner_pool: Pool) -> None:
+    """Two processes ended over it, for reasons of their own: its replay must be tried as often as the first time."""
+    bed = await make_bed(database, owner_pool)
+    (event_id,) = await bed.append([("shop_a", order_event("suspect", [("A", 1)]))])
+    await bed.pool.execute("INSERT INTO event_crash VALUES ($1, $2, 2)", bed.tenant_id, event_id)
+    await bed.pool.execute("UPDATE slot SET crashes = 3 WHERE role = 'apply'")
+
+    await bed.apply()
+
+    assert await bed.outcomes() == {"applied": 1}
+    assert await bed.pool.fetchval("SELECT count(*) FROM event_crash") == 0

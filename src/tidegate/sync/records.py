@@ -39,6 +39,8 @@ class Prepared:
     connector_version: str
     mapping_version: int
     failure: Outcome | None = None
+    crashes: int = 0
+    """Processes that ended while they worked on it alone."""
 
 
 @dataclass(slots=True)

@@ -238,6 +238,9 @@ SET run = excluded.run, kind = excluded.kind, code = excluded.code, reason = exc
 
 UNPARK = "DELETE FROM event_parked WHERE tenant_id = $1 AND event_id = ANY($2::uuid[])"
 
+# What has an outcome is under no suspicion any more: a replay is tried as often as the first time.
+FORGET_CRASHES = "DELETE FROM event_crash WHERE tenant_id = $1 AND event_id = ANY($2::uuid[])"
+
 # Parked events whose time has come go back to their slot's queue.
 WAKE_PARKED = """
 WITH due AS (

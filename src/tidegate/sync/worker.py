@@ -32,9 +32,7 @@ from tidegate.vault.keys import KeyRing
 
 log = structlog.get_logger()
 
-CRASH_COUNTS = "SELECT event_id, crashes FROM event_crash WHERE tenant_id = $1 AND event_id = ANY($2::uuid[])"
-FORGET_CRASHES = "DELETE FROM event_crash WHERE tenant_id = $1 AND event_id = $2"
-"""A quarantined event that is replayed is tried as often as the first time."""
+CRASHES = "SELECT crashes FROM event_crash WHERE tenant_id = $1 AND event_id = $2"
 RETRY_SECONDS = 0.5
 BY_KEY = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
 """T2 reads by key and nothing else. A plan that was made while a table was empty must not read all of it later."""
@@ -181,15 +179,15 @@ class Strand:
 
     async def _apply_alone(self, node: Node, event: QueuedEvent) -> None:
         """Apply one event under a marker that names it; quarantine it when it has ended too many processes."""
-        rows = await self._pool.fetch(CRASH_COUNTS, event.tenant_id, [event.event_id])
-        if rows and rows[0][1] >= self._settings.crashes_until_quarantine:
-            reason = f"{rows[0][1]} processes ended while they worked on it"
-            failure = Outcome("quarantined", "crashes_worker", reason)
-            await self._apply_tenant(node, event.tenant_id, [Prepared(event, (), "", 0, failure)])
-            await self._pool.execute(FORGET_CRASHES, event.tenant_id, event.event_id)
-            return
-        await node.mark_working([event.slot], event.tenant_id, event.event_id)
-        await self._apply_tenant(node, event.tenant_id, await self._prepare(event.tenant_id, [event]))
+        crashes = await self._pool.fetchval(CRASHES, event.tenant_id, event.event_id) or 0
+        if crashes >= self._settings.crashes_until_quarantine:
+            reason = f"{crashes} processes ended while they worked on it"
+            prepared = Prepared(event, (), "", 0, Outcome("quarantined", "crashes_worker", reason))
+        else:
+            await node.mark_working([event.slot], event.tenant_id, event.event_id)
+            (prepared,) = await self._prepare(event.tenant_id, [event])
+        prepared.crashes = crashes
+        await self._apply_tenant(node, event.tenant_id, [prepared])
 
     async def _prepare(self, tenant_id: UUID, batch: list[QueuedEvent]) -> list[Prepared]:
         async with self._pool.acquire() as conn:

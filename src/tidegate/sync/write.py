@@ -176,6 +176,9 @@ class Writer:
         await self._park(conn, result)
         taken = [(p.event.slot, p.event.seq) for p, _ in result.outcomes]
         await conn.execute(statements.TAKE_FROM_QUEUE, self.tenant_id, *_columns(taken))
+        suspects = [p.event.event_id for p, _ in result.outcomes if p.crashes]
+        if suspects:
+            await conn.execute(statements.FORGET_CRASHES, self.tenant_id, suspects)
         counts = count_outcomes(result.outcomes)
         if counts:
             await conn.execute(statements.COUNT_OUTCOMES, self.tenant_id, self.name, *_columns(counts))
