@@ -6,7 +6,7 @@ import secrets
 from typing import Any
 
 import pytest
-from tests.applybed import make_bed, order_event
+from tests.applybed import CONFIG, make_bed, order_event
 
 from tidegate.store.connections import Pool
 from tidegate.store.database import Database
@@ -69,3 +69,22 @@ async def test_a_suspect_that_is_applied_is_under_no_suspicion_any_more(database
 
     assert await bed.outcomes() == {"applied": 1}
     assert await bed.pool.fetchval("SELECT count(*) FROM event_crash") == 0
+
+
+async def test_a_tenant_without_a_usable_key_waits_and_the_others_go_on(database: Database, owner_pool: Pool) -> None:
+    """Nothing of it can be sealed or opened; what waits is there when its key is restored."""
+    first = await make_bed(database, owner_pool)
+    second = await make_bed(database, owner_pool, config=CONFIG.replace("tenant: main", "tenant: second"))
+    await first.append([("shop_a", order_event("1", [("A", 1)]))])
+    await second.append([("shop_a", order_event("2", [("A", 1)]))])
+    turn = "UPDATE data_key SET wrapped = set_byte(wrapped, 20, get_byte(wrapped, 20) # 1) WHERE tenant_id = $1"
+    await first.pool.execute(turn, first.tenant_id)
+    waits = "SELECT -1"
+
+    await first.apply(until="SELECT -1")  # one of the two is left
+
+    assert await first.outcomes() == {"applied": 1}
+    assert await first.pool.fetchval("SELECT tenant_id FROM event_outcome") == second.tenant_id
+    await first.pool.execute(turn, first.tenant_id)
+    await first.apply()
+    assert await first.outcomes() == {"applied": 2}

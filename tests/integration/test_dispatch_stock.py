@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from uuid import UUID
 
 import msgspec
@@ -67,7 +68,8 @@ async def test_a_thousand_changes_of_an_item_are_a_handful_of_calls(bed: Bed, re
     stock_world(remote.world, [("A", 0)])
     await bed.article("A")
 
-    async with bed.running(connector=build_connector(budget=TokenBucket(capacity=2, per_second=2))):
+    lane = build_connector(budget=TokenBucket(capacity=2, per_second=2), feed_interval=timedelta(hours=1))
+    async with bed.running(connector=lane):
         for _ in range(20):
             await asyncio.gather(*(bed.move("A", on_hand=1) for _ in range(50)))
         await until(bed.is_settled)

@@ -116,7 +116,7 @@ async def test_whatever_is_not_genuine_gets_the_same_answer_and_leaves_a_counter
         "UPDATE connection SET state = 'disabled' WHERE connection_id = $1", disabled.connection_id
     )
     now = int(time.time())
-    forged = Shop(shop.tenant_id, shop.connection_id, shop.token, secret="whsec_AAAA")
+    forged = Shop(shop.tenant_id, shop.connection_id, shop.token, secret="whsec_" + "A" * 32)
     requests = {
         "unknown_path": shop.deliver("e1", path="/in/c0/unknown"),
         "unknown_cell": shop.deliver("e1", path=f"/in/c1/{shop.token}"),

@@ -11,7 +11,7 @@ from uuid import UUID
 import click
 
 from tidegate.cli.moments import MOMENT
-from tidegate.cli.output import plain, print_json, print_table, show_time
+from tidegate.cli.output import plain, print_json, print_table, safe_line, show_time
 from tidegate.cli.output import show as show_cell
 from tidegate.cli.session import Session, json_option, operator, project_option, run_session
 from tidegate.commerce.commands import CommandKind
@@ -99,7 +99,7 @@ def show(command: str, project_dir: Path | None, *, as_json: bool) -> None:
         click.echo(f"{name:<15} {show_cell(value)}")
     if wait is not None:
         until = f", until {wait['until']}" if wait["until"] is not None else ""
-        click.echo(f"{'waits':<15} {wait['words']}{until}")
+        click.echo(f"{'waits':<15} {safe_line(wait['words'])}{until}")
     columns = ("started_at", "purpose", "attempt_number", "outcome", "code", "http_status", "duration_ms", "late")
     print_table(columns, [[each[name] for name in columns] for each in attempts], empty="nothing was sent yet")
 

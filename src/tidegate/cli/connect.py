@@ -11,7 +11,7 @@ from typing import Any
 import click
 import msgspec
 
-from tidegate.cli.output import plain, print_json, print_table
+from tidegate.cli.output import plain, print_json, print_table, safe, safe_line
 from tidegate.cli.session import (
     Session,
     json_option,
@@ -207,20 +207,20 @@ def _ask_location(locations: tuple[Location, ...]) -> str | None:
         return None
     click.echo("It has several stock locations:")
     for location in locations:
-        click.echo(f"  {location.external_id}  {location.name}")
+        click.echo(safe_line(f"  {location.external_id}  {location.name}"))
     choice = click.Choice([location.external_id for location in locations])
     return str(click.prompt("Which one shall be told stock numbers", type=choice))
 
 
 def _print(name: str, connected: Connected, webhook: Webhook | None) -> None:
     inspection, matches = connected.inspection, connected.matches
-    click.echo(f"{'connected' if connected.is_new else 'reconnected'} {name}: {_title(inspection)}")
+    click.echo(safe_line(f"{'connected' if connected.is_new else 'reconnected'} {name}: {_title(inspection)}"))
     print_table(("found", "number", ""), _summary(connected), empty="")
     for words, names in _lists(matches):
         more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-        click.echo(f"{words}: {', '.join(names[:LISTED])}{more}")
+        click.echo(safe_line(f"{words}: {', '.join(names[:LISTED])}{more}"))
     for finding in inspection.findings:
-        click.echo(f"note: {finding}")
+        click.echo(safe_line(f"note: {finding}"))
     if connected.rotated:
         click.echo(f"replaced: {', '.join(connected.rotated)}")
     if webhook is not None:
@@ -231,7 +231,7 @@ def _print_webhook(webhook: Webhook) -> None:
     if webhook.subscription.registered:
         click.echo("webhook: registered" + (" with a fresh secret" if webhook.is_new else ", unchanged"))
         return
-    click.echo(f"webhook: to be set up by you. {webhook.subscription.explanation}")
+    click.echo(safe(f"webhook: to be set up by you. {webhook.subscription.explanation}"))
     click.echo(f"  address  {webhook.url}")
     if webhook.is_new:
         click.echo(f"  secret   {webhook.secret.reveal()}   (shown once)")

@@ -12,7 +12,7 @@ from tidegate.cli.checks import Finding, Report, fail, ok
 from tidegate.cli.checks_connections import check_connections
 from tidegate.cli.checks_database import check_database, check_work
 from tidegate.cli.checks_machine import check_disk, check_processes, check_root_key, check_versions
-from tidegate.cli.output import print_json, safe
+from tidegate.cli.output import print_json, safe_line
 from tidegate.cli.session import (
     find_database,
     find_project,
@@ -92,6 +92,6 @@ async def _check_inside(project: Project, connectors: Mapping[str, Connector], r
 
 def _print(finding: Finding) -> None:
     click.secho(f"{finding.verdict:<5}", fg=_COLOURS[finding.verdict], nl=False)
-    click.echo(f"{finding.check}: {safe(finding.words)}")
+    click.echo(f"{finding.check}: {safe_line(finding.words)}")
     if finding.fix is not None:
         click.echo(f"     fix: {finding.fix}")

@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from tidegate.cli.moments import MOMENT
-from tidegate.cli.output import print_json, print_table, safe, show_time
+from tidegate.cli.output import print_json, print_table, safe, safe_line, show_time
 from tidegate.cli.output import show as show_cell
 from tidegate.cli.session import Session, json_option, operator, project_option, run_session
 from tidegate.eventlog.replay import REPLAY_EVENTS_MAX, replay, replay_range
@@ -254,7 +254,7 @@ def _row(event: dict[str, Any]) -> list[str]:
     if event["reason"]:
         words = f"{words}: {event['reason']}" if words else event["reason"]
     cells = (event["event_id"], event["connection"], event["source"], event["topic"], event["outcome"], words)
-    return [show_time(event["received_at"]), *(safe(str(cell)) for cell in cells)]
+    return [show_time(event["received_at"]), *(safe_line(str(cell)) for cell in cells)]
 
 
 def _details(row: Any, outcomes: list[Any], cell: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncpg
 import msgspec
 
+from tidegate.cli.output import safe
 from tidegate.kernel.errors import AuthenticationError, InvariantError, TidegateError, TransientError
 
 EXIT_TEMPORARY = 75
@@ -40,7 +41,8 @@ def describe_failure(error: Exception) -> Failure:
 
 
 def _words(message: str, hint: str | None, code: str) -> str:
+    """Return the lines; the words may come from another system."""
     lines = [f"error: {message}", f"  code: {code}"]
     if hint:
         lines.append(f"  next: {hint}")
-    return "\n".join(lines)
+    return safe("\n".join(lines))

@@ -14,14 +14,18 @@ import msgspec
 if TYPE_CHECKING:
     from rich.console import Console
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_UNSAFE = re.compile(r"[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""What JSON leaves as it is and a terminal obeys, or shows in another order."""
+_SPACES = str.maketrans("\n\t", "  ")
 PLAIN_WIDTH = 10_000
 """Columns of output that goes into a file or a pipe: no line is broken."""
 
 
 def print_json(value: object) -> None:
     """Print one JSON document, with two spaces of indent."""
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    click.echo(_UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str) -> None:
@@ -57,7 +61,7 @@ def show(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, datetime):
         return show_time(value)
-    return safe(str(value))
+    return safe_line(str(value))
 
 
 def show_time(moment: datetime) -> str:
@@ -83,6 +87,11 @@ def show_age(moment: datetime | None) -> str:
 def safe(text: str) -> str:
     """Return text without control characters and without marks that turn the direction of writing."""
     return _CONTROL.sub("\ufffd", text)
+
+
+def safe_line(text: str) -> str:
+    """Return text that stays in its line: `safe`, and line breaks and tabs are spaces."""
+    return safe(text).translate(_SPACES)
 
 
 def plain(value: Any) -> Any:

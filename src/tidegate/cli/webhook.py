@@ -8,7 +8,7 @@ from typing import Any
 import click
 import msgspec
 
-from tidegate.cli.output import safe
+from tidegate.cli.output import safe_line
 from tidegate.cli.session import known_connectors
 from tidegate.intake.capture import verify_capture
 from tidegate.kernel.errors import ConfigurationError
@@ -49,6 +49,6 @@ def verify(name: str, file: Path) -> None:
     except msgspec.DecodeError as error:
         raise ConfigurationError(f"{file} is no JSON object: {error}", code="capture_unreadable") from error
     reason = verify_capture(connector, capture)
-    click.echo("valid" if reason is None else f"invalid: {safe(reason)}")
+    click.echo("valid" if reason is None else f"invalid: {safe_line(reason)}")
     if reason is not None:
         raise SystemExit(1)

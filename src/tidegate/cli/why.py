@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from tidegate.cli.output import console, print_json, print_table, safe, show_time
+from tidegate.cli.output import console, print_json, print_table, safe_line, show_time
 from tidegate.cli.session import Session, json_option, project_option, run_session
 from tidegate.commerce.money import Money
 from tidegate.kernel.errors import ConfigurationError
@@ -72,7 +72,7 @@ def _choose(found: Sequence[Any], reference: str, cell: str) -> Any:
 
 def _print(story: Story) -> None:
     total = f"{Money(story.total_minor, story.currency).to_decimal()} {story.currency}"
-    click.echo(f"order {safe(story.number)} of {story.channel}   {story.order_id}")
+    click.echo(f"order {safe_line(story.number)} of {story.channel}   {story.order_id}")
     click.echo(
         f"  {story.order_state}, {story.payment_state}, {story.fulfillment_state}; {total}; version {story.version}"
     )
@@ -80,12 +80,14 @@ def _print(story: Story) -> None:
     print_table(columns, [[line[name] for name in columns] for line in story.lines], empty="  no lines")
     for binding in story.bindings:
         if binding["kind"] != "order_line":
-            click.echo(f"  {binding['connection']} calls the {binding['kind']} {safe(binding['external_id'])}")
+            click.echo(f"  {binding['connection']} calls the {binding['kind']} {safe_line(binding['external_id'])}")
     click.echo("")
     _print_timeline(story.steps)
     for wait in story.waits:
         until = f", until {show_time(wait['until'])}" if wait["until"] is not None else ""
-        click.echo(f"waits: {wait['kind']} in {wait['connection']} is {wait['state']}: {safe(wait['words'])}{until}")
+        click.echo(
+            f"waits: {wait['kind']} in {wait['connection']} is {wait['state']}: {safe_line(wait['words'])}{until}"
+        )
 
 
 def _print_timeline(steps: Sequence[Step]) -> None:
@@ -99,7 +101,7 @@ def _print_timeline(steps: Sequence[Step]) -> None:
     width = max(len(step.kind) for step in steps)
     for step in steps:
         line = Text(f"{show_time(step.at)}  {_distance(step.at - first):>10}  {step.kind:<{width}}  ")
-        line.append(safe(step.words), style=_STYLES[step.tone])
+        line.append(safe_line(step.words), style=_STYLES[step.tone])
         if step.about:
             line.append(f"  {step.about}", style="dim")
         out.print(line)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tidegate.cli.output import plain, print_json, show_time
+from tidegate.cli.output import plain, print_json, safe_line, show_time
 from tidegate.cli.session import Session, json_option, operator, project_option, run_session
 from tidegate.dispatch.operator import STOP_SWITCH, allow_writes, stop_writes
 from tidegate.monitor.status import SwitchStatus, read_status
@@ -63,4 +63,6 @@ def status(project_dir: Path | None, *, as_json: bool) -> None:
     elif switch is None or not switch.is_on:
         click.echo("writes are allowed")
     else:
-        click.echo(f"stopped by {switch.changed_by} since {show_time(switch.changed_at)}: {switch.reason}")
+        click.echo(
+            f"stopped by {switch.changed_by} since {show_time(switch.changed_at)}: {safe_line(switch.reason or '')}"
+        )

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 NAMES_MAX = 1024
 """Header names whose lower-case form is kept."""
+UNREAD_BYTES_MAX = 64 << 10
+"""Answers that a sender has not read; with more, the connection ends."""
 LINGER_SECONDS = 1.0
 """How long the rest of a refused request is read and dropped, so that the sender sees the answer, not a reset."""
 _KNOWN_NAMES: dict[bytes, str] = {}
@@ -68,14 +70,15 @@ class DoorProtocol(asyncio.Protocol):
     """One connection of a sender."""
 
     __slots__ = (
+        "_body",
         "_closes",
         "_counted_bytes",
         "_deadline",
         "_door",
         "_fed_bytes",
+        "_head_bytes",
         "_header_bytes",
         "_parser",
-        "_parts",
         "_phase",
         "_size_max",
         "_transport",
@@ -94,7 +97,7 @@ class DoorProtocol(asyncio.Protocol):
         self._deadline = 0.0
         self._closes = False
         self._counted_bytes = self._fed_bytes = 0
-        self._parts: list[bytes] = []
+        self._body: bytes | bytearray = b""
         self.endpoint: Endpoint | None = None
         self._reset()
 
@@ -102,8 +105,7 @@ class DoorProtocol(asyncio.Protocol):
     @property
     def body(self) -> bytes:
         """The whole body of the request in hand."""
-        parts = self._parts
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return bytes(self._body)
 
     @property
     def method(self) -> bytes:
@@ -121,8 +123,8 @@ class DoorProtocol(asyncio.Protocol):
             return
         self._release()
         closes = self._closes or answer.closes
-        self._transport.write(self._door.render(answer, closes=closes))
-        if closes:
+        self._write(answer, closes=closes)
+        if closes or self._transport.get_write_buffer_size() > UNREAD_BYTES_MAX:
             self.close()
             return
         self._phase = Phase.IDLE
@@ -132,6 +134,9 @@ class DoorProtocol(asyncio.Protocol):
     def enforce(self, now: float) -> None:
         """End the connection when the deadline of its phase is over."""
         if now < self._deadline or self._phase is Phase.ANSWERING:
+            return
+        if self._phase is Phase.CLOSED:
+            self._transport.abort()  # it does not read what was written
             return
         if self._phase is Phase.HEADERS and self._header_bytes:
             self._refuse(answers.TIMED_OUT, "header_timeout")
@@ -149,6 +154,7 @@ class DoorProtocol(asyncio.Protocol):
     def close(self) -> None:
         """Close the connection; what was written is still sent."""
         self._phase = Phase.CLOSED
+        self._deadline = self._door.monotonic() + LINGER_SECONDS
         self._transport.close()
 
     # --- asyncio ---------------------------------------------------------------------------------------------------
@@ -216,6 +222,10 @@ class DoorProtocol(asyncio.Protocol):
             if self._phase is Phase.BODY:
                 self._refuse(answers.BAD_REQUEST, "trailer")
             return
+        self._head_bytes += len(name) + len(value) + 4
+        if self._head_bytes > self._door.settings.header_bytes_max:
+            self._refuse(answers.HEADERS_TOO_LARGE, "header_too_large")
+            return
         key = _KNOWN_NAMES.get(name) or _lower(name)
         text = value.decode("latin-1")
         headers = self.headers
@@ -235,7 +245,8 @@ class DoorProtocol(asyncio.Protocol):
             return
         self._phase = Phase.BODY
         self._deadline = self._door.monotonic() + self._door.settings.body_seconds
-        if "expect" in self.headers and self.headers["expect"].lower() == "100-continue":
+        is_expected = self.headers.get("expect", "").lower() == "100-continue"
+        if is_expected and self._parser.get_http_version() == "1.1":
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
@@ -246,9 +257,18 @@ class DoorProtocol(asyncio.Protocol):
         if size > self._size_max:
             self._refuse(answers.TOO_LARGE, "body_too_large")
             return
-        self._parts.append(body)
+        door = self._door
+        if door.buffered_bytes - self._counted_bytes > door.settings.buffered_bytes_max:
+            self._refuse(answers.unavailable(door.settings.retry_after_seconds, closes=True), "memory")
+            return
+        if not self._body:
+            self._body = body
+        else:  # one object, however small the pieces
+            if isinstance(self._body, bytes):
+                self._body = bytearray(self._body)
+            self._body += body
         self._counted_bytes = size
-        self._door.buffered_bytes += len(body)
+        door.buffered_bytes += len(body)
 
     def on_message_complete(self) -> None:
         """Hand the whole request to the door."""
@@ -303,24 +323,30 @@ class DoorProtocol(asyncio.Protocol):
             return
         self._door.count_refusal(code)
         self._release()
-        self._transport.write(self._door.render(answer, closes=True))
+        self._write(answer, closes=True)
         if self._transport.can_write_eof():
             self._transport.write_eof()
         self._phase = Phase.LINGERING
         self._deadline = self._door.monotonic() + LINGER_SECONDS
 
+    def _write(self, answer: Answer, *, closes: bool) -> None:
+        """Write an answer; one to HEAD has no body, or whoever shares the connection reads it as the next answer."""
+        rendered = self._door.render(answer, closes=closes)
+        is_head = bool(self.target) and self.method == b"HEAD"
+        self._transport.write(rendered[: len(rendered) - len(answer.body)] if is_head else rendered)
+
     def _release(self) -> None:
         self._door.buffered_bytes -= self._counted_bytes
         self._counted_bytes = 0
-        self._parts = []
+        self._body = b""
 
     def _reset(self) -> None:
         self.target = b""
         self.headers: dict[str, str] = {}
         self.endpoint = None
         self.read_at = 0.0
-        self._parts = []
-        self._header_bytes = 0
+        self._body = b""
+        self._header_bytes = self._head_bytes = 0
         self._size_max = 0
 
 

@@ -103,7 +103,7 @@ def _read_keys(webhook: Webhook, headers: Mapping[str, str], body: bytes) -> Eve
 
 def _moment(text: str | None) -> datetime | None:
     """Return the sender's time, None when it is no complete time: it decides nothing here."""
-    if not text:
+    if not isinstance(text, str) or not text:
         return None
     try:
         moment = datetime.fromisoformat(text)

@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import faulthandler
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -33,6 +34,7 @@ def main() -> int:
     """Run one child; return its exit status (0 drained, 70 our bug, 75 not drained in time, 78 misconfigured)."""
     arguments = _parse_arguments()
     _terminate_with_parent()
+    _raise_file_limit()
     _open_log(arguments.project, arguments.role, arguments.index)
     log = logs.get("runtime.child")
     try:
@@ -90,6 +92,13 @@ def _terminate_with_parent() -> None:
     """Ask the kernel for SIGTERM when the supervisor dies (Linux; elsewhere the pipe alone tells us)."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
+def _raise_file_limit() -> None:
+    """Take as many file descriptors as the system grants: the usual 1,024 are fewer than a door's sockets."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _open_log(project: Path | None, role: str, index: int) -> None:

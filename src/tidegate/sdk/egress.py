@@ -23,6 +23,7 @@ _NEVER = tuple(
     for text in (
         "0.0.0.0/8",  # this host, this network
         "100.64.0.0/10",  # shared by carriers
+        "168.63.129.16/32",  # Azure's host: public to look at, a metadata service
         "169.254.0.0/16",  # link local, metadata services
         "192.0.0.0/24",  # protocol assignments
         "192.88.99.0/24",  # relays of 6to4, retired

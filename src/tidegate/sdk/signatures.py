@@ -16,6 +16,8 @@ from tidegate.kernel.errors import IntakeError
 STANDARD_WEBHOOKS_TOLERANCE_SECONDS = 300
 """Source: Standard Webhooks 1.0.0 and its reference libraries: older and newer than this is refused."""
 
+KEY_BYTES_MIN = 16
+"""Standard Webhooks 1.0.0 asks for 24 to 64; what is shorter than this is a mistake, and the empty key is everybody's."""
 PREPARED_SECRETS_MAX = 4096
 """Secrets whose HMAC state is kept between checks."""
 
@@ -49,13 +51,13 @@ class StandardWebhooks:
         signatures = headers.get(f"{prefix}-signature")
         if not message_id or not timestamp or not signatures:
             raise IntakeError("a signature header is missing", code="signature_missing")
-        signed = b".".join((message_id.encode(), timestamp.encode(), body))
-        expected = [_signature(secret, signed) for secret in secrets]
+        signed = b".".join((_as_sent(message_id), _as_sent(timestamp), body))
+        expected = [_signature(secret, signed) for secret in usable(secrets)]
         matches = False
         for candidate in signatures.split(" ")[:8]:
             version, _, value = candidate.partition(",")
             for good in expected:
-                matches |= version == "v1" and hmac.compare_digest(value.encode(), good)
+                matches |= version == "v1" and hmac.compare_digest(_as_sent(value), good)
         if not matches:
             raise IntakeError("no signature matches", code="signature_mismatch")
         self._check_time(timestamp, now)
@@ -70,6 +72,25 @@ class StandardWebhooks:
             raise IntakeError("the timestamp lies in the future", code="timestamp_future")
 
 
+def usable(secrets: Sequence[str]) -> list[str]:
+    """Return the secrets that can verify anything: one that is damaged must not stop the other one of a rotation.
+
+    Raises IntakeError(code='secret_unusable') when there are some and none can.
+    """
+    good = [secret for secret in secrets if _prepare(secret) is not None]
+    if secrets and not good:
+        raise IntakeError("the stored secret is unusable", code="secret_unusable")
+    return good
+
+
+def _as_sent(text: str) -> bytes:
+    """Return a header's bytes: HTTP headers are read as Latin-1; a caller who has real text means UTF-8."""
+    try:
+        return text.encode("latin-1")
+    except UnicodeEncodeError:
+        return text.encode()
+
+
 def sign_standard_webhooks(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
     """Return the `webhook-signature` header (`v1,...`) for a body; for senders and tests."""
     signed = b".".join((message_id.encode(), str(timestamp).encode(), body))
@@ -78,16 +99,22 @@ def sign_standard_webhooks(secret: str, message_id: str, timestamp: int, body: b
 
 def _signature(secret: str, signed: bytes) -> bytes:
     """Return the base64 HMAC-SHA256; `secret` is base64, with or without `whsec_` in front."""
-    prepared = _prepare(secret).copy()
+    prepared = _prepare(secret)
+    if prepared is None:
+        raise IntakeError("the secret is unusable", code="secret_unusable")
+    prepared = prepared.copy()
     prepared.update(signed)
     return base64.b64encode(prepared.digest())
 
 
 @lru_cache(maxsize=PREPARED_SECRETS_MAX)
-def _prepare(secret: str) -> hmac.HMAC:
-    """Return an HMAC that has taken in its key, to be copied: half the work of a check on a small body."""
+def _prepare(secret: str) -> hmac.HMAC | None:
+    """Return an HMAC that has taken in its key, to be copied: half the work of a check on a small body.
+
+    None for what is no base64 and for a key so short that anybody could guess it.
+    """
     try:
         key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise IntakeError("the stored secret is unusable", code="secret_unusable") from error
-    return hmac.new(key, None, hashlib.sha256)
+    except (binascii.Error, ValueError):
+        return None
+    return hmac.new(key, None, hashlib.sha256) if len(key) >= KEY_BYTES_MIN else None

@@ -11,7 +11,7 @@ from uuid import UUID
 import structlog
 
 from tidegate.eventlog.read import QueuedEvent, QueueReader
-from tidegate.kernel.errors import TidegateError
+from tidegate.kernel.errors import InvariantError, TidegateError
 from tidegate.sdk.connector import Connector
 from tidegate.store.connections import DATABASE_ERRORS, Connection, Pool
 from tidegate.store.context import Context
@@ -34,6 +34,8 @@ log = structlog.get_logger()
 
 CRASHES = "SELECT crashes FROM event_crash WHERE tenant_id = $1 AND event_id = $2"
 RETRY_SECONDS = 0.5
+REST_SECONDS = 5.0
+"""How long a tenant without a usable key is left alone."""
 BY_KEY = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
 """T2 reads by key and nothing else. A plan that was made while a table was empty must not read all of it later."""
 GC_THRESHOLDS = (50_000, 20, 100)
@@ -80,6 +82,8 @@ class Strand:
         self._views_due = 0.0
         self._parked_due = 0.0
         self._catalogues: dict[UUID, Catalogue] = {}
+        self._resting: dict[UUID, float] = {}
+        """Tenant -> until when it is left alone: it cannot be worked for."""
         self._wake = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -144,7 +148,10 @@ class Strand:
                 events = [*events, *alone]
             else:
                 await node.calm(slot)
-        return bool(events)
+        return any(not self._is_resting(event.tenant_id) for event in events)
+
+    def _is_resting(self, tenant_id: UUID) -> bool:
+        return self._resting.get(tenant_id, 0.0) > self._context.clock.monotonic()
 
     async def _claim(self, slots: list[int], events_max: int) -> list[QueuedEvent]:
         async with self._pool.acquire() as conn:
@@ -174,6 +181,8 @@ class Strand:
         for event in events:
             by_tenant.setdefault(event.tenant_id, []).append(event)
         for tenant_id, batch in by_tenant.items():
+            if self._is_resting(tenant_id):
+                continue
             await node.mark_working(sorted({event.slot for event in batch}))
             await self._apply_tenant(node, tenant_id, await self._prepare(tenant_id, batch))
 
@@ -190,8 +199,11 @@ class Strand:
         await self._apply_tenant(node, event.tenant_id, [prepared])
 
     async def _prepare(self, tenant_id: UUID, batch: list[QueuedEvent]) -> list[Prepared]:
-        async with self._pool.acquire() as conn:
-            await self._cipher.opener(conn, {(event.tenant_id, event.data_key_id) for event in batch})
+        try:
+            async with self._pool.acquire() as conn:
+                await self._cipher.opener(conn, {(event.tenant_id, event.data_key_id) for event in batch})
+        except InvariantError as error:  # the other keys are there; what needs this one is quarantined
+            log.error("apply.key_unusable", tenant_id=tenant_id, code=error.code)
         view = await self._view_of(tenant_id, {event.connection_id for event in batch})
         return prepare(batch, self._connectors(view), self._open)
 
@@ -220,8 +232,13 @@ class Strand:
         if len(epochs) < len({p.event.slot for p in batch}):
             return
         today = self._context.clock.now().date()
-        async with self._pool.acquire() as conn:
-            key = await self._cipher.current(conn, tenant_id, today)
+        try:
+            async with self._pool.acquire() as conn:
+                key = await self._cipher.current(conn, tenant_id, today)
+        except InvariantError as error:  # nothing of this tenant can be sealed; its events wait
+            log.error("apply.tenant_stuck", tenant_id=tenant_id, code=error.code)
+            self._resting[tenant_id] = self._context.clock.monotonic() + REST_SECONDS
+            return
         applier = Applier(
             pool=self._pool,
             tenant_id=tenant_id,

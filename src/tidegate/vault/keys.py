@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from tidegate.kernel.errors import ConfigurationError, InvariantError
+from tidegate.kernel.errors import ConfigurationError, InvariantError, TidegateError
 from tidegate.kernel.ids import new_id
 from tidegate.store.connections import Connection
 from tidegate.store.sql import query
@@ -110,17 +110,24 @@ class KeyRing:
         return key
 
     async def load(self, connection: Connection, wanted: Iterable[tuple[UUID, UUID]]) -> None:
-        """Make the data keys of (tenant id, key id) pairs ready for `get`; at most one query.
+        """Make the data keys of (tenant id, key id) pairs ready for `get`; at most one query for them.
 
-        Raises InvariantError for a key that does not exist, ConfigurationError for one of a foreign class.
+        Raises InvariantError for a key that does not exist or does not open, ConfigurationError for one of a foreign
+        class; the others are ready all the same, so one tenant's damaged key is no other tenant's trouble.
         """
         missing = {pair for pair in wanted if pair not in self._data_keys}
         if not missing:
             return
         tenant_ids, key_ids = zip(*sorted(missing), strict=True)
+        failure: TidegateError | None = None
         for row in await connection.fetch(_DATA_KEYS, tenant_ids, key_ids):
-            await self._unwrap(connection, row["tenant_id"], row["key_class"], row["key_id"], row["wrapped"])
             missing.discard((row["tenant_id"], row["key_id"]))
+            try:
+                await self._unwrap(connection, row["tenant_id"], row["key_class"], row["key_id"], row["wrapped"])
+            except TidegateError as error:
+                failure = error
+        if failure is not None:
+            raise failure
         if missing:
             raise InvariantError(f"{len(missing)} data keys do not exist", code="key_missing")
 

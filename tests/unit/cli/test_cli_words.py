@@ -17,10 +17,16 @@ from tidegate.cli.failures import describe_failure
 from tidegate.cli.init import make_project
 from tidegate.cli.main import COMMANDS, main
 from tidegate.cli.moments import parse_moment
-from tidegate.cli.output import print_table, safe, show, show_seconds
+from tidegate.cli.output import print_json, print_table, safe, show, show_seconds
 from tidegate.cli.session import find_project
 from tidegate.config import parse
-from tidegate.kernel.errors import AuthenticationError, ConfigurationError, InvariantError, TransientError
+from tidegate.kernel.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    InvariantError,
+    RejectedError,
+    TransientError,
+)
 from tidegate.runtime.project import Project
 from tidegate.sdk.testing.hostile_connector import CONNECTOR
 
@@ -227,3 +233,24 @@ def test_known_projects_have_the_documented_places() -> None:
 
     assert project.root_key_file == Path("/p/keys/root.key")
     assert project.config_file == Path("/p/tidegate.yaml")
+
+
+HOSTILE = "a\x9b31m\x7f\u202e\u2028\x1b[2J\nevt_c0_forged  shop  webhook\tapplied"
+"""Moves the cursor, turns the direction of writing and begins a line of its own."""
+
+
+def test_json_output_cannot_steer_a_terminal(capsys) -> None:
+    print_json({"id": HOSTILE})
+
+    text = capsys.readouterr().out
+    assert not set(text) & set("\x9b\x7f\u202e\u2028\x1b")
+    assert json.loads(text) == {"id": HOSTILE}
+
+
+def test_what_another_system_sent_stays_in_its_line() -> None:
+    assert len(show(HOSTILE).splitlines()) == 1
+    assert not set(show(HOSTILE)) & set("\x9b\x7f\u202e\u2028\x1b\n\t")
+
+
+def test_an_error_with_foreign_words_cannot_steer_a_terminal() -> None:
+    assert "\x1b" not in describe_failure(RejectedError(HOSTILE)).text

@@ -25,6 +25,7 @@ class Wire:
         self.written = b""
         self.is_closed = False
         self.is_half_closed = False
+        self.is_aborted = False
 
     def write(self, data: bytes) -> None:
         assert not self.is_closed
@@ -39,6 +40,12 @@ class Wire:
 
     def close(self) -> None:
         self.is_closed = True
+
+    def abort(self) -> None:
+        self.is_aborted = True
+
+    def get_write_buffer_size(self) -> int:
+        return 0
 
 
 class Desk:

@@ -1,6 +1,7 @@
 """Standard Webhooks, against vectors of the reference libraries where the shared facts are at hand."""
 
 import base64
+import hmac
 import json
 import os
 from pathlib import Path
@@ -17,6 +18,7 @@ from tidegate.sdk.signatures import StandardWebhooks, sign_standard_webhooks
 SHARED = Path(os.environ.get("TIDEGATE_SHARED", Path(__file__).parents[3] / ".." / "shared"))
 VECTORS = SHARED / "facts" / "signature_vectors.json"
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+OTHER = "whsec_" + base64.b64encode(b"another secret, long enough").decode()
 NOW = 1_790_000_000
 
 
@@ -55,8 +57,8 @@ def test_several_signatures_and_secrets_may_rotate() -> None:
     sent["webhook-signature"] = f"v1a,AAAA v1,BBBB {sent['webhook-signature']}"
 
     assert code_of(sent) is None
-    assert code_of(sent, secrets=("whsec_b3RoZXI=", SECRET)) is None
-    assert code_of(sent, secrets=("whsec_b3RoZXI=",)) == "signature_mismatch"
+    assert code_of(sent, secrets=(OTHER, SECRET)) is None
+    assert code_of(sent, secrets=(OTHER,)) == "signature_mismatch"
 
 
 @pytest.mark.parametrize(
@@ -82,6 +84,27 @@ def test_a_signed_time_that_is_no_number_is_malformed(timestamp: str) -> None:
     good["webhook-signature"] = "v1," + signatures._signature(SECRET, signed).decode()
 
     assert code_of(good) == "signature_malformed"
+
+
+@pytest.mark.parametrize("secret", ["", "whsec_", "QQ=="])
+def test_a_key_that_anybody_could_guess_verifies_nothing(secret: str) -> None:
+    sent = headers()
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    forged = hmac.digest(key, f"msg_1.{NOW}.{{}}".encode(), "sha256")
+    sent["webhook-signature"] = "v1," + base64.b64encode(forged).decode()
+
+    assert code_of(sent, secrets=(secret,)) == "secret_unusable"
+
+
+def test_a_damaged_secret_does_not_stop_the_other_one_of_a_rotation() -> None:
+    assert code_of(headers(), secrets=("no base64!", SECRET)) is None
+
+
+def test_an_id_outside_of_ascii_is_verified_as_it_was_sent() -> None:
+    """The door reads headers as Latin-1: the bytes that were signed are those of UTF-8."""
+    sent = headers(message_id="msg_ü")
+
+    assert code_of({**sent, "webhook-id": "msg_ü".encode().decode("latin-1")}) is None
 
 
 def test_no_secret_accepts_nothing_and_an_unusable_one_is_our_fault() -> None:
