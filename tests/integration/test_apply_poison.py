@@ -79,7 +79,6 @@ async def test_a_tenant_without_a_usable_key_waits_and_the_others_go_on(database
     await second.append([("shop_a", order_event("2", [("A", 1)]))])
     turn = "UPDATE data_key SET wrapped = set_byte(wrapped, 20, get_byte(wrapped, 20) # 1) WHERE tenant_id = $1"
     await first.pool.execute(turn, first.tenant_id)
-    waits = "SELECT -1"
 
     await first.apply(until="SELECT -1")  # one of the two is left
 

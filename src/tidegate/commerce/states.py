@@ -53,6 +53,15 @@ class CommandState(StrEnum):
     SUPERSEDED = "superseded"
 
 
+RELEASING_PAYMENTS = frozenset((PaymentState.AUTHORISED, PaymentState.PAID, PaymentState.PARTIALLY_REFUNDED))
+"""Money is there, or will be at the capture. What was given back in part belongs to lines that are gone, or to goodwill."""
+
+
+def may_leave(order_state: str, payment_state: str) -> bool:
+    """Return whether an order in these states may go to the ERP: open, and its money authorised or paid."""
+    return order_state == OrderState.OPEN and payment_state in RELEASING_PAYMENTS
+
+
 def derive_fulfillment_state(lines: list[tuple[int, int]]) -> FulfillmentState:
     """Return the state from (current, shipped) of each line; lines with current 0 do not count."""
     current = sum(line[0] for line in lines)

@@ -19,6 +19,12 @@ _ADD_VERSION = query("config_version_add")
 _NEWEST = query("config_version_newest")
 
 
+CONFIG_LOCK_CLASS = 7481
+"""First key of the advisory lock of a tenant's configuration: shared by whoever applies events under it, taken alone by
+whoever puts another one to work."""
+_LOCK_CONFIG = "SELECT pg_advisory_xact_lock($1, hashtext($2::uuid::text))"
+
+
 class ConfigVersion(msgspec.Struct, frozen=True, kw_only=True):
     """A configuration as it was put to work."""
 
@@ -38,6 +44,7 @@ async def record_version(connection: Connection, document: str, *, applied_by: s
     async with connection.transaction():
         await connection.execute(_ADD_TENANT, new_id(), config.tenant)
         tenant_id: UUID = await connection.fetchval(_LOCK_TENANT, config.tenant)
+        await connection.execute(_LOCK_CONFIG, CONFIG_LOCK_CLASS, tenant_id)
         version: int = await connection.fetchval(_ADD_VERSION, tenant_id, digest, document, applied_by)
     return ConfigVersion(tenant_id=tenant_id, version=version, config=config)
 

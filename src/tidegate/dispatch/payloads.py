@@ -18,7 +18,7 @@ from tidegate.commerce.commands import (
     Payload,
     SetInventory,
 )
-from tidegate.commerce.states import CommandState
+from tidegate.commerce.states import CommandState, may_leave
 from tidegate.commerce.stock import ChannelOpen, Level, StockNumber, channel_quantity
 from tidegate.dispatch.records import ConnectionRow, DirtyMark, PendingCommand
 from tidegate.dispatch.statements import LOCK_DIRTY, NUMBERS, TOUCHED_ITEMS
@@ -28,7 +28,8 @@ from tidegate.vault.bodies import BodyCipher
 
 LOCK_ORDER = """
 SELECT o.number, o.connection_id, c.name AS channel, o.external_id, o.placed_at, o.currency, o.shipping_minor,
-       o.shipping_method, o.discount_minor, o.total_minor, o.order_state, o.data_key_id, o.private
+       o.shipping_method, o.discount_minor, o.total_minor, o.order_state, o.payment_state, o.data_key_id,
+       o.private
 FROM "order" o JOIN connection c ON c.tenant_id = o.tenant_id AND c.connection_id = o.connection_id
 WHERE o.tenant_id = $1 AND o.order_id = $2 FOR SHARE OF o
 """
@@ -114,6 +115,9 @@ async def _build_order(
     lines = [row for row in rows if row["current"] > 0]
     if not lines or order["order_state"] == "cancelled":
         return Unbuildable(state=CommandState.CANCELLED, code="nothing_left", reason="nothing of the order is left")
+    if not may_leave(order["order_state"], order["payment_state"]):
+        reason = f"the order is {order['order_state']} and {order['payment_state']}: it goes out when it is released"
+        return Unbuildable(state=CommandState.CANCELLED, code="not_released", reason=reason)
     unbound = sorted({row["sku"] for row in lines if row["bound"] is None})
     if unbound:
         return _unbound(unbound, connection.name)

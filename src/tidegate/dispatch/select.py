@@ -192,8 +192,7 @@ def list_candidates(
             if read_name(ReadFeed(name)) not in busy.reads
         ),
     ]
-    push = _push(window, busy, connector, now) if CommandKind.INVENTORY_SET in kinds else None
-    return [*found, push] if push is not None else found
+    return [*found, *_pushes(window, busy, connector, now)] if CommandKind.INVENTORY_SET in kinds else found
 
 
 def choose(candidates: Sequence[Candidate], limits: Limits) -> Choice:
@@ -235,24 +234,26 @@ def _sends(
     ]
 
 
-def _push(window: Window, busy: Busy, connector: Connector, now: datetime) -> Candidate | None:
+def _pushes(window: Window, busy: Busy, connector: Connector, now: datetime) -> list[Candidate]:
+    """Return a call with fresh numbers, and one with those that failed before: a bad one spoils no fresh ones."""
     spec = connector.commands.get(CommandKind.INVENTORY_SET)
     if spec is None:
-        return None
+        return []
     closed = window.held_items | window.blocked_items | busy.pushed_items | busy.fulfilled_items.keys()
     marks = [mark for mark in window.marks if mark.item_id not in closed]
-    if not marks:
-        return None
-    fresh = [mark for mark in marks if not mark.tries]
-    chosen = (fresh or marks)[: spec.bulk_max]
-    return Candidate(
-        task=PushStock(tuple(chosen)),
-        priority=chosen[0].priority,
-        waiting_seconds=(now - chosen[0].dirty_at).total_seconds(),
-        charge=spec.charge,
-        is_write=True,
-        is_retry=not fresh,
-    )
+    kinds = ([mark for mark in marks if not mark.tries], [mark for mark in marks if mark.tries])
+    return [
+        Candidate(
+            task=PushStock(tuple(chosen[: spec.bulk_max])),
+            priority=chosen[0].priority,
+            waiting_seconds=(now - chosen[0].dirty_at).total_seconds(),
+            charge=spec.charge,
+            is_write=True,
+            is_retry=chosen is kinds[1],
+        )
+        for chosen in kinds
+        if chosen
+    ]
 
 
 def _looks(window: Window, busy: Busy, connector: Connector, now: datetime) -> list[Candidate]:

@@ -47,6 +47,7 @@ SELECT array(SELECT DISTINCT vi.item_id
              WHERE tenant_id = $1 AND connection_id = $2 AND blocked_by IS NOT NULL) AS blocked
 """
 
+# $4: items whose number is out. Fulfillments of these cannot go now, and must not fill the window of those that can.
 # OFFSET 0: one probe of the index per candidate, also while the planner takes a table that has just filled for empty.
 WINDOW_COMMANDS = """
 WITH heads AS MATERIALIZED (
@@ -59,6 +60,12 @@ WITH heads AS MATERIALIZED (
                     WHERE older.tenant_id = $1 AND older.connection_id = $2 AND older.target_key = c.target_key
                       AND older.state IN ('pending', 'sending', 'in_doubt') AND older.command_id < c.command_id
                     OFFSET 0)
+    AND (c.kind <> 'fulfillment.create' OR cardinality($4::uuid[]) = 0 OR NOT EXISTS (
+           SELECT FROM fulfillment f
+           JOIN fulfillment_line fl ON fl.tenant_id = $1 AND fl.fulfillment_id = f.fulfillment_id
+           JOIN order_line ol ON ol.tenant_id = $1 AND ol.order_id = f.order_id AND ol.line_id = fl.line_id
+           JOIN variant_item vi ON vi.tenant_id = $1 AND vi.variant_id = ol.variant_id
+           WHERE f.tenant_id = $1 AND f.fulfillment_id = c.entity_id AND vi.item_id = ANY($4::uuid[]) OFFSET 0))
   ORDER BY c.priority, c.command_id LIMIT $3
 )
 SELECT h.*, CASE WHEN h.kind = 'fulfillment.create' THEN
@@ -197,6 +204,7 @@ ORDER BY item_id FOR NO KEY UPDATE
 """
 
 # One statement, one snapshot, taken after the marks were locked: no change of these items is under way meanwhile.
+# OFFSET 0: a plan that was kept from when there were no orders must not read all open lines for each item.
 NUMBERS = """
 SELECT want.item_id, i.sku, sold.external_id, sold.required_qty,
        coalesce(s.on_hand, 0) AS on_hand, coalesce(s.unavailable, 0) AS unavailable,
@@ -215,9 +223,12 @@ LEFT JOIN LATERAL (
   SELECT sum((l.current - l.fulfilled) * vi.required_qty) AS unfulfilled,
          sum(greatest(least(l.shipped, l.current) - l.fulfilled, 0) * vi.required_qty) AS shipped_unconfirmed
   FROM variant_item vi
-  JOIN order_line l ON l.tenant_id = $1 AND l.variant_id = vi.variant_id AND l.fulfilled < l.current
-  JOIN "order" d ON d.tenant_id = $1 AND d.order_id = l.order_id AND d.connection_id = $2
-   AND d.order_state NOT IN ('cancelled', 'draft')
+  CROSS JOIN LATERAL (
+    SELECT order_id, current, shipped, fulfilled FROM order_line
+    WHERE tenant_id = $1 AND variant_id = vi.variant_id AND fulfilled < current OFFSET 0) l
+  CROSS JOIN LATERAL (
+    SELECT FROM "order" WHERE tenant_id = $1 AND order_id = l.order_id AND connection_id = $2
+     AND order_state NOT IN ('cancelled', 'draft') OFFSET 0) d
   WHERE vi.tenant_id = $1 AND vi.item_id = want.item_id
 ) o ON true
 LEFT JOIN LATERAL (
@@ -329,6 +340,11 @@ SELECT o.order_id FROM "order" o
 WHERE o.tenant_id = $1
   AND o.order_id IN (SELECT f.order_id FROM fulfillment f WHERE f.tenant_id = $1 AND f.fulfillment_id = ANY($2::uuid[]))
 ORDER BY o.order_id FOR NO KEY UPDATE
+"""
+
+# A T2s whose COMMIT was given up may still be on its way: it is waited for here, and what it left is seen afterwards.
+LOCK_COMMANDS = """
+SELECT FROM command WHERE tenant_id = $1 AND command_id = ANY($2::uuid[]) ORDER BY command_id FOR NO KEY UPDATE
 """
 
 # The compare-and-set: only for the attempt that the state stands for. $2 attempt, then one row per command.

@@ -80,6 +80,7 @@ async def _change_state(conn: Connection, scope: Scope, settlement: Settlement) 
     pairs = list(zip(settlement.members, settlement.decisions, strict=True))
     shipped = [m.entity_id for m, d in pairs if m.kind is CommandKind.FULFILLMENT_CREATE and d.done is not None]
     await _lock(conn, scope, [m.entity_id for m, _ in pairs if m.kind is CommandKind.INVENTORY_SET], shipped)
+    await conn.execute(statements.LOCK_COMMANDS, tenant_id, [m.command_id for m, _ in pairs])
     rows = await conn.fetch(
         statements.SETTLE,
         tenant_id,

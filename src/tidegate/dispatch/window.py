@@ -26,7 +26,7 @@ async def load_window(conn: Connection, scope: Scope) -> Window:
     touched = await conn.fetchrow(statements.TOUCHED_ITEMS, *scope.ids)
     held = frozenset(touched["held"]) if touched is not None else frozenset()
     blocked = frozenset(touched["blocked"]) if touched is not None else frozenset()
-    commands = await conn.fetch(statements.WINDOW_COMMANDS, *scope.ids, scope.settings.window_commands)
+    commands = await conn.fetch(statements.WINDOW_COMMANDS, *scope.ids, scope.settings.window_commands, list(blocked))
     spec = scope.spec(CommandKind.INVENTORY_SET)
     marks_max = spec.bulk_max * scope.connector.concurrency_max if spec is not None else 0
     marks = await conn.fetch(statements.WINDOW_MARKS, *scope.ids, marks_max, list(held)) if marks_max else []

@@ -26,7 +26,7 @@ from tidegate.sdk.client import HttpApi
 from tidegate.sdk.connector import Connector
 from tidegate.store.connections import DATABASE_ERRORS, Pool
 from tidegate.store.context import Context
-from tidegate.store.nodes import Node
+from tidegate.store.nodes import Node, session_name
 from tidegate.store.pool import create_pool
 from tidegate.vault.bodies import BodyCipher
 from tidegate.vault.credentials import get_all
@@ -75,7 +75,7 @@ class Worker:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Join, keep the lanes, drain, leave."""
-        name = f"tidegate-{self._name}"
+        name = session_name("dispatch", self._context.index)
         self._pool = await create_pool(self._context.access, application_name=name, size_max=POOL_SIZE_MAX)
         lease = self._settings.lease_seconds
         node = await Node.join(self._context.access, role="dispatch", name=self._name, lease_seconds=lease)

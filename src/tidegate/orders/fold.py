@@ -6,7 +6,7 @@ from collections.abc import Callable
 from uuid import UUID
 
 from tidegate.commerce.changes import OrderLineSeen, OrderSeen, ShipmentLine
-from tidegate.commerce.states import FulfillmentState, OrderState, derive_fulfillment_state
+from tidegate.commerce.states import FulfillmentState, derive_fulfillment_state, may_leave
 from tidegate.orders.records import Line, Order
 
 
@@ -138,11 +138,14 @@ def ship_units(order: Order, *, line_id: UUID | None, sku: str, units: int) -> l
 def match_shipment_lines(
     order: Order, lines: tuple[ShipmentLine, ...], parse_line: Callable[[str], UUID | None]
 ) -> dict[UUID, int]:
-    """Return units per our line id for a shipment: by line reference, else by SKU in line order (all to the last match)."""
+    """Return units per our line id for a shipment: by line reference, else by SKU in line order (all to the last match).
+
+    Lines that earlier shipments filled have no room, whether the channel has confirmed those or not.
+    """
     units: dict[UUID, int] = {}
     by_id = {line.line_id: line for line in order.lines.values()}
     ordered = sorted(order.lines.values(), key=lambda each: each.position)
-    for part in lines:
+    for part in (each for each in lines if each.quantity > 0):
         line = by_id.get(parse_line(part.line_reference) or UUID(int=0))
         if line is not None:
             units[line.line_id] = units.get(line.line_id, 0) + part.quantity
@@ -150,7 +153,7 @@ def match_shipment_lines(
         left = part.quantity
         matches = [each for each in ordered if each.sku == part.sku]
         for index, each in enumerate(matches):
-            room = each.current - each.fulfilled - units.get(each.line_id, 0)
+            room = each.current - max(each.fulfilled, each.announced) - units.get(each.line_id, 0)
             take = left if index == len(matches) - 1 else min(left, max(0, room))
             if take > 0:
                 units[each.line_id] = units.get(each.line_id, 0) + take
@@ -169,4 +172,4 @@ def refresh_fulfillment_state(order: Order) -> None:
 
 def is_released(order: Order) -> bool:
     """Return whether the order may go to the ERP: open and its money authorised or paid."""
-    return order.order_state is OrderState.OPEN and order.payment_state in ("authorised", "paid")
+    return may_leave(order.order_state, order.payment_state)

@@ -35,6 +35,8 @@ class Line(msgspec.Struct, gc=False):
     location_id: UUID
     is_new: bool = False
     is_changed: bool = False
+    announced: int = 0
+    """Units in fulfillments, confirmed by the channel or not yet. Known while shipments are folded."""
     committed_before: int = 0
     """Units that stood committed for this line when the batch began."""
 

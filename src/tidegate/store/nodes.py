@@ -60,6 +60,13 @@ WITH free AS (
 )
 UPDATE slot s SET node_id = $2, epoch = s.epoch + 1 FROM free WHERE s.role = $1 AND s.slot = free.slot
 """
+# A process that hangs keeps what its transactions have locked: in the middle of a COPY no time limit of the server ends
+# it. Whoever buries it ends its sessions; should it wake up, it finds them closed and its slots with somebody else.
+END_SESSIONS = """
+SELECT count(pg_terminate_backend(a.pid)) FROM node n JOIN pg_stat_activity a
+  ON starts_with(a.application_name, 'tidegate-' || n.role) AND split_part(a.application_name, ' ', 2) = n.pid || '@' || n.host
+WHERE n.role = $1 AND n.node_id = ANY($2::uuid[])
+"""
 # A process that vanished in the middle of a batch: remember on which slots, and on which event when it ran alone.
 BURY = """
 WITH gone AS (
@@ -79,6 +86,16 @@ UPDATE slot s SET crashes = s.crashes + 1 FROM blamed WHERE s.role = $1 AND s.sl
 """
 MARK_WORKING = "UPDATE node SET working_slots = $2, working_tenant = $3, working_event = $4 WHERE node_id = $1"
 CALM = "UPDATE slot SET crashes = 0 WHERE role = $1 AND slot = $2"
+
+
+def session_name(role: NodeRole, index: int) -> str:
+    """Return the name of this process's database sessions: the role, and by whom its nodes know them."""
+    return f"tidegate-{role}-{index} {os.getpid()}@{host_name()}"
+
+
+def host_name() -> str:
+    """Return the machine's name, cut so that it fits into the name of a session."""
+    return socket.gethostname().replace(" ", "-")[:30]
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +232,7 @@ class Node:
             lock_key = secrets.randbits(31)
             await conn.execute("SELECT pg_advisory_lock($1, $2)", LOCK_CLASS, lock_key)
             await conn.execute("SET synchronous_commit = off")  # a lost marker or heartbeat costs a few seconds
-            await conn.execute(ADD_NODE, self.node_id, self.role, lock_key, os.getpid(), socket.gethostname())
+            await conn.execute(ADD_NODE, self.node_id, self.role, lock_key, os.getpid(), host_name())
             await conn.add_listener(NODE_CHANNEL, lambda *_: self._beat.set())
             for channel, callback in self._listeners:
                 await conn.add_listener(channel, lambda *args, callback=callback: callback(str(args[3])))
@@ -247,6 +264,10 @@ class Node:
         rank = live.index(self.node_id)
         mine = set(range(rank, 1024, len(live)))
         if dead:
+            with contextlib.suppress(asyncpg.InsufficientPrivilegeError):  # then its transactions run into their limits
+                ended = await conn.fetchval(END_SESSIONS, self.role, dead)
+                if ended:
+                    log.warning("node.sessions_ended", node=self._name, count=ended)
             await conn.execute(BURY, self.role, dead)
         surplus = {slot for slot in (*self._held, *self._leaving) if slot not in mine}
         for slot in surplus:

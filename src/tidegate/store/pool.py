@@ -38,8 +38,16 @@ class Access:
     """True when the address belongs to another user who takes on `role` for the session."""
 
     def server_settings(self, application_name: str) -> dict[str, str]:
-        """Session settings: name, time limits, and the role where it is assumed."""
-        settings = {"application_name": application_name, "timezone": "UTC"}
+        """Session settings: name, time limits, isolation, and the role where it is assumed.
+
+        What reads after a lock must see what was committed before it: that is READ COMMITTED, whatever the server's
+        own default is.
+        """
+        settings = {
+            "application_name": application_name,
+            "timezone": "UTC",
+            "default_transaction_isolation": "read committed",
+        }
         settings |= ROLE_LIMITS[self.role].server_settings()
         if self.assume_role:
             settings["role"] = self.role.value

@@ -11,11 +11,14 @@ from uuid import UUID
 
 import asyncpg
 
+from tidegate.config.versions import CONFIG_LOCK_CLASS
 from tidegate.inventory.ledger import post
 from tidegate.kernel.clock import Clock
 from tidegate.kernel.crashpoint import reach
+from tidegate.kernel.errors import TransientError
 from tidegate.store.connections import Connection, Pool
 from tidegate.store.fence import SlotEpoch, fence
+from tidegate.sync import statements
 from tidegate.sync.catalogue import Catalogue
 from tidegate.sync.fold import Fold
 from tidegate.sync.load import articles_of, load_state, lock_levels, mark_dirty
@@ -36,6 +39,14 @@ POISON = (
 )
 """What says that the data is at fault: SQLSTATE classes 22, 23 and 54 (a text too long for its index), and a value that
 fits no column, which COPY notices on our side."""
+
+
+class StalePolicy(TransientError):
+    """The policy is not that of the newest configuration: read it again."""
+
+    code = "stale_policy"
+
+
 SealWith = Callable[[UUID, bytes], tuple[UUID, bytes]]
 
 
@@ -55,7 +66,8 @@ class Applier:
     async def apply(self, batch: Sequence[Prepared], epochs: Sequence[SlotEpoch]) -> int:
         """Apply `batch` (queue order, one tenant) under the fence of its slots; return how many events are done.
 
-        Raises Fenced when a slot has another owner now; nothing of the batch has happened then.
+        Raises Fenced when a slot has another owner now, StalePolicy when the configuration is a newer one; nothing of the
+        batch has happened then.
         """
         async with self.pool.acquire() as conn:
             return await self._halving(conn, list(batch), epochs)
@@ -71,10 +83,20 @@ class Applier:
                 first = await self._halving(conn, batch[:middle], epochs)
                 return first + await self._halving(conn, batch[middle:], epochs)
             culprit = batch[0]
+            if _has_outcome_already(error):
+                await self._drop_repeated(conn, culprit, epochs)
+                return 1
             culprit.changes = ()
             culprit.failure = Outcome("quarantined", *_describe(error))
             await self._with_retries(conn, batch, epochs)
         return len(batch)
+
+    async def _drop_repeated(self, conn: Connection, repeated: Prepared, epochs: Sequence[SlotEpoch]) -> None:
+        """Take the second row of a run that has its outcome out of the queue."""
+        async with conn.transaction():
+            await fence(conn, "apply", self.node_id, epochs)
+            event = repeated.event
+            await conn.execute(statements.TAKE_FROM_QUEUE, self.tenant_id, [event.slot], [event.seq])
 
     async def _with_retries(self, conn: Connection, batch: list[Prepared], epochs: Sequence[SlotEpoch]) -> None:
         for attempt_number in range(1, RETRIES_MAX + 1):
@@ -92,6 +114,9 @@ class Applier:
         reach("apply.t2.begin")
         async with conn.transaction():
             await fence(conn, "apply", self.node_id, epochs)
+            await conn.execute(statements.HOLD_CONFIG, CONFIG_LOCK_CLASS, self.tenant_id)
+            if await conn.fetchval(statements.NEWEST_CONFIG, self.tenant_id) != self.policy.config_version:
+                raise StalePolicy("a newer configuration was put to work")
             state = await load_state(conn, self.tenant_id, batch, self.catalogue, self.policy)
             result = Fold(state, self.catalogue, self.policy, now).run(batch)
             writer = Writer(self.tenant_id, self.writer_name, self.seal_order, self.policy.config_version, now)
@@ -103,6 +128,11 @@ class Applier:
             await conn.execute(CLEAR_WORKING, self.node_id)
             reach("apply.t2.before_commit")
         reach("apply.t2.committed")
+
+
+def _has_outcome_already(error: Exception) -> bool:
+    """Whether this run of the event was applied before: two people who replay it at once put it into the queue twice."""
+    return isinstance(error, asyncpg.UniqueViolationError) and (error.table_name or "").startswith("event_outcome")
 
 
 def _describe(error: Exception) -> tuple[str, str]:

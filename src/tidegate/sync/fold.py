@@ -285,6 +285,8 @@ class Fold:
         units = match_shipment_lines(order, change.lines, lambda text: parse_reference(text, "lin"))
         if not units:
             return Outcome("quarantined", "no_line_matches", "no line of the shipment is a line of its order")
+        for line in order.lines.values():
+            line.announced += units.get(line.line_id, 0)
         fulfillment = NewFulfillment(new_id(), order_id, event.connection_id, change, units)
         self.result.fulfillments.append(fulfillment)
         self._state.fulfillment_of[event.connection_id, change.external_id] = fulfillment.fulfillment_id

@@ -79,6 +79,7 @@ async def load_state(
         await mark_dirty(conn, tenant_id, policy, state)
         await _load_orders(conn, tenant_id, state, sorted(order_ids))
     if shipments:
+        await _load_announced(conn, tenant_id, state)
         rows = await conn.fetch(statements.FIND_FULFILLMENTS, tenant_id, *_columns(shipments))
         state.fulfillment_of = {(row[0], row[1]): row[2] for row in rows}
     return state
@@ -138,6 +139,15 @@ async def _load_orders(conn: Connection, tenant_id: UUID, state: State, order_id
         line = _line(row)
         line.committed_before = order.committed_units(line)
         order.lines[line.external_id] = line
+
+
+async def _load_announced(conn: Connection, tenant_id: UUID, state: State) -> None:
+    """Fill in how many units of each line are in fulfillments already."""
+    rows = await conn.fetch(statements.ANNOUNCED_UNITS, tenant_id, list(state.orders))
+    units: dict[UUID, int] = {row[0]: row[1] for row in rows}
+    for order in state.orders.values():
+        for line in order.lines.values():
+            line.announced = units.get(line.line_id, 0)
 
 
 def _line(row: Record) -> Line:

@@ -38,16 +38,16 @@ def plan_order(order: Order, policy: Policy, cause_event_id: UUID) -> OrderPlan:
     """Return what the ERP must be told of `order` after a change."""
     if policy.erp is None or order.connection_id not in policy.order_channels:
         return OrderPlan(code="no_flow")
-    if policy.orders_since is not None and order.placed_at < policy.orders_since:
-        return OrderPlan(code="before_since")
-    if not policy.orders_live:
-        return OrderPlan(code="observed")
     target = f"order:{order.order_id}"
-    if order.order_state is OrderState.CANCELLED:
+    if order.order_state is OrderState.CANCELLED:  # whatever the flow does now: a create may have left before
         cancel = PlannedCommand(
             policy.erp, CommandKind.ORDER_CANCEL, order.order_id, order.version, target, cause_event_id
         )
         return OrderPlan(cancel=None if order.was_cancelled else cancel, code="cancelled")
+    if policy.orders_since is not None and order.placed_at < policy.orders_since:
+        return OrderPlan(code="before_since")
+    if not policy.orders_live:
+        return OrderPlan(code="observed")
     if not is_released(order):
         return OrderPlan(code="not_released")
     create = PlannedCommand(policy.erp, CommandKind.ORDER_CREATE, order.order_id, 1, target, cause_event_id)

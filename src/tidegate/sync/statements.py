@@ -31,6 +31,10 @@ COMMAND_COLUMNS = (
 )  # fmt: skip
 """Columns of the tables that are filled by COPY."""
 
+HOLD_CONFIG = "SELECT pg_advisory_xact_lock_shared($1, hashtext($2::uuid::text))"
+NEWEST_CONFIG = "SELECT coalesce(max(version), 0) FROM config_version WHERE tenant_id = $1"
+"""No configuration is put to work while a batch is applied under an older one: what it leaves undone, nobody would do."""
+
 LOAD_GATES = """
 SELECT want.connection_id, want.kind, want.external_id, e.*
 FROM unnest($2::uuid[], $3::text[], $4::text[]) AS want(connection_id, kind, external_id)
@@ -56,10 +60,12 @@ SET source_version = excluded.source_version, source_seq = excluded.source_seq,
 MARK_DIRTY = """
 WITH locked AS MATERIALIZED (
   SELECT c.connection_id, c.item_id, c.dirty
-  FROM unnest($2::uuid[]) AS channel(id) CROSS JOIN unnest($3::uuid[]) AS item(id)
+  FROM (SELECT channel.id AS channel_id, item.id AS item_id
+        FROM unnest($2::uuid[]) AS channel(id) CROSS JOIN unnest($3::uuid[]) AS item(id)
+        ORDER BY channel.id, item.id) AS want
   CROSS JOIN LATERAL (
     SELECT c.connection_id, c.item_id, c.dirty FROM channel_stock c
-    WHERE c.tenant_id = $1 AND c.connection_id = channel.id AND c.item_id = item.id OFFSET 0 FOR NO KEY UPDATE) c
+    WHERE c.tenant_id = $1 AND c.connection_id = want.channel_id AND c.item_id = want.item_id OFFSET 0 FOR NO KEY UPDATE) c
 )
 UPDATE channel_stock c SET dirty = true, dirty_at = clock_timestamp()
 FROM locked l
@@ -69,8 +75,13 @@ WHERE c.tenant_id = $1 AND c.connection_id = l.connection_id AND c.item_id = l.i
 
 # Articles that a channel was never told of: it was connected, or its flow went live, after the stock was known.
 MARK_UNTOLD = """
-UPDATE channel_stock SET dirty = true, dirty_at = clock_timestamp()
-WHERE tenant_id = $1 AND connection_id = ANY($2::uuid[]) AND push_version = 0 AND NOT dirty
+WITH untold AS MATERIALIZED (
+  SELECT connection_id, item_id FROM channel_stock
+  WHERE tenant_id = $1 AND connection_id = ANY($2::uuid[]) AND push_version = 0 AND NOT dirty
+  ORDER BY connection_id, item_id FOR NO KEY UPDATE
+)
+UPDATE channel_stock c SET dirty = true, dirty_at = clock_timestamp()
+FROM untold u WHERE c.tenant_id = $1 AND c.connection_id = u.connection_id AND c.item_id = u.item_id
 """
 
 FIND_FULFILLMENTS = """
@@ -100,6 +111,16 @@ LOAD_LINES = """
 SELECT order_id, line_id, external_id, position, variant_id, sku, title, ordered, current, shipped, fulfilled,
        unit_price::text, total_minor, location_id
 FROM order_line WHERE tenant_id = $1 AND order_id = ANY($2::uuid[])
+"""
+
+ANNOUNCED_UNITS = """
+SELECT fl.line_id, sum(fl.quantity)::int FROM unnest($2::uuid[]) AS want(order_id)
+CROSS JOIN LATERAL (
+  SELECT fulfillment_id FROM fulfillment
+  WHERE tenant_id = $1 AND order_id = want.order_id AND state <> 'cancelled' OFFSET 0) f
+CROSS JOIN LATERAL (
+  SELECT line_id, quantity FROM fulfillment_line WHERE tenant_id = $1 AND fulfillment_id = f.fulfillment_id OFFSET 0) fl
+GROUP BY fl.line_id
 """
 
 SAVE_ORDERS = """
@@ -178,6 +199,7 @@ CROSS JOIN LATERAL (
   WHERE b.tenant_id = $1 AND b.item_id = want.item_id AND b.location_id = want.location_id OFFSET 0) b
 """
 
+# A command that ended before it was ever sent has had no effect: planned again, it is open again.
 SAVE_COMMANDS = """
 WITH planned AS (
   SELECT * FROM unnest($2::uuid[], $3::uuid[], $4::text[], $5::uuid[], $6::bigint[], $7::text[], $8::smallint[],
@@ -188,6 +210,21 @@ WITH planned AS (
   SELECT $1, connection_id, kind, entity_id, version, command_id FROM planned
   ORDER BY connection_id, kind, entity_id, version
   ON CONFLICT DO NOTHING RETURNING command_id
+), unsent AS MATERIALIZED (
+  SELECT c.tenant_id, c.command_id, p.deadline_at, p.cause_event_id
+  FROM planned p CROSS JOIN LATERAL (
+    SELECT command_id FROM command_key k
+    WHERE k.tenant_id = $1 AND k.connection_id = p.connection_id AND k.kind = p.kind AND k.entity_id = p.entity_id
+      AND k.version = p.version OFFSET 0) k
+  CROSS JOIN LATERAL (
+    SELECT tenant_id, command_id FROM command c
+    WHERE c.tenant_id = $1 AND c.command_id = k.command_id AND c.state = 'cancelled' AND c.call_id IS NULL
+      AND c.code IN ('annihilated', 'nothing_left', 'not_released')
+    OFFSET 0 FOR NO KEY UPDATE) c
+), revived AS (
+  UPDATE command c SET state = 'pending', code = NULL, reason = NULL, finished_at = NULL, not_before = NULL,
+         deadline_at = u.deadline_at, cause_event_id = u.cause_event_id
+  FROM unsent u WHERE c.tenant_id = u.tenant_id AND c.command_id = u.command_id AND c.state = 'cancelled'
 )
 INSERT INTO command (tenant_id, command_id, connection_id, kind, target_key, entity_id, version, priority, state,
                      deadline_at, cause_event_id)
@@ -195,6 +232,16 @@ SELECT $1, p.command_id, p.connection_id, p.kind, p.target_key, p.entity_id, p.v
        p.deadline_at, p.cause_event_id
 FROM planned p JOIN fresh USING (command_id) ORDER BY p.command_id
 RETURNING connection_id
+"""
+
+# The newest open command of each target: what is planned now stands behind it, also when a clock says otherwise.
+NEWEST_OPEN = """
+SELECT want.connection_id, want.target_key, c.command_id FROM unnest($2::uuid[], $3::text[]) AS want(connection_id, target_key)
+CROSS JOIN LATERAL (
+  SELECT command_id FROM command
+  WHERE tenant_id = $1 AND connection_id = want.connection_id AND target_key = want.target_key
+    AND state IN ('pending', 'sending', 'in_doubt')
+  ORDER BY command_id DESC LIMIT 1) c
 """
 
 # A cancel meets a create that never left: both end here, and the ERP never hears of the order.
@@ -259,7 +306,8 @@ INSERT INTO fetch_request (tenant_id, connection_id, topic, external_id, request
 SELECT DISTINCT ON (n.connection_id, n.topic, n.external_id) $1::uuid, n.connection_id, n.topic, n.external_id, n.event_id
 FROM unnest($2::uuid[], $3::text[], $4::text[], $5::uuid[]) AS n(connection_id, topic, external_id, event_id)
 ORDER BY n.connection_id, n.topic, n.external_id
-ON CONFLICT (tenant_id, connection_id, topic, external_id) DO NOTHING
+ON CONFLICT (tenant_id, connection_id, topic, external_id) DO UPDATE
+SET requested_by = excluded.requested_by, not_before = least(fetch_request.not_before, excluded.not_before), tries = 0
 """
 
 # By place, found by key one by one. A queue is empty whenever its statistics are made, and a plan for an empty table

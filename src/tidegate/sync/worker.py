@@ -16,10 +16,10 @@ from tidegate.sdk.connector import Connector
 from tidegate.store.connections import DATABASE_ERRORS, Connection, Pool
 from tidegate.store.context import Context
 from tidegate.store.fence import Fenced, SlotEpoch
-from tidegate.store.nodes import Node
+from tidegate.store.nodes import Node, session_name
 from tidegate.store.pool import create_pool
 from tidegate.sync import statements
-from tidegate.sync.apply import Applier
+from tidegate.sync.apply import Applier, StalePolicy
 from tidegate.sync.catalogue import Catalogue
 from tidegate.sync.normalize import prepare
 from tidegate.sync.reading import TenantReader, TenantView
@@ -45,7 +45,7 @@ the collector walks them some 25 times per batch: a seventh of the process's CPU
 
 async def serve(context: Context, stop: asyncio.Event, settings: Settings = SETTINGS) -> None:
     """Apply events until `stop` is set; then finish the batches in hand and leave the slots to others."""
-    name = f"tidegate-apply-{context.index}"
+    name = session_name("apply", context.index)
     pool = await create_pool(
         context.access, application_name=name, size_min=1, size_max=settings.strands + 2, server_settings=BY_KEY
     )
@@ -251,6 +251,8 @@ class Strand:
         )
         try:
             await applier.apply(batch, epochs)
+        except StalePolicy:
+            self._views_due = 0.0
         except Fenced:
             log.info("apply.fenced", node=self._name, slots=len(epochs))
             await node.refresh()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import cast
 from uuid import UUID
 
 import msgspec
@@ -67,7 +68,8 @@ class Writer:
         repeated = [command for command in result.commands if not _is_first(command, state)]
         repeated += await self._cancels(conn, result.cancels)
         if repeated:
-            await conn.execute(statements.SAVE_COMMANDS, self.tenant_id, *_columns(self._command_rows(repeated)))
+            rows = await self._behind_open_ones(conn, self._command_rows(repeated))
+            await conn.execute(statements.SAVE_COMMANDS, self.tenant_id, *_columns(rows))
         await self._fetches(conn, result)
         if result.commands or repeated or result.fetches or result.postings or result.fulfillments:
             await conn.execute("SELECT pg_notify($1, '')", COMMAND_CHANNEL)
@@ -159,6 +161,20 @@ class Writer:
              self.now + timedelta(seconds=DEADLINE_SECONDS[c.kind]), c.cause_event_id)
             for c in commands
         ]  # fmt: skip
+
+    async def _behind_open_ones(self, conn: Connection, rows: list[tuple[object, ...]]) -> list[tuple[object, ...]]:
+        """Return command rows whose ids are larger than that of any open command of their target: ids are the queue."""
+        targets = sorted({(cast("UUID", row[1]), str(row[5])) for row in rows})
+        found = await conn.fetch(statements.NEWEST_OPEN, self.tenant_id, *_columns(targets))
+        newest: dict[tuple[object, object], UUID] = {(row[0], row[1]): row[2] for row in found}
+        behind = []
+        for row in rows:
+            command_id, last = cast("UUID", row[0]), newest.get((row[1], row[5]))
+            if last is not None and command_id <= last:
+                command_id = UUID(int=last.int + 1)
+            newest[row[1], row[5]] = command_id
+            behind.append((command_id, *row[1:]))
+        return behind
 
     async def _fetches(self, conn: Connection, result: Result) -> None:
         if result.fetches:

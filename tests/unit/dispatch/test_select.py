@@ -157,15 +157,16 @@ def test_two_fulfillments_of_one_item_go_side_by_side() -> None:
     assert listed(Window(marks=(mark(item),)), busy) == []
 
 
-def test_a_push_takes_up_to_the_bulk_limit_and_fresh_marks_first() -> None:
+def test_a_push_takes_up_to_the_bulk_limit_and_failed_marks_apart() -> None:
+    """A number that failed spoils no fresh ones, and gets its turn by age, however many fresh ones come after it."""
     fresh, failed = [mark() for _ in range(BULK_MAX + 3)], [mark(tries=2)]
 
-    (push,) = listed(Window(marks=(*failed, *fresh)))
-    (retry,) = listed(Window(marks=tuple(failed)))
+    push, retry = listed(Window(marks=(*failed, *fresh)))
 
     assert isinstance(push.task, PushStock)
+    assert isinstance(retry.task, PushStock)
     assert (len(push.task.marks), push.is_retry) == (BULK_MAX, False)
-    assert retry.is_retry
+    assert (retry.task.marks, retry.is_retry) == (tuple(failed), True)
 
 
 def test_stopped_writes_leave_reads_going() -> None:

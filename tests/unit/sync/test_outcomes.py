@@ -295,3 +295,42 @@ def test_an_event_with_several_changes_ends_in_the_gravest_outcome() -> None:
 
     assert [found.outcome for found in book.fold_prepared([both])] == ["needs_fetch"]
     assert book.levels() == {("A", "main"): (1, 0)}
+
+
+def test_two_shipments_by_sku_do_not_tell_of_the_same_line_twice() -> None:
+    """The channel has confirmed neither yet, and would refuse the second one."""
+    book = Book()
+    book.fold((SHOP, order_seen(1, [line_seen("l1", "A", 1), line_seen("l2", "A", 1)])))
+
+    for shipment in ("s1", "s2"):
+        part = ShipmentLine(line_reference="", sku="A", quantity=1)
+        book.fold((ERP, shipped(shipment, book.reference(), [part])))
+
+    told = [fulfillment.units for result in book.results for fulfillment in result.fulfillments]
+    lines = book.order().lines
+    assert told == [{lines["l1"].line_id: 1}, {lines["l2"].line_id: 1}]
+
+
+def test_a_part_of_no_units_does_not_spoil_its_shipment() -> None:
+    book = Book()
+    book.fold((SHOP, order_seen(1, [line_seen("l1", "A", 1), line_seen("l2", "B", 1)])))
+
+    parts = [
+        ShipmentLine(line_reference=book.line_reference(line), sku=sku, quantity=units)
+        for line, sku, units in (("l1", "A", 1), ("l2", "B", 0))
+    ]
+    book.fold((ERP, shipped("s1", book.reference(), parts)))
+
+    (fulfillment,) = book.results[-1].fulfillments
+    assert list(fulfillment.units.values()) == [1]
+
+
+def test_a_cancel_while_the_flow_observes_is_not_forgotten() -> None:
+    """The ERP may have the order from before, and would ship it."""
+    book = Book()
+    book.fold((SHOP, order_seen(1, [line_seen("l1", "A", 1)])))
+    book.policy = observing(orders_live=False)
+
+    book.fold((SHOP, order_seen(2, [line_seen("l1", "A", 1)], order_state=OrderState.CANCELLED)))
+
+    assert [entity for _, entity, _ in book.planned("order.cancel")] == [book.order().order_id]

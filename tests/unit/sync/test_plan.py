@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 from tests.foldbed import ERP, OTHER_SHOP, PLACED_AT, POLICY, SHOP, observing
 
-from tidegate.commerce.states import FulfillmentState, OrderState, PaymentState
+from tidegate.commerce.states import RELEASING_PAYMENTS, FulfillmentState, OrderState, PaymentState
 from tidegate.kernel.ids import new_id
 from tidegate.orders.records import Order
 from tidegate.sync.plan import plan_fulfillment, plan_order
@@ -29,7 +29,7 @@ def order(
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("payment", [PaymentState.AUTHORISED, PaymentState.PAID])
+@pytest.mark.parametrize("payment", [PaymentState.AUTHORISED, PaymentState.PAID, PaymentState.PARTIALLY_REFUNDED])
 def test_an_open_order_with_its_money_goes_to_the_erp_under_one_key(payment: PaymentState) -> None:
     one = order(payment=payment)
 
@@ -49,7 +49,7 @@ def test_an_open_order_with_its_money_goes_to_the_erp_under_one_key(payment: Pay
         (OrderState.ON_HOLD, PaymentState.PAID),
         (OrderState.DRAFT, PaymentState.PAID),
         (OrderState.CLOSED, PaymentState.PAID),
-        *((OrderState.OPEN, state) for state in PaymentState if state not in ("authorised", "paid")),
+        *((OrderState.OPEN, state) for state in PaymentState if state not in RELEASING_PAYMENTS),
     ],
 )
 def test_an_order_that_is_not_released_waits(state: OrderState, payment: PaymentState) -> None:
@@ -80,11 +80,21 @@ def test_a_cancelled_order_is_cancelled_when_it_becomes_so_and_not_again() -> No
         (observing(orders_live=False), "observed"),
     ],
 )
-@pytest.mark.parametrize("state", [OrderState.OPEN, OrderState.CANCELLED])
-def test_what_the_configuration_does_not_ask_for_is_not_sent(policy: Policy, code: str, state: OrderState) -> None:
-    plan = plan_order(order(state), policy, CAUSE)
+def test_what_the_configuration_does_not_ask_for_is_not_sent(policy: Policy, code: str) -> None:
+    plan = plan_order(order(), policy, CAUSE)
 
     assert (plan.create, plan.cancel, plan.code) == (None, None, code)
+
+
+@pytest.mark.parametrize(
+    "policy", [observing(orders_since=PLACED_AT + timedelta(seconds=1)), observing(orders_live=False)]
+)
+def test_a_cancel_is_planned_whatever_the_flow_does_now(policy: Policy) -> None:
+    """Its create may have left before; where none did, nothing is sent either."""
+    plan = plan_order(order(OrderState.CANCELLED), policy, CAUSE)
+
+    assert plan.create is None
+    assert plan.cancel is not None
 
 
 def test_since_means_from_that_moment_on() -> None:
