@@ -6,7 +6,6 @@ import hashlib
 import os
 import platform
 import shutil
-import socket
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
@@ -14,7 +13,8 @@ from tidegate import __version__
 from tidegate.cli.checks import Finding, fail, ok, warn
 from tidegate.config import Config
 from tidegate.kernel.errors import ConfigurationError
-from tidegate.runtime.control import running_state
+from tidegate.runtime.control import last_failure, running_state
+from tidegate.runtime.ports import why_taken
 from tidegate.runtime.postgres import DEFAULT_VERSION
 from tidegate.runtime.postgres_binaries import WHEEL_PACKAGE, find_binaries
 from tidegate.runtime.project import Project
@@ -80,20 +80,16 @@ def check_processes(project: Project, config: Config) -> Iterator[Finding]:
     gone = [f"{child.role}-{child.index}" for child in state.children if not is_alive(child)]
     looping = [f"{child.role}-{child.index}" for child in state.children if child.crash_looping]
     if gone or looping:
-        names = ", ".join(sorted({*gone, *looping}))
-        yield fail("processes", f"{names} do not stay alive", f"look into {project.logs_dir}")
+        names = sorted({*gone, *looping})
+        words = "; ".join(f"{name} does not stay alive{last_failure(project, name)}" for name in names)
+        yield fail("processes", words, f"look into {project.logs_dir}")
         return
     restarts = sum(child.restarts for child in state.children)
     yield ok("processes", f"{len(state.children)} alive under pid {state.supervisor.pid}, restarted {restarts} times")
 
 
 def _check_free(name: str, host: str, port: int) -> Finding:
-    probe = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    try:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((host, port))
-    except OSError as error:
-        return fail("ports", f"{name} {host}:{port}: {error.strerror}", f"choose another {name} in tidegate.yaml")
-    finally:
-        probe.close()
+    reason = why_taken(host, port)
+    if reason is not None:
+        return fail("ports", f"{name} {host}:{port}: {reason}", f"choose another {name} in tidegate.yaml")
     return ok("ports", f"{name} {host}:{port} is free")

@@ -124,7 +124,7 @@ def _read_answers(given: tuple[str, ...], from_json: str | None) -> dict[str, st
         try:
             text = sys.stdin.read() if from_json == _STANDARD_INPUT else Path(from_json).read_text(encoding="utf-8")
             answers = {name: str(value) for name, value in msgspec.json.decode(text, type=dict[str, Any]).items()}
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise click.UsageError('--from-json needs a JSON object such as {"api_key": "..."}') from error
         except OSError as error:
             raise click.UsageError(f"{from_json} cannot be read: {error.strerror}") from error

@@ -10,6 +10,7 @@ from tidegate.kernel.errors import AuthenticationError, InvariantError, Tidegate
 
 EXIT_TEMPORARY = 75
 EXIT_BUG = 70
+EXIT_CONFIG = 78
 _HINTS: tuple[tuple[type[TidegateError], str], ...] = (
     (AuthenticationError, "check the credentials and run it again; nothing was changed"),
     (TransientError, "run it again in a moment; tidegate doctor looks at everything"),
@@ -30,6 +31,9 @@ def describe_failure(error: Exception) -> Failure:
     if isinstance(error, TidegateError):
         hint = error.hint or next((words for kind, words in _HINTS if isinstance(error, kind)), None)
         return Failure(text=_words(str(error), hint, error.code), exit_status=error.exit_status)
+    if isinstance(error, asyncpg.InsufficientPrivilegeError):
+        hint = "the user of TIDEGATE_DATABASE_URL must own the database, or at least its schema public"
+        return Failure(text=_words(f"the database refused: {error}", hint, "database_rights"), exit_status=EXIT_CONFIG)
     if isinstance(error, (asyncpg.PostgresError, asyncpg.InterfaceError)):
         text = _words(f"the database refused: {error}", "look at it with: tidegate doctor", type(error).__name__)
         return Failure(text=text, exit_status=EXIT_TEMPORARY)

@@ -6,11 +6,14 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from tidegate import __version__
 from tidegate.cli.failures import describe_failure
+from tidegate.kernel.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from tidegate.sdk.connector import Connector
@@ -63,6 +66,7 @@ class _LazyGroup(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Every command explains itself: tidegate COMMAND --help",
 )
+@click.version_option(__version__, prog_name="tidegate", message="%(prog)s %(version)s")
 def tidegate() -> None:
     """Keep the orders and the stock of shops, ERPs and warehouses in step.
 
@@ -81,6 +85,8 @@ def main(connectors: Callable[[], Mapping[str, Connector]], arguments: list[str]
 
     `connectors` is asked when a command needs to know them.
     """
+    if sys.stdout is None:  # closed by whoever started us
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for as long as the process lives
     try:
         status = tidegate.main(args=arguments, prog_name="tidegate", standalone_mode=False, obj=connectors)
     except click.exceptions.Exit as error:
@@ -91,7 +97,17 @@ def main(connectors: Callable[[], Mapping[str, Connector]], arguments: list[str]
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as error:
+        if isinstance(error, click.Abort) and not (sys.stdin and sys.stdin.isatty()):
+            failure = describe_failure(
+                ConfigurationError(
+                    "it has a question, and there is nobody to answer it",
+                    code="answer_missing",
+                    hint="run it in a terminal, or give the answers: tidegate connect NAME --from-json FILE --yes",
+                )
+            )
+            click.echo(failure.text, err=True)
+            sys.exit(failure.exit_status)
         click.echo("stopped", err=True)
         sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:

@@ -22,7 +22,7 @@ class Moment(click.ParamType[datetime]):
             return value
         try:
             return parse_moment(str(value), now=datetime.now(UTC))
-        except ValueError:
+        except (ValueError, OverflowError):
             self.fail(f"{value!r} is no time; write 2026-11-01, 2026-11-01T12:30, or 2h for two hours ago", param, ctx)
 
 

@@ -37,6 +37,12 @@ def gateway(project_dir: Path | None, door: int, host: str | None, port: int | N
     project = find_project(project_dir)
     config = load(project.config_file, connectors=known_connectors())
     listen = msgspec.structs.replace(config.listen, host=host or config.listen.host, port=port or config.listen.port)
+    if listen.port == listen.web_port:
+        raise ConfigurationError(
+            f"the door and the health page cannot both listen at port {listen.port}",
+            code="port_taken",
+            hint="choose another --port, or another listen.web_port in tidegate.yaml",
+        )
     run_supervisor(project, msgspec.structs.replace(config, listen=listen), {"door": door, "web": 1})
 
 

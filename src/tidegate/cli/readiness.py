@@ -14,9 +14,12 @@ from tidegate.config import Config
 from tidegate.kernel.errors import TidegateError
 from tidegate.runtime.control import running_state
 from tidegate.runtime.project import Project
+from tidegate.runtime.state import RunState, is_alive
 from tidegate.store.sql import query
 
 POLL_SECONDS = 0.1
+HEALTH_WORDS = "health and metrics at"
+"""Said last."""
 _ANSWER_TIMEOUT = aiohttp.ClientTimeout(total=2)
 _NODES = query("status_nodes")
 _AWAY = (aiohttp.ClientError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, TidegateError)
@@ -36,7 +39,7 @@ async def announce_ready(
     if processes.get("door"):
         say(f"webhooks come in at {config.webhook_base}/in/{config.cell}/...")
     if processes.get("web"):
-        say(f"health and metrics at {config.web_base}")
+        say(f"{HEALTH_WORDS} {config.web_base}")
 
 
 async def wait_until_running(
@@ -62,9 +65,9 @@ async def find_ready(project: Project, config: Config, processes: Mapping[str, i
         return set()
     ready = set()
     listen = config.listen
-    if await _answers(listen.host, listen.port):
+    if _live(state, "door") and await _answers(listen.host, listen.port):
         ready.add("door")
-    if await _answers(listen.web_host, listen.web_port):
+    if _live(state, "web") and await _answers(listen.web_host, listen.web_port):
         ready.add("web")
     pids = await _node_pids(project)
     ready.update(
@@ -73,6 +76,11 @@ async def find_ready(project: Project, config: Config, processes: Mapping[str, i
         if len(state.pids(name)) >= processes.get(name, 0) and set(state.pids(name)) <= pids
     )
     return ready
+
+
+def _live(state: RunState, role: str) -> bool:
+    """Whether every process of a role lives: somebody else may answer at its address."""
+    return all(is_alive(child) and not child.crash_looping for child in state.children if child.role == role)
 
 
 async def _answers(host: str, port: int) -> bool:

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from tidegate.cli.output import plain, print_json, print_table, show_age, show_seconds, show_time
-from tidegate.cli.session import Session, json_option, project_option, run_session
+from tidegate.cli.output import plain, print_json, print_table, safe_line, show_age, show_seconds, show_time
+from tidegate.cli.session import Session, find_project, json_option, project_option, run_session
 from tidegate.monitor.status import Status, read_status
 from tidegate.runtime.control import running_state
 from tidegate.runtime.project import Project
@@ -28,12 +28,14 @@ def status(project_dir: Path | None, *, as_json: bool) -> None:
     async def body(session: Session) -> tuple[Project, Status]:
         return session.project, await read_status(session.conn, session.tenant_id)
 
-    project, found = run_session(project_dir, body)
-    processes = _processes(project)
+    processes = _processes(find_project(project_dir))
+    if not as_json:
+        _print_processes(processes)  # they need no database, and matter most when it is away
+    _, found = run_session(project_dir, body)
     if as_json:
         print_json({"processes": processes, **plain(found)})
     else:
-        _print(processes, found)
+        _print(found)
 
 
 def _processes(project: Project) -> list[dict[str, Any]]:
@@ -62,7 +64,7 @@ def _uptime(process: ProcessState) -> float | None:
     return round(since_boot - process.start_time / _CLOCK_TICKS, 1)
 
 
-def _print(processes: list[dict[str, Any]], found: Status) -> None:
+def _print_processes(processes: list[dict[str, Any]]) -> None:
     rows = [
         [
             process["name"],
@@ -74,6 +76,9 @@ def _print(processes: list[dict[str, Any]], found: Status) -> None:
         for process in processes
     ]
     print_table(("process", "pid", "state", "uptime", "restarts"), rows, empty="no processes of this project run here")
+
+
+def _print(found: Status) -> None:
     queue = found.queue
     click.echo(
         f"events: {queue.waiting} waiting (oldest {show_age(queue.oldest_at)}), {queue.parked} parked, "
@@ -82,7 +87,8 @@ def _print(processes: list[dict[str, Any]], found: Status) -> None:
     for switch in found.switches:
         if switch.is_on:
             click.echo(
-                f"WRITES ARE STOPPED by {switch.changed_by} since {show_time(switch.changed_at)}: {switch.reason}"
+                f"WRITES ARE STOPPED by {switch.changed_by} since {show_time(switch.changed_at)}: "
+                f"{safe_line(switch.reason or '')}"
             )
     print_table(
         ("connection", "kind", "state", "commands", "oldest"),

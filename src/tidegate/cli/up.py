@@ -13,15 +13,15 @@ from pathlib import Path
 import click
 
 from tidegate.cli.checks_database import require_root_key
-from tidegate.cli.readiness import announce_ready, wait_until_running
+from tidegate.cli.readiness import HEALTH_WORDS, POLL_SECONDS, announce_ready, wait_until_running
 from tidegate.cli.session import find_project, known_connectors, operator, project_option, role_urls
 from tidegate.config import Config, load
 from tidegate.eventlog import partitions
 from tidegate.kernel.errors import ConfigurationError, TransientError
-from tidegate.runtime.control import running_state, stop_supervisor
+from tidegate.runtime.control import last_failure, running_state, stop_supervisor
+from tidegate.runtime.ports import require_free
 from tidegate.runtime.project import Project
-from tidegate.runtime.state import read_state
-from tidegate.runtime.supervisor import Plan, Supervisor, open_supervisor_log, run_until_signalled
+from tidegate.runtime.supervisor import Plan, Supervisor, open_supervisor_log, run_until_signalled, stop_leftovers
 from tidegate.store.database import URL_VARIABLE, Database, owner_connection
 from tidegate.sync.going_live import put_to_work
 
@@ -68,7 +68,12 @@ def down(project_dir: Path | None) -> None:
         stopped = stop_supervisor(project)
     except TimeoutError as error:
         raise TransientError(str(error), hint="look at it with: tidegate status") from error
-    click.echo("stopped" if stopped else "nothing was running")
+    if stopped:
+        click.echo("stopped")
+    elif asyncio.run(stop_leftovers(project)):
+        click.echo("stopped what a killed supervisor had left")
+    else:
+        click.echo("nothing was running")
 
 
 def run_supervisor(project: Project, config: Config, processes: Mapping[str, int]) -> None:
@@ -76,6 +81,11 @@ def run_supervisor(project: Project, config: Config, processes: Mapping[str, int
     document = project.config_file.read_text(encoding="utf-8") if project.config_file.exists() else None
 
     async def prepare(database: Database) -> None:
+        listen = config.listen
+        if processes.get("door"):
+            require_free("listen.port", listen.host, listen.port)
+        if processes.get("web"):
+            require_free("listen.web_port", listen.web_host, listen.web_port)
         async with owner_connection(database) as conn:
             if document is not None:
                 version = await put_to_work(conn, document, applied_by=operator())
@@ -119,6 +129,16 @@ def _report(line: str) -> None:
         click.echo(line)
 
 
+def _has_failed(project: Project, process: subprocess.Popen[bytes]) -> bool:
+    return process.poll() is not None or bool(_crash_looping(project))
+
+
+def _crash_looping(project: Project) -> list[str]:
+    state = running_state(project)
+    children = state.children if state is not None else ()
+    return [f"{child.role}-{child.index}" for child in children if child.crash_looping]
+
+
 def _start_detached(project: Project, config: Config, processes: Mapping[str, int]) -> None:
     """Start `tidegate up` in a session of its own and wait until it is ready."""
     if running_state(project) is not None:
@@ -136,13 +156,17 @@ def _start_detached(project: Project, config: Config, processes: Mapping[str, in
         name: processes.get(name, getattr(config.processes, name)) for name in ("door", "web", "apply", "dispatch")
     }
     deadline = time.monotonic() + DETACH_SECONDS
-    if not asyncio.run(wait_until_running(project, config, wanted, deadline, lambda: process.poll() is not None)):
+    if not asyncio.run(wait_until_running(project, config, wanted, deadline, lambda: _has_failed(project, process))):
+        looping = _crash_looping(project)
+        reasons = "".join(f"\n{name} does not stay alive{last_failure(project, name)}" for name in looping)
+        stop_supervisor(project)
         last = output.read_text(errors="replace").strip()
-        state = read_state(project.state_file)
         raise ConfigurationError(
-            f"it did not become ready:\n{last}",
+            f"it did not become ready, and was stopped again:\n{last}{reasons}",
             code="start_failed",
-            hint=f"look into {project.logs_dir}" if state is not None else None,
+            hint=f"look into {project.logs_dir}",
         )
+    while time.monotonic() < deadline and HEALTH_WORDS not in output.read_text(errors="replace") and wanted["web"]:
+        time.sleep(POLL_SECONDS)  # it is ready, and about to say so
     click.echo(output.read_text(errors="replace").rstrip())
     click.echo("it runs in the background; stop it with: tidegate down")

@@ -27,9 +27,10 @@ def stop(project_dir: Path | None, reason: str) -> None:
     Example:
       tidegate writes stop --reason "wrong prices in the ERP"
     """
+    words = reason.encode("utf-8", "replace").decode().replace("\0", "?")  # whatever the terminal sent: it must work
 
     async def body(session: Session) -> None:
-        await stop_writes(session.conn, tenant_id=session.tenant_id, actor=operator(), reason=reason)
+        await stop_writes(session.conn, tenant_id=session.tenant_id, actor=operator(), reason=words)
 
     run_session(project_dir, body)
     click.echo("all writes are stopped; calls that were on their way may still finish")

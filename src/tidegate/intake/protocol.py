@@ -29,6 +29,7 @@ UNREAD_BYTES_MAX = 64 << 10
 """Answers that a sender has not read; with more, the connection ends."""
 LINGER_SECONDS = 1.0
 """How long the rest of a refused request is read and dropped, so that the sender sees the answer, not a reset."""
+_READS = (b"GET", b"HEAD")
 _KNOWN_NAMES: dict[bytes, str] = {}
 
 
@@ -291,7 +292,7 @@ class DoorProtocol(asyncio.Protocol):
         self.endpoint = door.find(self.target)
         if self.endpoint is None:
             self._size_max = 0
-            return None
+            return None if self.method in _READS else (answers.NOT_FOUND, "not_found")
         if self.method != b"POST":
             return answers.METHOD_NOT_ALLOWED, "method"
         if "content-encoding" in headers and headers["content-encoding"] != "identity":

@@ -29,8 +29,12 @@ _ADDRESS_VARIABLES = "TIDEGATE_DATABASE_URL"
 class Child:
     """One place among the children: whoever runs there is replaced when it dies."""
 
-    def __init__(self, handover: Handover, *, on_change: Callable[[], None]) -> None:
-        """`on_change` is called when the process behind this place changed."""
+    def __init__(
+        self, handover: Handover, *, on_change: Callable[[], None], report: Callable[[str], None] = lambda _line: None
+    ) -> None:
+        """`on_change` is called when the process behind this place changed; `report` gets lines for people."""
+        self._report = report
+        self._is_reported = False
         self._handover = handover
         self._on_change = on_change
         self._process: asyncio.subprocess.Process | None = None
@@ -62,7 +66,7 @@ class Child:
             self._deaths.append(died_at)
             self._restarts += 1
             wait_seconds = plan_restart_seconds(early_deaths)
-            self._report_death(status, wait_seconds)
+            self._tell_death(status, wait_seconds)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_seconds):
                     await stop.wait()
@@ -127,12 +131,15 @@ class Child:
             self._log.warning("child.killed", reason="not drained in time")
             self.kill()
 
-    def _report_death(self, status: int, wait_seconds: float) -> None:
+    def _tell_death(self, status: int, wait_seconds: float) -> None:
         fields: dict[str, object] = {"exit_status": status, "wait_seconds": wait_seconds, "retries": self._restarts}
         if status < 0:
             fields = {**fields, "signal": signal.Signals(-status).name}
         if is_crash_looping(self._deaths, time.monotonic()):
             self._log.error("child.crash_looping", **fields)
+            if not self._is_reported:
+                self._report(f"{self.name} does not stay alive: see tidegate doctor, or its log")
+            self._is_reported = True
         else:
             self._log.warning("child.died", **fields)
 

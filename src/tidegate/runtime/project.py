@@ -61,9 +61,12 @@ class Project:
         try:
             mode, key = path.stat().st_mode, path.read_bytes()
         except OSError as error:
-            raise ConfigurationError(
-                f"the root key {path} cannot be read: {error.strerror}", hint="run `tidegate init`, or restore the file"
-            ) from error
+            hint = (
+                "run it as the user whose project this is"
+                if isinstance(error, PermissionError)
+                else "restore it from your backup: what is stored here cannot be read with any other key"
+            )
+            raise ConfigurationError(f"the root key {path} cannot be read: {error.strerror}", hint=hint) from error
         if mode & _OTHERS_MAY_READ:
             raise ConfigurationError(f"others may read the root key {path}", hint=f"chmod 0400 {path}")
         if len(key) < ROOT_KEY_BYTES_MIN:
@@ -71,6 +74,27 @@ class Project:
                 f"the root key {path} has only {len(key)} bytes", hint="restore it from your backup"
             )
         return key
+
+    def require_cluster(self) -> None:
+        """Refuse to go on with nothing where a database was: an empty one in its place would look like all is well.
+
+        Raises:
+            ConfigurationError: a database was made here, and its folder is empty or gone.
+        """
+        if self._cluster_note.exists() and not (self.postgres_dir / "PG_VERSION").exists():
+            raise ConfigurationError(
+                f"the database that was in {self.postgres_dir} is not there any more",
+                code="cluster_missing",
+                hint=f"mount or restore it; to begin with an empty one, remove {self._cluster_note}",
+            )
+
+    def note_cluster(self) -> None:
+        """Note that a database was made here."""
+        self._cluster_note.touch(mode=0o600)
+
+    @property
+    def _cluster_note(self) -> Path:
+        return self.postgres_dir.with_name("postgres.made")
 
     def make_folders(self) -> None:
         """Create the folders for state and logs, closed to others except for passing through `run`."""

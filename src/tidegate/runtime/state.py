@@ -4,6 +4,7 @@ from pathlib import Path
 
 import msgspec
 
+from tidegate.kernel.errors import ConfigurationError
 from tidegate.runtime.durable_file import write_private_file
 
 _PROC = Path("/proc")
@@ -68,9 +69,17 @@ def write_state(path: Path, state: RunState) -> None:
 
 
 def read_state(path: Path) -> RunState | None:
-    """Read the state file; None when there is none or it is damaged. Whether it is still true: `is_alive`."""
+    """Read the state file; None when there is none or it is damaged. Whether it is still true: `is_alive`.
+
+    Raises:
+        ConfigurationError: it belongs to somebody else.
+    """
     try:
         return msgspec.json.decode(path.read_bytes(), type=RunState)
+    except PermissionError as error:
+        raise ConfigurationError(
+            "this project is run by another user", code="not_yours", hint="run the command as that user"
+        ) from error
     except (OSError, msgspec.DecodeError):
         return None
 

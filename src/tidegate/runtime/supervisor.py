@@ -115,8 +115,10 @@ class Supervisor:
             assert self._plan.database_url is not None
             database = await ensure_external_database(self._plan.database_url, self._plan.role_urls)
         else:
+            self._project.require_cluster()
             await asyncio.to_thread(self._postgres.start)
             database = await ensure_embedded_database(self._postgres.dsn, self._postgres.password)
+            self._project.note_cluster()
             if self._project.postgres_dir.is_symlink():
                 self._report(f"the database lies in {self._postgres.data_dir}")
         self._report("ok postgres")
@@ -128,7 +130,9 @@ class Supervisor:
             await step(database)
 
     async def _run_children(self, database: Database, stop: asyncio.Event) -> None:
-        self._children = [Child(handover, on_change=self._write_state) for handover in self._handovers(database)]
+        self._children = [
+            Child(handover, on_change=self._write_state, report=self._report) for handover in self._handovers(database)
+        ]
         self._phase = "running"
         async with asyncio.TaskGroup() as group:
             for child in self._children:
@@ -153,6 +157,7 @@ class Supervisor:
                 continue
             self._log.error("postgres.died", retries=failures)
             try:
+                self._project.require_cluster()
                 await asyncio.to_thread(postgres.start)
                 self._log.info("postgres.restarted")
                 self._write_state()
@@ -211,6 +216,24 @@ class Supervisor:
             children=describe_children(self._children),
         )
         write_state(self._project.state_file, state)
+
+
+async def stop_leftovers(project: Project) -> bool:
+    """End what a supervisor that was killed has left: children that still drain, and the database. Safe to repeat.
+
+    Returns whether there was anything. Raises ConfigurationError when a supervisor runs.
+    """
+    if not project.run_dir.exists():
+        return False
+    with _only_supervisor(project):
+        previous = read_state(project.state_file)
+        found = await end_orphans(previous.children if previous is not None else (), timeout_seconds=DRAIN_SECONDS)
+        postgres = EmbeddedPostgres(project.postgres_dir, run_dir=project.run_dir)
+        was_running = postgres.is_running()
+        if was_running:
+            await asyncio.to_thread(postgres.stop)
+        project.state_file.unlink(missing_ok=True)
+        return was_running or bool(found)
 
 
 def open_supervisor_log(project: Project) -> None:

@@ -205,13 +205,14 @@ async def _connect_external(url: str) -> DirectConnection:
         asyncpg.InvalidAuthorizationSpecificationError,
         asyncpg.InvalidCatalogNameError,
         ValueError,
+        OverflowError,
     ) as error:
         raise ConfigurationError(
             f"the database in {URL_VARIABLE} refuses us: {error}",
             hint="check user, password and database name; the database must exist",
         ) from error
     except (OSError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError) as error:
-        raise TransientError(f"the database in {URL_VARIABLE} does not answer") from error
+        raise TransientError(f"the database in {URL_VARIABLE} does not answer: {error}") from error
     version = connection.get_server_version()
     if version.major < SERVER_VERSION_MIN:
         await connection.close()

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests.doorbed import SECRET, connector, delivery_body
 
 from tidegate.eventlog.records import undecodable_dedupe_key, webhook_dedupe_key
-from tidegate.intake.capture import verify_capture
+from tidegate.intake.capture import find_unreadable, verify_capture
 from tidegate.intake.directory import Endpoint
 from tidegate.intake.quota import TenantQuota
 from tidegate.intake.receive import receive
@@ -168,7 +168,9 @@ def test_a_capture_says_why() -> None:
     assert verify_capture(PLAIN, capture) is None
     assert (verify_capture(PLAIN, {**capture, "now": NOW + 301}) or "").startswith("timestamp_stale: ")
     assert (verify_capture(PLAIN, {**capture, "secret": "whsec_" + "A" * 32}) or "").startswith("signature_mismatch: ")
-    assert (verify_capture(PLAIN, unreadable) or "").startswith("undecodable: ")
+    assert verify_capture(PLAIN, unreadable) is None
+    assert find_unreadable(PLAIN, unreadable)
+    assert find_unreadable(PLAIN, capture) is None
     for broken in ({}, {**capture, "body_b64": "?"}, {**capture, "headers": []}):
         with pytest.raises(ConfigurationError):
             verify_capture(PLAIN, broken)
