@@ -16,7 +16,7 @@ $(READY): requirements-dev.lock pyproject.toml scripts/setup
 	@touch $@
 
 test: setup lint types ## everything that needs no third-party system: lint, types, all tests
-	$(BIN)/python -m pytest -n 2 -m "not real" tests
+	$(BIN)/python -m pytest -n 4 --dist worksteal -m "not real" tests
 
 unit: setup ## the fast tests only: no database, no process
 	$(BIN)/python -m pytest tests/unit tests/house
