@@ -41,7 +41,7 @@ from tidegate.vault.keys import KeyRing, derive_class_root
 TENANTS = 4
 CONNECTIONS_PER_TENANT = 5
 WARM_UP_SECONDS = 1.0
-REQUESTS_PER_SECOND_MAX = 20_000
+REQUESTS_PER_SECOND_MAX = 40_000
 ROOT_KEY = os.urandom(32)
 
 
