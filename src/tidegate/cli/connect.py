@@ -24,7 +24,7 @@ from tidegate.config import Config
 from tidegate.config.parse import parse
 from tidegate.config.roles import is_channel
 from tidegate.kernel.clock import SystemClock
-from tidegate.kernel.errors import ConfigurationError
+from tidegate.kernel.errors import ConfigurationError, TransientError
 from tidegate.kernel.redaction import Secret
 from tidegate.sdk.connector import Connector, Inspection, Location
 from tidegate.sync import connect as connecting
@@ -96,7 +96,10 @@ def connect(
         )
         allow = [ip_network(text) for text in config.network.allow]
         clock = SystemClock()
-        inspection = await connecting.look(order, allow=allow, clock=clock)
+        try:
+            inspection = await connecting.look(order, allow=allow, clock=clock)
+        except TransientError as error:
+            raise describe_unreachable(name, str(order.settings.get("base_url", "")), error) from error
         if order.is_channel and order.stock_location is None and not yes and sys.stdin.isatty():
             order = msgspec.structs.replace(order, stock_location=_ask_location(inspection.locations))
         ring = session.key_ring()
@@ -116,6 +119,22 @@ def connect(
         print_json(_as_json(connected, webhook))
     else:
         _print(name, connected, webhook)
+
+
+def describe_unreachable(name: str, address: str, error: TransientError) -> TransientError:
+    """Return the error that says which system did not answer, where it was looked for, and what to check. Pure."""
+    words = _UNREACHABLE.get(error.code, str(error))
+    hint = f"check the url of {name} in tidegate.yaml, and that the system runs; nothing was changed"
+    return TransientError(f"{name} ({address}): {words}", code=error.code, hint=hint)
+
+
+_UNREACHABLE = {
+    "not_sent_dns": "there is no such host",
+    "not_sent_tls": "its certificate is not trusted",
+    "not_sent_timeout": "it does not answer",
+    "not_sent_connect": "nothing listens there",
+}
+"""Code of a request that was not sent -> why, for people."""
 
 
 def _read_answers(given: tuple[str, ...], from_json: str | None) -> dict[str, str]:

@@ -13,6 +13,7 @@ import asyncpg
 import pytest
 
 from tidegate.cli.checks_machine import check_root_key
+from tidegate.cli.connect import describe_unreachable
 from tidegate.cli.failures import describe_failure
 from tidegate.cli.init import make_project
 from tidegate.cli.main import COMMANDS, main
@@ -250,6 +251,16 @@ def test_json_output_cannot_steer_a_terminal(capsys) -> None:
 def test_what_another_system_sent_stays_in_its_line() -> None:
     assert len(show(HOSTILE).splitlines()) == 1
     assert not set(show(HOSTILE)) & set("\x9b\x7f\u202e\u2028\x1b\n\t")
+
+
+def test_a_system_that_cannot_be_reached_is_named_with_its_address() -> None:
+    refused = TransientError("the request was not sent", code="not_sent_connect")
+
+    failure = describe_failure(describe_unreachable("shop", "http://127.0.0.1:1", refused))
+
+    assert "shop (http://127.0.0.1:1): nothing listens there" in failure.text
+    assert "check the url of shop in tidegate.yaml" in failure.text
+    assert failure.exit_status == 75
 
 
 def test_an_error_with_foreign_words_cannot_steer_a_terminal() -> None:
