@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import UUID
 
+import asyncpg
 import pytest
 from tests.applybed import CONFIG, Bed, make_bed, move_event, order_event
 from tests.dispatchbed import until
@@ -18,6 +19,7 @@ from tidegate.store.database import Database
 from tidegate.store.pool import create_pool
 from tidegate.store.roles import Role
 from tidegate.sync import statements
+from tidegate.sync.catalogue import Catalogue
 from tidegate.sync.going_live import put_to_work
 from tidegate.sync.worker import BY_KEY, serve
 
@@ -185,3 +187,32 @@ async def test_untold_marks_are_locked_in_the_one_order(database: Database, owne
 async def waiting(pool: Pool, count: int) -> bool:
     """Whether so many sessions of this server wait for a lock."""
     return bool(await pool.fetchval("SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted") == count)
+
+
+async def test_a_look_up_that_was_cut_off_is_made_up_for(database: Database, owner_pool: Pool) -> None:
+    """A session that is lost between variants and bills must not leave variants behind that have none."""
+    bed = await make_bed(database, owner_pool)
+    catalogue, article = Catalogue(bed.tenant_id), (bed.connections["shop_a"], "v-A", "A")
+    async with owner_pool.acquire() as conn:
+        cut = CutOff(conn)
+        with pytest.raises(asyncpg.InterfaceError):
+            await catalogue.resolve(cut, [article], set())  # type: ignore[arg-type]
+
+        await catalogue.resolve(conn, [article], set())
+
+    assert catalogue.bill(catalogue.variant(article)) == [(bed.items["A"], 1)]
+
+
+class CutOff:
+    """A session that is lost when bills are asked for."""
+
+    def __init__(self, conn: object) -> None:
+        self._conn = conn
+
+    async def fetch(self, statement: str, *arguments: object) -> object:
+        if statement == statements.FIND_BILLS:
+            raise asyncpg.InterfaceError("the connection is closed")
+        return await self._conn.fetch(statement, *arguments)  # type: ignore[attr-defined]
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._conn, name)

@@ -61,10 +61,12 @@ class Catalogue:
             self._fresh_until = time.monotonic() + CACHE_SECONDS
         if self._default_location is None or any(key not in self._locations for key in external_locations):
             await self._load_locations(conn)
-        missing = {key for key in articles if key not in self._variants}
+        wanted = set(articles)
+        missing = wanted - self._variants.keys()
         if missing:
             await self._load_variants(conn, missing)
-            await self.load_bills(conn, self._variants.values())
+        # Asked for each time: the last time may have been cut off between the two.
+        await self.load_bills(conn, {self._variants[key] for key in wanted})
 
     async def load_bills(self, conn: Connection, variant_ids: Iterable[UUID]) -> None:
         """Make `bill` answerable for variants."""
