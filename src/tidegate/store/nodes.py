@@ -65,6 +65,7 @@ UPDATE slot s SET node_id = $2, epoch = s.epoch + 1 FROM free WHERE s.role = $1 
 END_SESSIONS = """
 SELECT count(pg_terminate_backend(a.pid)) FROM node n JOIN pg_stat_activity a
   ON starts_with(a.application_name, 'tidegate-' || n.role) AND split_part(a.application_name, ' ', 2) = n.pid || '@' || n.host
+ AND a.datname = current_database()
 WHERE n.role = $1 AND n.node_id = ANY($2::uuid[])
 """
 # A process that vanished in the middle of a batch: remember on which slots, and on which event when it ran alone.
