@@ -21,6 +21,7 @@ from tidegate.cli.session import (
     run_session,
 )
 from tidegate.config import Config
+from tidegate.config.files import read_files
 from tidegate.config.parse import parse
 from tidegate.config.roles import is_channel
 from tidegate.kernel.clock import SystemClock
@@ -158,8 +159,8 @@ def _read_answers(given: tuple[str, ...], from_json: str | None) -> dict[str, st
 async def _refresh_config(session: Session, connectors: Mapping[str, Connector]) -> Config:
     """Check the file against the connectors and put it to work, so that a new connection needs no restart."""
     document = session.project.config_file.read_text(encoding="utf-8")
-    parse(document, connectors=connectors)
-    return (await put_to_work(session.conn, document, applied_by=operator())).config
+    files = read_files(session.project.folder, parse(document, connectors=connectors))
+    return (await put_to_work(session.conn, document, applied_by=operator(), files=files)).config
 
 
 def _connector_of(config: Config, name: str, connectors: Mapping[str, Connector]) -> Connector:

@@ -16,6 +16,7 @@ from tidegate.cli.checks_database import require_root_key
 from tidegate.cli.readiness import HEALTH_WORDS, POLL_SECONDS, announce_ready, wait_until_running
 from tidegate.cli.session import find_project, known_connectors, operator, project_option, role_urls
 from tidegate.config import Config, load
+from tidegate.config.files import read_files
 from tidegate.eventlog import partitions
 from tidegate.kernel.errors import ConfigurationError, TransientError
 from tidegate.runtime.control import last_failure, running_state, stop_supervisor
@@ -79,6 +80,7 @@ def down(project_dir: Path | None) -> None:
 def run_supervisor(project: Project, config: Config, processes: Mapping[str, int]) -> None:
     """Run the processes in the foreground until a signal comes."""
     document = project.config_file.read_text(encoding="utf-8") if project.config_file.exists() else None
+    files = read_files(project.folder, config)
 
     async def prepare(database: Database) -> None:
         listen = config.listen
@@ -88,7 +90,7 @@ def run_supervisor(project: Project, config: Config, processes: Mapping[str, int
             require_free("listen.web_port", listen.web_host, listen.web_port)
         async with owner_connection(database) as conn:
             if document is not None:
-                version = await put_to_work(conn, document, applied_by=operator())
+                version = await put_to_work(conn, document, applied_by=operator(), files=files)
                 await require_root_key(conn, project, version.tenant_id)
 
     plan = Plan(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import IntEnum, StrEnum
 
@@ -48,8 +49,8 @@ DEADLINE_SECONDS = {
 """Total time from planning until a command is given up and shown as failed."""
 
 
-class OrderLineOut(msgspec.Struct, frozen=True, kw_only=True):
-    """A line for the ERP."""
+class OrderLineOut(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A line for the ERP. What has a default is filled by a map only, and not stored where no map filled it."""
 
     reference: str
     """Our public line id; the ERP keeps it so that shipments can be matched line by line."""
@@ -60,10 +61,17 @@ class OrderLineOut(msgspec.Struct, frozen=True, kw_only=True):
     quantity: int
     unit_price: str
     total_minor: int
+    tax_code: str = ""
+    """What the target calls the tax of this line."""
+    fields: Mapping[str, str] = {}
+    """Fields of the target's own, as its connector declares them."""
 
 
-class CreateOrder(msgspec.Struct, frozen=True, kw_only=True, tag="order.create"):
-    """Create the order in the target system, once, under `reference`."""
+class CreateOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="order.create"):
+    """Create the order in the target system, once, under `reference`.
+
+    What has a default is filled by a map only, and not stored where no map filled it.
+    """
 
     reference: str
     """Our public order id: unique in the target system, what read-back looks for."""
@@ -77,6 +85,14 @@ class CreateOrder(msgspec.Struct, frozen=True, kw_only=True, tag="order.create")
     discount_minor: int
     total_minor: int
     private: OrderPrivate
+    customer_ref: str = ""
+    """What the target calls the customer."""
+    payment_method: str = ""
+    """What the target calls the way of payment."""
+    note: str = ""
+    """For the people who handle the order there."""
+    fields: Mapping[str, str] = {}
+    """Fields of the target's own, as its connector declares them."""
 
 
 class CancelOrder(msgspec.Struct, frozen=True, kw_only=True, tag="order.cancel"):
@@ -94,7 +110,7 @@ class FulfillmentLineOut(msgspec.Struct, frozen=True, kw_only=True):
     quantity: int
 
 
-class CreateFulfillment(msgspec.Struct, frozen=True, kw_only=True, tag="fulfillment.create"):
+class CreateFulfillment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="fulfillment.create"):
     """Tell the channel that goods left, once, under `reference`."""
 
     reference: str
@@ -104,6 +120,8 @@ class CreateFulfillment(msgspec.Struct, frozen=True, kw_only=True, tag="fulfillm
     tracking: str
     carrier: str
     shipped_at: datetime
+    fields: Mapping[str, str] = {}
+    """Fields of the channel's own, as its connector declares them; filled by a map only."""
 
 
 class SetInventory(msgspec.Struct, frozen=True, kw_only=True, tag="inventory.set"):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
+
+from tidegate.mapping.records import Hooks, Maps
 
 Mode = Literal["observe", "live"]
 """observe: read and plan, write nothing. live: also write."""
@@ -133,6 +135,11 @@ class Config(_Part, frozen=True, kw_only=True):
     flows: Flows = Flows()
     processes: Processes = Processes()
     polling: Polling = Polling()
+    maps: Maps = Maps()
+    """How payloads are shaped for their target; see `tidegate.mapping`."""
+    tables: Mapping[str, Any] = {}
+    """Value tables by name: inline `{from: to}` lines, or `{csv: file}`; read by `mapping.tables`."""
+    hooks: Hooks = Hooks()
 
     @property
     def webhook_base(self) -> str:

@@ -142,6 +142,18 @@ class CommandSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Target:
+    """A field of a command's payload that a map may fill, because the platform really takes it."""
+
+    path: str
+    """As in the configuration: `customer.ref`, `note`, `lines.tax_code`, `fields.<name>`, ... See `mapping.paths`."""
+    title: str
+    """What the platform makes of it, in words for people."""
+    chars_max: int | None = None
+    """Longest text that the platform takes; None where it has no limit."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TokenBucket:
     """A budget: `capacity` tokens, refilled by `per_second`."""
 
@@ -224,6 +236,8 @@ class Connector:
     fetch: Mapping[str, Callable[[Api, str], Awaitable[FeedItem | None]]] = field(default_factory=dict)
     """topic -> (api, external id) -> the entity now, None when it is gone."""
     commands: Mapping[CommandKind, CommandSpec] = field(default_factory=dict)
+    targets: Mapping[CommandKind, tuple[Target, ...]] = field(default_factory=dict)
+    """What a map may fill. A target that is not declared is refused when the configuration is checked."""
     budget: TokenBucket = TokenBucket(capacity=10, per_second=10)
     concurrency_max: int = 4
     """Calls of one connection in flight."""

@@ -24,7 +24,7 @@ CREATE POLICY door_of_class ON tenant_key AS RESTRICTIVE TO tidegate_door USING 
 CREATE POLICY door_of_class ON data_key AS RESTRICTIVE TO tidegate_door USING (key_class = 'intake');
 
 -- apply: T2 reads the log and moves the canonical state; it sees no credential
-GRANT SELECT ON tenant, connection, config_version, event, event_dedupe, event_outcome, binding, switch TO tidegate_apply;
+GRANT SELECT ON tenant, connection, config_version, config_bundle, event, event_dedupe, event_outcome, binding, switch TO tidegate_apply;
 GRANT SELECT, INSERT, UPDATE ON tenant_key, data_key TO tidegate_apply;
 GRANT SELECT, INSERT, DELETE ON event_queue, event_parked, event_crash, fetch_request TO tidegate_apply;
 GRANT UPDATE ON event_queue, event_parked, event_crash, fetch_request TO tidegate_apply;
@@ -39,7 +39,7 @@ GRANT SELECT, UPDATE ON slot TO tidegate_apply;
 GRANT USAGE, SELECT ON SEQUENCE event_seq TO tidegate_apply;
 
 -- dispatch: sends commands, records what came of them, reads for the log; it opens credentials and changes none
-GRANT SELECT ON tenant, connection, config_version, credential, binding, switch, variant, inventory_item, variant_item,
+GRANT SELECT ON tenant, connection, config_version, config_bundle, credential, binding, switch, variant, inventory_item, variant_item,
     location, stock_balance, "order", order_line, fulfillment, fulfillment_line, channel_stock, command, call, attempt,
     attempt_answer, lane_state, poll_cursor, poll_observation, fetch_request, tenant_key, data_key TO tidegate_dispatch;
 GRANT INSERT ON binding, command_key, command, call, attempt, attempt_answer, lane_state, poll_cursor, poll_observation,

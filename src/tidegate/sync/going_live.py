@@ -10,20 +10,22 @@ from uuid import UUID
 
 from tidegate.config import Config
 from tidegate.config.versions import ConfigVersion, read_newest, record_version
+from tidegate.mapping.references import Files
 from tidegate.store.connections import Connection
 from tidegate.store.sql import query
 
 _MARK = query("marks_for_telling")
 
 
-async def put_to_work(conn: Connection, document: str, *, applied_by: str) -> ConfigVersion:
+async def put_to_work(conn: Connection, document: str, *, applied_by: str, files: Files | None = None) -> ConfigVersion:
     """Record a configuration as the newest of its tenant and mark what its live stock flow owes to channels.
 
-    One transaction; safe to repeat. Raises ConfigurationError when the document is not valid.
+    `files` are the tables and hook modules that it names, None: those of the newest version. One transaction; safe to
+    repeat. Raises ConfigurationError when the document is not valid.
     """
     async with conn.transaction():
         before = {version.tenant_id: version.config for version in await read_newest(conn)}
-        version = await record_version(conn, document, applied_by=applied_by)
+        version = await record_version(conn, document, applied_by=applied_by, files=files)
         known = before.get(version.tenant_id)
         fresh = [name for name in live_channels(version.config) if known is None or name not in live_channels(known)]
         await mark_for_telling(conn, version.tenant_id, fresh, only_untold=False)
