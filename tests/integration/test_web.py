@@ -135,3 +135,21 @@ async def test_the_role_reads_no_body_and_no_secret(database: Database) -> None:
                 await pool.execute(statement)
     finally:
         await pool.close()
+
+
+async def test_every_answer_is_guarded_by_headers_and_named_by_an_id(database: Database) -> None:
+    """SECURITY G12, A9: an unknown address is a problem document; nothing may be framed, sniffed or cached."""
+    async with running_web(database) as url:
+        await get(f"{url}/healthz")
+        async with aiohttp.ClientSession() as http, http.get(f"{url}/nothing/here") as answer:
+            problem = await answer.json(content_type=None)
+
+    assert answer.status == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert problem["code"] == "not_found"
+    assert problem["request_id"] == answer.headers["x-request-id"]
+    assert problem["request_id"].startswith("req_c0_")
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+    assert "server" not in answer.headers

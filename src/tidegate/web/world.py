@@ -1,0 +1,35 @@
+"""What every part of the web process is given; made once, when it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from tidegate.kernel.clock import Clock
+from tidegate.sdk.connector import Connector
+from tidegate.store.connections import Pool
+from tidegate.web.settings import WebSettings
+
+
+class World:
+    """The process's way into the database, its keys and its bounds. Holds secrets: never print it."""
+
+    def __init__(
+        self,
+        *,
+        pool: Pool,
+        clock: Clock,
+        cell: str,
+        settings: WebSettings,
+        keys: Mapping[str, bytes],
+        connectors: Mapping[str, Connector],
+        project: Path | None,
+    ) -> None:
+        """`project` tells where the other processes answer; None for a process that was started without one."""
+        self.pool = pool
+        self.clock = clock
+        self.cell = cell
+        self.settings = settings
+        self.keys = keys
+        self.connectors = connectors
+        self.project = project
