@@ -85,7 +85,7 @@ async def test_an_event_that_ends_its_process_is_found_and_quarantined_alone(
 
     deaths = await keep_running(bed, crew, processes)
 
-    assert deaths >= 5
+    assert deaths >= 3, "as many as it takes until it is given up; whoever took other slots meanwhile may come on top"
     assert await bed.outcomes() == {"applied": 34, "quarantined": 1}
     parked = await bed.pool.fetchrow("SELECT kind, code, reason FROM event_parked")
     assert parked is not None
