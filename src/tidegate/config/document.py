@@ -52,6 +52,11 @@ class Document:
             path = path[:-1]
         return self.values.get(path, Mark(1, 1))
 
+    def mark_of_key(self, path: Path) -> Mark:
+        """Return where a key stands; `path` may have a 0 where one value stands for a list of one."""
+        shorter = tuple(step for step in path if step != 0)
+        return self.keys.get(path) or self.keys.get(shorter) or self.mark_of(path)
+
 
 class DocumentError(Exception):
     """The text is no acceptable YAML; carries the problem."""

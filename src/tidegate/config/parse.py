@@ -7,6 +7,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from tidegate.config.checks import check_connections, check_flows, check_network, check_places
+from tidegate.config.checks_timing import check_schedules, check_sku_rules
 from tidegate.config.document import Document, DocumentError, Problem, read_document
 from tidegate.config.records import Config
 from tidegate.config.shape import build, find_secrets, find_unknown_keys
@@ -78,6 +79,8 @@ def _cross_checks(config: Config, document: Document, connectors: Mapping[str, C
         *check_flows(config, document, connectors),
         *check_network(config, document),
         *check_places(config, document),
+        *check_schedules(config, document),
+        *check_sku_rules(config, document),
     ]
 
 

@@ -11,8 +11,8 @@ from msgspec import Meta
 
 from tidegate.mapping.records import Hooks, Maps
 
-Mode = Literal["observe", "live"]
-"""observe: read and plan, write nothing. live: also write."""
+Mode = Literal["observe", "propose", "live"]
+"""observe: read and show, write nothing. propose: plan, a person approves each write. live: write."""
 ORIGIN = "origin"
 """The connection that an order was placed in, whichever that is."""
 SELF = "tidegate"
@@ -22,6 +22,10 @@ OptionValue = str | int | float | bool
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Count = Annotated[int, Meta(ge=0, le=64)]
 Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+Duration = Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,5}[smhd]$")]
+"""A whole number of seconds, minutes, hours or days: `90s`, `30m`, `8h`, `2d`. See `schedule.py::seconds_of`."""
+Safety = Annotated[int, Meta(ge=0, le=1_000_000)]
+"""Units of an item that are withheld from channels."""
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -68,6 +72,17 @@ class Owns(_Part, frozen=True, kw_only=True):
     """The connection that ships."""
 
 
+class Recurrence(_Part, frozen=True, kw_only=True):
+    """A window that comes again and again."""
+
+    cron: str
+    """When it begins: minute, hour, day of the month, month, day of the week."""
+    for_: Duration = msgspec.field(name="for")
+    """How long it lasts, in elapsed time."""
+    tz: str | None = None
+    """The time zone of `cron`, by its IANA name; by default that of the file."""
+
+
 class OrdersFlow(_Part, frozen=True, kw_only=True):
     """Orders go from channels to the ERP."""
 
@@ -76,6 +91,8 @@ class OrdersFlow(_Part, frozen=True, kw_only=True):
     since: datetime
     """Orders placed before this moment are left alone. Aware UTC."""
     mode: Mode = "observe"
+    blackout: tuple[Recurrence, ...] = ()
+    """Windows in which what the flow writes waits in the outbox."""
 
 
 class ShipmentsFlow(_Part, frozen=True, kw_only=True):
@@ -85,6 +102,8 @@ class ShipmentsFlow(_Part, frozen=True, kw_only=True):
     target: Literal["origin"] = msgspec.field(name="to", default="origin")
     since: datetime | None = None
     mode: Mode = "observe"
+    blackout: tuple[Recurrence, ...] = ()
+    """Windows in which what the flow writes waits in the outbox."""
 
 
 class StockFlow(_Part, frozen=True, kw_only=True):
@@ -94,6 +113,10 @@ class StockFlow(_Part, frozen=True, kw_only=True):
     targets: tuple[str, ...] = msgspec.field(name="to")
     since: datetime | None = None
     mode: Mode = "observe"
+    safety: Safety = 0
+    """Units of every item that no channel is told of."""
+    blackout: tuple[Recurrence, ...] = ()
+    """Windows in which what the flow writes waits in the outbox."""
 
 
 class Flows(_Part, frozen=True, kw_only=True):
@@ -118,6 +141,32 @@ class Polling(_Part, frozen=True, kw_only=True):
 
     enabled: bool = True
     """False: channels are not polled; the feeds of a system without webhooks keep running."""
+    interval_min: Duration | None = None
+    """No feed is read more often than this, whatever its connector asks for."""
+
+
+class Profile(_Part, frozen=True, kw_only=True):
+    """Settings that an override switches on for a time, under the same names that they have elsewhere."""
+
+    stock_mode: Mode | None = msgspec.field(name="stock.mode", default=None)
+    stock_safety: Safety | None = msgspec.field(name="stock.safety", default=None)
+    orders_mode: Mode | None = msgspec.field(name="orders.mode", default=None)
+    shipments_mode: Mode | None = msgspec.field(name="shipments.mode", default=None)
+    polling_enabled: bool | None = msgspec.field(name="polling.enabled", default=None)
+    polling_interval_min: Duration | None = msgspec.field(name="polling.interval_min", default=None)
+
+
+class Override(_Part, frozen=True, kw_only=True):
+    """An exception: for some SKUs, for some time, or both. Of several that fit, the last one in the file counts."""
+
+    match: str | None = None
+    """`sku:PATTERN` or `group:NAME`: what it is for."""
+    during: str | Recurrence | None = None
+    """When it holds: `2026-11-27/2026-12-01` (both days included), or a recurrence. Always, when absent."""
+    profile: str | None = None
+    """The profile that is on meanwhile; only with `during`."""
+    stock_mode: Mode | None = msgspec.field(name="stock.mode", default=None)
+    stock_safety: Safety | None = msgspec.field(name="stock.safety", default=None)
 
 
 class Config(_Part, frozen=True, kw_only=True):
@@ -140,6 +189,12 @@ class Config(_Part, frozen=True, kw_only=True):
     tables: Mapping[str, Any] = {}
     """Value tables by name: inline `{from: to}` lines, or `{csv: file}`; read by `mapping.tables`."""
     hooks: Hooks = Hooks()
+    timezone: str = "UTC"
+    """Time zone of days and schedules that name none. IANA name."""
+    groups: Mapping[Name, tuple[str, ...]] = {}
+    """Names for sets of SKUs; each a list of patterns with `*` and `?`."""
+    profiles: Mapping[Name, Profile] = {}
+    overrides: tuple[Override, ...] = ()
 
     @property
     def webhook_base(self) -> str:

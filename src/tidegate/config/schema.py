@@ -12,6 +12,7 @@ from tidegate.sdk.connector import Connector
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _LISTS = (("OrdersFlow", "from"), ("StockFlow", "to"), ("Network", "allow"))
+_WINDOWS = ("OrdersFlow", "ShipmentsFlow", "StockFlow")
 
 
 def schema(connectors: Mapping[str, Connector] | None = None) -> dict[str, Any]:
@@ -21,7 +22,12 @@ def schema(connectors: Mapping[str, Connector] | None = None) -> dict[str, Any]:
     for struct, key in _LISTS:
         one_or_many = definitions[struct]["properties"][key]
         definitions[struct]["properties"][key] = {"anyOf": [{"type": "string"}, one_or_many]}
-    for struct in ("OrdersFlow", "ShipmentsFlow", "StockFlow"):
+    patterns = definitions["Config"]["properties"]["groups"]["additionalProperties"]
+    definitions["Config"]["properties"]["groups"]["additionalProperties"] = {"anyOf": [{"type": "string"}, patterns]}
+    for struct in _WINDOWS:
+        windows = definitions[struct]["properties"]["blackout"]
+        definitions[struct]["properties"]["blackout"] = {"anyOf": [windows["items"], windows]}
+    for struct in _WINDOWS:
         since = definitions[struct]["properties"]["since"]
         since.pop("format", None)
         definitions[struct]["properties"]["since"] = {"anyOf": [{"type": "string", "format": "date"}, since]}

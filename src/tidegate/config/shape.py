@@ -13,8 +13,14 @@ import msgspec
 from tidegate.config.document import Document, Path, Problem
 from tidegate.config.records import Config, ConnectionConfig
 
-_LISTS: tuple[Path, ...] = (("flows", "orders", "from"), ("flows", "stock", "to"), ("network", "allow"))
-"""Places where one word may stand for a list of one."""
+_LISTS: tuple[Path, ...] = (
+    ("flows", "orders", "from"),
+    ("flows", "stock", "to"),
+    ("network", "allow"),
+    *(("flows", flow, "blackout") for flow in ("orders", "shipments", "stock")),
+    ("groups", "*"),
+)
+"""Places where one value may stand for a list of one; `*` is any name."""
 _SECRET_NAME = re.compile(
     r"(?:^|[_.-])(?:password|passwd|passphrase|secret|token|api_?key|access_?key|private_?key|credentials?)$",
     re.IGNORECASE,
@@ -23,12 +29,14 @@ _SECRET_VALUE = re.compile(r"whsec_|-----BEGIN |://[^/@\s]*:[^/@\s]+@")
 _MOVE_IT = "take it out; `tidegate connect NAME` asks for it and stores it encrypted"
 _MISFIT_PLACE = re.compile(r" - at `(?:key in )?\$?(.*)`$")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
+_EACH = ("groups", "profiles", "overrides")
+_WORD = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _OPTION_TYPES = (str, int, float, bool)
 
 
 def find_unknown_keys(document: Document) -> list[Problem]:
     """Return a problem for every key that the configuration does not have, with the nearest one that it has."""
-    return list(_unknown_keys(Config, document.root, (), document))
+    return list(_unknown_keys(Config, _widen(document.root, ()), (), document))
 
 
 def find_secrets(document: Document, secret_names: frozenset[str]) -> list[Problem]:
@@ -59,6 +67,8 @@ def build(document: Document) -> tuple[Config | None, list[Problem]]:
             parts[field.name] = _connections(raw, document, problems)
         elif field.name == "flows" and isinstance(raw, dict):
             parts[field.name] = _sections(field.type, raw, path, document, problems)
+        elif field.name in _EACH and isinstance(raw, dict | list):
+            parts[field.name] = _each(raw, get_args(field.type), path, document, problems)
         else:
             parts[field.name] = _convert(raw, field.type, path, document, problems)
     return (None, problems) if problems else (Config(**parts), problems)
@@ -74,29 +84,69 @@ def suggest(word: str, known: Iterator[str] | list[str]) -> str | None:
 
 
 def _unknown_keys(kind: Any, value: Any, path: Path, document: Document) -> Iterator[Problem]:
-    struct = _struct_of(kind)
-    if struct is None or not isinstance(value, dict):
-        return
-    known = {field.encode_name: field.type for field in msgspec.structs.fields(struct)}
-    for key, inner in value.items():
-        if key in known:
+    known = _members(kind)
+    for key, inner in _entries(value):
+        if known is None or not isinstance(key, str):
+            yield from _unknown_keys(_entry_kind(kind, value), inner, (*path, key), document)
+        elif key in known:
             yield from _unknown_keys(known[key], inner, (*path, key), document)
         else:
             place = ".".join(str(step) for step in path)
             where = f" in {place!r}" if place else ""
             yield Problem(
-                mark=document.keys[(*path, key)],
+                mark=document.mark_of_key((*path, key)),
                 message=f"there is no key {key!r}{where}",
                 hint=suggest(key, list(known)),
             )
 
 
+def _entries(value: Any) -> list[tuple[str | int, Any]]:
+    if isinstance(value, dict):
+        return list(value.items())
+    return list(enumerate(value)) if isinstance(value, list) else []
+
+
+def _members(kind: Any) -> dict[str, Any] | None:
+    """Return the keys of a struct with the type of each, None for what is no struct."""
+    struct = _struct_of(kind)
+    return None if struct is None else {field.encode_name: field.type for field in msgspec.structs.fields(struct)}
+
+
+def _entry_kind(kind: Any, value: Any) -> Any:
+    """Return the type of the entries of a list or of a mapping that stands where `kind` is wanted."""
+    for option in _options(kind):
+        arguments = get_args(option)
+        if get_origin(option) is tuple and isinstance(value, list):
+            return arguments[0]
+        if get_origin(option) is Mapping and isinstance(value, dict) and arguments[1] is not ConnectionConfig:
+            return arguments[1]
+    return None
+
+
+def _options(kind: Any) -> tuple[Any, ...]:
+    return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+
+
 def _struct_of(kind: Any) -> type[msgspec.Struct] | None:
-    options = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
-    for option in options:
+    for option in _options(kind):
         if isinstance(option, type) and issubclass(option, msgspec.Struct) and option is not ConnectionConfig:
             return option
     return None
+
+
+def _only_known(kind: Any, value: Any) -> Any:
+    """Leave out the keys that do not exist: each has a problem of its own already."""
+    known = _members(kind)
+    if isinstance(value, dict):
+        inner_kind = _entry_kind(kind, value)
+        return {
+            key: _only_known(known[key] if known is not None else inner_kind, inner)
+            for key, inner in value.items()
+            if known is None or key in known
+        }
+    if isinstance(value, list):
+        return [_only_known(_entry_kind(kind, value), inner) for inner in value]
+    return value
 
 
 def _sections(kind: Any, raw: Mapping[str, Any], path: Path, document: Document, problems: list[Problem]) -> Any:
@@ -107,6 +157,18 @@ def _sections(kind: Any, raw: Mapping[str, Any], path: Path, document: Document,
             place = (*path, field.encode_name)
             parts[field.name] = _convert(raw[field.encode_name], field.type, place, document, problems)
     return kind(**parts)
+
+
+def _each(raw: Any, kinds: tuple[Any, ...], path: Path, document: Document, problems: list[Problem]) -> Any:
+    """Convert the entries of a list or of a mapping one by one, so that each can have its own problem."""
+    if isinstance(raw, list):
+        return tuple(_convert(inner, kinds[0], (*path, index), document, problems) for index, inner in enumerate(raw))
+    for key in raw:
+        if not _WORD.fullmatch(key):
+            mark = document.keys[(*path, key)]
+            hint = "use small letters, digits and _, beginning with a letter"
+            problems.append(Problem(mark=mark, message=f"{key!r} cannot be a name in {path[0]!r}", hint=hint))
+    return {key: _convert(inner, kinds[1], (*path, key), document, problems) for key, inner in raw.items()}
 
 
 def _connections(raw: Any, document: Document, problems: list[Problem]) -> dict[str, ConnectionConfig]:
@@ -143,28 +205,34 @@ def _connection(name: str, entry: Any, document: Document, problems: list[Proble
 
 
 def _convert(raw: Any, kind: Any, path: Path, document: Document, problems: list[Problem]) -> Any:
-    if raw is None and _struct_of(kind) is not None:
-        raw = {}  # `network:` with everything below it commented out
+    if raw is None and (empty := _empty_of(kind)) is not None:
+        raw = empty  # `network:` with everything below it commented out
     value = _widen(raw, path)
-    known = _struct_of(kind)
-    if known is not None and isinstance(value, dict):  # unknown keys have their own problem already
-        names = {field.encode_name for field in msgspec.structs.fields(known)}
-        value = {key: inner for key, inner in value.items() if key in names}
-    if isinstance(value, dict) and value.get("mode") == "propose":
-        message = "mode 'propose' (a person approves each write) is not in this version"
-        problems.append(Problem(mark=document.mark_of((*path, "mode")), message=message, hint="use observe or live"))
-        value = {**value, "mode": "observe"}
     try:
-        return msgspec.convert(value, kind)
+        return msgspec.convert(_only_known(kind, value), kind)
     except msgspec.ValidationError as error:
         problems.append(_misfit(str(error), path, document))
         return None
 
 
+def _empty_of(kind: Any) -> Any:
+    """Return the empty value of a part that is a struct, a mapping or a list, None for anything else."""
+    if _struct_of(kind) is not None:
+        return {}
+    return {Mapping: {}, tuple: []}.get(get_origin(kind))
+
+
+def _is_list(path: Path) -> bool:
+    return any(
+        len(place) == len(path) and all(want in ("*", have) for want, have in zip(place, path, strict=True))
+        for place in _LISTS
+    )
+
+
 def _widen(raw: Any, path: Path) -> Any:
-    """Make a list of one where a single word stands for it."""
-    if path in _LISTS and isinstance(raw, str):
-        return [raw]
+    """Make a list of one where a single value stands for it."""
+    if isinstance(raw, str | dict) and _is_list(path):
+        raw = [raw]
     if isinstance(raw, dict):
         return {key: _widen(value, (*path, key)) for key, value in raw.items()}
     return raw
@@ -172,8 +240,12 @@ def _widen(raw: Any, path: Path) -> Any:
 
 def _misfit(message: str, path: Path, document: Document) -> Problem:
     match = _MISFIT_PLACE.search(message)
-    steps = _STEP.findall(match[1]) if match else []
-    place = (*path, *(word or int(number) for word, number in steps))
+    place = path
+    for word, number in _STEP.findall(match[1]) if match else []:
+        step: str | int = word or int(number)
+        joined = (*place[:-1], f"{place[-1]}.{word}") if word and place else ()
+        is_dotted = place not in document.values and joined in document.values
+        place = joined if is_dotted else (*place, step)
     name = ".".join(str(step) for step in place)
     text, hint = _in_words(_MISFIT_PLACE.sub("", message))
     return Problem(mark=document.mark_of(place), message=f"{name} {text}", hint=hint)
@@ -186,7 +258,9 @@ def _in_words(text: str) -> tuple[str, str | None]:
         hint = "write a date, for example 2026-11-01: older orders are left alone" if missing[1] == "since" else None
         return f"needs {missing[1]!r}", hint
     if text.startswith("Invalid enum value"):
-        return f"cannot be {text.removeprefix('Invalid enum value ')}", "modes are: observe, live"
+        return f"cannot be {text.removeprefix('Invalid enum value ')}", "modes are: observe, propose, live"
+    if "matching regex" in text and "[smhd]" in text:
+        return "must be a length of time", "write for example 90s, 30m, 8h or 2d"
     if "Expected `object`" in text:
         return "must be `key: value` lines", None
     for expected, got, words, hint in _TYPE_WORDS:

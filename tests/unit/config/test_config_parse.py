@@ -164,11 +164,11 @@ def test_secrets_in_the_file_are_refused_and_not_repeated(entry: str) -> None:
     assert "tidegate connect" in (problem.hint or "")
 
 
-def test_propose_is_named_as_not_there_yet() -> None:
-    problem = only_problem(WHOLE.replace("mode: observe", "mode: propose"))
+def test_propose_is_a_mode() -> None:
+    config = parse(WHOLE.replace("mode: observe", "mode: propose"))
 
-    assert problem.message == "mode 'propose' (a person approves each write) is not in this version"
-    assert problem.hint == "use observe or live"
+    assert config.flows.stock is not None
+    assert config.flows.stock.mode == "propose"
 
 
 def test_unknown_connections_in_flows_and_owners_get_a_suggestion() -> None:

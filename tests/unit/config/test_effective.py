@@ -1,0 +1,153 @@
+"""What counts at a moment: spans, recurrences, blackouts, and the nights on which the clocks change."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tidegate.config import Config, parse
+from tidegate.config.effective import Timetable, effective, may_be_live
+from tidegate.config.records import Recurrence
+from tidegate.config.schedule import Window, schedule_of
+
+FILE = """
+timezone: Europe/Berlin
+connections:
+  shop: {use: vendure}
+  erp: {use: tryton}
+owns: {stock.on_hand: erp, shipment: erp}
+flows:
+  orders: {from: shop, to: erp, since: 2026-11-01, mode: live, blackout: {cron: "0 2 * * *", for: 2h}}
+  stock: {from: erp, to: shop, mode: live, safety: 1}
+profiles:
+  peak: {stock.safety: 5, polling.interval_min: 5m}
+  freeze: {stock.mode: observe}
+overrides:
+  - {match: "sku:LAUNCH-*", stock.safety: 10}
+  - {match: "sku:ADVENT-*", during: 2026-12-01/2026-12-24, stock.safety: 3, stock.mode: live}
+  - {during: 2026-11-27/2026-12-01, profile: peak}
+  - {during: {cron: "0 22 * * 5", for: 8h}, profile: freeze}
+"""
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
+def stock_of(config: Config) -> tuple[str, int]:
+    assert config.flows.stock is not None
+    return config.flows.stock.mode, config.flows.stock.safety
+
+
+def test_a_timed_profile_switches_on_and_off_by_itself() -> None:
+    config = parse(FILE)
+    before, begin, during, end = (
+        effective(config, at(text))
+        for text in ("2026-11-26T23:59:59+01:00", "2026-11-27T00:00:00+01:00", "2026-12-01T12:00:00+01:00",
+                     "2026-12-02T00:00:00+01:00")
+    )  # fmt: skip
+
+    assert [one.profile for one in (before, begin, during, end)] == [None, "peak", "peak", None]
+    assert [stock_of(one.config) for one in (before, begin, during, end)] == [
+        ("live", 1), ("live", 5), ("live", 5), ("live", 1)
+    ]  # fmt: skip
+    assert before.next_change == at("2026-11-27T00:00:00+01:00")
+    assert during.config.polling.interval_min == "5m"
+    assert len(begin.config.overrides) == 1
+    assert len(during.config.overrides) == 2
+
+
+def test_what_is_held_back_for_a_time_is_planned_all_the_same() -> None:
+    frozen = effective(parse(FILE), at("2026-12-04T23:00:00+01:00"))
+
+    assert frozen.held == {"stock": "freeze"}
+    assert frozen.profile == "freeze"
+    assert stock_of(frozen.config) == ("observe", 1)
+    assert stock_of(frozen.planned) == ("live", 1)
+    assert frozen.next_change == at("2026-12-05T02:00:00+01:00")  # the blackout of orders comes first
+    assert {override.stock_mode for override in frozen.config.overrides} == {None}
+    assert {override.stock_mode for override in frozen.planned.overrides} == {None, "live"}
+
+
+def test_a_blackout_holds_its_flow_back() -> None:
+    config = parse(FILE)
+    night = effective(config, at("2026-11-10T03:00:00+01:00"))
+
+    assert night.held == {"orders": "blackout"}
+    assert night.config.flows.orders is not None
+    assert night.config.flows.orders.mode == "observe"
+    assert night.planned.flows.orders is not None
+    assert night.planned.flows.orders.mode == "live"
+    assert night.next_change == at("2026-11-10T04:00:00+01:00")
+    assert effective(config, at("2026-11-10T04:00:00+01:00")).held == {}
+
+
+def test_a_file_without_schedules_never_changes() -> None:
+    config = parse("tenant: main\n")
+
+    assert effective(config, at("2026-11-10T03:00:00+01:00")).next_change is None
+    assert effective(config, at("2026-11-10T03:00:00+01:00")).config == config
+
+
+@pytest.mark.parametrize(
+    ("moment", "is_open", "until"),
+    [
+        # The night of 29 March 2026 has no 02:30 in Berlin: what falls into the gap happens right after it, at 03:00.
+        ("2026-03-29T00:59:59+00:00", False, "2026-03-29T01:00:00+00:00"),
+        ("2026-03-29T01:00:00+00:00", True, "2026-03-29T02:00:00+00:00"),
+        ("2026-03-29T02:00:00+00:00", False, "2026-03-30T00:30:00+00:00"),
+        # The night of 25 October 2026 has 02:30 twice: it happens the first time only.
+        ("2026-10-25T00:30:00+00:00", True, "2026-10-25T01:30:00+00:00"),
+        ("2026-10-25T01:29:59+00:00", True, "2026-10-25T01:30:00+00:00"),
+        ("2026-10-25T01:30:00+00:00", False, "2026-10-26T01:30:00+00:00"),
+    ],
+)
+def test_nights_on_which_the_clocks_change(moment: str, is_open: bool, until: str) -> None:
+    nightly = schedule_of(Recurrence(cron="30 2 * * *", for_="1h", tz="Europe/Berlin"), "UTC")
+
+    assert nightly.at(at(moment)) == Window(is_open=is_open, until=at(until))
+
+
+def test_a_window_lasts_its_length_in_elapsed_time() -> None:
+    night = schedule_of(Recurrence(cron="0 22 * * 6", for_="8h", tz="Europe/Berlin"), "UTC")
+
+    assert night.at(at("2026-10-25T04:59:59+01:00")).is_open  # an hour longer on the clock: it ends at 05:00
+    assert not night.at(at("2026-10-25T05:00:00+01:00")).is_open
+
+
+def test_windows_that_follow_each_other_are_one_window() -> None:
+    always = schedule_of(Recurrence(cron="*/10 * * * *", for_="15m"), "UTC")
+    now = at("2026-11-10T03:00:00+00:00")
+
+    found = always.at(now)
+    assert found.is_open
+    assert found.until is not None
+    assert found.until - now > timedelta(hours=6)
+
+
+def test_a_day_in_a_span_counts_whole_and_a_moment_exactly() -> None:
+    days = schedule_of("2026-03-28/2026-03-29", "Europe/Berlin")
+    moments = schedule_of("2026-11-27T08:00/2026-11-27T20:00:00+00:00", "Europe/Berlin")
+
+    assert days.at(at("2026-03-29T21:59:59+00:00")).is_open
+    assert not days.at(at("2026-03-29T22:00:00+00:00")).is_open
+    assert moments.at(at("2026-11-27T07:00:00+00:00")).until == at("2026-11-27T20:00:00+00:00")
+
+
+def test_a_timetable_works_it_out_again_only_when_it_may_have_changed() -> None:
+    timetable = Timetable(parse(FILE))
+    first = timetable.at(at("2026-11-10T05:00:00+01:00"))
+
+    assert timetable.at(at("2026-11-10T23:00:00+01:00")) is first
+    assert timetable.at(at("2026-11-11T02:00:00+01:00")).held == {"orders": "blackout"}
+    assert timetable.at(at("2026-11-10T05:00:00+01:00")) == first  # a clock that was set back
+
+
+def test_a_flow_may_become_live_by_a_profile() -> None:
+    observing = FILE.replace("mode: live, safety", "mode: observe, safety")
+
+    assert may_be_live(parse(FILE), "stock")
+    assert not may_be_live(parse(observing), "stock")
+    assert may_be_live(parse(observing.replace("{stock.mode: observe}", "{stock.mode: live}")), "stock")
+    assert not may_be_live(parse(FILE), "shipments")
