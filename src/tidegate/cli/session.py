@@ -14,6 +14,7 @@ from uuid import UUID
 import click
 
 from tidegate.config import FILE_NAME, Config, load
+from tidegate.config.versions import read_newest
 from tidegate.kernel.errors import ConfigurationError
 from tidegate.runtime.postgres import EmbeddedPostgres
 from tidegate.runtime.project import Project
@@ -151,6 +152,12 @@ def role_urls() -> dict[Role, str]:
     """Return the addresses of roles that have a login of their own in an external database (environment)."""
     found = {role: os.environ.get(role_url_variable(role)) for role in SERVICE_ROLES}
     return {role: url for role, url in found.items() if url}
+
+
+async def newest_config(session: Session) -> Config:
+    """Return the configuration that is at work: the newest version in the database, else the file's."""
+    versions = {version.tenant_id: version.config for version in await read_newest(session.conn)}
+    return versions.get(session.tenant_id, session.config)
 
 
 def known_connectors() -> Mapping[str, Connector]:

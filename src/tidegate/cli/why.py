@@ -1,4 +1,4 @@
-"""`tidegate why order`: everything that happened to one order, and why."""
+"""`tidegate why`: everything that happened to one order or to one SKU, and why."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from typing import Any
 import click
 
 from tidegate.cli.output import console, print_json, print_table, safe_line, show_time
-from tidegate.cli.session import Session, json_option, project_option, run_session
+from tidegate.cli.session import Session, json_option, known_connectors, newest_config, project_option, run_session
 from tidegate.commerce.money import Money
 from tidegate.kernel.errors import ConfigurationError
 from tidegate.kernel.ids import public_id
 from tidegate.monitor.explain import explain_order, find_orders
+from tidegate.monitor.explain_sku import explain_sku
+from tidegate.monitor.sku_story import SkuStory
 from tidegate.monitor.story import Step, Story
 
 _STYLES = {"good": "green", "bad": "bold red", "doubt": "yellow", "plain": ""}
@@ -54,6 +56,38 @@ def order(reference: str, project_dir: Path | None, *, as_json: bool) -> None:
         _print(story)
 
 
+@why.command()
+@click.argument("sku")
+@project_option
+@click.option(
+    "--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="Ledger entries and numbers to show."
+)
+@json_option
+def sku(sku: str, project_dir: Path | None, limit: int, *, as_json: bool) -> None:
+    """Tell how the stock of one SKU came to be, and why each channel shows what it shows.
+
+    Ledger entries with their cause, before and after; orders that hold units; every number that a channel was told, when,
+    and from how many ledger entries it was made; what holds the next number back.
+
+    \b
+    Examples:
+      tidegate why sku TS-RED-M
+      tidegate why sku TS-RED-M --limit 100 --json
+    """
+    connectors = known_connectors()
+
+    async def body(session: Session) -> SkuStory:
+        return await explain_sku(
+            session.conn, session.tenant_id, sku, connectors, await newest_config(session), limit=limit
+        )
+
+    story = run_session(project_dir, body)
+    if as_json:
+        print_json(story)
+    else:
+        _print_sku(story)
+
+
 def _choose(found: Sequence[Any], reference: str, cell: str) -> Any:
     """Return the only order found. Raises ConfigurationError for none or several."""
     if not found:
@@ -88,6 +122,35 @@ def _print(story: Story) -> None:
         click.echo(
             f"waits: {wait['kind']} in {wait['connection']} is {wait['state']}: {safe_line(wait['words'])}{until}"
         )
+
+
+_LEVEL_COLUMNS = ("location", "on_hand", "unavailable", "committed", "reserved", "safety_stock", "available")
+_CHANNEL_COLUMNS = ("channel", "mode", "shows", "since", "should show", "made of entries", "waits")
+
+
+def _print_sku(story: SkuStory) -> None:
+    owner = f", counted by {story.owner}" if story.owner else ""
+    click.echo(f"SKU {safe_line(story.sku)}   stock flow: {story.mode}{owner}")
+    for binding in story.bindings:
+        pack = f", {binding['required_qty']} units each" if binding["required_qty"] != 1 else ""
+        click.echo(f"  {binding['connection']} calls it {safe_line(binding['external_id'])}{pack}")
+    levels = [[row[name] for name in _LEVEL_COLUMNS] for row in story.levels]
+    print_table(_LEVEL_COLUMNS, levels, empty="nothing was ever counted")
+    click.echo("")
+    channels = [
+        [c.connection, c.mode, c.was_told, c.told_at, c.should_be_told, c.last.entries if c.last else None, c.waits]
+        for c in story.channels
+    ]
+    print_table(_CHANNEL_COLUMNS, channels, empty="no channel sells it")
+    for order_ in story.orders:
+        click.echo(
+            f"order {safe_line(order_.number)} of {order_.channel} holds {order_.units}: {order_.order_state}, "
+            f"{order_.payment_state}, placed {show_time(order_.placed_at)}"
+        )
+    click.echo("")
+    if story.is_cut:
+        click.echo("(there is more before these; ask for it with --limit)")
+    _print_timeline(story.steps)
 
 
 def _print_timeline(steps: Sequence[Step]) -> None:

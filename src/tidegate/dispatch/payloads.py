@@ -80,7 +80,7 @@ class StockNumberRow(msgspec.Struct, frozen=True, kw_only=True):
     acked_quantity: int | None
     tries: int
     ledger: bytes
-    """JSON: the counters that the number was made of."""
+    """JSON: the counters that the number was made of, and how many ledger entries they come from."""
 
 
 async def build_action(
@@ -216,7 +216,7 @@ def _stock_number(row: Any, mark: Any, stock_number: StockNumber) -> StockNumber
         push_version=mark["push_version"],
         acked_quantity=mark["acked_quantity"],
         tries=mark["tries"],
-        ledger=msgspec.json.encode({**counters, **carried}),
+        ledger=msgspec.json.encode({**counters, **carried, "entries": int(row["entries"])}),
     )
 
 

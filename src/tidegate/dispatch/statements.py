@@ -209,13 +209,13 @@ NUMBERS = """
 SELECT want.item_id, i.sku, sold.external_id, sold.required_qty,
        coalesce(s.on_hand, 0) AS on_hand, coalesce(s.unavailable, 0) AS unavailable,
        coalesce(s.committed, 0) AS committed, coalesce(s.reserved, 0) AS reserved,
-       coalesce(s.safety_stock, 0) AS safety_stock,
+       coalesce(s.safety_stock, 0) AS safety_stock, coalesce(s.entries, 0) AS entries,
        coalesce(o.unfulfilled, 0) AS unfulfilled, coalesce(o.shipped_unconfirmed, 0) AS shipped_unconfirmed
 FROM unnest($3::uuid[]) AS want(item_id)
 JOIN inventory_item i ON i.tenant_id = $1 AND i.item_id = want.item_id
 LEFT JOIN LATERAL (
   SELECT sum(l.on_hand) AS on_hand, sum(l.unavailable) AS unavailable, sum(l.committed) AS committed,
-         sum(l.reserved) AS reserved, sum(l.safety_stock) AS safety_stock
+         sum(l.reserved) AS reserved, sum(l.safety_stock) AS safety_stock, sum(l.version) AS entries
   FROM stock_balance l JOIN location p ON p.tenant_id = $1 AND p.location_id = l.location_id AND p.active
   WHERE l.tenant_id = $1 AND l.item_id = want.item_id
 ) s ON true

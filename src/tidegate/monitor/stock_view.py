@@ -52,24 +52,38 @@ async def read_stock(
 ) -> StockView:
     """Return the view of one SKU, from one snapshot. Raises ConfigurationError when there is no such item."""
     async with conn.transaction(isolation="repeatable_read", readonly=True):
-        item = await conn.fetchrow(_ITEM, tenant_id, sku)
-        if item is None:
-            similar = ", ".join(row["sku"] for row in await conn.fetch(_SIMILAR, tenant_id, sku[:3]))
-            hint = f"there are: {similar}" if similar else "connect a system that has it: tidegate connect NAME"
-            raise ConfigurationError(f"no item has the SKU {sku!r}", code="sku_unknown", hint=hint)
+        item = await find_item(conn, tenant_id, sku)
         item_id = item["item_id"]
         levels = await conn.fetch(_LEVELS, tenant_id, item_id)
         tail = await conn.fetch(_ENTRIES, tenant_id, item_id, entries)
-        channels = []
-        for row in await conn.fetch(_CHANNELS, tenant_id, item_id):
-            numbers = await conn.fetchrow(NUMBERS, tenant_id, row["connection_id"], [item_id])
-            channels.append(_channel(row, numbers, connectors.get(row["connector"])))
+        channels = await read_channels(conn, tenant_id, item_id, connectors)
     return StockView(
         sku=item["sku"],
         levels=tuple(dict(row) for row in levels),
         entries=tuple(dict(row) for row in tail[:entries]),
-        channels=tuple(channels),
+        channels=tuple(view for view, _ in channels),
     )
+
+
+async def find_item(conn: Connection, tenant_id: UUID, sku: str) -> Any:
+    """Return id and SKU of an item. Raises ConfigurationError when there is none, with those that begin alike."""
+    item = await conn.fetchrow(_ITEM, tenant_id, sku)
+    if item is None:
+        similar = ", ".join(row["sku"] for row in await conn.fetch(_SIMILAR, tenant_id, sku[:3]))
+        hint = f"there are: {similar}" if similar else "connect a system that has it: tidegate connect NAME"
+        raise ConfigurationError(f"no item has the SKU {sku!r}", code="sku_unknown", hint=hint)
+    return item
+
+
+async def read_channels(
+    conn: Connection, tenant_id: UUID, item_id: UUID, connectors: Mapping[str, Connector]
+) -> list[tuple[ChannelView, Any]]:
+    """Return what each channel is believed to show of an item, with the mark behind it, by name of the channel."""
+    found = []
+    for row in await conn.fetch(_CHANNELS, tenant_id, item_id):
+        numbers = await conn.fetchrow(NUMBERS, tenant_id, row["connection_id"], [item_id])
+        found.append((_channel(row, numbers, connectors.get(row["connector"])), row))
+    return found
 
 
 def _channel(row: Any, numbers: Any, connector: Connector | None) -> ChannelView:
