@@ -129,7 +129,7 @@ async def test_migrating_from_nothing_always_gives_the_same_schema(
 
     async with owner_connection(empty_database) as fresh, owner_connection(database) as cloned:
         described = await describe_schema(fresh)
-        assert "table event PARTITION BY RANGE (event_id)\n" in described
+        assert "table event PARTITION BY RANGE (event_id) ROW SECURITY\n" in described
         assert described == await describe_schema(cloned)
 
 

@@ -40,7 +40,7 @@ GRANT USAGE, SELECT ON SEQUENCE event_seq TO tidegate_apply;
 
 -- dispatch: sends commands, records what came of them, reads for the log; it opens credentials and changes none
 GRANT SELECT ON tenant, connection, config_version, config_bundle, credential, binding, switch, variant, inventory_item, variant_item,
-    location, stock_balance, "order", order_line, fulfillment, fulfillment_line, channel_stock, command, call, attempt,
+    location, stock_level, stock_entry, stock_balance, "order", order_line, fulfillment, fulfillment_line, channel_stock, command, call, attempt,
     attempt_answer, lane_state, poll_cursor, poll_observation, fetch_request, tenant_key, data_key TO tidegate_dispatch;
 GRANT INSERT ON binding, command_key, command, call, attempt, attempt_answer, lane_state, poll_cursor, poll_observation,
     event, event_dedupe, event_queue, event_outcome, tenant_key, data_key TO tidegate_dispatch;
@@ -58,10 +58,55 @@ GRANT SELECT, UPDATE ON slot TO tidegate_dispatch;
 GRANT SELECT, INSERT, UPDATE ON event_crash TO tidegate_dispatch;
 GRANT USAGE, SELECT ON SEQUENCE event_seq TO tidegate_dispatch;
 
--- web: health and metrics; it reads counters and states, and of events and commands no more than it counts
-GRANT SELECT ON tenant, event_queue, event_parked, conservation, lane_state, channel_stock, poll_cursor, node, slot, switch
+-- web: reads what people and programs may see, and takes their actions. Bodies, payloads, answers of other systems and the
+-- private part of an order stay closed to it, sealed or not.
+GRANT SELECT ON tenant, event_queue, event_parked, event_outcome, conservation, lane_state, channel_stock, poll_cursor,
+    command, attempt, order_line, payment, fulfillment, fulfillment_line, binding, variant, inventory_item, variant_item,
+    location, stock_level, stock_entry, stock_balance, config_version, node, slot, switch TO tidegate_web;
+GRANT SELECT (tenant_id, connection_id, name, connector, state, state_reason, created_at) ON connection TO tidegate_web;
+GRANT SELECT (tenant_id, event_id, connection_id, source, topic, ordering_key, slot, external_id, occurred_at, conflict,
+    undecodable, envelope, body_digest) ON event TO tidegate_web;
+GRANT SELECT (tenant_id, call_id, connection_id, kind, idempotency_key, members, created_at) ON call TO tidegate_web;
+GRANT SELECT (tenant_id, attempt_id, answer_id, outcome, code, http_status, duration_ms, late, at) ON attempt_answer
     TO tidegate_web;
-GRANT SELECT (tenant_id, connection_id, name, connector, state, state_reason) ON connection TO tidegate_web;
-GRANT SELECT (tenant_id, event_id, connection_id) ON event TO tidegate_web;
-GRANT SELECT (tenant_id, event_id, run) ON event_outcome TO tidegate_web;
-GRANT SELECT (tenant_id, connection_id, command_id, kind, state, not_before) ON command TO tidegate_web;
+GRANT SELECT (tenant_id, order_id, connection_id, external_id, number, version, order_state, payment_state,
+    fulfillment_state, return_state, currency, total_minor, shipping_minor, discount_minor, tax_minor, totals_mismatch,
+    shipping_method, placed_at) ON "order" TO tidegate_web;
+GRANT SELECT ON api_key TO tidegate_web;
+GRANT UPDATE (last_used_at) ON api_key TO tidegate_web;
+GRANT SELECT, INSERT ON api_answer TO tidegate_web;
+GRANT INSERT ON audit_log, event_queue TO tidegate_web;
+GRANT USAGE ON SEQUENCE event_seq TO tidegate_web;  -- a replay is a new place in the queue
+GRANT UPDATE (state, code, reason, not_before, settles_at, negatives, attempt_number, finished_at, deadline_at, call_id)
+    ON command TO tidegate_web;  -- retry and cancel
+GRANT UPDATE (blocked_by, not_before, tries, acked_quantity, dirty, dirty_at) ON channel_stock TO tidegate_web;
+
+-- Rows of one tenant only: every table of tenants that web may touch compares the row's tenant with the setting app.tenant
+-- of its transaction ('every' for health, metrics and whose API key it is). A transaction without the setting fails at the
+-- first row: it does not look as if there were none. Everybody else is let through.
+DO $$
+DECLARE
+    t record;
+BEGIN
+    FOR t IN
+        SELECT c.oid, c.oid::regclass AS name, c.relrowsecurity AS is_on FROM pg_class c
+        JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id' AND NOT a.attisdropped
+        WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+          AND (has_any_column_privilege('tidegate_web', c.oid, 'SELECT, INSERT, UPDATE')
+               OR has_table_privilege('tidegate_web', c.oid, 'DELETE'))
+    LOOP
+        IF NOT t.is_on THEN
+            EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', t.name);
+        END IF;
+        IF NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = t.oid AND polname = 'granted') THEN
+            EXECUTE format('CREATE POLICY granted ON %s USING (true) WITH CHECK (true)', t.name);
+        END IF;
+        IF NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = t.oid AND polname = 'web_of_tenant') THEN
+            EXECUTE format($policy$
+                CREATE POLICY web_of_tenant ON %s AS RESTRICTIVE TO tidegate_web USING (
+                    (SELECT current_setting('app.tenant') = 'every')
+                    OR tenant_id = (SELECT nullif(current_setting('app.tenant'), 'every')::uuid))
+            $policy$, t.name);
+        END IF;
+    END LOOP;
+END $$;
