@@ -27,7 +27,7 @@ from tidegate.vault.bodies import BodyCipher
 from tidegate.vault.keys import KeyRing, derive_class_root
 
 ROOT = bytes(range(32))
-KEYS = {name: derive_class_root(ROOT, name) for name in ("intake", "credential")}
+KEYS = {name: derive_class_root(ROOT, name) for name in ("intake", "credential", "alert")}
 CONFIG = """
 tenant: main
 cell: c0

@@ -28,7 +28,7 @@ async def test_migrations_build_the_schema_that_is_written_down(owner_pool: Pool
 
 async def test_every_table_of_a_tenant_has_the_tenant_first_in_its_key(owner_pool: Pool) -> None:
     """Cannot be retrofitted: tenant first in every primary key and unique constraint."""
-    shared = {"schema_migration", "slot", "node", "switch", "intake_refusal"}
+    shared = {"schema_migration", "slot", "node", "switch", "intake_refusal", "alert_evaluator", "alert_witness"}
     rows = await owner_pool.fetch(
         "SELECT c.conrelid::regclass::text AS name, c.conname, a.attname FROM pg_constraint c"
         " JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]"

@@ -30,7 +30,7 @@ from tidegate.store.database import (
 from tidegate.store.pool import direct_connection
 from tidegate.store.roles import SERVICE_ROLES, Role
 from tidegate.store.sql import query
-from tidegate.vault.keys import KeyRing, derive_class_root
+from tidegate.vault.keys import KEY_CLASSES, KeyRing, derive_class_root
 
 PROJECT_VARIABLE = "TIDEGATE_PROJECT"
 _TENANTS = query("tenant_ids")
@@ -50,7 +50,7 @@ class Session:
     def key_ring(self) -> KeyRing:
         """Return the keys of all classes. Raises ConfigurationError when the root key is absent or open to others."""
         root_key = self.project.read_root_key()
-        return KeyRing({name: derive_class_root(root_key, name) for name in ("intake", "credential")})
+        return KeyRing({name: derive_class_root(root_key, name) for name in KEY_CLASSES})
 
 
 def project_option(command: Callable[P, T]) -> Callable[P, T]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import Any
 
+from tidegate.config.alerts import check_alerts
 from tidegate.config.checks import check_connections, check_flows, check_network, check_places
 from tidegate.config.checks_timing import check_schedules, check_sku_rules
 from tidegate.config.document import Document, DocumentError, Problem, read_document
@@ -81,6 +82,7 @@ def _cross_checks(config: Config, document: Document, connectors: Mapping[str, C
         *check_places(config, document),
         *check_schedules(config, document),
         *check_sku_rules(config, document),
+        *check_alerts(config.alerts, document),
     ]
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from tidegate.config.alerts import Alerts
 from tidegate.mapping.records import Hooks, Maps
 
 Mode = Literal["observe", "propose", "live"]
@@ -195,6 +196,7 @@ class Config(_Part, frozen=True, kw_only=True):
     """Names for sets of SKUs; each a list of patterns with `*` and `?`."""
     profiles: Mapping[Name, Profile] = {}
     overrides: tuple[Override, ...] = ()
+    alerts: Alerts = Alerts()
 
     @property
     def webhook_base(self) -> str:

@@ -11,7 +11,14 @@ from tidegate.config.records import Config
 from tidegate.sdk.connector import Connector
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_LISTS = (("OrdersFlow", "from"), ("StockFlow", "to"), ("Network", "allow"))
+_LISTS = (
+    ("OrdersFlow", "from"),
+    ("StockFlow", "to"),
+    ("Network", "allow"),
+    ("Routes", "critical"),
+    ("Routes", "warning"),
+    ("Routes", "info"),
+)
 _WINDOWS = ("OrdersFlow", "ShipmentsFlow", "StockFlow")
 
 

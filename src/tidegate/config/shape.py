@@ -19,6 +19,7 @@ _LISTS: tuple[Path, ...] = (
     ("network", "allow"),
     *(("flows", flow, "blackout") for flow in ("orders", "shipments", "stock")),
     ("groups", "*"),
+    *(("alerts", "routes", severity) for severity in ("critical", "warning", "info")),
 )
 """Places where one value may stand for a list of one; `*` is any name."""
 _SECRET_NAME = re.compile(

@@ -81,6 +81,20 @@ GRANT UPDATE (state, code, reason, not_before, settles_at, negatives, attempt_nu
     ON command TO tidegate_web;  -- retry and cancel
 GRANT UPDATE (blocked_by, not_before, tries, acked_quantity, dirty, dirty_at) ON channel_stock TO tidegate_web;
 
+-- web looks at the alert rules and tells people; of keys it sees the rows of class 'alert' only, of credentials none
+GRANT SELECT ON intake_refusal, alert, alert_silence, alert_target, alert_notice, alert_rhythm, alert_evaluator,
+    alert_witness, tenant_key, data_key TO tidegate_web;
+GRANT INSERT, UPDATE ON alert, alert_notice, alert_rhythm, alert_evaluator, alert_witness TO tidegate_web;
+GRANT INSERT, UPDATE ON alert_silence TO tidegate_web;
+GRANT UPDATE (last_ok_at, last_error) ON alert_target TO tidegate_web;
+GRANT DELETE ON alert, alert_notice, alert_silence, alert_rhythm, alert_witness TO tidegate_web;  -- what is old
+DROP POLICY IF EXISTS web_of_class ON credential;
+DROP POLICY IF EXISTS web_of_class ON tenant_key;
+DROP POLICY IF EXISTS web_of_class ON data_key;
+CREATE POLICY web_of_class ON credential AS RESTRICTIVE TO tidegate_web USING (false);
+CREATE POLICY web_of_class ON tenant_key AS RESTRICTIVE TO tidegate_web USING (key_class = 'alert');
+CREATE POLICY web_of_class ON data_key AS RESTRICTIVE TO tidegate_web USING (key_class = 'alert');
+
 -- Rows of one tenant only: every table of tenants that web may touch compares the row's tenant with the setting app.tenant
 -- of its transaction ('every' for health, metrics and whose API key it is). A transaction without the setting fails at the
 -- first row: it does not look as if there were none. Everybody else is let through.

@@ -10,7 +10,7 @@ import hmac
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Literal
+from typing import Literal, get_args
 from uuid import UUID
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -23,8 +23,10 @@ from tidegate.store.connections import Connection
 from tidegate.store.sql import query
 from tidegate.vault.sealing import KEY_BYTES, associated_data, new_key, seal, unseal
 
-KeyClass = Literal["intake", "credential"]
-"""`intake`: webhook secrets, bodies of events, orders and calls. `credential`: API secrets."""
+KeyClass = Literal["intake", "credential", "alert"]
+"""`intake`: webhook secrets, bodies of events, orders and calls. `credential`: API secrets. `alert`: addresses of those
+who are told of alerts."""
+KEY_CLASSES: tuple[KeyClass, ...] = get_args(KeyClass)
 
 FIRST_KEY_VERSION = 1
 CACHED_KEYS_MAX = 8192
