@@ -16,7 +16,7 @@ from tidegate.store.roles import Role
 
 pytestmark = pytest.mark.asyncio
 
-OF_NO_TENANT = {"node", "slot", "switch", "schema_migration", "intake_refusal"}
+OF_NO_TENANT = {"alert_evaluator", "alert_witness", "node", "slot", "switch", "schema_migration", "intake_refusal"}
 """What belongs to the whole installation."""
 SET = "SELECT set_config('app.tenant', $1, true)"
 
