@@ -101,7 +101,7 @@ async def make_bed(conn: asyncpg.Connection) -> Bed:
         )
         if name != "erp":
             await conn.execute(
-                "INSERT INTO channel_stock (tenant_id, connection_id, item_id) SELECT $1, $2, i FROM unnest($3::uuid[]) i",
+                "INSERT INTO channel_stock (tenant_id, connection_id, item_id, mode) SELECT $1, $2, i, 'live' FROM unnest($3::uuid[]) i",
                 tenant_id,
                 connection_id,
                 items,

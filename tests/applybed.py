@@ -218,7 +218,7 @@ async def make_bed(
                 )
                 if name != "erp":
                     await conn.execute(
-                        "INSERT INTO channel_stock (tenant_id, connection_id, item_id) VALUES ($1, $2, $3)",
+                        "INSERT INTO channel_stock (tenant_id, connection_id, item_id, mode) VALUES ($1, $2, $3, 'live')",
                         tenant_id, connection_id, item_id,
                     )  # fmt: skip
     return bed

@@ -152,7 +152,10 @@ polling: {{enabled: {str(polling).lower()}}}
                 )
             await move_stock(conn, t, item, self.location, on_hand=on_hand)
             await conn.execute(
-                "INSERT INTO channel_stock (tenant_id, connection_id, item_id) VALUES ($1, $2, $3)", t, self.shop, item
+                "INSERT INTO channel_stock (tenant_id, connection_id, item_id, mode) VALUES ($1, $2, $3, 'live')",
+                t,
+                self.shop,
+                item,
             )
         return item
 

@@ -166,7 +166,7 @@ async def test_untold_marks_are_locked_in_the_one_order(database: Database, owne
     await owner_pool.execute("DELETE FROM channel_stock")
     for item in reversed(items):  # rows lie in another order than their keys
         await owner_pool.execute(
-            "INSERT INTO channel_stock (tenant_id, connection_id, item_id) VALUES ($1, $2, $3)",
+            "INSERT INTO channel_stock (tenant_id, connection_id, item_id, mode) VALUES ($1, $2, $3, 'live')",
             bed.tenant_id, channel, item,
         )  # fmt: skip
     pool = await create_pool(database.access(Role.APPLY), application_name="x", server_settings=BY_KEY, size_max=3)

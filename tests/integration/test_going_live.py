@@ -23,7 +23,7 @@ flows:
 LIVE = OBSERVED.replace("observe", "live")
 
 
-async def add_channel(conn: Connection, tenant_id: UUID) -> None:
+async def add_channel(conn: Connection, tenant_id: UUID, mode: str = "observe") -> None:
     """A channel that sells three items: one told, one counted and never told, one never counted."""
     connection_id, location_id = new_id(), new_id()
     await conn.execute(
@@ -39,11 +39,12 @@ async def add_channel(conn: Connection, tenant_id: UUID) -> None:
         item_id = new_id()
         await conn.execute("INSERT INTO inventory_item VALUES ($1, $2, $3)", tenant_id, item_id, sku)
         await conn.execute(
-            "INSERT INTO channel_stock (tenant_id, connection_id, item_id, acked_quantity) VALUES ($1, $2, $3, $4)",
+            "INSERT INTO channel_stock (tenant_id, connection_id, item_id, acked_quantity, mode) VALUES ($1, $2, $3, $4, $5)",
             tenant_id,
             connection_id,
             item_id,
             acked,
+            mode,
         )
         if is_counted:
             await move_stock(conn, tenant_id, item_id, location_id, on_hand=7)
@@ -69,7 +70,7 @@ async def test_going_live_marks_every_counted_item(owner_pool: Pool) -> None:
 async def test_a_flow_that_was_live_before_marks_only_what_was_never_told(owner_pool: Pool) -> None:
     async with owner_pool.acquire() as conn:
         tenant_id = (await put_to_work(conn, LIVE, applied_by="test")).tenant_id
-        await add_channel(conn, tenant_id)
+        await add_channel(conn, tenant_id, "live")
 
         await put_to_work(conn, LIVE, applied_by="test")
 

@@ -30,7 +30,7 @@ from tidegate.kernel.redaction import Secret
 from tidegate.sdk.connector import Connector, Inspection, Location
 from tidegate.sync import connect as connecting
 from tidegate.sync.connect import Connected, ConnectOrder, Webhook
-from tidegate.sync.going_live import live_channels, mark_for_telling, put_to_work
+from tidegate.sync.going_live import mark_for_telling, put_to_work, told_channels
 from tidegate.sync.match import Matches
 from tidegate.sync.webhook_path import WebhookPaths
 
@@ -105,7 +105,7 @@ def connect(
             order = msgspec.structs.replace(order, stock_location=_ask_location(inspection.locations))
         ring = session.key_ring()
         connected = await connecting.store(session.conn, ring, order, inspection)
-        if name in live_channels(config):
+        if name in told_channels(config):
             await mark_for_telling(session.conn, session.tenant_id, [name], only_untold=True)
         api = connecting.open_api(order, allow=allow, clock=clock)
         try:

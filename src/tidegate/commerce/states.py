@@ -44,6 +44,7 @@ class FulfillmentState(StrEnum):
 class CommandState(StrEnum):
     """The fate of a command; see ARCHITECTURE.md for the transitions."""
 
+    PROPOSED = "proposed"
     PENDING = "pending"
     SENDING = "sending"
     IN_DOUBT = "in_doubt"

@@ -30,6 +30,11 @@ whoever puts another one to work."""
 _LOCK_CONFIG = "SELECT pg_advisory_xact_lock($1, hashtext($2::uuid::text))"
 
 
+async def lock_config(connection: Connection, tenant_id: UUID) -> None:
+    """Have a tenant's configuration and modes to ourselves until the transaction ends: nobody applies events meanwhile."""
+    await connection.execute(_LOCK_CONFIG, CONFIG_LOCK_CLASS, tenant_id)
+
+
 class ConfigVersion(msgspec.Struct, frozen=True, kw_only=True):
     """A configuration as it was put to work."""
 
@@ -53,7 +58,7 @@ async def record_version(
     async with connection.transaction():
         await connection.execute(_ADD_TENANT, new_id(), config.tenant)
         tenant_id: UUID = await connection.fetchval(_LOCK_TENANT, config.tenant)
-        await connection.execute(_LOCK_CONFIG, CONFIG_LOCK_CLASS, tenant_id)
+        await lock_config(connection, tenant_id)
         kept = await _choose_files(connection, tenant_id, config, files)
         bundle = digest_files(kept) if kept else None
         if bundle is not None:

@@ -25,7 +25,7 @@ SELECT (SELECT is_on FROM switch WHERE name = 'stop_all_writes') AS is_stopped,
                              AND (c.not_before IS NULL OR c.not_before <= statement_timestamp()))
                 OR EXISTS (SELECT FROM channel_stock m
                            WHERE m.tenant_id = w.tenant_id AND m.connection_id = w.connection_id AND m.dirty
-                             AND m.blocked_by IS NULL
+                             AND m.sendable AND m.blocked_by IS NULL
                              AND (m.not_before IS NULL OR m.not_before <= statement_timestamp()))
                 OR EXISTS (SELECT FROM fetch_request f
                            WHERE f.tenant_id = w.tenant_id AND f.connection_id = w.connection_id
@@ -58,7 +58,7 @@ WITH heads AS MATERIALIZED (
     AND (c.not_before IS NULL OR c.not_before <= statement_timestamp())
     AND NOT EXISTS (SELECT FROM command older
                     WHERE older.tenant_id = $1 AND older.connection_id = $2 AND older.target_key = c.target_key
-                      AND older.state IN ('pending', 'sending', 'in_doubt') AND older.command_id < c.command_id
+                      AND older.state IN ('proposed', 'pending', 'sending', 'in_doubt') AND older.command_id < c.command_id
                     OFFSET 0)
     AND (c.kind <> 'fulfillment.create' OR cardinality($4::uuid[]) = 0 OR NOT EXISTS (
            SELECT FROM fulfillment f
@@ -81,7 +81,7 @@ FROM heads h ORDER BY h.priority, h.command_id
 
 WINDOW_MARKS = """
 SELECT item_id, priority, dirty_at, tries FROM channel_stock
-WHERE tenant_id = $1 AND connection_id = $2 AND dirty AND blocked_by IS NULL AND item_id <> ALL($4::uuid[])
+WHERE tenant_id = $1 AND connection_id = $2 AND dirty AND sendable AND blocked_by IS NULL AND item_id <> ALL($4::uuid[])
   AND (not_before IS NULL OR not_before <= statement_timestamp())
 ORDER BY priority, dirty_at LIMIT $3
 """
@@ -169,7 +169,7 @@ WITH taken AS (
     AND c.call_id IS NOT DISTINCT FROM CASE WHEN $8::bytea IS NULL THEN $5::uuid END
     AND NOT EXISTS (SELECT FROM command older
                     WHERE older.tenant_id = $1 AND older.connection_id = $2 AND older.target_key = c.target_key
-                      AND older.state IN ('pending', 'sending', 'in_doubt') AND older.command_id < c.command_id
+                      AND older.state IN ('proposed', 'pending', 'sending', 'in_doubt') AND older.command_id < c.command_id
                     OFFSET 0)
   RETURNING c.command_id, c.kind, c.attempt_number
 ), frozen AS (
@@ -191,7 +191,7 @@ UPDATE command c SET state = $4, code = $5, reason = $6, finished_at = clock_tim
 WHERE c.tenant_id = $1 AND c.connection_id = $2 AND c.command_id = $3 AND c.state = 'pending'
   AND NOT EXISTS (SELECT FROM command older
                   WHERE older.tenant_id = $1 AND older.connection_id = $2 AND older.target_key = c.target_key
-                    AND older.state IN ('pending', 'sending', 'in_doubt') AND older.command_id < c.command_id
+                    AND older.state IN ('proposed', 'pending', 'sending', 'in_doubt') AND older.command_id < c.command_id
                   OFFSET 0)
 RETURNING true
 """
@@ -199,7 +199,7 @@ RETURNING true
 # --- T2s of stock ----------------------------------------------------------------------------------------------------
 LOCK_DIRTY = """
 SELECT item_id, push_version, acked_quantity, tries FROM channel_stock
-WHERE tenant_id = $1 AND connection_id = $2 AND item_id = ANY($3::uuid[]) AND dirty AND blocked_by IS NULL
+WHERE tenant_id = $1 AND connection_id = $2 AND item_id = ANY($3::uuid[]) AND dirty AND sendable AND blocked_by IS NULL
 ORDER BY item_id FOR NO KEY UPDATE
 """
 
@@ -383,8 +383,8 @@ UPDATE channel_stock m
 SET blocked_by = NULL,
     acked_quantity = CASE WHEN n.is_acked THEN n.quantity WHEN n.is_forgotten THEN NULL ELSE m.acked_quantity END,
     acked_at = CASE WHEN n.is_acked THEN clock_timestamp() ELSE m.acked_at END,
-    dirty = m.dirty OR n.is_dirty,
-    dirty_at = CASE WHEN n.is_dirty THEN coalesce(m.dirty_at, clock_timestamp()) ELSE m.dirty_at END,
+    dirty = m.mode <> 'observe' AND (m.dirty OR n.is_dirty),
+    dirty_at = CASE WHEN n.is_dirty AND m.mode <> 'observe' THEN coalesce(m.dirty_at, clock_timestamp()) ELSE m.dirty_at END,
     not_before = clock_timestamp() + make_interval(secs => n.wait_seconds),
     tries = CASE WHEN n.is_acked OR NOT n.is_dirty THEN 0 ELSE least(m.tries + n.counted, 1000) END
 FROM unnest($3::uuid[], $4::uuid[], $5::int[], $6::bool[], $7::bool[], $8::bool[], $9::float8[], $10::int[])
@@ -409,7 +409,8 @@ WHERE l.tenant_id = $1 AND l.order_id = n.order_id AND l.line_id = n.line_id
 SETTLE_FULFILLED_STOCK = """
 UPDATE channel_stock m
 SET acked_quantity = CASE WHEN $4 THEN m.acked_quantity - n.units ELSE m.acked_quantity END,
-    dirty = true, dirty_at = coalesce(m.dirty_at, clock_timestamp())
+    dirty = m.mode <> 'observe',
+    dirty_at = CASE WHEN m.mode <> 'observe' THEN coalesce(m.dirty_at, clock_timestamp()) END
 FROM (SELECT vi.item_id, sum(fl.quantity * vi.required_qty)::int AS units
       FROM fulfillment f
       JOIN fulfillment_line fl ON fl.tenant_id = $1 AND fl.fulfillment_id = f.fulfillment_id

@@ -12,7 +12,7 @@ from tidegate.kernel import telemetry
 from tidegate.monitor.conservation import Balance, total_imbalance
 from tidegate.monitor.status import Status
 
-_STATES = ("pending", "sending", "in_doubt", "failed")
+_STATES = ("proposed", "pending", "sending", "in_doubt", "failed")
 
 
 def build_gauges(status: Status, balances: list[Balance] | None, now: datetime) -> list[Metric]:

@@ -36,7 +36,7 @@ class Wait(msgspec.Struct, frozen=True, kw_only=True):
     """The rule that holds a command."""
 
     rule: str
-    """stable: writes_stopped, connection, older_command, parked, snoozed, verification, operator, answer, turn."""
+    """stable: approval, writes_stopped, connection, older_command, parked, snoozed, verification, operator, answer, turn."""
     words: str
     until: datetime | None = None
     """None: not known beforehand."""
@@ -47,11 +47,18 @@ def explain_wait(command: CommandFacts, lane: LaneFacts, now: datetime) -> Wait 
     match command.state:
         case "in_doubt":
             return _explain_doubt(command)
+        case "proposed":
+            return _explain_proposal(command)
         case "sending":
             return Wait(rule="answer", words="it was sent and its answer is awaited")
         case "pending":
             return _explain_pending(command, lane, now)
     return None
+
+
+def _explain_proposal(command: CommandFacts) -> Wait:
+    words = "a person must approve it: tidegate approve, or tidegate reject"
+    return Wait(rule="approval", words=f"{command.reason}; {words}" if command.reason else words)
 
 
 def _explain_doubt(command: CommandFacts) -> Wait:

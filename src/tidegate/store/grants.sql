@@ -34,6 +34,7 @@ GRANT SELECT ON stock_balance TO tidegate_apply;
 GRANT SELECT, INSERT, UPDATE ON conservation, entity_version, product, variant, inventory_item, variant_item, location,
     stock_level, channel_stock, "order", order_line, payment, fulfillment, fulfillment_line, command_key,
     command TO tidegate_apply;
+GRANT SELECT, INSERT, UPDATE ON flow_mode TO tidegate_apply;  -- a timed override takes effect by itself
 GRANT SELECT, INSERT, UPDATE, DELETE ON node TO tidegate_apply;
 GRANT SELECT, UPDATE ON slot TO tidegate_apply;
 GRANT USAGE, SELECT ON SEQUENCE event_seq TO tidegate_apply;
@@ -52,6 +53,7 @@ GRANT UPDATE (state) ON fulfillment TO tidegate_dispatch;
 GRANT UPDATE (fulfilled) ON order_line TO tidegate_dispatch;
 GRANT UPDATE (order_id) ON "order" TO tidegate_dispatch;  -- needed to lock a row; nothing is ever changed
 GRANT UPDATE (name) ON switch TO tidegate_dispatch;  -- needed to lock the row
+GRANT SELECT, UPDATE (flow) ON flow_mode TO tidegate_dispatch;  -- needed to lock the row
 GRANT SELECT (tenant_id, connection_id, dedupe_key, event_id, body_digest) ON event_dedupe TO tidegate_dispatch;
 GRANT SELECT, INSERT, UPDATE, DELETE ON node TO tidegate_dispatch;
 GRANT SELECT, UPDATE ON slot TO tidegate_dispatch;
@@ -79,7 +81,11 @@ GRANT INSERT ON audit_log, event_queue TO tidegate_web;
 GRANT USAGE ON SEQUENCE event_seq TO tidegate_web;  -- a replay is a new place in the queue
 GRANT UPDATE (state, code, reason, not_before, settles_at, negatives, attempt_number, finished_at, deadline_at, call_id)
     ON command TO tidegate_web;  -- retry and cancel
-GRANT UPDATE (blocked_by, not_before, tries, acked_quantity, dirty, dirty_at) ON channel_stock TO tidegate_web;
+GRANT UPDATE (blocked_by, not_before, tries, acked_quantity, dirty, dirty_at, approved_by, approved_at, push_version)
+    ON channel_stock TO tidegate_web;
+GRANT UPDATE (approved_by, approved_at) ON command TO tidegate_web;
+GRANT INSERT ON command, command_key TO tidegate_web;  -- a number that was turned down is a command that ended unsent
+GRANT SELECT ON flow_mode TO tidegate_web;
 
 -- web looks at the alert rules and tells people; of keys it sees the rows of class 'alert' only, of credentials none
 GRANT SELECT ON intake_refusal, alert, alert_silence, alert_target, alert_notice, alert_rhythm, alert_evaluator,

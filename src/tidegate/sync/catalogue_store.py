@@ -10,6 +10,7 @@ from tidegate.kernel.ids import new_id
 from tidegate.sdk.connector import Location, Variant
 from tidegate.store.connections import Connection
 from tidegate.store.sql import query
+from tidegate.sync.going_live import refresh_modes
 from tidegate.sync.match import KnownVariant, Matches, Places, match_locations, match_variants
 
 _VARIANTS = query("variants_all")
@@ -46,6 +47,7 @@ async def bind_variants(
     await _bind(conn, tenant_id, connection_id, "variant", pairs)
     if is_channel:
         await conn.execute(_ADD_CHANNEL_STOCK, tenant_id, connection_id)
+        await refresh_modes(conn, tenant_id)
     return matches
 
 

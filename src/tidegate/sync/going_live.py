@@ -1,40 +1,63 @@
-"""Putting a configuration to work: record it, and tell channels whose stock flow became live what they were never told.
+"""Putting a configuration to work: record it, make its modes count, and tell channels what they were never told.
 
-Going live plans stock from what is true now. It sends no order that came in before.
+Going live plans stock from what is true now. It sends no order that came in before, unless that is asked for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from uuid import UUID
 
 from tidegate.config import Config
-from tidegate.config.versions import ConfigVersion, read_newest, record_version
+from tidegate.config.effective import effective
+from tidegate.config.stock_modes import StockModes
+from tidegate.config.versions import ConfigVersion, lock_config, read_newest, record_version
 from tidegate.mapping.references import Files
 from tidegate.store.connections import Connection
 from tidegate.store.sql import query
+from tidegate.sync.flow_modes import Settled, settle_modes
 
 _MARK = query("marks_for_telling")
 
 
-async def put_to_work(conn: Connection, document: str, *, applied_by: str, files: Files | None = None) -> ConfigVersion:
-    """Record a configuration as the newest of its tenant and mark what its live stock flow owes to channels.
+async def put_to_work(
+    conn: Connection,
+    document: str,
+    *,
+    applied_by: str,
+    files: Files | None = None,
+    include_since: datetime | None = None,
+) -> ConfigVersion:
+    """Record a configuration as the newest of its tenant, make its modes count, and mark what its stock flow owes.
 
-    `files` are the tables and hook modules that it names, None: those of the newest version. One transaction; safe to
-    repeat. Raises ConfigurationError when the document is not valid.
+    `files` as in `record_version`. `include_since`: a flow that stops observing also sends what was placed since then.
+    One transaction; safe to repeat. When it returns, nothing new leaves under the modes that were before. Raises
+    ConfigurationError when the document is not valid.
     """
     async with conn.transaction():
-        before = {version.tenant_id: version.config for version in await read_newest(conn)}
         version = await record_version(conn, document, applied_by=applied_by, files=files)
-        known = before.get(version.tenant_id)
-        fresh = [name for name in live_channels(version.config) if known is None or name not in live_channels(known)]
-        await mark_for_telling(conn, version.tenant_id, fresh, only_untold=False)
-        await mark_for_telling(conn, version.tenant_id, live_channels(version.config), only_untold=True)
+        planned = effective(version.config, datetime.now(UTC)).planned
+        await settle_modes(conn, version.tenant_id, planned, include_since=include_since)
+        await mark_for_telling(conn, version.tenant_id, told_channels(planned), only_untold=True)
     return version
 
 
+async def refresh_modes(conn: Connection, tenant_id: UUID) -> Settled:
+    """Make the modes of the newest configuration count where they do not yet: new articles, new connections, an upgrade.
+
+    One transaction; safe to repeat and to run twice at once.
+    """
+    async with conn.transaction():
+        await lock_config(conn, tenant_id)
+        found = [version for version in await read_newest(conn) if version.tenant_id == tenant_id]
+        if not found:
+            return Settled()
+        return await settle_modes(conn, tenant_id, effective(found[0].config, datetime.now(UTC)).planned)
+
+
 async def mark_for_telling(conn: Connection, tenant_id: UUID, names: Sequence[str], *, only_untold: bool) -> int:
-    """Mark items of these channels that were counted at least once; return how many.
+    """Mark items of these channels that were counted at least once and do not observe; return how many.
 
     The lanes compute the numbers when they send, and send none that the channel is known to show. `only_untold` leaves
     out what a channel was told before.
@@ -44,7 +67,7 @@ async def mark_for_telling(conn: Connection, tenant_id: UUID, names: Sequence[st
     return int(await conn.fetchval(_MARK, tenant_id, list(names), only_untold))
 
 
-def live_channels(config: Config) -> tuple[str, ...]:
-    """Return the connections that are told stock numbers. Pure."""
+def told_channels(config: Config) -> tuple[str, ...]:
+    """Return the connections that are told any stock number. Pure."""
     stock = config.flows.stock
-    return stock.targets if stock is not None and stock.mode == "live" else ()
+    return stock.targets if stock is not None and StockModes(config).may_write else ()

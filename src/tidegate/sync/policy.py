@@ -20,7 +20,7 @@ class Policy:
     orders_live: bool
     shipments_live: bool
     stock_channels: tuple[UUID, ...]
-    """Connections that are told stock numbers, sorted. Empty while the flow observes."""
+    """Connections that may be told stock numbers, sorted; each of their items has a mode of its own."""
     stock_owner: UUID | None
     """The connection whose movements move on_hand."""
     is_erp_missing: bool = False

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from tidegate.config import Config
+from tidegate.config.stock_modes import StockModes
 from tidegate.config.versions import ConfigVersion, read_newest
 from tidegate.store.connections import Connection
 from tidegate.sync.policy import EMPTY_POLICY, Policy
@@ -61,7 +62,7 @@ def build_policy(config: Config, version: int, ids: Mapping[str, UUID]) -> Polic
         orders_live=bool(orders and orders.mode == "live"),
         shipments_live=bool(shipments and shipments.mode == "live"),
         stock_channels=tuple(sorted(ids[name] for name in stock.targets if name in ids))
-        if stock and stock.mode == "live"
+        if stock and StockModes(config).may_write
         else (),
         stock_owner=ids.get(owner) if owner else None,
         is_erp_missing=bool(orders and orders.target not in ids),

@@ -65,7 +65,8 @@ WITH locked AS MATERIALIZED (
         ORDER BY channel.id, item.id) AS want
   CROSS JOIN LATERAL (
     SELECT c.connection_id, c.item_id, c.dirty FROM channel_stock c
-    WHERE c.tenant_id = $1 AND c.connection_id = want.channel_id AND c.item_id = want.item_id OFFSET 0 FOR NO KEY UPDATE) c
+    WHERE c.tenant_id = $1 AND c.connection_id = want.channel_id AND c.item_id = want.item_id AND c.mode <> 'observe'
+    OFFSET 0 FOR NO KEY UPDATE) c
 )
 UPDATE channel_stock c SET dirty = true, dirty_at = clock_timestamp()
 FROM locked l
@@ -73,11 +74,12 @@ WHERE c.tenant_id = $1 AND c.connection_id = l.connection_id AND c.item_id = l.i
 """
 # The update finds its row by key, not by place: a row that changed while its lock was awaited lies elsewhere now.
 
-# Articles that a channel was never told of: it was connected, or its flow went live, after the stock was known.
+# Articles that a channel was never told of, counted after they stopped observing.
 MARK_UNTOLD = """
 WITH untold AS MATERIALIZED (
   SELECT connection_id, item_id FROM channel_stock
-  WHERE tenant_id = $1 AND connection_id = ANY($2::uuid[]) AND push_version = 0 AND NOT dirty
+  WHERE tenant_id = $1 AND connection_id = ANY($2::uuid[]) AND push_version = 0 AND NOT dirty AND acked_quantity IS NULL
+    AND mode <> 'observe'
   ORDER BY connection_id, item_id FOR NO KEY UPDATE
 )
 UPDATE channel_stock c SET dirty = true, dirty_at = clock_timestamp()
@@ -240,7 +242,7 @@ SELECT want.connection_id, want.target_key, c.command_id FROM unnest($2::uuid[],
 CROSS JOIN LATERAL (
   SELECT command_id FROM command
   WHERE tenant_id = $1 AND connection_id = want.connection_id AND target_key = want.target_key
-    AND state IN ('pending', 'sending', 'in_doubt')
+    AND state IN ('proposed', 'pending', 'sending', 'in_doubt')
   ORDER BY command_id DESC LIMIT 1) c
 """
 
@@ -248,12 +250,13 @@ CROSS JOIN LATERAL (
 ANNIHILATE_CREATES = """
 WITH unsent AS (
   SELECT tenant_id, command_id FROM command
-  WHERE tenant_id = $1 AND entity_id = ANY($2::uuid[]) AND kind = 'order.create' AND state = 'pending' AND call_id IS NULL
+  WHERE tenant_id = $1 AND entity_id = ANY($2::uuid[]) AND kind = 'order.create' AND state IN ('proposed', 'pending')
+    AND call_id IS NULL
   ORDER BY command_id FOR NO KEY UPDATE
 )
 UPDATE command c SET state = 'cancelled', code = 'annihilated', finished_at = clock_timestamp(),
        reason = 'the order was cancelled before it was sent'
-FROM unsent WHERE c.tenant_id = unsent.tenant_id AND c.command_id = unsent.command_id AND c.state = 'pending'
+FROM unsent WHERE c.tenant_id = unsent.tenant_id AND c.command_id = unsent.command_id AND c.state IN ('proposed', 'pending')
 RETURNING c.entity_id
 """
 

@@ -101,6 +101,6 @@ FROM unnest($2::uuid[], $3::text[]) AS n (connection_id, target_key)
 JOIN LATERAL (
     SELECT command_id, state FROM command
     WHERE tenant_id = $1 AND connection_id = n.connection_id AND target_key = n.target_key
-      AND state IN ('pending', 'sending', 'in_doubt')
+      AND state IN ('proposed', 'pending', 'sending', 'in_doubt')
     ORDER BY command_id LIMIT 1
 ) m ON true

@@ -12,7 +12,7 @@ SELECT
 -- its own. $1 tenant or null for all.
 WITH standing AS (
     SELECT tenant_id, connection_id, kind, state, command_id FROM command
-    WHERE state IN ('pending', 'sending', 'in_doubt') AND ($1::uuid IS NULL OR tenant_id = $1)
+    WHERE state IN ('proposed', 'pending', 'sending', 'in_doubt') AND ($1::uuid IS NULL OR tenant_id = $1)
     UNION ALL
     SELECT tenant_id, connection_id, kind, state, command_id FROM command
     WHERE state = 'failed' AND ($1::uuid IS NULL OR tenant_id = $1)
