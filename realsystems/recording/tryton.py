@@ -54,6 +54,7 @@ class Scenes:
             ]
         )
         await self._recorder.record("inspect", CallMade(do="inspect"))
+        await self._recorder.record("check_grants", CallMade(do="check", name="grants"))
         await self.orders()
         await self.cancellations()
         await self.goods()

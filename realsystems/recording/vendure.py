@@ -100,7 +100,10 @@ class Scenes:
 
     async def connect(self) -> None:
         await self._recorder.record("inspect", CallMade(do="inspect"))
+        await self._recorder.record("check_webhook_absent", CallMade(do="check", name="webhook"))
         await self._recorder.record("subscribe", CallMade(do="subscribe"))
+        await self._recorder.record("check_webhook", CallMade(do="check", name="webhook"))
+        await self._recorder.record("check_grants", CallMade(do="check", name="grants"))
         for subscription in self._shop.admin("{ tidegateSubscriptions { id } }")["tidegateSubscriptions"]:
             self._shop.admin("mutation ($id: ID!) { tidegateUnsubscribe(id: $id) }", {"id": subscription["id"]})
         self._sink.start()

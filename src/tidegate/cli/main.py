@@ -29,6 +29,7 @@ COMMANDS = {
     "webhook": "webhook:webhook",
     "events": "events:events",
     "commands": "commands:commands",
+    "issues": "issues:issues",
     "writes": "writes:writes",
     "stock": "stock:stock",
     "conservation": "conservation:conservation",

@@ -21,7 +21,7 @@ from tidegate.kernel.errors import AuthenticationError, InvariantError, Tidegate
 from tidegate.kernel.redaction import Secret
 from tidegate.sdk.connector import Connector
 from tidegate.sdk.egress import Network, check_base_url, guarded_socket_factory
-from tidegate.sdk.failures import AnswerTooLargeError, Phase, failure_of, refusal_of
+from tidegate.sdk.failures import AnswerTooLargeError, Phase, failure_of, read_date, refusal_of
 from tidegate.sdk.http import Response, Session
 
 ANSWER_BYTES_MAX = 10 * 1024 * 1024
@@ -53,6 +53,9 @@ class HttpApi:
         """
         self.before_send: Callable[[], None] | None = None
         """Runs right before the first byte of each request is written; what it raises stops the request unsent."""
+        self.clock_skew_seconds: float | None = None
+        """Their clock minus ours, as the newest answer with a Date header told; that header has whole seconds. None: no
+        answer told."""
         self._connector = connector
         self._base_url = check_base_url(base_url)
         self._settings = dict(settings)
@@ -200,7 +203,13 @@ class HttpApi:
             received = {name.lower(): ", ".join(answer.headers.getall(name)) for name in answer.headers}
             if sum(len(name) + len(value) for name, value in received.items()) > HEADER_BYTES_MAX:
                 raise AnswerTooLargeError
+            self._note_clock(received.get("date"))
             return Response(status=answer.status, headers=received, body=await _read_bounded(answer))
+
+    def _note_clock(self, told: str | None) -> None:
+        moment = read_date(told)
+        if moment is not None:
+            self.clock_skew_seconds = (moment - self._clock.now()).total_seconds()
 
     def _build_http(self) -> aiohttp.ClientSession:
         tracing = aiohttp.TraceConfig()

@@ -18,8 +18,9 @@ from tidegate.commerce.commands import CommandKind, Payload
 from tidegate.commerce.stock import StockNumber
 from tidegate.kernel.errors import TidegateError
 from tidegate.kernel.redaction import Secret
+from tidegate.sdk.health import NO_CHECKS, Checks
 from tidegate.sdk.http import Api, Response, Session
-from tidegate.sdk.signatures import Verifier
+from tidegate.sdk.signatures import Signer, Verifier
 
 
 # --- coming in -----------------------------------------------------------------------------------------------------
@@ -51,6 +52,8 @@ class Webhook:
     """Checks the signature on raw bytes. See `sdk.signatures`."""
     read_keys: Callable[[Mapping[str, str], bytes], EventKeys]
     """(lower-cased headers, raw body) -> keys. Runs after `verify`. ValueError means: authentic but unreadable."""
+    sign: Signer | None = None
+    """Signs as the platform does, for the self-test of `tidegate doctor`. None: that test is left out."""
     stored_headers: frozenset[str] = frozenset({"content-type", "user-agent"})
     """Allow-list of headers kept with the event."""
     body_bytes_max: int = 1 << 20
@@ -232,6 +235,8 @@ class Connector:
     webhook: Webhook | None = None
     subscribe: Callable[[Api, str, Secret], Awaitable[Subscription]] | None = None
     """(api, public webhook URL, signing secret) -> idempotent registration."""
+    checks: Checks = NO_CHECKS
+    """What the platform can say about its own side."""
     feeds: Mapping[str, Feed] = field(default_factory=dict)
     fetch: Mapping[str, Callable[[Api, str], Awaitable[FeedItem | None]]] = field(default_factory=dict)
     """topic -> (api, external id) -> the entity now, None when it is gone."""

@@ -132,11 +132,15 @@ def read_retry_after(value: str | None, *, now: datetime) -> float | None:
     return seconds if math.isfinite(seconds) and seconds >= 0 else None
 
 
-def _seconds_until(text: str, now: datetime) -> float | None:
+def read_date(text: str | None) -> datetime | None:
+    """Return the moment that an HTTP date names, aware; None where there is none or it cannot be read."""
     try:
-        moment = parsedate_to_datetime(text)
+        moment = parsedate_to_datetime(text or "")
     except (ValueError, IndexError, OverflowError):
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - now).total_seconds())
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def _seconds_until(text: str, now: datetime) -> float | None:
+    moment = read_date(text)
+    return None if moment is None else max(0.0, (moment - now).total_seconds())

@@ -34,6 +34,14 @@ class Verifier(Protocol):
         ...
 
 
+class Signer(Protocol):
+    """The other half of a scheme: what a sender puts beside a body."""
+
+    def __call__(self, secret: str, message_id: str, body: bytes, now: int) -> Mapping[str, str]:
+        """Return the signature headers of a delivery at `now` (Unix seconds), lower-case. Raises IntakeError."""
+        ...
+
+
 @dataclass(frozen=True)
 class StandardWebhooks:
     """`v1` of Standard Webhooks 1.0.0: HMAC-SHA256 over `id.timestamp.body`, base64, several signatures allowed.
@@ -70,6 +78,15 @@ class StandardWebhooks:
             raise IntakeError("the timestamp is too old", code="timestamp_stale")
         if age < -self.tolerance_seconds:
             raise IntakeError("the timestamp lies in the future", code="timestamp_future")
+
+
+def standard_webhooks_headers(secret: str, message_id: str, body: bytes, now: int) -> Mapping[str, str]:
+    """Return the three headers of Standard Webhooks for a body; a `Signer`."""
+    return {
+        "webhook-id": message_id,
+        "webhook-timestamp": str(now),
+        "webhook-signature": sign_standard_webhooks(secret, message_id, now, body),
+    }
 
 
 def usable(secrets: Sequence[str]) -> list[str]:

@@ -60,6 +60,11 @@ GRANT SELECT, UPDATE ON slot TO tidegate_dispatch;
 GRANT SELECT, INSERT, UPDATE ON event_crash TO tidegate_dispatch;
 GRANT USAGE, SELECT ON SEQUENCE event_seq TO tidegate_dispatch;
 
+-- The keeper of issues runs beside the lanes: it reads what failed, and keeps the groups.
+GRANT SELECT ON event_parked, event_outcome, intake_refusal TO tidegate_dispatch;
+GRANT SELECT (tenant_id, event_id, connection_id, topic, data_key_id, body) ON event TO tidegate_dispatch;
+GRANT SELECT, INSERT, UPDATE, DELETE ON issue, issue_member, issue_progress TO tidegate_dispatch;
+
 -- web: reads what people and programs may see, and takes their actions. Bodies, payloads, answers of other systems and the
 -- private part of an order stay closed to it, sealed or not.
 GRANT SELECT ON tenant, event_queue, event_parked, event_outcome, conservation, lane_state, channel_stock, poll_cursor,
@@ -100,6 +105,13 @@ DROP POLICY IF EXISTS web_of_class ON data_key;
 CREATE POLICY web_of_class ON credential AS RESTRICTIVE TO tidegate_web USING (false);
 CREATE POLICY web_of_class ON tenant_key AS RESTRICTIVE TO tidegate_web USING (key_class = 'alert');
 CREATE POLICY web_of_class ON data_key AS RESTRICTIVE TO tidegate_web USING (key_class = 'alert');
+
+-- web shows issues with the redacted samples that the keeper made, and takes what people do to them
+GRANT SELECT ON issue, issue_member TO tidegate_web;
+GRANT UPDATE (state, note, assigned_to, changed_by, changed_at, standing, retried) ON issue TO tidegate_web;
+GRANT UPDATE (retried) ON issue_member TO tidegate_web;
+GRANT DELETE ON issue_member TO tidegate_web;
+GRANT SELECT ON audit_log TO tidegate_web;
 
 -- Rows of one tenant only: every table of tenants that web may touch compares the row's tenant with the setting app.tenant
 -- of its transaction ('every' for health, metrics and whose API key it is). A transaction without the setting fails at the

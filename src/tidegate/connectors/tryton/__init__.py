@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from tidegate.commerce.commands import CommandKind
-from tidegate.connectors.tryton import client, feeds, mapper
+from tidegate.connectors.tryton import checks, client, feeds, mapper
 from tidegate.sdk.connector import CommandSpec, Connector, Feed, Field, TokenBucket
 
 CONNECTOR = Connector(
@@ -30,6 +30,7 @@ CONNECTOR = Connector(
     open_session=client.open_session,
     inspect=client.inspect,
     normalize=mapper.normalize,
+    checks=checks.CHECKS,
     feeds={
         "moves": Feed(read=feeds.read_moves, interval=timedelta(seconds=2)),
         "shipments": Feed(read=feeds.read_shipments, interval=timedelta(seconds=2)),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from tidegate.commerce.commands import CommandKind
-from tidegate.connectors.vendure import client, errors, mapper, webhooks
+from tidegate.connectors.vendure import checks, client, errors, mapper, webhooks
 from tidegate.sdk.connector import CommandSpec, Connector, Feed, Field, TokenBucket
 
 CONNECTOR = Connector(
@@ -28,6 +28,7 @@ CONNECTOR = Connector(
     refuses_session=errors.refuses_session,
     webhook=webhooks.WEBHOOK,
     subscribe=client.subscribe,
+    checks=checks.CHECKS,
     feeds={"orders": Feed(read=client.read_orders, interval=timedelta(seconds=10))},
     fetch={"order": client.fetch_order},
     commands={

@@ -54,8 +54,8 @@ async def open_session(api: Api, secrets: Mapping[str, Secret], settings: Mappin
     """Log in with identifier and password. Raises AuthenticationError when they are refused."""
     username = secrets["username"].reveal() if "username" in secrets else str(settings.get("username", "superadmin"))
     variables = {"username": username, "password": secrets["password"].reveal()}
-    response = await _send(api, queries.LOGIN, variables, changes_state=False)
-    login = _field(response, "login", Raw, changes_state=False)
+    response = await send(api, queries.LOGIN, variables, changes_state=False)
+    login = read_field(response, "login", Raw, changes_state=False)
     token = response.headers.get("vendure-auth-token")
     if "errorCode" in login:
         raise error_of_code(str(login["errorCode"]), changes_state=False)
@@ -68,9 +68,9 @@ async def open_session(api: Api, secrets: Mapping[str, Secret], settings: Mappin
 
 async def inspect(api: Api) -> Inspection:
     """Read channel, stock locations and all variants."""
-    response = await _send(api, queries.ABOUT, {}, changes_state=False)
-    channel = _field(response, "activeChannel", Raw, changes_state=False)
-    locations = _field(response, "stockLocations", Raw, changes_state=False)["items"]
+    response = await send(api, queries.ABOUT, {}, changes_state=False)
+    channel = read_field(response, "activeChannel", Raw, changes_state=False)
+    locations = read_field(response, "stockLocations", Raw, changes_state=False)["items"]
     variants: list[Variant] = []
     while True:
         page = await _call(api, queries.VARIANTS, {"skip": len(variants)}, "productVariants", Raw, changes_state=False)
@@ -203,7 +203,8 @@ async def find_inventory(api: Api, payload: Payload) -> FindOutcome:
 
 
 # --- GraphQL -------------------------------------------------------------------------------------------------------
-async def _send(api: Api, query: str, variables: Mapping[str, Any], *, changes_state: bool) -> Response:
+async def send(api: Api, query: str, variables: Mapping[str, Any], *, changes_state: bool) -> Response:
+    """Send one document to the Admin API."""
     return await api.request(
         "POST", ADMIN_PATH, json={"query": query, "variables": variables}, changes_state=changes_state
     )
@@ -213,11 +214,12 @@ async def _call(
     api: Api, query: str, variables: Mapping[str, Any], field: str, kind: Any, *, changes_state: bool = True
 ) -> Any:
     """Send a document and return one field of its data as `kind`."""
-    response = await _send(api, query, variables, changes_state=changes_state)
-    return _field(response, field, kind, changes_state=changes_state)
+    response = await send(api, query, variables, changes_state=changes_state)
+    return read_field(response, field, kind, changes_state=changes_state)
 
 
-def _field(response: Response, field: str, kind: Any, *, changes_state: bool) -> Any:
+def read_field(response: Response, field: str, kind: Any, *, changes_state: bool) -> Any:
+    """Return one field of an answer's data as `kind`. Raises the error that the answer stands for."""
     if response.status // 100 != 2:
         raise error_of(response, changes_state=changes_state)
     answer = read_answer(response, Raw, changes_state=changes_state)

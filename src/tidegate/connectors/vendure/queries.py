@@ -69,3 +69,9 @@ mutation SetStock($input: [TidegateSetStockInput!]!) {
 STOCK = (
     "query Stock($id: ID!) { productVariant(id: $id) { stockLevels { stockLocationId stockOnHand stockAllocated } } }"
 )
+
+SUBSCRIPTIONS = """
+query Subscriptions { tidegateSubscriptions { id url lastSuccessAt lastError pending oldestPendingAt } }
+"""
+
+RIGHTS = "query Rights { activeChannel { code } me { channels { code permissions } } }"

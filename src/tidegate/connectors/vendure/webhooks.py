@@ -8,7 +8,7 @@ import msgspec
 
 from tidegate.sdk.connector import EventKeys, Webhook
 from tidegate.sdk.decoding import decode_body
-from tidegate.sdk.signatures import StandardWebhooks
+from tidegate.sdk.signatures import StandardWebhooks, standard_webhooks_headers
 
 
 class _Order(msgspec.Struct, gc=False):
@@ -44,4 +44,4 @@ def read_keys(_headers: Mapping[str, str], body: bytes) -> EventKeys:
     )
 
 
-WEBHOOK = Webhook(verify=StandardWebhooks(), read_keys=read_keys)
+WEBHOOK = Webhook(verify=StandardWebhooks(), read_keys=read_keys, sign=standard_webhooks_headers)

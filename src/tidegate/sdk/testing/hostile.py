@@ -161,6 +161,8 @@ class HostileServer:
         while True:
             await self._happened.wait()
             self._happened.clear()
+            if not self.world.webhooks_enabled:
+                continue
             waiting = self.world.events[self.world.delivered :]
             self.world.delivered += len(waiting)
             for url, secret in list(self.world.subscriptions.items()) if waiting else ():

@@ -77,9 +77,15 @@ def _find_route(call: Call) -> tuple[Route, str]:
 
 
 def _put_settings(world: World, call: Call, _part: str) -> Answer:
-    for name in ("account", "api_key", "unique_references", "refuse_short_fulfillments"):
+    for name in _SETTINGS:
         setattr(world, name, call.body.get(name, getattr(world, name)))
     return Answer(200, {})
+
+
+_SETTINGS = (
+    "account", "api_key", "unique_references", "refuse_short_fulfillments", "subscriptions", "webhooks_enabled",
+    "missing_topics", "rights", "calls_per_second", "key_expires_at",
+)  # fmt: skip
 
 
 def _put_articles(world: World, call: Call, _part: str) -> Answer:
@@ -96,6 +102,15 @@ def _subscribe(world: World, call: Call, _part: str) -> Answer:
     known = call.body["url"] in world.subscriptions
     world.subscriptions[call.body["url"]] = call.body["secret"]
     return Answer(200 if known else 201, {"known": known})
+
+
+def _subscriptions(world: World) -> dict[str, Any]:
+    """Return what the platform tells of its webhooks; never a secret."""
+    return {
+        "items": [{"url": url, "enabled": world.webhooks_enabled} for url in world.subscriptions],
+        "missing_topics": world.missing_topics,
+        "waiting": len(world.events) - world.delivered,
+    }
 
 
 def _set_stock(world: World, call: Call, _part: str) -> Answer:
@@ -135,6 +150,11 @@ _ROUTES: dict[tuple[str, str], Route] = {
     ("POST", "/api/token"): lambda world, call, _: Answer(200, {"token": _log_in(world, call.body["key"])}),
     ("GET", "/api/about"): lambda world, _call, _: Answer(200, _about(world)),
     ("POST", "/api/webhooks"): _subscribe,
+    ("GET", "/api/webhooks"): lambda world, _call, _: Answer(200, _subscriptions(world)),
+    ("GET", "/api/key"): lambda world, _call, _: Answer(
+        200,
+        {"rights": world.rights, "calls_per_second": world.calls_per_second, "expires_at": world.key_expires_at},
+    ),
     ("GET", "/api/shop/orders"): lambda world, call, _: Answer(200, shop.read_orders(world, **_page(call))),
     ("GET", "/api/shop/orders/*"): lambda world, _call, part: Answer(200, shop.read_order(world, part)),
     ("POST", "/api/shop/orders/*/fulfillments"): lambda world, call, part: Answer(

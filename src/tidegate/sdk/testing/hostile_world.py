@@ -168,6 +168,16 @@ class World(msgspec.Struct):
     stock_sets: list[StockSet] = []
     subscriptions: dict[str, str] = {}
     """Webhook address -> signing secret."""
+    webhooks_enabled: bool = True
+    """False: the platform switched the subscriptions off and delivers nothing."""
+    missing_topics: tuple[str, ...] = ()
+    """Topics that the platform does not deliver."""
+    rights: tuple[str, ...] = ("orders", "stock", "webhooks")
+    """What the API key may do, as the platform tells."""
+    calls_per_second: float | None = None
+    """A limit that the platform announces; it does not enforce it."""
+    key_expires_at: str | None = None
+    """ISO 8601."""
     asked: dict[str, dict[str, int]] = {}
     """Command kind -> reference -> how often the remote was asked, effect or not."""
     effects: dict[str, dict[str, int]] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import fields
 from typing import Any
 
 import msgspec
@@ -19,6 +20,7 @@ from tidegate.kernel.errors import (
 )
 from tidegate.sdk.connector import Failed, FeedItem, FeedPage, RawEvent
 from tidegate.sdk.failures import refusal_of
+from tidegate.sdk.health import Checks
 from tidegate.sdk.http import Response
 from tidegate.sdk.testing.conformance.fixtures import Answered, ExchangeFixture
 from tidegate.sdk.testing.conformance.script import (
@@ -35,7 +37,7 @@ from tidegate.sdk.testing.conformance.script import (
 )
 from tidegate.sdk.testing.conformance.subject import NotApplicableError, Subject
 
-_READS = ("open_session", "inspect", "feed", "fetch", "find")
+_READS = ("open_session", "inspect", "feed", "fetch", "find", "check")
 _SLOW_DOWN = Answered(status=429, headers={"Retry-After": "17"}, body={})
 _REFUSED = Answered(status=401, body={})
 _GARBAGE = Answered(status=200, headers={"content-type": "text/html"}, body_text="<html>maintenance</html>")
@@ -51,13 +53,14 @@ def check_recorded_calls(subject: Subject) -> None:
 
 
 def check_everything_is_recorded(subject: Subject) -> None:
-    """X2: log-in, inspection, every feed, fetch and command is recorded; a find both with and without a result."""
+    """X2: log-in, inspection, every feed, fetch, command and check is recorded; a find both with and without a result."""
     recorded = {(fixture.call.do, fixture.call.name) for fixture in subject.exchanges}
     connector = subject.connector
     wanted = {("open_session", ""), ("inspect", "")}
     wanted |= {("subscribe", "")} if connector.subscribe is not None else set()
     wanted |= {("feed", name) for name in connector.feeds} | {("fetch", topic) for topic in connector.fetch}
     wanted |= {("execute", kind.value) for kind in connector.commands}
+    wanted |= {("check", field.name) for field in fields(Checks) if getattr(connector.checks, field.name) is not None}
     assert not wanted - recorded, f"not recorded: {sorted(wanted - recorded)}"
     for kind, spec in connector.commands.items():
         if spec.find is not None:
@@ -66,7 +69,7 @@ def check_everything_is_recorded(subject: Subject) -> None:
 
 
 def check_reads_change_nothing(subject: Subject) -> None:
-    """X3: log-in, inspection, feeds, fetches and finds declare every request as a read; a command writes."""
+    """X3: log-in, inspection, feeds, fetches, finds and checks declare every request as a read; a command writes."""
     for fixture in subject.exchanges:
         _, api = _run(subject, fixture)
         writes = [request.path for request in api.sent if request.changes_state]
@@ -91,8 +94,8 @@ def check_unreadable_answers_are_in_doubt(subject: Subject) -> None:
 
 
 def check_reads_survive_unreadable_answers(subject: Subject) -> None:
-    """X6: a feed, fetch or find that gets a page of HTML raises a TidegateError; it finds nothing and moves nothing."""
-    for fixture in subject.exchanges_of("feed", "fetch", "find", "inspect", "open_session"):
+    """X6: a read that gets a page of HTML raises a TidegateError; it finds nothing and moves nothing."""
+    for fixture in subject.exchanges_of(*_READS):
         for position in range(len(fixture.exchanges)):
             result, _ = _run(subject, fixture, {position: answered(_GARBAGE)})
             assert isinstance(result, TidegateError), f"{fixture.name}: made {describe(result)} of HTML"

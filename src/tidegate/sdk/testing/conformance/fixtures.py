@@ -108,9 +108,9 @@ class Exchange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class CallMade(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Which function of the connector is called with what."""
 
-    do: Literal["open_session", "inspect", "subscribe", "feed", "fetch", "execute", "find"]
+    do: Literal["open_session", "inspect", "subscribe", "feed", "fetch", "execute", "find", "check"]
     name: str = ""
-    """Feed, topic of the fetch, or kind of the command."""
+    """Feed, topic of the fetch, kind of the command, or field of `Connector.checks`."""
     cursor: str = ""
     external_id: str = ""
     key: str = "key-1"

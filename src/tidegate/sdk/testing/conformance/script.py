@@ -178,6 +178,10 @@ async def dispatch(connector: Connector, fixture: ExchangeFixture, api: Api, sec
             find = connector.commands[CommandKind(made.name)].find
             assert find is not None, f"{made.name} has no find"
             return await find(api, payloads_of(fixture)[0])
+        case "check":
+            check = getattr(connector.checks, made.name)
+            assert check is not None, f"the connector has no check {made.name}"
+            return await (check(api, WEBHOOK_URL) if made.name == "webhook" else check(api))
 
 
 def payloads_of(fixture: ExchangeFixture) -> list[Payload]:

@@ -137,6 +137,17 @@ def check_stored_headers_are_harmless(subject: Subject) -> None:
     assert 0 < webhook.body_bytes_max <= 10 << 20, "bodies of at most 10 MiB"
 
 
+def check_own_signature_is_accepted(subject: Subject) -> None:
+    """W11: what `sign` signs is accepted with that secret and no other; self-tests are signed with it."""
+    webhook, signing = _parts(subject)
+    if webhook.sign is None:
+        raise NotApplicableError("the connector cannot sign, so its webhook is not self-tested")
+    body = b'{"self":"test"}'
+    headers = webhook.sign(signing.secret, "msg_conformance", body, NOW)
+    assert not _is_refused(webhook, dict(headers), body, [signing.secret]), "refused"
+    assert _is_refused(webhook, dict(headers), body, [signing.other_secret]), "accepted with another secret"
+
+
 def _parts(subject: Subject) -> tuple[Webhook, Signing]:
     if subject.connector.webhook is None:
         raise NotApplicableError("the connector takes no webhooks")

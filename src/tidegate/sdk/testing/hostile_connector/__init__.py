@@ -10,7 +10,7 @@ from datetime import timedelta
 from tidegate.commerce.commands import CommandKind
 from tidegate.commerce.stock import StockNumber
 from tidegate.sdk.connector import CommandSpec, Connector, Feed, Field, TokenBucket
-from tidegate.sdk.testing.hostile_connector import client, mapper, webhooks
+from tidegate.sdk.testing.hostile_connector import checks, client, mapper, webhooks
 
 BULK_MAX = 50
 
@@ -41,6 +41,7 @@ def build_connector(
         normalize=mapper.normalize,
         webhook=webhooks.WEBHOOK,
         subscribe=client.subscribe,
+        checks=checks.CHECKS,
         feeds={
             "orders": Feed(read=client.read_orders, interval=feed_interval),
             "moves": Feed(read=client.read_moves, interval=feed_interval),

@@ -83,13 +83,13 @@ async def open_session(api: Api, secrets: Mapping[str, Secret], _settings: Mappi
     """Log in with the API key. Raises AuthenticationError when it is refused."""
     key = secrets["api_key"].reveal()
     response = await api.request("POST", "/api/token", json={"key": key}, changes_state=False)
-    return Session(headers={"Authorization": f"Bearer {_wanted(response, _Token, changes_state=False).token}"})
+    return Session(headers={"Authorization": f"Bearer {read_wanted(response, _Token, changes_state=False).token}"})
 
 
 async def inspect(api: Api) -> Inspection:
     """Read account, location and articles."""
     response = await api.request("GET", "/api/about", changes_state=False)
-    about = _wanted(response, _About, changes_state=False)
+    about = read_wanted(response, _About, changes_state=False)
     return Inspection(
         external_account=about.account,
         account_name=about.account,
@@ -102,7 +102,7 @@ async def inspect(api: Api) -> Inspection:
 async def subscribe(api: Api, url: str, secret: Secret) -> Subscription:
     """Register the webhook address; once is enough, twice changes nothing."""
     response = await api.request("POST", "/api/webhooks", json={"url": url, "secret": secret.reveal()})
-    _wanted(response, Raw)
+    read_wanted(response, Raw)
     return Subscription(registered=True, explanation="the remote delivers its events to this address")
 
 
@@ -127,12 +127,12 @@ async def fetch_order(api: Api, external_id: str) -> FeedItem | None:
     response = await api.request("GET", f"/api/shop/orders/{external_id}", changes_state=False)
     if response.status == 404:
         return None
-    return _feed_item(_wanted(response, Raw, changes_state=False), topic="order.updated", entity="order")
+    return _feed_item(read_wanted(response, Raw, changes_state=False), topic="order.updated", entity="order")
 
 
 async def _read_feed(api: Api, path: str, cursor: str, *, topic: str, entity: str) -> FeedPage:
     params = {"after": cursor or "0", "limit": str(PAGE_LIMIT)}
-    page = _wanted(await api.request("GET", path, params=params, changes_state=False), _Items, changes_state=False)
+    page = read_wanted(await api.request("GET", path, params=params, changes_state=False), _Items, changes_state=False)
     reached = max((int(item["revision"]) for item in page.items), default=int(cursor or "0"))
     return FeedPage(
         items=tuple(_feed_item(item, topic=topic, entity=entity) for item in page.items),
@@ -184,7 +184,7 @@ async def cancel_order(api: Api, payloads: Sequence[Payload], key: str) -> Seque
         order_id = str(found[0]["order_id"])
     path = f"/api/erp/orders/{order_id}/cancel"
     response = await api.request("POST", path, json={}, headers={"Idempotency-Key": key})
-    _wanted(response, Raw)
+    read_wanted(response, Raw)
     return [Done(external_id=order_id)]
 
 
@@ -221,7 +221,7 @@ async def set_inventory(api: Api, payloads: Sequence[Payload], key: str) -> Sequ
     items = [_one([payload], SetInventory) for payload in payloads]
     body = {"items": [{"article_id": item.variant_external_id, "quantity": item.quantity} for item in items]}
     response = await api.request("PUT", "/api/shop/stock", json=body, headers={"Idempotency-Key": key})
-    results = {result.article_id: result for result in _wanted(response, _StockResults).items}
+    results = {result.article_id: result for result in read_wanted(response, _StockResults).items}
     return [_stock_outcome(results.get(item.variant_external_id)) for item in items]
 
 
@@ -241,10 +241,11 @@ def _stock_outcome(result: _StockResult | None) -> ItemOutcome:
 # --- answers -------------------------------------------------------------------------------------------------------
 async def _find(api: Api, path: str, wanted: str, *, parameter: str = "reference") -> list[Raw]:
     response = await api.request("GET", path, params={parameter: wanted}, changes_state=False)
-    return _wanted(response, _Items, changes_state=False).items
+    return read_wanted(response, _Items, changes_state=False).items
 
 
-def _wanted(response: Response, kind: type[T], *, changes_state: bool = True) -> T:
+def read_wanted(response: Response, kind: type[T], *, changes_state: bool = True) -> T:
+    """Return the body of a good answer as `kind`. Raises the error that any other answer stands for."""
     if response.status // 100 != 2:
         raise error_of(response, changes_state=changes_state)
     return read_answer(response, kind, changes_state=changes_state)
@@ -254,7 +255,7 @@ def _made_or_known(response: Response) -> _Made:
     """Return what was made; a refused repetition names what the first one made, which is as good."""
     if response.status == 409 and vendor_code_of(response) == "duplicate_reference":
         return read_answer(response, _Refused).error
-    return _wanted(response, _Made)
+    return read_wanted(response, _Made)
 
 
 def _one(payloads: Sequence[Payload], kind: type[P]) -> P:

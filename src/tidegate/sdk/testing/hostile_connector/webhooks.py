@@ -8,7 +8,7 @@ import msgspec
 
 from tidegate.sdk.connector import EventKeys, Webhook
 from tidegate.sdk.decoding import decode_body
-from tidegate.sdk.signatures import StandardWebhooks
+from tidegate.sdk.signatures import StandardWebhooks, standard_webhooks_headers
 
 
 class _Order(msgspec.Struct):
@@ -66,4 +66,4 @@ def _ordering_key(keys: _Keys) -> str:
     raise ValueError("the event names no entity")
 
 
-WEBHOOK = Webhook(verify=StandardWebhooks(), read_keys=read_keys)
+WEBHOOK = Webhook(verify=StandardWebhooks(), read_keys=read_keys, sign=standard_webhooks_headers)

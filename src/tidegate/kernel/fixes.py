@@ -1,0 +1,265 @@
+"""What failures mean and what to do about them, by code; where a code is not known, by class. Pure.
+
+`docs/reference/fixes.md` shows this table; a test keeps both equal and finds codes that are missing here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Fix:
+    """What one code means, and what mends it."""
+
+    meaning: str
+    action: str
+    is_cured_by_retry: bool = True
+    """False: sending it again as it is gets the same answer; the cause comes first."""
+    wants_rebuild: bool = False
+    """True: after the cause is mended the request is made anew (`--rebuild`), for the frozen one holds what was refused."""
+
+
+_RETRY = "tidegate issues retry ISSUE"
+_REBUILD = f"{_RETRY} --rebuild"
+_BIND = "give the article the same SKU in both systems, run tidegate connect NAME again"
+_CONNECT = "tidegate connect NAME with a valid credential; what waits goes on by itself"
+_LOOK = "look there whether it was carried out; if not: tidegate issues retry ISSUE --in-doubt, if so: tidegate commands cancel"
+_SENDER = (
+    "tidegate doctor --only webhooks says whose secret or clock is wrong; tidegate webhook verify checks a capture"
+)
+
+
+def _cause(meaning: str, action: str, *, rebuild: bool = False) -> Fix:
+    return Fix(meaning, action, is_cured_by_retry=False, wants_rebuild=rebuild)
+
+
+FIXES: Mapping[str, Fix] = {
+    # --- what we could not make a request of
+    "sku_unbound": _cause("an article has no counterpart in that system", f"{_BIND}, then {_RETRY}"),
+    "order_missing": _cause(
+        "the command's order does not exist here", "tidegate commands cancel: there is nothing to send"
+    ),
+    "fulfillment_missing": _cause("the command's shipment does not exist here", "tidegate commands cancel"),
+    "not_an_action": _cause("a stock number was planned as a command", f"{_RETRY}: its item is marked again"),
+    "not_supported": _cause("the connector does not know this kind of command", "take the connection out of that flow"),
+    "not_sendable": _cause(
+        "a stored value cannot be sent", f"look into the log of dispatch, then {_REBUILD}", rebuild=True
+    ),
+    "tampered": _cause("a stored body does not open under its key", "restore keys/root.key or the row from a backup"),
+    "key_missing": _cause("the key of a stored body is gone", "restore the table data_key from a backup"),
+    "call_missing": _cause("the frozen request of a command is gone", _REBUILD, rebuild=True),
+    # --- what the other side refused
+    "malformed": _cause(
+        "the other side could not read the request",
+        f"report it with the sample; after the fix: {_REBUILD}",
+        rebuild=True,
+    ),
+    "bad_input": _cause(
+        "the other side could not read a value", f"report it with the sample; after the fix: {_REBUILD}", rebuild=True
+    ),
+    "schema_differs": _cause(
+        "the shop's API is not the one that the connector knows",
+        f"bring the shop's plugin and Tidegate to versions that fit, then {_RETRY}",
+    ),
+    "rejected": _cause(
+        "a rule of the other side refused it", f"mend what the rule asks for, then {_REBUILD}", rebuild=True
+    ),
+    "refused_by_rule": _cause("a rule of the ERP refused it", f"mend what the rule asks for in the ERP, then {_RETRY}"),
+    "not_found": _cause(
+        "what the request speaks of is not there",
+        f"tidegate doctor --only connections checks addresses and modules; then {_RETRY}",
+    ),
+    "gone": _cause(
+        "what the request speaks of was deleted there", "tidegate commands cancel, or make it there again and retry"
+    ),
+    "too_large": _cause("the request is larger than the other side takes", f"raise its limit, then {_RETRY}"),
+    "payment_required": _cause("the account there is not paid for", f"pay it, then {_RETRY}"),
+    "conflict": Fix("the other side was in another state, several times", _RETRY),
+    "precondition_failed": Fix("the other side was in another state", _RETRY),
+    "duplicate_reference": _cause(
+        "there is something else under our reference", "compare both sides, then tidegate commands cancel"
+    ),
+    "currency_unknown": _cause("the ERP does not have the order's currency", f"create it there, then {_RETRY}"),
+    "no_stock_level": _cause(
+        "the variant has no stock level at the chosen location", "tidegate connect NAME --location, then retry"
+    ),
+    "insufficient_stock": Fix(
+        "the shop shows fewer units than were shipped", "the stock number that follows mends it; then " + _RETRY
+    ),
+    "already_fulfilled": _cause(
+        "somebody fulfilled these units in the shop by hand", "compare both, then tidegate commands cancel"
+    ),
+    "lines_unknown": _cause(
+        "the order there does not have these lines", f"tidegate why order NUMBER; then {_REBUILD}", rebuild=True
+    ),
+    "fulfillment_refused": _cause("the shop refused the fulfillment", f"look at the order in the shop, then {_RETRY}"),
+    "state_transition": Fix(
+        "the shop does not let the fulfillment reach that state", f"look at the order in the shop, then {_RETRY}"
+    ),
+    "stale_stock": Fix("the shop's number changed meanwhile", _RETRY),
+    "sale_draft": _cause("the sale stays a draft", f"mend the sale in the ERP, then {_RETRY}"),
+    "sale_quotation": _cause("the sale stays a quotation", f"confirm it in the ERP, then {_RETRY}"),
+    "sale_confirmed": _cause("the sale is confirmed and not processed", f"process it in the ERP, then {_RETRY}"),
+    "sale_cancelled": _cause(
+        "the sale was cancelled in the ERP", "tidegate commands cancel, or copy the sale there by hand"
+    ),
+    "sale_processing": _cause("the sale has shipments already", f"cancel its shipments in the ERP, then {_RETRY}"),
+    "sale_done": _cause("the sale is done already", "tidegate commands cancel; a return is made by hand"),
+    "deadline": Fix(
+        "it was tried until its deadline", f"tidegate doctor --only connections; when the other side is up: {_RETRY}"
+    ),
+    # --- what nobody knows
+    "needs_operator": _cause("no answer came, and the platform cannot be asked whether it happened", _LOOK),
+    "answer_unstorable": _cause("the answer cannot be stored", _LOOK),
+    # --- the way there
+    "not_sent": Fix("it was not sent", _RETRY),
+    "not_sent_dns": Fix(
+        "the system's host name does not resolve",
+        "check its url in tidegate.yaml and the name server; it goes on by itself",
+    ),
+    "not_sent_tls": _cause(
+        "the system's certificate is not trusted", "renew it there, or check the url; it goes on by itself"
+    ),
+    "not_sent_timeout": Fix(
+        "the system does not answer", "is it up, and does a firewall let us through? It goes on by itself"
+    ),
+    "not_sent_connect": Fix("nothing listens at the system's address", "is it up? It goes on by itself"),
+    "answer_lost": Fix("the connection broke before the answer", "it is tried or looked at again by itself"),
+    "answer_timeout": Fix(
+        "the answer did not come in time", "is the other side slow? It is tried or looked at again by itself"
+    ),
+    "answer_truncated": Fix(
+        "the answer was cut", "look for a proxy between us; it is tried or looked at again by itself"
+    ),
+    "answer_too_large": _cause("the answer is larger than we read", "ask for less, or report it"),
+    "answer_unreadable": Fix(
+        "the answer is no answer of that API", "look for a proxy or a maintenance page; it is tried again by itself"
+    ),
+    "call_timeout": Fix("the call took too long", "is the other side slow? It is tried or looked at again by itself"),
+    "server_error": Fix("the other side failed", "look into its log; it is tried or looked at again by itself"),
+    "shop_error": Fix("the shop failed", "look into the shop's log; it is tried or looked at again by itself"),
+    "rate_limited": Fix(
+        "the other side asks to slow down", "it goes on by itself; tidegate doctor --only limits compares budgets"
+    ),
+    "locked": Fix("a record is locked there", "it is tried again by itself"),
+    "too_early": Fix("the other side asks to come later", "it is tried again by itself"),
+    "redirected": _cause(
+        "the other side answers with a redirect",
+        "write the address that it points to into tidegate.yaml, then tidegate connect NAME",
+    ),
+    "no_such_endpoint": _cause(
+        "the other side does not have this part of the API", "check its version and the url, then tidegate connect NAME"
+    ),
+    "egress_blocked": _cause(
+        "the system's address is neither public nor allowed",
+        "add its network to network.allow in tidegate.yaml, then tidegate connect NAME",
+    ),
+    "base_url": _cause(
+        "the system's address cannot be used", "mend its url in tidegate.yaml, then tidegate connect NAME"
+    ),
+    "base_url_missing": _cause(
+        "the connection has no address", "write its url into tidegate.yaml, then tidegate connect NAME"
+    ),
+    "cursor_moved": Fix("two processes read one feed", "it goes on by itself"),
+    "item_missing": Fix(
+        "the answer does not speak of every item", "report it with the sample; it is looked at again by itself"
+    ),
+    # --- who we are there
+    "unauthorized": _cause("the credential is refused", _CONNECT),
+    "session_refused": _cause(
+        "the session is refused: a permission is missing, or the credential",
+        f"tidegate doctor --only scopes; then {_CONNECT}",
+    ),
+    "login_refused": _cause("name or password are refused", _CONNECT),
+    "password_login_disabled": _cause(
+        "the shop lets nobody in by password",
+        "allow the native log-in for this administrator, then tidegate connect NAME",
+    ),
+    "no_token": _cause(
+        "the shop gives no token at the log-in",
+        "add 'bearer' to authOptions.tokenMethod of the shop, then tidegate connect NAME",
+    ),
+    "credential_missing": _cause("the connection has no credential", _CONNECT),
+    "forbidden": _cause(
+        "the credential may not do this", "give it the scopes of the connector's README, then tidegate connect NAME"
+    ),
+    "field_unreadable": _cause(
+        "the key's user may not read a field",
+        "give it the groups of the connector's README, then tidegate connect NAME",
+    ),
+    "location_hidden": _cause(
+        "the key's user may not see a location",
+        "give it the groups of the connector's README, then tidegate connect NAME",
+    ),
+    "record_missing": _cause(
+        "a record that every order needs is not there", "create it in the ERP, then tidegate connect NAME"
+    ),
+    "waiting_auth": _cause("the connection waits for a valid credential", _CONNECT),
+    "paused": _cause(
+        "the connection waits until something is mended", "mend what its reason says, then tidegate connect NAME"
+    ),
+    # --- what came in
+    "unreadable": _cause("the mapper cannot read the event", f"update Tidegate or the connector, then {_RETRY}"),
+    "undecodable": _cause(
+        "the key fields of a delivery cannot be read", f"update the connector or the sender, then {_RETRY}"
+    ),
+    "mapper_error": _cause(
+        "the mapper failed at the event: a bug", f"report it with the sample; after the update: {_RETRY}"
+    ),
+    "connector_unknown": _cause(
+        "the connector of the connection is not installed", f"install it, restart, then {_RETRY}"
+    ),
+    "crashes_worker": _cause(
+        "processes ended while they worked on the event", f"report it; after the update: {_RETRY}"
+    ),
+    "no_line_matches": _cause(
+        "no line of the shipment is a line of its order", "compare shipment and order in the ERP, then " + _RETRY
+    ),
+    "value_out_of_range": _cause("a value fits no column", f"report it with the sample; after the update: {_RETRY}"),
+    "parent_missing": Fix(
+        "what the event belongs to never came", f"bring it in (tidegate events replay), then {_RETRY}"
+    ),
+    "signature_missing": _cause("deliveries without a signature", _SENDER),
+    "signature_malformed": _cause("deliveries whose signature is no signature", _SENDER),
+    "signature_mismatch": _cause(
+        "deliveries signed with another secret", "tidegate doctor --only webhooks --fix registers our secret again"
+    ),
+    "timestamp_stale": _cause(
+        "deliveries signed long ago", "set the sender's clock by NTP, and ours; look for a queue in between"
+    ),
+    "timestamp_future": _cause("deliveries signed in the future", "set the sender's clock by NTP, and ours"),
+    "secret_unusable": _cause(
+        "the stored webhook secret cannot verify anything", "tidegate connect NAME --rotate-webhook"
+    ),
+    "secret_missing": _cause("a connection without webhook secret", "tidegate connect NAME"),
+    "connector_missing": _cause("a connector is not installed, or cannot be loaded", "install it, and restart"),
+    # --- us
+    "connector_defect": _cause("the connector failed: a bug", f"report it with the sample; after the update: {_RETRY}"),
+}
+"""Code -> its fix."""
+
+_OF_CLASS: Mapping[str, Fix] = {
+    "rejected": _cause(
+        "the other side says that it will never do this", f"mend what the reason says, then {_REBUILD}", rebuild=True
+    ),
+    "conflict": Fix("the other side was in another state", _RETRY),
+    "transient": Fix("it did not happen", _RETRY),
+    "rate_limited": FIXES["rate_limited"],
+    "unknown": _cause("it was sent, and nobody knows what became of it", _LOOK),
+    "authentication": FIXES["waiting_auth"],
+    "configuration": FIXES["paused"],
+    "unsent": _cause("no request could be made of it", f"mend what the reason says, then {_RETRY}"),
+    "quarantined": _cause("the event cannot be applied", f"mend what the reason says, then {_RETRY}"),
+    "connection": FIXES["paused"],
+    "feed": Fix("a feed cannot be read", "tidegate doctor --only connections; it goes on by itself"),
+    "intake": _cause("deliveries are refused at the door", _SENDER),
+    "defect": FIXES["connector_defect"],
+}
+_UNKNOWN = Fix("a failure that has no word yet", "look at the sample, then " + _RETRY)
+
+
+def fix_of(code: str, class_: str = "") -> Fix:
+    """Return what to do about a code; for a connector's own code what its class asks for."""
+    return FIXES.get(code) or _OF_CLASS.get(class_) or _UNKNOWN
