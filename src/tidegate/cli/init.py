@@ -10,9 +10,11 @@ from pathlib import Path
 
 import click
 
+from tidegate.cli.login import make_first_login
 from tidegate.config import FILE_NAME
 from tidegate.kernel.errors import ConfigurationError
 from tidegate.runtime.project import Project
+from tidegate.web.logins import FIRST_NAME
 
 ROOT_KEY_BYTES = 32
 _IGNORED = "# Nothing of these belongs into version control: keys, data, state, logs.\n/keys/\n/data/\n/run/\n/logs/\n"
@@ -30,10 +32,12 @@ def init(directory: Path) -> None:
     Example:
       tidegate init acme
     """
-    make_project(directory, today=datetime.now(UTC))
+    password = add_first_login(make_project(directory, today=datetime.now(UTC)))
     click.echo(f"made {directory}")
     click.echo(f"  {FILE_NAME:<15} the configuration, every line explained")
     click.echo("  keys/root.key   the root key: back it up somewhere else, without it no secret can be read again")
+    click.echo(f"the pages: sign in as {FIRST_NAME} with {password}")
+    click.echo("  it is shown once, keep it in a password manager; another one: tidegate login reset")
     click.echo("next:")
     click.echo(f"  cd {directory}")
     click.echo(f"  edit {FILE_NAME}: name the systems to connect")
@@ -65,6 +69,13 @@ def make_project(directory: Path, *, today: datetime) -> Project:
     if not (directory / ".gitignore").exists():
         _write_new(directory / ".gitignore", _IGNORED.encode(), mode=0o644)
     return project
+
+
+def add_first_login(project: Project) -> str:
+    """Write the file of the first login and return its password, which is kept nowhere."""
+    first_login, password = make_first_login()
+    _write_new(project.first_login_file, first_login, mode=0o400)
+    return password
 
 
 def _write_new(path: Path, content: bytes, *, mode: int) -> None:

@@ -24,6 +24,7 @@ COMMANDS = {
     "down": "up:down",
     "status": "status:status",
     "doctor": "doctor:doctor",
+    "login": "login:login",
     "connect": "connect:connect",
     "config": "config:config",
     "webhook": "webhook:webhook",

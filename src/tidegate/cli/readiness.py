@@ -18,7 +18,7 @@ from tidegate.runtime.state import RunState, is_alive
 from tidegate.store.sql import query
 
 POLL_SECONDS = 0.1
-HEALTH_WORDS = "health and metrics at"
+HEALTH_WORDS = "pages, health and metrics at"
 """Said last."""
 _ANSWER_TIMEOUT = aiohttp.ClientTimeout(total=2)
 _NODES = query("status_nodes")

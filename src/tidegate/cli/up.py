@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from tidegate.cli.checks_database import require_root_key
+from tidegate.cli.login import adopt_first_login
 from tidegate.cli.readiness import HEALTH_WORDS, POLL_SECONDS, announce_ready, wait_until_running
 from tidegate.cli.session import find_project, known_connectors, operator, project_option, role_urls
 from tidegate.config import Config, load
@@ -92,12 +93,15 @@ def run_supervisor(project: Project, config: Config, processes: Mapping[str, int
             if document is not None:
                 version = await put_to_work(conn, document, applied_by=operator(), files=files)
                 await require_root_key(conn, project, version.tenant_id)
+                words = await adopt_first_login(conn, project, version.tenant_id)
+                if words is not None:
+                    _report(words)
 
     plan = Plan(
         processes=processes,
         options={
             "door": {"host": config.listen.host, "port": config.listen.port},
-            "web": {"host": config.listen.web_host, "port": config.listen.web_port},
+            "web": {"host": config.listen.web_host, "port": config.listen.web_port, "tenant": config.tenant},
         },
         cell=config.cell,
         database_url=os.environ.get(URL_VARIABLE) or None,

@@ -22,6 +22,11 @@ class Project:
         return self.folder / "tidegate.yaml"
 
     @property
+    def first_login_file(self) -> Path:
+        """The login that `init` made, until `up` has taken it into the database: a hash, no password."""
+        return self.folder / "keys" / "login.json"
+
+    @property
     def root_key_file(self) -> Path:
         """The key that everything secret hangs on."""
         return self.folder / "keys" / "root.key"

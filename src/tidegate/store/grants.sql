@@ -92,6 +92,12 @@ GRANT UPDATE (approved_by, approved_at) ON command TO tidegate_web;
 GRANT INSERT ON command, command_key TO tidegate_web;  -- a number that was turned down is a command that ended unsent
 GRANT SELECT ON flow_mode TO tidegate_web;
 
+-- web lets people sign in and puts a configuration to work for them
+GRANT SELECT ON login, fetch_request TO tidegate_web;
+GRANT SELECT, INSERT, DELETE ON login_session TO tidegate_web;
+GRANT UPDATE (seen_at) ON login_session TO tidegate_web;
+GRANT SELECT, INSERT, UPDATE, DELETE ON login_failure TO tidegate_web;
+
 -- web looks at the alert rules and tells people; of keys it sees the rows of class 'alert' only, of credentials none
 GRANT SELECT ON intake_refusal, alert, alert_silence, alert_target, alert_notice, alert_rhythm, alert_evaluator,
     alert_witness, tenant_key, data_key TO tidegate_web;

@@ -13,6 +13,8 @@ class WebSettings:
 
     host: str = "127.0.0.1"
     port: int = 7481
+    tenant: str = "main"
+    """Whose pages these are, by name. An API key says for itself whose it is."""
     connections_max: int = 100
     """Open sockets; further ones are answered 503."""
     body_bytes_max: int = 1 << 20

@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 import asyncpg
+import msgspec
 import pytest
 
 from tidegate.cli.checks_machine import check_root_key
@@ -30,6 +31,7 @@ from tidegate.kernel.errors import (
 )
 from tidegate.runtime.project import Project
 from tidegate.sdk.testing.hostile_connector import CONNECTOR
+from tidegate.web.passwords import matches
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
@@ -265,3 +267,20 @@ def test_a_system_that_cannot_be_reached_is_named_with_its_address() -> None:
 
 def test_an_error_with_foreign_words_cannot_steer_a_terminal() -> None:
     assert "\x1b" not in describe_failure(RejectedError(HOSTILE)).text
+
+
+def test_init_prints_a_password_once_and_keeps_its_hash_only(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file is gone after the first `up`; the password itself is nowhere."""
+    assert run("init", str(tmp_path / "acme")) == 0
+
+    words = next(line for line in capsys.readouterr().out.splitlines() if "sign in as admin" in line)
+    password = words.rpartition(" ")[2]
+    kept = Project(tmp_path / "acme").first_login_file
+    assert len(password) == 29
+    assert kept.stat().st_mode & 0o777 == 0o400
+    assert password not in kept.read_text()
+    stored = msgspec.json.decode(kept.read_bytes())
+    assert matches(stored["password_hash"], password)
+    assert not matches(stored["password_hash"], password + "x")
