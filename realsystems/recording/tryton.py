@@ -53,16 +53,22 @@ class Scenes:
                 Article(sku="LAMP-01", name="Lighthouse lamp", price=Decimal("49.90"), quantity=8),
             ]
         )
+        self._give_barcode("MUG-01", "4006381333931")
         await self._recorder.record("inspect", CallMade(do="inspect"))
         await self._recorder.record("check_grants", CallMade(do="check", name="grants"))
+        await self._recorder.record("shown", CallMade(do="shown"))
         await self.orders()
         await self.cancellations()
         await self.goods()
         self.refusals()
+        # Last: a server process that meets this company first shows the user no records afterwards.
+        await self._recorder.record("login_no_such_company", CallMade(do="open_session"), company="77")
+
+    def _give_barcode(self, sku: str, code: str) -> None:
+        self._erp.client.create("product.identifier", {"product": self._products[sku], "type": "ean", "code": code})
 
     async def log_in(self) -> None:
         await self._recorder.record("login", CallMade(do="open_session"))
-        await self._recorder.record("login_no_such_company", CallMade(do="open_session"), company="77")
         query = f"?d={packed([['id', '=', 1]])}"
         refused = self._recorder.send(
             "GET", f"{MODELS}/company.company{query}", headers={"Authorization": "Bearer wrong"}

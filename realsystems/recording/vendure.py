@@ -69,6 +69,10 @@ class Scenes:
         self._variant_ids = self._shop.seed_catalogue(
             [("MUG-01", "Harbour mug", 990, 40), ("LAMP-01", "Lighthouse lamp", 4990, 8)]
         )
+        self._shop.admin(
+            'mutation ($id: ID!) { updateProductVariants(input: [{id: $id, customFields: {ean: "4006381333931"}}]) { id } }',
+            {"id": self._variant_ids["MUG-01"]},
+        )
         self._location_id = str(self._shop.driver.locations()[0]["id"])
         self._shop.admin(
             "mutation ($input: CreatePromotionInput!) { createPromotion(input: $input) { __typename } }",
@@ -101,6 +105,7 @@ class Scenes:
     async def connect(self) -> None:
         await self._recorder.record("inspect", CallMade(do="inspect"))
         await self._recorder.record("check_webhook_absent", CallMade(do="check", name="webhook"))
+        await self._recorder.record("shown", CallMade(do="shown"))
         await self._recorder.record("subscribe", CallMade(do="subscribe"))
         await self._recorder.record("check_webhook", CallMade(do="check", name="webhook"))
         await self._recorder.record("check_grants", CallMade(do="check", name="grants"))

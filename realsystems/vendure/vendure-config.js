@@ -25,6 +25,7 @@ exports.config = {
         synchronize: SHOP_SYNCHRONIZE === '1',
         extra: { max: 20 },
     },
+    customFields: { ProductVariant: [{ name: 'ean', type: 'string', nullable: true }] },
     paymentOptions: { paymentMethodHandlers: [dummyPaymentHandler] },
     logger: new DefaultLogger({ level: LogLevel.Info, timestamp: true }),
     // Jobs go to a table, where nobody runs them: a worker in this process would swallow events (both would

@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,17 @@ from tests.remotebed import api_of, fill, running_remote
 from tidegate.commerce.changes import Ignored, NeedsFetch, OrderSeen
 from tidegate.commerce.commands import CommandKind
 from tidegate.kernel.errors import IntakeError, RejectedError, TidegateError, TransientError
-from tidegate.sdk.connector import Connector, Done, FeedPage, NotFound, RawEvent, TokenBucket, Webhook
+from tidegate.sdk.connector import (
+    Connector,
+    Done,
+    FeedPage,
+    NotFound,
+    RawEvent,
+    ShownField,
+    ShownPage,
+    TokenBucket,
+    Webhook,
+)
 from tidegate.sdk.http import Api, Session
 from tidegate.sdk.signatures import StandardWebhooks
 from tidegate.sdk.testing.conformance import CHECKS, NotApplicableError, Subject, load_subject
@@ -206,6 +217,35 @@ async def log_in_and_blame(api: Api, secrets: Any, settings: Any) -> Session:
         raise type(error)(f"the key {secrets['api_key'].reveal()} does not work", code=error.code) from None
 
 
+def with_shown(change: Callable[[ShownPage], ShownPage]) -> Break:
+    async def read(api: Api, cursor: str) -> ShownPage:
+        return change(await client.read_shown(api, cursor))
+
+    def broken(subject: Subject) -> Subject:
+        shown = subject.connector.shown
+        assert shown is not None
+        return with_connector(shown=dataclasses.replace(shown, read=read))(subject)
+
+    return broken
+
+
+def with_articles(page: ShownPage, **changes: Any) -> ShownPage:
+    articles = tuple(msgspec.structs.replace(article, **changes) for article in page.articles)
+    return msgspec.structs.replace(page, articles=articles)
+
+
+def with_values(page: ShownPage, **changes: Any) -> ShownPage:
+    return msgspec.structs.replace(
+        page,
+        articles=tuple(
+            msgspec.structs.replace(
+                article, values=tuple(msgspec.structs.replace(value, **changes) for value in article.values[:1])
+            )
+            for article in page.articles
+        ),
+    )
+
+
 def error_of_known(response: Any, *, changes_state: bool = True) -> Any:
     error = errors.error_of(response, changes_state=changes_state)
     return error if error.context.get("vendor_code") != "unknown_article" else RejectedError(code="rejected")
@@ -341,6 +381,18 @@ BROKEN: dict[str, list[Break]] = {
     "X10": [with_command(SET, execute=forget_an_outcome), with_command(SET, bulk_max=1)],
     "X11": [with_feed(read_without_ids)],
     "X12": [with_feed(read_for_ever)],
+    "X13": [
+        with_shown(lambda page: msgspec.structs.replace(page, has_more=True, cursor="")),
+        with_shown(lambda page: with_values(page, place="")),
+        with_shown(lambda page: with_values(page, value=Decimal("NaN"))),
+        with_shown(lambda page: with_values(page, value=Decimal("0.0000001"))),
+        with_shown(lambda page: with_values(page, field=ShownField.PRICE)),
+        with_shown(lambda page: with_articles(page, external_id="")),
+    ],
+    "X14": [
+        with_shown(lambda page: msgspec.structs.replace(page, articles=page.articles[1:])),
+        with_shown(lambda page: msgspec.structs.replace(page, has_more=True, cursor="art")),
+    ],
     "E1": [lambda subject: dataclasses.replace(subject, error_of=error_of_known), without_recordings("errors")],
     "E2": [lambda subject: dataclasses.replace(subject, error_of=error_of_json)],
     "S1": [

@@ -77,6 +77,13 @@ def check_flows(config: Config, document: Document, connectors: Connectors) -> I
                 mark=document.mark_of(path),
                 message=f"{name!r} uses connector {connector.name!r}, which is no {_ROLE_WORDS[role]}",
             )
+    owner = config.owns.price
+    if owner is not None and owner not in config.connections:
+        yield Problem(
+            mark=document.mark_of(("owns", "price")),
+            message=f"owns.price names {owner!r}, which is no connection of this file",
+            hint=suggest(owner, list(config.connections)) or "add it under `connections`",
+        )
     yield from _check_agreement(config, document)
 
 

@@ -71,6 +71,8 @@ class Owns(_Part, frozen=True, kw_only=True):
     order: Literal["origin"] = "origin"
     shipment: str | None = None
     """The connection that ships."""
+    price: str | None = None
+    """The connection whose prices count; other systems' prices are compared with its."""
 
 
 class Recurrence(_Part, frozen=True, kw_only=True):

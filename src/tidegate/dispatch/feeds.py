@@ -51,6 +51,14 @@ class FeedTimes:
         """Return the seconds until the next feed is due, None when there is no feed."""
         return max(0.0, min(self._due.values()) - now) if self._due else None
 
+    def are_even(self, now: float) -> bool:
+        """Return whether every feed was read to its end and none is failing."""
+        return all(due > now for due in self._due.values()) and not any(self._failures.values())
+
+    def hurry(self, now: float) -> None:
+        """Make every feed due that is not failing: somebody waits for what it tells."""
+        self._due = {name: due if self._failures[name] else min(due, now) for name, due in self._due.items()}
+
     def succeeded(self, name: str, now: float, *, has_more: bool) -> None:
         """Note a page that was stored."""
         self._failures[name] = 0
@@ -82,7 +90,7 @@ async def read_feed(scope: Scope, name: str, open_guard: Callable[[], Awaitable[
     await scope.charge_read(feed.charge)
     try:
         api = await open_guard()
-        page: FeedPage = await _bounded(feed.read(api, cursor), scope)
+        page: FeedPage = await bounded(feed.read(api, cursor), scope)
     except TidegateError as error:
         await _note_error(scope, name, error)
         raise
@@ -123,7 +131,7 @@ async def fetch_entity(scope: Scope, request: FetchRequest, open_guard: Callable
     await scope.charge_read(1.0)
     try:
         api = await open_guard()
-        item: FeedItem | None = await _bounded(fetch(api, request.external_id), scope)
+        item: FeedItem | None = await bounded(fetch(api, request.external_id), scope)
     except TidegateError as error:
         wait = getattr(error, "wait_seconds", None) or 0.5 + full_jitter(request.tries)
         await scope.pool.execute(statements.PARK_FETCH, *key, float(wait))
@@ -139,7 +147,7 @@ async def fetch_entity(scope: Scope, request: FetchRequest, open_guard: Callable
     await scope.transact(work)
 
 
-async def _bounded(reading: Awaitable[T], scope: Scope) -> T:
+async def bounded(reading: Awaitable[T], scope: Scope) -> T:
     """Return what a connector's read gives, in bounded time; its bugs become errors of ours."""
     try:
         async with asyncio.timeout(scope.settings.execute_seconds_max):

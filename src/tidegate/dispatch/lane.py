@@ -7,6 +7,7 @@ import contextlib
 import heapq
 from collections.abc import Awaitable, Callable, Sequence
 from typing import assert_never
+from uuid import UUID
 
 import structlog
 
@@ -14,10 +15,11 @@ from tidegate.commerce.commands import CommandKind
 from tidegate.dispatch import statements
 from tidegate.dispatch.calls import CallResult, look_after, push_stock, send_action
 from tidegate.dispatch.decide import Decision, ErrorClass, LaneEffect, classify, reason_of
+from tidegate.dispatch.drift import compare_chunk
 from tidegate.dispatch.feeds import FeedTimes, fetch_entity, load_feed_ages, read_feed
 from tidegate.dispatch.guard import ClosableApi, GuardedApi
 from tidegate.dispatch.pace import Pace
-from tidegate.dispatch.records import Window
+from tidegate.dispatch.records import ShownRead, Window
 from tidegate.dispatch.scope import Scope
 from tidegate.dispatch.select import (
     ALL_KINDS,
@@ -27,11 +29,13 @@ from tidegate.dispatch.select import (
     LookAfter,
     PushStock,
     ReadFeed,
+    ReadShown,
     SendCommand,
     Task,
     choose,
     list_candidates,
 )
+from tidegate.dispatch.shown import read_shown_page
 from tidegate.dispatch.window import load_window, without
 from tidegate.kernel.errors import TidegateError
 from tidegate.kernel.retry import full_jitter
@@ -76,6 +80,7 @@ class Lane:
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()
         self._is_halted = False
+        self._hurried_for: UUID | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._busy = Busy()
         self._window = Window()
@@ -272,6 +277,9 @@ class Lane:
             case ReadFeed(name):
                 await self._read_feed(name)
                 return CallResult()
+            case ReadShown(read):
+                await self._read_shown(read)
+                return CallResult()
             case _:
                 assert_never(task)
 
@@ -282,6 +290,18 @@ class Lane:
             self._feeds.failed(name, self.scope.clock.monotonic(), self.scope.settings)
             raise
         self._feeds.succeeded(name, self.scope.clock.monotonic(), has_more=has_more)
+
+    async def _read_shown(self, read: ShownRead) -> None:
+        if read.state != "comparing":
+            return await read_shown_page(self.scope, read, self._guard)
+        now = self.scope.clock.monotonic()
+        wait = await compare_chunk(self.scope, read, feeds_are_even=self._feeds.are_even(now))
+        if wait is not None:
+            self._wake_in(wait, now)
+            if self._hurried_for != read.run_id:  # what was read is compared with what the feeds tell afterwards
+                self._hurried_for = read.run_id
+                self._feeds.hurry(now)
+        return None
 
     async def _guard(self) -> GuardedApi:
         """Return one call's view of the connection's Api, opened at its first use."""

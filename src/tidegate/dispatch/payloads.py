@@ -203,15 +203,27 @@ async def read_stock_numbers(
     return [_stock_number(row, locked[row["item_id"]], stock_number) for row in rows]
 
 
+def quantity_of(row: Any, stock_number: StockNumber) -> int:
+    """Return the number of a row of NUMBERS for its channel, in units of the item."""
+    counters, carried = _counters(row), _carried(row)
+    return channel_quantity(Level(**counters), ChannelOpen(**carried), stock_number=stock_number)
+
+
+def _counters(row: Any) -> dict[str, int]:
+    return {name: int(row[name]) for name in ("on_hand", "unavailable", "committed", "reserved", "safety_stock")}
+
+
+def _carried(row: Any) -> dict[str, int]:
+    return {name: int(row[name]) for name in ("unfulfilled", "shipped_unconfirmed")}
+
+
 def _stock_number(row: Any, mark: Any, stock_number: StockNumber) -> StockNumberRow:
-    counters = {name: int(row[name]) for name in ("on_hand", "unavailable", "committed", "reserved", "safety_stock")}
-    carried = {name: int(row[name]) for name in ("unfulfilled", "shipped_unconfirmed")}
-    quantity = channel_quantity(Level(**counters), ChannelOpen(**carried), stock_number=stock_number)
+    counters, carried = _counters(row), _carried(row)
     return StockNumberRow(
         item_id=row["item_id"],
         sku=row["sku"],
         variant_external_id=row["external_id"],
-        quantity=quantity,
+        quantity=quantity_of(row, stock_number),
         units_per_variant=row["required_qty"] or 1,
         push_version=mark["push_version"],
         acked_quantity=mark["acked_quantity"],

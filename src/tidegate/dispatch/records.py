@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -103,6 +103,19 @@ class FetchRequest(msgspec.Struct, frozen=True, kw_only=True):
     tries: int
 
 
+class ShownRead(msgspec.Struct, frozen=True, kw_only=True):
+    """One connection's part of a run that reads what systems show."""
+
+    run_id: UUID
+    state: Literal["waiting", "reading", "comparing"]
+    cursor: str
+    """Of the next page; while comparing: the last article that was compared."""
+    version: int
+    """Of the row: a step that was overtaken changes nothing."""
+    tries: int
+    due_at: datetime
+
+
 class Window(msgspec.Struct, frozen=True, kw_only=True):
     """What waits in a lane, the most urgent part of it."""
 
@@ -110,6 +123,7 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     marks: tuple[DirtyMark, ...] = ()
     doubtful: tuple[DoubtfulCommand, ...] = ()
     fetches: tuple[FetchRequest, ...] = ()
+    reads: tuple[ShownRead, ...] = ()
     blocked_items: frozenset[UUID] = frozenset()
     """Items with an inventory.set in flight or in doubt: no fulfillment of them may start."""
     held_items: frozenset[UUID] = frozenset()

@@ -17,7 +17,7 @@ import msgspec
 
 from tidegate.commerce.commands import CommandKind, Priority
 from tidegate.dispatch.budget import Tokens, wait_seconds
-from tidegate.dispatch.records import DirtyMark, DoubtfulCommand, FetchRequest, PendingCommand, Window
+from tidegate.dispatch.records import DirtyMark, DoubtfulCommand, FetchRequest, PendingCommand, ShownRead, Window
 from tidegate.sdk.connector import Connector, TokenBucket
 
 AGEING_SECONDS_PER_POINT = 6.0
@@ -31,6 +31,7 @@ VERIFIED_CODES = frozenset(("not_found", "found_partly", "resend_is_safe", "retr
 """A command that was put back for one of these is sent again on evidence; it costs no retry allowance."""
 ALL_KINDS = frozenset(CommandKind)
 FETCH_PRIORITY = int(Priority.FULFILLMENT) + 5
+SHOWN_PRIORITY = int(Priority.ANALYTICS)
 FEED_PRIORITY = int(Priority.INVENTORY_CRITICAL) + 5
 
 
@@ -64,7 +65,13 @@ class ReadFeed(msgspec.Struct, frozen=True):
     name: str
 
 
-Task = SendCommand | PushStock | LookAfter | FetchEntity | ReadFeed
+class ReadShown(msgspec.Struct, frozen=True):
+    """Read the next page of what the system shows, or compare the next part of what was read."""
+
+    read: ShownRead
+
+
+Task = SendCommand | PushStock | LookAfter | FetchEntity | ReadFeed | ReadShown
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,7 +118,7 @@ class Busy:
                 self.pushed_items.update(mark.item_id for mark in marks)
             case LookAfter(command=doubtful):
                 self.targets.add(doubtful.target_key)
-            case FetchEntity() | ReadFeed():
+            case FetchEntity() | ReadFeed() | ReadShown():
                 self.reads.add(read_name(task))
             case _:
                 assert_never(task)
@@ -126,14 +133,16 @@ class Busy:
                 self.pushed_items.difference_update(mark.item_id for mark in marks)
             case LookAfter(command=doubtful):
                 self.targets.discard(doubtful.target_key)
-            case FetchEntity() | ReadFeed():
+            case FetchEntity() | ReadFeed() | ReadShown():
                 self.reads.discard(read_name(task))
             case _:
                 assert_never(task)
 
 
-def read_name(task: FetchEntity | ReadFeed) -> str:
+def read_name(task: FetchEntity | ReadFeed | ReadShown) -> str:
     """Return the name of a read among those in flight."""
+    if isinstance(task, ReadShown):
+        return "shown"
     if isinstance(task, ReadFeed):
         return f"feed:{task.name}"
     return f"fetch:{task.request.topic}:{task.request.external_id}"
@@ -181,6 +190,7 @@ def list_candidates(
         *_looks(window, busy, connector, now),
         *_sends(window, busy, connector, now, kinds),
         *_fetches(window, busy, now),
+        *_shown(window, busy, connector, now),
         *(
             Candidate(
                 task=ReadFeed(name),
@@ -281,4 +291,19 @@ def _fetches(window: Window, busy: Busy, now: datetime) -> list[Candidate]:
         )
         for request in window.fetches
         if read_name(FetchEntity(request)) not in busy.reads
+    ]
+
+
+def _shown(window: Window, busy: Busy, connector: Connector, now: datetime) -> list[Candidate]:
+    """Return the next step of a run; it costs a page while it reads, and nothing while it compares."""
+    shown = connector.shown
+    return [
+        Candidate(
+            task=ReadShown(read),
+            priority=SHOWN_PRIORITY,
+            waiting_seconds=(now - read.due_at).total_seconds(),
+            charge=shown.charge if shown is not None and read.state != "comparing" else 0.0,
+        )
+        for read in window.reads
+        if read_name(ReadShown(read)) not in busy.reads
     ]

@@ -49,6 +49,8 @@ class DispatchSettings:
     """Longest time between two probes of a side that is down."""
     feed_backoff_seconds_max: float = 300.0
     """Longest time between two tries of a failing feed."""
+    feed_wait_seconds: float = 30.0
+    """How long a comparison of counts waits for movements of the same time."""
     poison_seconds: float = 300.0
     """Before an item whose number cannot be told is looked at again."""
     excerpt_bytes_max: int = 4096

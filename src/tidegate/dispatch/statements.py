@@ -29,7 +29,11 @@ SELECT (SELECT is_on FROM switch WHERE name = 'stop_all_writes') AS is_stopped,
                              AND (m.not_before IS NULL OR m.not_before <= statement_timestamp()))
                 OR EXISTS (SELECT FROM fetch_request f
                            WHERE f.tenant_id = w.tenant_id AND f.connection_id = w.connection_id
-                             AND f.not_before <= statement_timestamp())) AS waiting
+                             AND f.not_before <= statement_timestamp())
+                OR EXISTS (SELECT FROM sync_read s
+                           WHERE s.tenant_id = w.tenant_id AND s.connection_id = w.connection_id
+                             AND s.state IN ('waiting', 'reading', 'comparing')
+                             AND s.not_before <= statement_timestamp())) AS waiting
 """
 
 # --- the window ------------------------------------------------------------------------------------------------------

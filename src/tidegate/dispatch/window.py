@@ -1,4 +1,4 @@
-"""Read what waits in a lane: its most urgent part, in five small queries."""
+"""Read what waits in a lane: its most urgent part, in small queries."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import msgspec
 from asyncpg import Record
 
 from tidegate.commerce.commands import CommandKind
-from tidegate.dispatch import statements
-from tidegate.dispatch.records import DirtyMark, DoubtfulCommand, FetchRequest, PendingCommand, Window
+from tidegate.dispatch import shown_statements, statements
+from tidegate.dispatch.records import DirtyMark, DoubtfulCommand, FetchRequest, PendingCommand, ShownRead, Window
 from tidegate.dispatch.scope import Scope
-from tidegate.dispatch.select import FetchEntity, LookAfter, PushStock, ReadFeed, SendCommand, Task
+from tidegate.dispatch.select import FetchEntity, LookAfter, PushStock, ReadFeed, ReadShown, SendCommand, Task
 from tidegate.kernel.ids import time_of
 from tidegate.store.connections import Connection
 
@@ -32,11 +32,13 @@ async def load_window(conn: Connection, scope: Scope) -> Window:
     marks = await conn.fetch(statements.WINDOW_MARKS, *scope.ids, marks_max, list(held)) if marks_max else []
     doubtful = await conn.fetch(statements.WINDOW_DOUBTFUL, *scope.ids, DOUBTFUL_MAX)
     fetches = await conn.fetch(statements.WINDOW_FETCHES, *scope.ids, FETCHES_MAX)
+    reads = await conn.fetch(shown_statements.WINDOW_READS, *scope.ids)
     return Window(
         commands=tuple(_pending(row) for row in commands),
         marks=tuple(_struct(row, DirtyMark) for row in marks),
         doubtful=tuple(_struct(row, DoubtfulCommand) for row in doubtful),
         fetches=tuple(_struct(row, FetchRequest) for row in fetches),
+        reads=tuple(_struct(row, ShownRead) for row in reads),
         blocked_items=blocked,
         held_items=held,
     )
@@ -55,6 +57,8 @@ def without(window: Window, task: Task) -> Window:
             return replace(window, doubtful=tuple(c for c in window.doubtful if c.command_id != looked_at.command_id))
         case FetchEntity(request):
             return replace(window, fetches=tuple(each for each in window.fetches if each != request))
+        case ReadShown(read):
+            return replace(window, reads=tuple(each for each in window.reads if each != read))
         case ReadFeed():
             return window
         case _:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from decimal import Decimal
+from enum import StrEnum
 from typing import Any, Literal
 
 import msgspec
@@ -88,6 +90,64 @@ class Feed:
     read: Callable[[Api, str], Awaitable[FeedPage]]
     """(api, cursor or '' at the very first read) -> page."""
     interval: timedelta
+    charge: float = 1.0
+    """Budget tokens per page."""
+
+
+# --- what the other side shows ---------------------------------------------------------------------------------------
+class ShownField(StrEnum):
+    """What a system shows of an article."""
+
+    STOCK = "stock"
+    """A channel's number at a location, as `inventory.set` sets it."""
+    ON_HAND = "on_hand"
+    """Units that an ERP counts at a location."""
+    PRICE = "price"
+    """Price of one unit without tax."""
+    PRICE_WITH_TAX = "price_with_tax"
+    """Price of one unit with tax."""
+
+
+class ShownValue(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One number that a system shows."""
+
+    field: ShownField
+    value: Decimal
+    """Units for stock and on_hand; for prices an amount of the currency with at most 6 decimals."""
+    place: str = ""
+    """External id of the location; '' for prices."""
+    currency: str = ""
+    """ISO 4217; '' for units."""
+
+
+class ShownArticle(msgspec.Struct, frozen=True, kw_only=True):
+    """One article as a system shows it now."""
+
+    external_id: str
+    """The id that `inspect` gives it."""
+    sku: str
+    values: tuple[ShownValue, ...]
+    title: str = ""
+
+
+class ShownPage(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of what a system shows. An article may be shown twice; it must not be left out."""
+
+    articles: tuple[ShownArticle, ...]
+    cursor: str
+    """Where to go on; opaque to the engine. Used only when `has_more`."""
+    has_more: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """The bulk read of what a system shows of all its articles; it begins at '' and ends."""
+
+    read: Callable[[Api, str], Awaitable[ShownPage]]
+    """(api, cursor or '' at the beginning) -> page."""
+    fields: frozenset[ShownField]
+    articles_max: int
+    """Articles per page; what a plan of calls counts with."""
     charge: float = 1.0
     """Budget tokens per page."""
 
@@ -182,6 +242,8 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     external_id: str
     sku: str
     title: str
+    barcode: str = ""
+    """EAN, UPC or GTIN, '' where the system knows none."""
 
 
 class Location(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -240,6 +302,8 @@ class Connector:
     feeds: Mapping[str, Feed] = field(default_factory=dict)
     fetch: Mapping[str, Callable[[Api, str], Awaitable[FeedItem | None]]] = field(default_factory=dict)
     """topic -> (api, external id) -> the entity now, None when it is gone."""
+    shown: Shown | None = None
+    """How to read what the system shows of its articles; None: nothing can be compared with it."""
     commands: Mapping[CommandKind, CommandSpec] = field(default_factory=dict)
     targets: Mapping[CommandKind, tuple[Target, ...]] = field(default_factory=dict)
     """What a map may fill. A target that is not declared is refused when the configuration is checked."""

@@ -59,6 +59,11 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON node TO tidegate_dispatch;
 GRANT SELECT, UPDATE ON slot TO tidegate_dispatch;
 GRANT SELECT, INSERT, UPDATE ON event_crash TO tidegate_dispatch;
 GRANT USAGE, SELECT ON SEQUENCE event_seq TO tidegate_dispatch;
+-- runs: what systems show, and how it differs
+GRANT SELECT, UPDATE ON sync_run, sync_read TO tidegate_dispatch;
+GRANT SELECT, INSERT, UPDATE, DELETE ON shown, drift TO tidegate_dispatch;
+GRANT SELECT ON event_queue TO tidegate_dispatch;
+GRANT SELECT (tenant_id, event_id, connection_id) ON event TO tidegate_dispatch;
 
 -- The keeper of issues runs beside the lanes: it reads what failed, and keeps the groups.
 GRANT SELECT ON event_parked, event_outcome, intake_refusal TO tidegate_dispatch;
@@ -91,6 +96,10 @@ GRANT UPDATE (blocked_by, not_before, tries, acked_quantity, dirty, dirty_at, ap
 GRANT UPDATE (approved_by, approved_at) ON command TO tidegate_web;
 GRANT INSERT ON command, command_key TO tidegate_web;  -- a number that was turned down is a command that ended unsent
 GRANT SELECT ON flow_mode TO tidegate_web;
+GRANT SELECT ON sync_run, sync_read, shown, drift, match_open, match_decision TO tidegate_web;
+GRANT INSERT, DELETE ON sync_run TO tidegate_web;  -- asks for a run, which forgets old ones
+GRANT UPDATE (finished_at) ON sync_run TO tidegate_web;
+GRANT INSERT ON sync_read TO tidegate_web;
 
 -- web lets people sign in and puts a configuration to work for them
 GRANT SELECT ON login, fetch_request TO tidegate_web;

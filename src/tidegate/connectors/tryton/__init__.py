@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 from tidegate.commerce.commands import CommandKind
-from tidegate.connectors.tryton import checks, client, feeds, mapper
-from tidegate.sdk.connector import CommandSpec, Connector, Feed, Field, TokenBucket
+from tidegate.connectors.tryton import checks, client, feeds, mapper, shown
+from tidegate.sdk.connector import CommandSpec, Connector, Feed, Field, Shown, ShownField, TokenBucket
 
 CONNECTOR = Connector(
     name="tryton",
@@ -25,6 +25,7 @@ CONNECTOR = Connector(
         Field(
             name="discount_sku", question="Code of the service article for discounts", secret=False, default="DISCOUNT"
         ),
+        Field(name="prices", question="List prices in Tryton are 'net' or 'gross'", secret=False, default="net"),
         Field(name="rest_key", question="Key of a user application of kind 'rest', validated", secret=True),
     ),
     open_session=client.open_session,
@@ -35,6 +36,12 @@ CONNECTOR = Connector(
         "moves": Feed(read=feeds.read_moves, interval=timedelta(seconds=2)),
         "shipments": Feed(read=feeds.read_shipments, interval=timedelta(seconds=2)),
     },
+    shown=Shown(
+        read=shown.read_shown,
+        fields=frozenset({ShownField.ON_HAND, ShownField.PRICE, ShownField.PRICE_WITH_TAX}),
+        articles_max=shown.ARTICLES_PER_PAGE,
+        charge=4.0,
+    ),
     commands={
         CommandKind.ORDER_CREATE: CommandSpec(
             execute=client.create_order,

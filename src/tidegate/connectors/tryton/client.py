@@ -33,6 +33,7 @@ STEPS = {"draft": "quote", "quotation": "confirm", "confirmed": "process"}
 CANCEL_STEPS = {"draft": "cancel", "quotation": "cancel", "confirmed": "draft"}
 """State of a sale -> the next button on the way to cancelled. There is none from processing."""
 IN_HAND = ("processing", "done")
+BARCODE_TYPES = ("ean", "isbn")
 COMPANY_DEFAULT = 1
 PRICE_DIGITS = Decimal("0.0001")
 """Digits of a unit price in Tryton's default configuration."""
@@ -60,7 +61,9 @@ async def inspect(api: Api) -> Inspection:
     facts, rest = await facts_of(api), Rest(api)
     warehouses = await rest.search("stock.location", [["type", "=", "warehouse"]], ["name"])
     products = await rest.search(
-        "product.product", [["code", "!=", None], ["type", "=", "goods"]], ["code", "rec_name"]
+        "product.product",
+        [["code", "!=", None], ["type", "=", "goods"]],
+        ["code", "rec_name", "identifiers.type", "identifiers.code"],
     )
     database = str(api.settings.get("database", DATABASE_DEFAULT))
     return Inspection(
@@ -69,10 +72,17 @@ async def inspect(api: Api) -> Inspection:
         version="8.2",
         locations=tuple(Location(external_id=str(found["id"]), name=str(found["name"])) for found in warehouses),
         variants=tuple(
-            Variant(external_id=str(p["id"]), sku=str(p["code"]), title=str(p["rec_name"])) for p in products
+            Variant(external_id=str(p["id"]), sku=str(p["code"]), title=str(p["rec_name"]), barcode=_barcode(p))
+            for p in products
         ),
         findings=("web shop, customer, payment term and service articles for orders are there",),
     )
+
+
+def _barcode(product: Raw) -> str:
+    """Return the article's first identifier of a kind that is printed as a barcode, '' where it has none."""
+    known = [one for one in product["identifiers"] or () if one["type"] in BARCODE_TYPES and one["code"]]
+    return str(min(known, key=lambda one: int(one["id"]))["code"]) if known else ""
 
 
 # --- orders --------------------------------------------------------------------------------------------------------

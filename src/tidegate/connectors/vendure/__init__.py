@@ -9,8 +9,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 from tidegate.commerce.commands import CommandKind
-from tidegate.connectors.vendure import checks, client, errors, mapper, webhooks
-from tidegate.sdk.connector import CommandSpec, Connector, Feed, Field, TokenBucket
+from tidegate.connectors.vendure import checks, client, errors, mapper, shown, webhooks
+from tidegate.sdk.connector import CommandSpec, Connector, Feed, Field, Shown, ShownField, TokenBucket
 
 CONNECTOR = Connector(
     name="vendure",
@@ -31,6 +31,11 @@ CONNECTOR = Connector(
     checks=checks.CHECKS,
     feeds={"orders": Feed(read=client.read_orders, interval=timedelta(seconds=10))},
     fetch={"order": client.fetch_order},
+    shown=Shown(
+        read=shown.read_shown,
+        fields=frozenset({ShownField.STOCK, ShownField.PRICE, ShownField.PRICE_WITH_TAX}),
+        articles_max=shown.ARTICLES_PER_PAGE,
+    ),
     commands={
         CommandKind.FULFILLMENT_CREATE: CommandSpec(
             execute=client.create_fulfillment,

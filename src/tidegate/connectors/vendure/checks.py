@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from tidegate.connectors.vendure import queries
-from tidegate.connectors.vendure.client import read_field, send
+from tidegate.connectors.vendure.graphql import read_field, send
 from tidegate.sdk.health import Checks, Grants, SubscriptionHealth
 from tidegate.sdk.http import Api
 

@@ -11,10 +11,10 @@ import msgspec
 from tidegate.commerce.commands import CreateFulfillment, Payload, SetInventory
 from tidegate.connectors.vendure import queries
 from tidegate.connectors.vendure.cursor import Cursor, following, list_options
-from tidegate.connectors.vendure.errors import error_of, error_of_code
+from tidegate.connectors.vendure.errors import error_of_code
+from tidegate.connectors.vendure.graphql import Raw, call, read_field, send
 from tidegate.kernel.errors import AuthenticationError, OutcomeUnknownError
 from tidegate.kernel.redaction import Secret
-from tidegate.sdk.answers import read_answer
 from tidegate.sdk.connector import (
     Done,
     Failed,
@@ -28,11 +28,9 @@ from tidegate.sdk.connector import (
     Subscription,
     Variant,
 )
-from tidegate.sdk.http import Api, Response, Session
+from tidegate.sdk.http import Api, Session
 
-ADMIN_PATH = "/admin-api"
 T = TypeVar("T")
-Raw = dict[str, Any]
 
 
 class _SetResult(msgspec.Struct):
@@ -73,8 +71,11 @@ async def inspect(api: Api) -> Inspection:
     locations = read_field(response, "stockLocations", Raw, changes_state=False)["items"]
     variants: list[Variant] = []
     while True:
-        page = await _call(api, queries.VARIANTS, {"skip": len(variants)}, "productVariants", Raw, changes_state=False)
-        variants += [Variant(external_id=v["id"], sku=v["sku"], title=v["name"]) for v in page["items"]]
+        page = await call(api, queries.VARIANTS, {"skip": len(variants)}, "productVariants", Raw, changes_state=False)
+        variants += [
+            Variant(external_id=v["id"], sku=v["sku"], title=v["name"], barcode=v["barcode"] or "")
+            for v in page["items"]
+        ]
         if not page["items"] or len(variants) >= page["totalItems"]:
             break
     return Inspection(
@@ -89,7 +90,7 @@ async def inspect(api: Api) -> Inspection:
 
 async def subscribe(api: Api, url: str, secret: Secret) -> Subscription:
     """Register the webhook address with the plugin; repeating it replaces the secret."""
-    await _call(api, queries.SUBSCRIBE, {"url": url, "secret": secret.reveal()}, "tidegateSubscribe", str)
+    await call(api, queries.SUBSCRIBE, {"url": url, "secret": secret.reveal()}, "tidegateSubscribe", str)
     return Subscription(registered=True, explanation="the shop's plugin delivers its events to this address")
 
 
@@ -100,7 +101,7 @@ async def read_orders(api: Api, cursor: str) -> FeedPage:
     Orders that were seen are no news and cost nothing.
     """
     state = msgspec.json.decode(cursor, type=Cursor) if cursor else Cursor()
-    page = await _call(api, queries.ORDERS, {"options": list_options(state)}, "orders", Raw, changes_state=False)
+    page = await call(api, queries.ORDERS, {"options": list_options(state)}, "orders", Raw, changes_state=False)
     orders: list[Raw] = page["items"]
     reached, has_more = following(state, [_time(order["updatedAt"]) for order in orders])
     return FeedPage(
@@ -112,7 +113,7 @@ async def read_orders(api: Api, cursor: str) -> FeedPage:
 
 async def fetch_order(api: Api, external_id: str) -> FeedItem | None:
     """Read one order, None when the shop has none of this id."""
-    order = await _call(api, queries.ORDER, {"id": external_id}, "order", Raw | None, changes_state=False)
+    order = await call(api, queries.ORDER, {"id": external_id}, "order", Raw | None, changes_state=False)
     return _feed_item(order) if order is not None else None
 
 
@@ -159,7 +160,7 @@ async def create_fulfillment(api: Api, payloads: Sequence[Payload], _key: str) -
         "method": command.carrier,
         "trackingCode": command.tracking,
     }
-    result = await _call(api, queries.FULFILL, {"input": variables}, "tidegateFulfillOrder", _FulfillResult)
+    result = await call(api, queries.FULFILL, {"input": variables}, "tidegateFulfillOrder", _FulfillResult)
     if result.fulfillment is None:
         return [Failed(error=error_of_code(result.error_code or "INTERNAL_SERVER_ERROR"))]
     return [Done(external_id=result.fulfillment.id, detail=result.fulfillment.state)]
@@ -168,7 +169,7 @@ async def create_fulfillment(api: Api, payloads: Sequence[Payload], _key: str) -
 async def find_fulfillment(api: Api, payload: Payload) -> FindOutcome:
     """Look for a fulfillment of the order with our reference."""
     command = _one([payload], CreateFulfillment)
-    order = await _call(
+    order = await call(
         api, queries.FULFILLMENTS, {"id": command.order_external_id}, "order", Raw | None, changes_state=False
     )
     for found in (order or {}).get("fulfillments") or ():
@@ -184,7 +185,7 @@ async def set_inventory(api: Api, payloads: Sequence[Payload], _key: str) -> Seq
         {"variantId": c.variant_external_id, "locationId": c.location_external_id, "onHand": c.quantity}
         for c in commands
     ]
-    results = await _call(api, queries.SET_STOCK, {"input": items}, "tidegateSetStock", list[_SetResult])
+    results = await call(api, queries.SET_STOCK, {"input": items}, "tidegateSetStock", list[_SetResult])
     if len(results) != len(commands):
         raise OutcomeUnknownError("the answer has another number of items than the call", code="item_missing")
     return [Done() if one.outcome == "SET" else Failed(error=error_of_code(one.outcome)) for one in results]
@@ -193,7 +194,7 @@ async def set_inventory(api: Api, payloads: Sequence[Payload], _key: str) -> Seq
 async def find_inventory(api: Api, payload: Payload) -> FindOutcome:
     """Look whether the shop shows the number that was sent."""
     command = _one([payload], SetInventory)
-    variant = await _call(
+    variant = await call(
         api, queries.STOCK, {"id": command.variant_external_id}, "productVariant", Raw | None, changes_state=False
     )
     for level in (variant or {}).get("stockLevels") or ():
@@ -202,35 +203,7 @@ async def find_inventory(api: Api, payload: Payload) -> FindOutcome:
     return NotFound()
 
 
-# --- GraphQL -------------------------------------------------------------------------------------------------------
-async def send(api: Api, query: str, variables: Mapping[str, Any], *, changes_state: bool) -> Response:
-    """Send one document to the Admin API."""
-    return await api.request(
-        "POST", ADMIN_PATH, json={"query": query, "variables": variables}, changes_state=changes_state
-    )
-
-
-async def _call(
-    api: Api, query: str, variables: Mapping[str, Any], field: str, kind: Any, *, changes_state: bool = True
-) -> Any:
-    """Send a document and return one field of its data as `kind`."""
-    response = await send(api, query, variables, changes_state=changes_state)
-    return read_field(response, field, kind, changes_state=changes_state)
-
-
-def read_field(response: Response, field: str, kind: Any, *, changes_state: bool) -> Any:
-    """Return one field of an answer's data as `kind`. Raises the error that the answer stands for."""
-    if response.status // 100 != 2:
-        raise error_of(response, changes_state=changes_state)
-    answer = read_answer(response, Raw, changes_state=changes_state)
-    if answer.get("errors") or not isinstance(answer.get("data"), dict) or field not in answer["data"]:
-        raise error_of(response, changes_state=changes_state)
-    try:
-        return msgspec.convert(answer["data"][field], kind)
-    except msgspec.ValidationError as error:
-        raise error_of(response, changes_state=changes_state) from error
-
-
+# --- payloads ----------------------------------------------------------------------------------------------------------
 def _one(payloads: Sequence[Payload], kind: type[T]) -> T:
     (payload,) = payloads
     if not isinstance(payload, kind):

@@ -18,7 +18,15 @@ query About {
 
 VARIANTS = """
 query Variants($skip: Int!) {
-  productVariants(options: { skip: $skip, take: 100, sort: { id: ASC } }) { totalItems items { id sku name } }
+  productVariants(options: { skip: $skip, take: 100, sort: { id: ASC } }) { totalItems items { id sku name barcode: tidegateBarcode } }
+}
+"""
+
+SHOWN = """
+query Shown($skip: Int!, $take: Int!) {
+  productVariants(options: { skip: $skip, take: $take, sort: { id: ASC } }) {
+    items { id sku name currencyCode price priceWithTax stockLevels { stockLocationId stockOnHand } }
+  }
 }
 """
 

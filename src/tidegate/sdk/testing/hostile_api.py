@@ -132,13 +132,37 @@ def _about(world: World) -> dict[str, Any]:
         "account": world.account,
         "version": VERSION,
         "locations": [{"id": erp.WAREHOUSE, "name": "Warehouse 1"}],
-        "articles": [{"id": a.article_id, "sku": a.sku, "title": a.title} for a in world.articles.values()],
+        "articles": [
+            {"id": a.article_id, "sku": a.sku, "title": a.title, "barcode": a.barcode} for a in world.articles.values()
+        ],
     }
 
 
+def _show_articles(world: World, *, after: str, limit: int) -> dict[str, Any]:
+    """Return the counters and prices of the articles behind an id, in the order of ids."""
+    ids = sorted(world.articles)
+    start = bisect_right(ids, after)
+    some = [world.articles[article_id] for article_id in ids[start : start + limit]]
+    items = [
+        {
+            "id": article.article_id,
+            "sku": article.sku,
+            "title": article.title,
+            "shop_on_hand": article.shop_on_hand,
+            "erp_on_hand": article.erp_on_hand,
+            "price_minor": article.price_minor,
+        }
+        for article in some
+    ]
+    return {"items": items, "location": erp.WAREHOUSE, "currency": "EUR", "has_more": len(ids) > start + limit}
+
+
+def _limit(call: Call) -> int:
+    return min(PAGE_LIMIT_MAX, int(call.query.get("limit", PAGE_LIMIT_MAX)))
+
+
 def _page(call: Call) -> dict[str, int]:
-    limit = min(PAGE_LIMIT_MAX, int(call.query.get("limit", PAGE_LIMIT_MAX)))
-    return {"after": int(call.query.get("after", "0")), "limit": limit}
+    return {"after": int(call.query.get("after", "0")), "limit": _limit(call)}
 
 
 def _read_after(records: list[Any], *, after: int, limit: int) -> dict[str, Any]:
@@ -149,6 +173,9 @@ def _read_after(records: list[Any], *, after: int, limit: int) -> dict[str, Any]
 _ROUTES: dict[tuple[str, str], Route] = {
     ("POST", "/api/token"): lambda world, call, _: Answer(200, {"token": _log_in(world, call.body["key"])}),
     ("GET", "/api/about"): lambda world, _call, _: Answer(200, _about(world)),
+    ("GET", "/api/articles"): lambda world, call, _: Answer(
+        200, _show_articles(world, after=call.query.get("after", ""), limit=_limit(call))
+    ),
     ("POST", "/api/webhooks"): _subscribe,
     ("GET", "/api/webhooks"): lambda world, _call, _: Answer(200, _subscriptions(world)),
     ("GET", "/api/key"): lambda world, _call, _: Answer(

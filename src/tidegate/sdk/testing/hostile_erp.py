@@ -22,13 +22,17 @@ WAREHOUSE = "wh-1"
 
 
 def put_articles(world: World, articles: list[Json], now: str) -> None:
-    """Create or change articles `{sku, title?, price_minor?, shop_on_hand?, erp_on_hand?}`; ERP differences become moves."""
+    """Create or change articles `{sku, title?, barcode?, price_minor?, shop_on_hand?, erp_on_hand?}`.
+
+    Differences in the ERP become moves.
+    """
     for raw in articles:
         article_id = article_id_of(raw["sku"])
         fresh = Article(article_id, raw["sku"], str(raw.get("title", raw["sku"])))
         article = world.articles.setdefault(article_id, fresh)
         article.price_minor = raw.get("price_minor", article.price_minor)
         article.shop_on_hand = raw.get("shop_on_hand", article.shop_on_hand)
+        article.barcode = raw.get("barcode", article.barcode)
         delta = raw.get("erp_on_hand", article.erp_on_hand) - article.erp_on_hand
         if delta:
             move(world, article, kind="receive" if delta > 0 else "adjust", quantity_delta=delta, now=now)

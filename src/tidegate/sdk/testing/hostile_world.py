@@ -32,6 +32,7 @@ class Article(msgspec.Struct):
     shop_allocated: int = 0
     """Units in the shop's open orders; the shop may sell shop_on_hand - shop_allocated."""
     erp_on_hand: int = 0
+    barcode: str = ""
 
 
 class ShopLine(msgspec.Struct):

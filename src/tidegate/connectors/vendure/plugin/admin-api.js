@@ -1,6 +1,6 @@
 'use strict';
 /** What we add to the shop's Admin API: subscriptions, and fulfillment as one repeatable call. */
-const { Args, Mutation, Query, Resolver } = require('@nestjs/graphql');
+const { Args, Mutation, Parent, Query, ResolveField, Resolver } = require('@nestjs/graphql');
 const { Allow, Ctx, Permission, Transaction } = require('@vendure/core');
 const { parse } = require('graphql');
 const { onMethod, injectInto } = require('./decorate');
@@ -63,6 +63,11 @@ const adminSchema = parse(`
         allocated: Int
     }
 
+    extend type ProductVariant {
+        "The first of the custom fields barcode, ean, gtin and upc that is filled"
+        tidegateBarcode: String
+    }
+
     extend type Query {
         tidegateSubscriptions: [TidegateSubscription!]!
     }
@@ -119,4 +124,17 @@ function expose(name, kind, permissions) {
     onMethod(TidegateResolver, name, [Transaction(), kind, Allow(...permissions)], [Ctx(), Args()]);
 }
 
-module.exports = { adminSchema, TidegateResolver };
+const BARCODE_FIELDS = ['barcode', 'ean', 'gtin', 'upc'];
+
+/** Shops keep barcodes in a custom field; Vendure has none of its own. */
+class TidegateVariantResolver {
+    tidegateBarcode(variant) {
+        const filled = BARCODE_FIELDS.find(name => variant.customFields?.[name]);
+        return filled ? String(variant.customFields[filled]) : null;
+    }
+}
+
+Resolver('ProductVariant')(TidegateVariantResolver);
+onMethod(TidegateVariantResolver, 'tidegateBarcode', [ResolveField()], [Parent()]);
+
+module.exports = { adminSchema, TidegateResolver, TidegateVariantResolver };

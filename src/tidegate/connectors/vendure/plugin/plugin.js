@@ -11,7 +11,7 @@ const {
     TransactionalConnection,
     VendurePlugin,
 } = require('@vendure/core');
-const { adminSchema, TidegateResolver } = require('./admin-api');
+const { adminSchema, TidegateResolver, TidegateVariantResolver } = require('./admin-api');
 const { injectInto } = require('./decorate');
 const { TidegateOutboxRow, TidegateSubscription } = require('./entities');
 const { FulfillmentDesk } = require('./fulfillment-desk');
@@ -94,7 +94,7 @@ VendurePlugin({
     imports: [PluginCommonModule],
     entities: [TidegateSubscription, TidegateOutboxRow],
     providers: [SubscriptionDesk, FulfillmentDesk, StockDesk],
-    adminApiExtensions: { schema: adminSchema, resolvers: [TidegateResolver] },
+    adminApiExtensions: { schema: adminSchema, resolvers: [TidegateResolver, TidegateVariantResolver] },
     configuration: config => {
         config.customFields.Fulfillment.push({
             name: 'tidegateRef',

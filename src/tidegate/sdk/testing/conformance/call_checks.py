@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
@@ -18,7 +19,7 @@ from tidegate.kernel.errors import (
     TidegateError,
     TransientError,
 )
-from tidegate.sdk.connector import Failed, FeedItem, FeedPage, RawEvent
+from tidegate.sdk.connector import Failed, FeedItem, FeedPage, RawEvent, Shown, ShownField, ShownValue
 from tidegate.sdk.failures import refusal_of
 from tidegate.sdk.health import Checks
 from tidegate.sdk.http import Response
@@ -37,7 +38,7 @@ from tidegate.sdk.testing.conformance.script import (
 )
 from tidegate.sdk.testing.conformance.subject import NotApplicableError, Subject
 
-_READS = ("open_session", "inspect", "feed", "fetch", "find", "check")
+_READS = ("open_session", "inspect", "feed", "fetch", "shown", "find", "check")
 _SLOW_DOWN = Answered(status=429, headers={"Retry-After": "17"}, body={})
 _REFUSED = Answered(status=401, body={})
 _GARBAGE = Answered(status=200, headers={"content-type": "text/html"}, body_text="<html>maintenance</html>")
@@ -53,11 +54,12 @@ def check_recorded_calls(subject: Subject) -> None:
 
 
 def check_everything_is_recorded(subject: Subject) -> None:
-    """X2: log-in, inspection, every feed, fetch, command and check is recorded; a find both with and without a result."""
+    """X2: log-in, inspection, shown pages, every feed, fetch, command and check is recorded; a find with and without a result."""
     recorded = {(fixture.call.do, fixture.call.name) for fixture in subject.exchanges}
     connector = subject.connector
     wanted = {("open_session", ""), ("inspect", "")}
     wanted |= {("subscribe", "")} if connector.subscribe is not None else set()
+    wanted |= {("shown", "")} if connector.shown is not None else set()
     wanted |= {("feed", name) for name in connector.feeds} | {("fetch", topic) for topic in connector.fetch}
     wanted |= {("execute", kind.value) for kind in connector.commands}
     wanted |= {("check", field.name) for field in fields(Checks) if getattr(connector.checks, field.name) is not None}
@@ -69,7 +71,7 @@ def check_everything_is_recorded(subject: Subject) -> None:
 
 
 def check_reads_change_nothing(subject: Subject) -> None:
-    """X3: log-in, inspection, feeds, fetches, finds and checks declare every request as a read; a command writes."""
+    """X3: log-in, inspection, feeds, fetches, shown pages, finds and checks declare every request as a read; a command writes."""
     for fixture in subject.exchanges:
         _, api = _run(subject, fixture)
         writes = [request.path for request in api.sent if request.changes_state]
@@ -167,6 +169,33 @@ def check_feeds_end(subject: Subject) -> None:
     asyncio.run(_read_feeds(subject))
 
 
+def check_shown_pages_are_well_formed(subject: Subject) -> None:
+    """X13: a shown page names each article by its id, holds declared fields with their place or currency, and ends."""
+    shown = subject.connector.shown
+    if shown is None:
+        raise NotApplicableError("the connector shows nothing")
+    for fixture in subject.exchanges_of("shown"):
+        page, again = (_run(subject, fixture)[0] for _ in range(2))
+        if isinstance(page, TidegateError):
+            continue
+        assert page == again, f"{fixture.name}: a second reading of the same answer differs"
+        assert len(page.articles) <= shown.articles_max, f"{fixture.name}: more articles than articles_max"
+        assert not page.has_more or page.cursor != fixture.call.cursor, f"{fixture.name}: the cursor stands still"
+        for article in page.articles:
+            assert article.external_id, f"{fixture.name}: an article without external id"
+            places = [(value.field, value.place) for value in article.values]
+            assert len(places) == len(set(places)), f"{fixture.name}: {article.external_id} shows a number twice"
+            for value in article.values:
+                _assert_well_formed(value, shown.fields, f"{fixture.name}: {article.external_id} {value.field}")
+
+
+def check_shown_ends(subject: Subject) -> None:
+    """X14: against a running fake, reading what is shown ends, and shows every article that the inspection found."""
+    if subject.remote is None or subject.connector.shown is None:
+        raise NotApplicableError("there is no running fake of the platform, or the connector shows nothing")
+    asyncio.run(_read_shown(subject, subject.connector.shown))
+
+
 def check_documented_errors(subject: Subject) -> None:
     """E1: every recorded refusal gives the recorded class, code and wait."""
     assert subject.errors, "record the documented refusals in fixtures/errors/"
@@ -241,6 +270,35 @@ def _items(result: Any) -> list[FeedItem]:
     if isinstance(result, FeedPage):
         return list(result.items)
     return [result] if isinstance(result, FeedItem) else []
+
+
+def _assert_well_formed(value: ShownValue, declared: frozenset[ShownField], what: str) -> None:
+    assert value.field in declared, f"{what}: not declared"
+    assert value.value.is_finite(), f"{what}: {value.value} is no number"
+    assert abs(value.value) < 10**12, f"{what}: {value.value} is beyond every bound"
+    assert value.value == round(value.value, 6), f"{what}: more than 6 decimals"
+    if value.field in (ShownField.STOCK, ShownField.ON_HAND):
+        assert value.place, f"{what}: units stand at a place"
+        assert not value.currency, f"{what}: units have no currency"
+    else:
+        assert re.fullmatch("[A-Z]{3}", value.currency), f"{what}: currency {value.currency!r}"
+        assert not value.place, f"{what}: a price has no place"
+
+
+async def _read_shown(subject: Subject, shown: Shown) -> None:
+    assert subject.remote is not None
+    async with subject.remote() as api:
+        cursors, seen = [""], set()
+        while True:
+            page = await shown.read(api, cursors[-1])
+            seen |= {article.external_id for article in page.articles}
+            if not page.has_more:
+                break
+            assert page.cursor not in cursors, f"cursor {page.cursor!r} came back"
+            assert len(cursors) <= 1000, "no end after 1000 pages"
+            cursors.append(page.cursor)
+        found = {variant.external_id for variant in (await subject.connector.inspect(api)).variants}
+        assert found <= seen, f"not shown: {sorted(found - seen)[:5]}"
 
 
 async def _read_feeds(subject: Subject) -> None:

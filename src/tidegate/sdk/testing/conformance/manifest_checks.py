@@ -67,6 +67,10 @@ def check_pace(subject: Subject) -> None:
     for name, feed in connector.feeds.items():
         assert feed.interval >= timedelta(seconds=1), f"feed {name}: interval {feed.interval}"
         assert 0 < feed.charge <= budget.capacity, f"feed {name}: charge {feed.charge}"
+    if connector.shown is not None:
+        assert connector.shown.fields, "shown: name the fields"
+        assert connector.shown.articles_max >= 1, f"shown: articles_max {connector.shown.articles_max}"
+        assert 0 < connector.shown.charge <= budget.capacity, f"shown: charge {connector.shown.charge}"
     for kind, spec in connector.commands.items():
         assert spec.bulk_max >= 1, f"{kind.value}: bulk_max {spec.bulk_max}"
         assert 0 < spec.charge <= budget.capacity, f"{kind.value}: charge {spec.charge}"

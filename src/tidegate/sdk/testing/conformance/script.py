@@ -172,6 +172,9 @@ async def dispatch(connector: Connector, fixture: ExchangeFixture, api: Api, sec
             return await connector.feeds[made.name].read(api, made.cursor)
         case "fetch":
             return await connector.fetch[made.name](api, made.external_id)
+        case "shown":
+            assert connector.shown is not None, "the connector shows nothing"
+            return await connector.shown.read(api, made.cursor)
         case "execute":
             return await connector.commands[CommandKind(made.name)].execute(api, payloads_of(fixture), made.key)
         case "find":

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from tidegate.commerce.commands import CommandKind
 from tidegate.commerce.stock import StockNumber
-from tidegate.sdk.connector import CommandSpec, Connector, Feed, Field, TokenBucket
+from tidegate.sdk.connector import CommandSpec, Connector, Feed, Field, Shown, ShownField, TokenBucket
 from tidegate.sdk.testing.hostile_connector import checks, client, mapper, webhooks
 
 BULK_MAX = 50
@@ -48,6 +48,11 @@ def build_connector(
             "shipments": Feed(read=client.read_shipments, interval=feed_interval),
         },
         fetch={"order": client.fetch_order},
+        shown=Shown(
+            read=client.read_shown,
+            fields=frozenset({ShownField.STOCK, ShownField.ON_HAND, ShownField.PRICE_WITH_TAX}),
+            articles_max=client.PAGE_LIMIT,
+        ),
         commands={
             command.ORDER_CREATE: CommandSpec(
                 execute=client.create_order, find=client.find_order, readback_settle=readback_settle

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any, TypeVar
 
 import msgspec
@@ -21,6 +22,10 @@ from tidegate.sdk.connector import (
     ItemOutcome,
     Location,
     NotFound,
+    ShownArticle,
+    ShownField,
+    ShownPage,
+    ShownValue,
     Subscription,
     Variant,
 )
@@ -43,6 +48,7 @@ class _Named(msgspec.Struct):
     name: str = ""
     sku: str = ""
     title: str = ""
+    barcode: str = ""
 
 
 class _About(msgspec.Struct):
@@ -50,6 +56,22 @@ class _About(msgspec.Struct):
     version: str
     locations: list[_Named]
     articles: list[_Named]
+
+
+class _Shown(msgspec.Struct):
+    id: str
+    sku: str
+    title: str
+    shop_on_hand: int
+    erp_on_hand: int
+    price_minor: int
+
+
+class _ShownArticles(msgspec.Struct):
+    items: list[_Shown]
+    location: str
+    currency: str
+    has_more: bool
 
 
 class _Items(msgspec.Struct):
@@ -95,7 +117,7 @@ async def inspect(api: Api) -> Inspection:
         account_name=about.account,
         version=about.version,
         locations=tuple(Location(external_id=found.id, name=found.name) for found in about.locations),
-        variants=tuple(Variant(external_id=a.id, sku=a.sku, title=a.title) for a in about.articles),
+        variants=tuple(Variant(external_id=a.id, sku=a.sku, title=a.title, barcode=a.barcode) for a in about.articles),
     )
 
 
@@ -128,6 +150,29 @@ async def fetch_order(api: Api, external_id: str) -> FeedItem | None:
     if response.status == 404:
         return None
     return _feed_item(read_wanted(response, Raw, changes_state=False), topic="order.updated", entity="order")
+
+
+async def read_shown(api: Api, cursor: str) -> ShownPage:
+    """Read what shop and ERP show of the articles behind the cursor (an article's id)."""
+    params = {"after": cursor, "limit": str(PAGE_LIMIT)}
+    response = await api.request("GET", "/api/articles", params=params, changes_state=False)
+    page = read_wanted(response, _ShownArticles, changes_state=False)
+    return ShownPage(
+        articles=tuple(_shown_article(found, page.location, page.currency) for found in page.items),
+        cursor=page.items[-1].id if page.items else cursor,
+        has_more=page.has_more,
+    )
+
+
+def _shown_article(found: _Shown, place: str, currency: str) -> ShownArticle:
+    field = ShownField
+    price = Decimal(found.price_minor).scaleb(-2)
+    values = (
+        ShownValue(field=field.STOCK, value=Decimal(found.shop_on_hand), place=place),
+        ShownValue(field=field.ON_HAND, value=Decimal(found.erp_on_hand), place=place),
+        ShownValue(field=field.PRICE_WITH_TAX, value=price, currency=currency),
+    )
+    return ShownArticle(external_id=found.id, sku=found.sku, title=found.title, values=values)
 
 
 async def _read_feed(api: Api, path: str, cursor: str, *, topic: str, entity: str) -> FeedPage:
