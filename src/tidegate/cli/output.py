@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from tidegate.kernel import text as _text
+
 if TYPE_CHECKING:
     from rich.console import Console
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _UNSAFE = re.compile(r"[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 """What JSON leaves as it is and a terminal obeys, or shows in another order."""
-_SPACES = str.maketrans("\n\t", "  ")
+safe = _text.safe
+safe_line = _text.safe_line
 PLAIN_WIDTH = 10_000
 """Columns of output that goes into a file or a pipe: no line is broken."""
 
@@ -82,16 +84,6 @@ def show_seconds(seconds: float) -> str:
 def show_age(moment: datetime | None) -> str:
     """Return how long ago a moment was, '-' for none."""
     return "-" if moment is None else show_seconds(max(0.0, (datetime.now(UTC) - moment).total_seconds()))
-
-
-def safe(text: str) -> str:
-    """Return text without control characters and without marks that turn the direction of writing."""
-    return _CONTROL.sub("\ufffd", text)
-
-
-def safe_line(text: str) -> str:
-    """Return text that stays in its line: `safe`, and line breaks and tabs are spaces."""
-    return safe(text).translate(_SPACES)
 
 
 def plain(value: Any) -> Any:

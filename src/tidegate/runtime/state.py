@@ -84,6 +84,12 @@ def read_state(path: Path) -> RunState | None:
         return None
 
 
+def missing_processes(path: Path) -> list[str]:
+    """Return the children that should run and do not, as `role-index`; empty when nothing is known of them."""
+    state = read_state(path)
+    return sorted(f"{child.role}-{child.index}" for child in state.children if not is_alive(child)) if state else []
+
+
 def _stat_fields(pid: int) -> list[str] | None:
     try:
         return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()

@@ -102,7 +102,7 @@ GRANT UPDATE (finished_at) ON sync_run TO tidegate_web;
 GRANT INSERT ON sync_read TO tidegate_web;
 
 -- web lets people sign in and puts a configuration to work for them
-GRANT SELECT ON login, fetch_request TO tidegate_web;
+GRANT SELECT ON login, fetch_request, config_bundle, command_key TO tidegate_web;
 GRANT SELECT, INSERT, DELETE ON login_session TO tidegate_web;
 GRANT UPDATE (seen_at) ON login_session TO tidegate_web;
 GRANT SELECT, INSERT, UPDATE, DELETE ON login_failure TO tidegate_web;

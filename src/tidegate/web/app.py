@@ -59,7 +59,7 @@ async def serve(context: Context, stop: asyncio.Event) -> None:
             limit_concurrency=settings.connections_max,
         )
     )
-    stopper = asyncio.create_task(_end_when(stop, server))
+    stopper = asyncio.create_task(_end_when(stop, server, world))
     try:
         _log.info("web.listening", port=listener.getsockname()[1])
         await server.serve(sockets=[listener])
@@ -95,6 +95,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def _end_when(stop: asyncio.Event, server: uvicorn.Server) -> None:
+async def _end_when(stop: asyncio.Event, server: uvicorn.Server, world: World) -> None:
     await stop.wait()
+    world.stopping.set()
     server.should_exit = True

@@ -9,6 +9,7 @@ from litestar.di import Provide
 
 from tidegate.web.edge import App, Edge
 from tidegate.web.health import HealthPages
+from tidegate.web.pages.routes import build_pages
 from tidegate.web.problems import answer_problem
 from tidegate.web.world import World
 
@@ -17,7 +18,7 @@ def build_application(world: World) -> App:
     """Return the ASGI application of the web process."""
     health = [asgi(path, copy_scope=True)(_asgi(app)) for path, app in HealthPages(world).apps().items()]
     inner = Litestar(
-        route_handlers=[*health],
+        route_handlers=[*health, build_pages(world)],
         dependencies={"world": Provide(lambda: world, sync_to_thread=False)},
         exception_handlers={Exception: answer_problem},
         request_max_body_size=world.settings.body_bytes_max,

@@ -16,7 +16,7 @@ from tidegate.monitor.conservation import Balance, read_balances
 from tidegate.monitor.gauges import build_gauges
 from tidegate.monitor.status import read_queue, read_status
 from tidegate.runtime.project import Project
-from tidegate.runtime.state import is_alive, read_state
+from tidegate.runtime.state import missing_processes
 from tidegate.store.connections import DATABASE_ERRORS
 from tidegate.store.sql import query
 from tidegate.web.database import reading, writing
@@ -121,10 +121,7 @@ class HealthPages:
             return None
 
     def _missing_processes(self) -> list[str]:
-        state = read_state(self._project.state_file) if self._project is not None else None
-        if state is None:
-            return []
-        return sorted(f"{child.role}-{child.index}" for child in state.children if not is_alive(child))
+        return missing_processes(self._project.state_file) if self._project is not None else []
 
 
 async def _answer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -33,3 +34,5 @@ class World:
         self.keys = keys
         self.connectors = connectors
         self.project = project
+        self.stopping = asyncio.Event()
+        """Set when the process was told to stop: whoever streams ends then."""
