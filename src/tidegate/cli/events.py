@@ -84,7 +84,7 @@ def show(event: str, project_dir: Path | None, *, with_body: bool, as_json: bool
         document = _details(row, outcomes, session.config.cell)
         if with_body:
             content = await events_view.open_body(
-                session.conn, session.key_ring(), session.tenant_id, row, actor=operator()
+                session.conn, session.key_ring(), session.tenant_id, event_id, actor=operator()
             )
             document["body"] = content.decode("utf-8", errors="backslashreplace")
         return document

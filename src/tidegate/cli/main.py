@@ -32,6 +32,7 @@ COMMANDS = {
     "commands": "commands:commands",
     "issues": "issues:issues",
     "writes": "writes:writes",
+    "keys": "keys:keys",
     "stock": "stock:stock",
     "conservation": "conservation:conservation",
     "why": "why:why",

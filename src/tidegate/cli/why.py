@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import click
 
 from tidegate.cli.output import console, print_json, print_table, safe_line, show_time
 from tidegate.cli.session import Session, json_option, known_connectors, newest_config, project_option, run_session
 from tidegate.commerce.money import Money
-from tidegate.kernel.errors import ConfigurationError
-from tidegate.kernel.ids import public_id
-from tidegate.monitor.explain import explain_order, find_orders
+from tidegate.monitor.explain import explain_order
 from tidegate.monitor.explain_sku import explain_sku
+from tidegate.monitor.orders_view import find_order
 from tidegate.monitor.sku_story import SkuStory
 from tidegate.monitor.story import Step, Story
 
@@ -44,8 +42,7 @@ def order(reference: str, project_dir: Path | None, *, as_json: bool) -> None:
     """
 
     async def body(session: Session) -> Story:
-        found = await find_orders(session.conn, session.tenant_id, reference)
-        chosen = _choose(found, reference, session.config.cell)
+        chosen = await find_order(session.conn, session.tenant_id, reference, cell=session.config.cell)
         now = datetime.now(UTC)
         return await explain_order(session.conn, session.tenant_id, chosen, cell=session.config.cell, now=now)
 
@@ -86,22 +83,6 @@ def sku(sku: str, project_dir: Path | None, limit: int, *, as_json: bool) -> Non
         print_json(story)
     else:
         _print_sku(story)
-
-
-def _choose(found: Sequence[Any], reference: str, cell: str) -> Any:
-    """Return the only order found. Raises ConfigurationError for none or several."""
-    if not found:
-        raise ConfigurationError(
-            f"no order is called {reference!r}",
-            code="order_unknown",
-            hint="has it come in? look with: tidegate events list --limit 20",
-        )
-    if len(found) > 1:
-        names = ", ".join(f"{public_id('ord', cell, row['order_id'])} ({row['channel']})" for row in found)
-        raise ConfigurationError(
-            f"{len(found)} orders are called {reference!r}", code="order_ambiguous", hint=f"name one by its id: {names}"
-        )
-    return found[0]
 
 
 def _print(story: Story) -> None:

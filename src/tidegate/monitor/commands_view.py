@@ -12,6 +12,7 @@ from tidegate.monitor.waiting import CommandFacts, LaneFacts, Wait, explain_wait
 from tidegate.store.connections import Connection
 from tidegate.store.sql import query
 
+LAST_ID = UUID(int=(1 << 128) - 1)
 _LIST = query("commands_list")
 _ONE = query("commands_one")
 _ATTEMPTS = query("explain_attempts")
@@ -28,10 +29,14 @@ async def list_commands(
     kind: str | None,
     since: datetime | None,
     limit: int,
+    before: UUID | None = None,
 ) -> list[Any]:
-    """Return rows of `commands_list`, newest first; each argument that is None filters nothing."""
+    """Return rows of `commands_list`, newest first; each argument that is None filters nothing.
+
+    `before` keeps to commands with a smaller id: those of the pages behind it.
+    """
     first = first_id_at(since) if since is not None else UUID(int=0)
-    return list(await conn.fetch(_LIST, tenant_id, connection_id, state, kind, first, limit))
+    return list(await conn.fetch(_LIST, tenant_id, connection_id, state, kind, first, before or LAST_ID, limit))
 
 
 async def read_command(conn: Connection, tenant_id: UUID, command_id: UUID) -> tuple[Any, list[Any]]:

@@ -17,6 +17,7 @@ from tidegate.vault.keys import KeyRing
 
 _LIST = query("events_list")
 _ONE = query("events_one")
+_BODY = query("events_body")
 _OUTCOMES = query("events_outcomes")
 _QUARANTINED = query("events_quarantined")
 _REPLAYABLE = query("events_replayable")
@@ -37,13 +38,16 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
     until: datetime | None = None
     after: UUID | None = None
     """Only events with a larger id."""
+    before: UUID | None = None
+    """Only events with a smaller id."""
 
     def bounds(self) -> tuple[UUID, UUID]:
         """Return the first id that counts and the first that does not."""
         first = first_id_at(self.since) if self.since is not None else FIRST_ID
         if self.after is not None:
             first = max(first, UUID(int=self.after.int + 1))
-        return first, first_id_at(self.until) if self.until is not None else LAST_ID
+        end = first_id_at(self.until) if self.until is not None else LAST_ID
+        return first, end if self.before is None else min(end, self.before)
 
 
 async def list_events(conn: Connection, tenant_id: UUID, chosen: EventFilter, limit: int) -> list[Any]:
@@ -70,13 +74,15 @@ async def read_event(conn: Connection, tenant_id: UUID, event_id: UUID) -> tuple
     return row, list(await conn.fetch(_OUTCOMES, tenant_id, event_id))
 
 
-async def open_body(conn: Connection, ring: KeyRing, tenant_id: UUID, row: Any, *, actor: str) -> bytes:
+async def open_body(conn: Connection, ring: KeyRing, tenant_id: UUID, event_id: UUID, *, actor: str) -> bytes:
     """Decrypt an event's body for a person; that they did is recorded before they get it."""
-    subject = str(row["event_id"])
-    await conn.execute(_AUDIT, tenant_id, new_id(), actor, "event.body_read", subject, "{}")
+    await conn.execute(_AUDIT, tenant_id, new_id(), actor, "event.body_read", str(event_id), "{}")
+    row = await conn.fetchrow(_BODY, tenant_id, event_id)
+    if row is None:
+        raise ConfigurationError("there is no such event", code="event_unknown", hint="tidegate events list")
     cipher = BodyCipher(ring)
     await cipher.opener(conn, [(tenant_id, row["data_key_id"])])
-    return cipher.open(tenant_id, row["data_key_id"], "event", row["event_id"], row["body"])
+    return cipher.open(tenant_id, row["data_key_id"], "event", event_id, row["body"])
 
 
 async def find_quarantined(conn: Connection, tenant_id: UUID, chosen: EventFilter) -> list[UUID]:

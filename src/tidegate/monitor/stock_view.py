@@ -21,6 +21,8 @@ _SIMILAR = query("stock_similar")
 _LEVELS = query("stock_levels")
 _ENTRIES = query("stock_entries")
 _CHANNELS = query("stock_channels")
+_LIST = query("stock_list")
+_TOLD = query("stock_told")
 _COUNTERS = ("on_hand", "unavailable", "committed", "reserved", "safety_stock")
 
 
@@ -63,6 +65,17 @@ async def read_stock(
         entries=tuple(dict(row) for row in tail[:entries]),
         channels=tuple(view for view, _ in channels),
     )
+
+
+async def list_stock(
+    conn: Connection, tenant_id: UUID, *, after: str, prefix: str | None, limit: int
+) -> list[tuple[Any, list[Any]]]:
+    """Return rows of `stock_list` by SKU, each with the rows of `stock_told` of its channels."""
+    items = await conn.fetch(_LIST, tenant_id, after, prefix, limit)
+    told: dict[UUID, list[Any]] = {row["item_id"]: [] for row in items}
+    for row in await conn.fetch(_TOLD, tenant_id, list(told)):
+        told[row["item_id"]].append(row)
+    return [(row, told[row["item_id"]]) for row in items]
 
 
 async def find_item(conn: Connection, tenant_id: UUID, sku: str) -> Any:

@@ -19,7 +19,7 @@ class ProcessRole:
 
 PROCESS_ROLES: Mapping[str, ProcessRole] = {
     "door": ProcessRole(database_role=Role.DOOR, key_classes=("intake",), entry="tidegate.intake.door:serve"),
-    "web": ProcessRole(database_role=Role.WEB, key_classes=("alert",), entry="tidegate.web.app:serve"),
+    "web": ProcessRole(database_role=Role.WEB, key_classes=("alert", "api_key"), entry="tidegate.web.app:serve"),
     "apply": ProcessRole(database_role=Role.APPLY, key_classes=("intake",), entry="tidegate.sync.worker:serve"),
     "dispatch": ProcessRole(
         database_role=Role.DISPATCH,

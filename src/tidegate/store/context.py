@@ -24,7 +24,7 @@ class Context:
     access: Access
     """The role's own entrance to the database."""
     keys: Mapping[str, bytes] = field(default_factory=dict, repr=False)
-    """Key class -> class root: door and apply hold `intake`, dispatch also `credential`, web `alert` only."""
+    """Key class -> class root: door and apply hold `intake`, dispatch also `credential`, web `alert` and `api_key`."""
     connectors: Mapping[str, Connector] = field(default_factory=dict)
     project: Path | None = None
     """The project folder; None for a process that was started without one."""

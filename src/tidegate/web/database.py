@@ -11,11 +11,13 @@ from contextlib import asynccontextmanager
 from uuid import UUID
 
 import asyncpg
+import structlog
 
-from tidegate.kernel.errors import TransientError
+from tidegate.kernel.errors import RejectedError, TransientError
 from tidegate.store.connections import Connection, is_outage
 from tidegate.web.world import World
 
+_log = structlog.get_logger("web.database")
 EVERY_TENANT = "every"
 """Value of `app.tenant` for what belongs to the installation: health, metrics, whose API key it is."""
 _SET_TENANT = "SELECT set_config('app.tenant', $1, true)"
@@ -57,6 +59,10 @@ async def _acquired(world: World) -> AsyncIterator[Connection]:
         raise TransientError("the database took too long", code="too_slow", wait_seconds=5) from error
     except asyncpg.LockNotAvailableError as error:
         raise TransientError("somebody else is changing the same thing", code="busy", wait_seconds=1) from error
+    except asyncpg.DataError as error:
+        # What requests may hold is checked before; this is the net below, and no reason to tell what the database said.
+        _log.warning("database.value_refused", sqlstate=error.sqlstate, error_class=type(error).__name__)
+        raise RejectedError("a value is not one that can be stored", code="value_invalid") from error
     except Exception as error:
         if not is_outage(error):
             raise

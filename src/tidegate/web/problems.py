@@ -156,8 +156,12 @@ def _of_tidegate(error: TidegateError) -> ProblemError:
     detail = str(error)
     match error:
         case ConfigurationError():
-            is_absent = error.code.endswith(("_unknown", "_missing"))
-            return ProblemError(404 if is_absent else 422, error.code, detail, hint=error.hint)
+            status = 422
+            if error.code.endswith(("_unknown", "_missing")):
+                status = 404
+            elif error.code.endswith("_ambiguous"):
+                status = 409
+            return ProblemError(status, error.code, detail, hint=error.hint)
         case ConflictError():
             return ProblemError(409, error.code, detail, hint=error.hint)
         case RejectedError():

@@ -19,11 +19,15 @@ WHERE e.tenant_id = $1 AND ($2::uuid IS NULL OR e.connection_id = $2) AND ($3::t
 ORDER BY e.event_id DESC LIMIT $7
 
 -- name: events_one
--- One event with its sealed body. $1 tenant, $2 event.
+-- One event without its body. $1 tenant, $2 event.
 SELECT e.event_id, c.name AS connection, e.source, e.topic, e.ordering_key, e.slot, e.external_id, e.occurred_at,
-       e.conflict, e.undecodable, e.headers, e.envelope, e.data_key_id, e.body, encode(e.body_digest, 'hex') AS body_sha256
+       e.conflict, e.undecodable, e.headers, e.envelope, encode(e.body_digest, 'hex') AS body_sha256
 FROM event e JOIN connection c USING (tenant_id, connection_id)
 WHERE e.tenant_id = $1 AND e.event_id = $2
+
+-- name: events_body
+-- The sealed body of an event. $1 tenant, $2 event.
+SELECT data_key_id, body FROM event WHERE tenant_id = $1 AND event_id = $2
 
 -- name: events_outcomes
 -- What became of an event in each run. $1 tenant, $2 event.

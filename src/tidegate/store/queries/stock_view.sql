@@ -32,3 +32,28 @@ SELECT m.connection_id, c.name AS connection, c.connector, m.dirty, m.dirty_at, 
        m.blocked_by, m.not_before, m.tries, m.push_version
 FROM channel_stock m JOIN connection c USING (tenant_id, connection_id)
 WHERE m.tenant_id = $1 AND m.item_id = $2 ORDER BY c.name
+
+-- name: stock_list
+-- Items by SKU, each with the sums of its levels. $1 tenant, $2 SKUs behind, $3 SKUs that begin so, or null, $4 at most.
+SELECT i.item_id, i.sku, coalesce(b.on_hand, 0) AS on_hand, coalesce(b.unavailable, 0) AS unavailable,
+       coalesce(b.committed, 0) AS committed, coalesce(b.reserved, 0) AS reserved, coalesce(b.incoming, 0) AS incoming,
+       coalesce(b.safety_stock, 0) AS safety_stock, coalesce(b.available, 0) AS available
+FROM (
+    SELECT item_id, sku FROM inventory_item
+    WHERE tenant_id = $1 AND sku > $2 AND ($3::text IS NULL OR starts_with(sku, $3))
+    ORDER BY sku LIMIT $4
+) i
+LEFT JOIN LATERAL (
+    SELECT sum(s.on_hand)::bigint AS on_hand, sum(s.unavailable)::bigint AS unavailable,
+           sum(s.committed)::bigint AS committed, sum(s.reserved)::bigint AS reserved,
+           sum(s.incoming)::bigint AS incoming, sum(s.safety_stock)::bigint AS safety_stock,
+           sum(s.available)::bigint AS available
+    FROM stock_balance s WHERE s.tenant_id = $1 AND s.item_id = i.item_id
+) b ON true
+ORDER BY i.sku
+
+-- name: stock_told
+-- What channels were told of several items. $1 tenant, $2 items.
+SELECT m.item_id, c.name AS connection, m.acked_quantity, m.acked_at, m.dirty
+FROM channel_stock m JOIN connection c USING (tenant_id, connection_id)
+WHERE m.tenant_id = $1 AND m.item_id = ANY($2::uuid[]) ORDER BY m.item_id, c.name

@@ -1,0 +1,47 @@
+"""Public ids in requests. Pure."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from litestar.params import HeaderParameter, PathParameter, QueryParameter
+
+from tidegate.kernel.ids import parse_public_id
+from tidegate.web.problems import ProblemError
+
+_LETTERS = "[0-9a-hjkmnp-tv-z]{26}"
+EventId = Annotated[
+    str, PathParameter(description="Id of an event.", pattern=f"^evt_[a-z][a-z0-9]{{0,11}}_{_LETTERS}$")
+]
+CommandId = Annotated[
+    str, PathParameter(description="Id of a command.", pattern=f"^cmd_[a-z][a-z0-9]{{0,11}}_{_LETTERS}$")
+]
+TEXT = "^[^\\u0000-\\u001f\\u007f-\\u009f\\ufffd]+$"
+"""Pattern of text in parameters: no control characters, nothing that was no UTF-8."""
+Connection = Annotated[
+    str | None,
+    QueryParameter(description="Name of a connection.", min_length=1, max_length=40, pattern="^[a-z][a-z0-9_]*$"),
+]
+IdempotencyKey = Annotated[
+    str,
+    HeaderParameter(
+        name="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern="^[!-~]+$",
+        description="Names this request: sent again under the same key it gets the same answer, and has no further effect. "
+        "Kept for at least 24 hours. A random UUID is a good one.",
+    ),
+]
+
+
+def parse_id(kind: str, text: str) -> UUID:
+    """Return the id behind a public one. Raises ProblemError 404: what is no id names nothing."""
+    try:
+        return parse_public_id(text, kind=kind)
+    except ValueError:
+        raise ProblemError(404, f"{_KINDS[kind]}_unknown", f"there is no such {_KINDS[kind]}") from None
+
+
+_KINDS = {"evt": "event", "cmd": "command", "ord": "order", "con": "connection", "iss": "issue", "run": "run"}

@@ -1,0 +1,273 @@
+"""`/v1/stock`: levels, their ledger, what channels were told and should be told."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Router, get
+from litestar.di import NamedDependency
+from litestar.params import PathParameter, QueryParameter
+from msgspec import Meta
+
+from tidegate.kernel.ids import public_id
+from tidegate.monitor import stock_view
+from tidegate.monitor.explain_sku import explain_sku
+from tidegate.monitor.sku_story import SkuStory
+from tidegate.monitor.stock_view import StockView
+from tidegate.web.api.desk import Desk
+from tidegate.web.api.documents import READ_PROBLEMS, answer, problems
+from tidegate.web.api.identifiers import TEXT
+from tidegate.web.api.lists import EXAMPLE_CURSOR, Cursor, Limit, read_cursor, write_cursor
+from tidegate.web.api.timeline import Step, of_step
+
+LIST = "stock"
+ENTRIES_MAX = 200
+Sku = Annotated[str, PathParameter(description="A SKU.", min_length=1, max_length=200, pattern=TEXT)]
+Entries = Annotated[int, QueryParameter(ge=1, le=ENTRIES_MAX, description="Ledger entries per location at most.")]
+
+
+class Levels(msgspec.Struct, frozen=True, kw_only=True):
+    """Units of an item. available = on_hand - unavailable - committed - reserved, and may be negative."""
+
+    on_hand: int
+    unavailable: int
+    committed: int
+    reserved: int
+    incoming: int
+    safety_stock: int
+    available: int
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """What a channel was told."""
+
+    connection: str
+    was_told: Annotated[int | None, Meta(description="null: never, or not known any more")]
+    told_at: datetime | None
+    is_dirty: Annotated[bool, Meta(description="It has to be looked at again")]
+
+
+class StockItem(msgspec.Struct, frozen=True, kw_only=True):
+    """An item in short: the sums over its locations."""
+
+    sku: str
+    total: Levels
+    channels: tuple[Told, ...]
+
+
+class StockPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Items, by SKU."""
+
+    items: tuple[StockItem, ...]
+    next_cursor: Annotated[str | None, Meta(description="For the next page; null on the last one")]
+
+
+class LocationLevel(msgspec.Struct, frozen=True, kw_only=True):
+    """Units of an item at one location."""
+
+    location: str
+    on_hand: int
+    unavailable: int
+    committed: int
+    reserved: int
+    incoming: int
+    safety_stock: int
+    available: int
+    version: Annotated[int, Meta(description="Number of the newest ledger entry")]
+
+
+class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """How counters moved, and what they were afterwards."""
+
+    at: datetime
+    location: str
+    version: int
+    kind: str
+    on_hand_delta: int
+    committed_delta: int
+    on_hand_after: int
+    committed_after: int
+    event_id: str | None
+    actor: str
+
+
+class ChannelNumber(msgspec.Struct, frozen=True, kw_only=True):
+    """What a channel was told and should be told."""
+
+    connection: str
+    was_told: int | None
+    told_at: datetime | None
+    should_be_told: Annotated[int | None, Meta(description="null when its connector is not there")]
+    is_dirty: bool
+    waits: Annotated[str, Meta(description="Why the difference stands; empty when there is none")]
+
+
+class StockDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """One item."""
+
+    sku: str
+    levels: tuple[LocationLevel, ...]
+    entries: Annotated[tuple[LedgerEntry, ...], Meta(description="The end of the ledger, newest first")]
+    channels: tuple[ChannelNumber, ...]
+
+
+class SkuHold(msgspec.Struct, frozen=True, kw_only=True):
+    """An order that holds units of the item."""
+
+    order_id: str
+    number: str
+    channel: str
+    units: int
+
+
+class SkuWhy(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a SKU's numbers are as they are."""
+
+    sku: str
+    mode: Annotated[str, Meta(description="Of the stock flow for this SKU; none without a stock flow")]
+    owner: Annotated[str | None, Meta(description="The connection that counts it")]
+    steps: Annotated[tuple[Step, ...], Meta(description="By time")]
+    orders: tuple[SkuHold, ...]
+    is_cut: Annotated[bool, Meta(description="There are older steps than those given")]
+
+
+_LEVELS = Levels(on_hand=10, unavailable=0, committed=1, reserved=0, incoming=0, safety_stock=0, available=9)
+_ITEM = StockItem(
+    sku="TS-RED-M",
+    total=_LEVELS,
+    channels=(
+        Told(
+            connection="shop",
+            was_told=9,
+            told_at=datetime.fromisoformat("2026-11-27T10:00:02+00:00"),
+            is_dirty=False,
+        ),
+    ),
+)
+_DETAIL = StockDetail(
+    sku="TS-RED-M",
+    levels=(LocationLevel(location="main", version=7, **msgspec.structs.asdict(_LEVELS)),),
+    entries=(),
+    channels=(
+        ChannelNumber(
+            connection="shop",
+            was_told=9,
+            told_at=datetime.fromisoformat("2026-11-27T10:00:02+00:00"),
+            should_be_told=9,
+            is_dirty=False,
+            waits="",
+        ),
+    ),
+)
+_WHY = SkuWhy(sku="TS-RED-M", mode="live", owner="erp", steps=(), orders=(), is_cut=False)
+
+
+@get(
+    "/",
+    opt={"scope": "stock:read"},
+    summary="List stock",
+    responses={
+        200: answer(StockPage, "Items by SKU", StockPage(items=(_ITEM,), next_cursor=EXAMPLE_CURSOR)),
+        **problems(*READ_PROBLEMS),
+    },
+)
+async def list_stock(
+    desk: NamedDependency[Desk],
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    prefix: Annotated[
+        str | None,
+        QueryParameter(description="Only SKUs that begin so.", min_length=1, max_length=200, pattern=TEXT),
+    ] = None,
+) -> StockPage:
+    """Items by SKU, each with the sums over its locations and what channels were told."""
+    after = read_cursor(LIST, cursor) or ""
+    async with desk.reading() as conn:
+        found = await stock_view.list_stock(conn, desk.tenant_id, after=after, prefix=prefix, limit=limit + 1)
+    items = tuple(_item(row, told) for row, told in found[:limit])
+    return StockPage(items=items, next_cursor=write_cursor(LIST, items[-1].sku) if len(found) > limit else None)
+
+
+@get(
+    "/{sku:str}",
+    opt={"scope": "stock:read"},
+    summary="Show an item",
+    responses={200: answer(StockDetail, "One item", _DETAIL), **problems(*READ_PROBLEMS)},
+)
+async def show_stock(desk: NamedDependency[Desk], sku: Sku, entries: Entries = 20) -> StockDetail:
+    """One SKU: its level at each location, the end of its ledger, and what each channel was and should be told."""
+    async with desk.reading() as conn:
+        view = await stock_view.read_stock(conn, desk.tenant_id, sku, desk.world.connectors, entries=entries)
+    return _detail(view, desk.cell)
+
+
+@get(
+    "/{sku:str}/why",
+    opt={"scope": "stock:read"},
+    summary="Explain an item",
+    responses={200: answer(SkuWhy, "What happened, by time", _WHY), **problems(*READ_PROBLEMS)},
+)
+async def tell_sku(desk: NamedDependency[Desk], sku: Sku, entries: Entries = 20) -> SkuWhy:
+    """Why a SKU's numbers are as they are: ledger entries and numbers told, and the orders that hold units of it."""
+    async with desk.reading() as conn:
+        config = await desk.read_config(conn)
+        story = await explain_sku(conn, desk.tenant_id, sku, desk.world.connectors, config, limit=entries)
+    return _why(story)
+
+
+def build_router() -> Router:
+    """Return the routes of stock."""
+    return Router("/stock", route_handlers=[list_stock, show_stock, tell_sku], tags=["stock"])
+
+
+def _item(row: Any, told: list[Any]) -> StockItem:
+    return StockItem(
+        sku=row["sku"],
+        total=Levels(**{name: row[name] for name in Levels.__struct_fields__}),
+        channels=tuple(
+            Told(
+                connection=each["connection"],
+                was_told=each["acked_quantity"],
+                told_at=each["acked_at"],
+                is_dirty=each["dirty"],
+            )
+            for each in told
+        ),
+    )
+
+
+def _detail(view: StockView, cell: str) -> StockDetail:
+    return StockDetail(
+        sku=view.sku,
+        levels=tuple(
+            LocationLevel(**{name: row[name] for name in LocationLevel.__struct_fields__}) for row in view.levels
+        ),
+        entries=tuple(_entry(row, cell) for row in view.entries),
+        channels=tuple(
+            ChannelNumber(**{name: getattr(each, name) for name in ChannelNumber.__struct_fields__})
+            for each in view.channels
+        ),
+    )
+
+
+def _entry(row: Any, cell: str) -> LedgerEntry:
+    event = row["event_id"]
+    return LedgerEntry(
+        event_id=public_id("evt", cell, event) if event is not None else None,
+        **{name: row[name] for name in LedgerEntry.__struct_fields__ if name != "event_id"},
+    )
+
+
+def _why(story: SkuStory) -> SkuWhy:
+    return SkuWhy(
+        sku=story.sku,
+        mode=story.mode,
+        owner=story.owner,
+        steps=tuple(of_step(step) for step in story.steps),
+        orders=tuple(
+            SkuHold(**{name: getattr(order, name) for name in SkuHold.__struct_fields__}) for order in story.orders
+        ),
+        is_cut=story.is_cut,
+    )
