@@ -12,7 +12,6 @@ from typing import Any
 from uuid import UUID
 
 import aiohttp
-from yarl import URL
 
 from tidegate.sdk.connector import Connector
 from tidegate.store.connections import Pool
@@ -63,13 +62,13 @@ class Visitor:
 
     async def get(self, path: str, **headers: str) -> Answer:
         """Look at a page; redirections are not followed."""
-        async with self.http.get(URL(self.url + path, encoded=True), headers=headers, allow_redirects=False) as answer:
+        async with self.http.get(self.url + path, headers=headers, allow_redirects=False) as answer:
             return await _answer(answer)
 
     async def post(self, path: str, fields: Mapping[str, str], **headers: str) -> Answer:
         """Send a form as it stands; redirections are not followed."""
         own = {"Origin": self.url, **{name.replace("_", "-"): value for name, value in headers.items()}}
-        target = URL(self.url + path, encoded=True)
+        target = self.url + path
         async with self.http.post(target, data=dict(fields), headers=own, allow_redirects=False) as answer:
             return await _answer(answer)
 
