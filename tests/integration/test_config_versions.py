@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
 from tidegate.cli.checks_database import require_root_key
 from tidegate.cli.init import make_project
-from tidegate.config.versions import read_newest, record_version
+from tidegate.config.snapshots import Snapshots
+from tidegate.config.versions import read_stored, record_version
 from tidegate.kernel.errors import ConfigurationError
-from tidegate.store.connections import Pool
+from tidegate.store.connections import Connection, Pool
 from tidegate.vault.keys import KeyRing, derive_class_root
 
 pytestmark = pytest.mark.asyncio
@@ -28,19 +30,64 @@ async def test_a_changed_document_is_a_new_version_and_an_equal_one_is_not(owner
     assert {one.tenant_id for one in (first, again, second, back)} == {first.tenant_id}
 
 
-async def test_readers_parse_only_what_is_newer_than_what_they_know(owner_pool: Pool) -> None:
+async def test_readers_read_only_what_is_newer_than_what_they_know(owner_pool: Pool) -> None:
     async with owner_pool.acquire() as conn:
         acme = await record_version(conn, "tenant: acme\n", applied_by="test")
         await record_version(conn, "tenant: acme\ncell: c7\n", applied_by="test")
         await record_version(conn, "tenant: other\n", applied_by="test")
 
-        everything = await read_newest(conn)
-        news = await read_newest(conn, after={acme.tenant_id: 2})
+        everything = await read_stored(conn, after={})
+        news = await read_stored(conn, after={acme.tenant_id: 2})
 
-    assert {(one.config.tenant, one.version, one.config.cell) for one in everything} == {
-        ("acme", 2, "c7"), ("other", 1, "c0")
-    }  # fmt: skip
-    assert [one.config.tenant for one in news] == ["other"]
+    assert {(one.version, one.document) for one in everything} == {
+        (2, "tenant: acme\ncell: c7\n"),
+        (1, "tenant: other\n"),
+    }
+    assert [one.document for one in news] == ["tenant: other\n"]
+
+
+async def store_bad_version(conn: Connection, tenant_id: UUID, document: str = "cell: [no\n") -> None:
+    """Store what no release of ours would: a later release did, or somebody by hand."""
+    await conn.execute(
+        "INSERT INTO config_version (tenant_id, version, digest, document, applied_by) "
+        "SELECT $1, max(version) + 1, $2::text::bytea, $2, 'test' FROM config_version WHERE tenant_id = $1",
+        tenant_id,
+        document,
+    )
+
+
+async def test_a_stored_version_that_is_refused_leaves_the_last_good_one_at_work(owner_pool: Pool) -> None:
+    running, starting = Snapshots(), Snapshots()
+    async with owner_pool.acquire() as conn:
+        tenant_id = (await record_version(conn, "tenant: acme\ncell: c7\n", applied_by="test")).tenant_id
+        await running.read(conn)
+        await store_bad_version(conn, tenant_id)
+        await store_bad_version(conn, tenant_id, "nonsense: true\n")
+
+        for reader in (running, starting):
+            await reader.read(conn)
+            assert reader.versions[tenant_id].version == 1
+            assert reader.versions[tenant_id].config.cell == "c7"
+            assert reader.newest[tenant_id] == 3
+            assert "no key 'nonsense'" in reader.refused[tenant_id].reason
+
+        await record_version(conn, "tenant: acme\ncell: c8\n", applied_by="test")
+        for reader in (running, starting):
+            await reader.read(conn)
+            assert reader.versions[tenant_id].version == 4
+            assert reader.refused == {}
+
+
+async def test_a_tenant_whose_every_version_is_refused_has_none(owner_pool: Pool) -> None:
+    reader = Snapshots()
+    async with owner_pool.acquire() as conn:
+        tenant_id = (await record_version(conn, "tenant: acme\n", applied_by="test")).tenant_id
+        await conn.execute("UPDATE config_version SET document = 'x: y'")
+        await reader.read(conn)
+
+    assert reader.versions == {}
+    assert reader.refused[tenant_id].version == 1
+    assert reader.at(tenant_id, datetime.now(UTC)) is None
 
 
 async def test_an_invalid_document_is_not_recorded(owner_pool: Pool) -> None:

@@ -17,7 +17,7 @@ from tidegate.cli.session import (
 )
 from tidegate.config import load, parse, schema
 from tidegate.config.files import read_files
-from tidegate.config.versions import read_newest
+from tidegate.config.snapshots import Snapshots
 from tidegate.sync.going_live import put_to_work
 
 
@@ -52,9 +52,10 @@ def apply(project_dir: Path | None) -> None:
     async def body(session: Session) -> tuple[int, bool]:
         document = session.project.config_file.read_text(encoding="utf-8")
         files = read_files(session.project.folder, parse(document, connectors=connectors))
-        known = {version.tenant_id: version.version for version in await read_newest(session.conn)}
+        known = Snapshots()
+        await known.read(session.conn)
         version = await put_to_work(session.conn, document, applied_by=operator(), files=files)
-        return version.version, known.get(version.tenant_id) != version.version
+        return version.version, known.newest.get(version.tenant_id) != version.version
 
     number, is_new = run_session(project_dir, body)
     click.echo(f"version {number} is taken over now" if is_new else f"nothing changed, version {number} is at work")

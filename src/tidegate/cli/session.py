@@ -14,7 +14,7 @@ from uuid import UUID
 import click
 
 from tidegate.config import FILE_NAME, Config, load
-from tidegate.config.versions import read_newest
+from tidegate.config.snapshots import Snapshots
 from tidegate.kernel.errors import ConfigurationError
 from tidegate.runtime.postgres import EmbeddedPostgres
 from tidegate.runtime.project import Project
@@ -155,9 +155,11 @@ def role_urls() -> dict[Role, str]:
 
 
 async def newest_config(session: Session) -> Config:
-    """Return the configuration that is at work: the newest version in the database, else the file's."""
-    versions = {version.tenant_id: version.config for version in await read_newest(session.conn)}
-    return versions.get(session.tenant_id, session.config)
+    """Return the configuration that is at work: the newest version in the database that can be used, else the file's."""
+    snapshots = Snapshots()
+    await snapshots.read(session.conn)
+    version = snapshots.versions.get(session.tenant_id)
+    return version.config if version is not None else session.config
 
 
 def known_connectors() -> Mapping[str, Connector]:

@@ -97,13 +97,6 @@ class Timetable:
         return found
 
 
-def may_be_live(config: Config, flow: str) -> bool:
-    """Return whether a flow writes now or will by a timed profile."""
-    timed = (config.profiles.get(override.profile) for override in config.overrides if override.profile)
-    modes = {_mode(config, flow), *(getattr(profile, f"{flow}_mode") for profile in timed if profile is not None)}
-    return getattr(config.flows, flow) is not None and bool(modes & {"live", "propose"})
-
-
 class _Opening:
     """Asks schedules at one moment and collects when they may change."""
 

@@ -22,6 +22,7 @@ _ADD_VERSION = query("config_version_add")
 _ADD_BUNDLE = query("config_bundle_add")
 _NEWEST_BUNDLE = query("config_bundle_newest")
 _NEWEST = query("config_version_newest")
+_BEFORE = query("config_version_before")
 
 
 CONFIG_LOCK_CLASS = 7481
@@ -43,6 +44,16 @@ class ConfigVersion(msgspec.Struct, frozen=True, kw_only=True):
     config: Config
     files: Files = {}
     """Value tables and hook modules that the configuration names: name -> text."""
+
+
+class StoredVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """A version as it is stored: its text, not read yet."""
+
+    tenant_id: UUID
+    version: int
+    document: str
+    files: str | None
+    """JSON, None when the document names none."""
 
 
 async def record_version(
@@ -68,22 +79,29 @@ async def record_version(
     return ConfigVersion(tenant_id=tenant_id, version=version, config=config, files=kept)
 
 
-async def read_newest(connection: Connection, *, after: dict[UUID, int] | None = None) -> list[ConfigVersion]:
-    """Return the newest version of each tenant, sorted by tenant id.
+async def read_stored(connection: Connection, *, after: Mapping[UUID, int]) -> list[StoredVersion]:
+    """Return the newest version of each tenant, sorted by tenant id, where it is above `after[tenant_id]`.
 
-    Only versions above `after[tenant_id]` are read and parsed, so polling costs one index look-up per tenant.
+    Workers ask `Snapshots`, which also knows what to do when one cannot be used.
     """
-    known = after or {}
-    rows = await connection.fetch(_NEWEST, list(known), list(known.values()))
-    return [
-        ConfigVersion(
-            tenant_id=row["tenant_id"],
-            version=row["version"],
-            config=parse(row["document"]),
-            files=decode_files(row["files"]),
-        )
-        for row in rows
-    ]
+    rows = await connection.fetch(_NEWEST, list(after), list(after.values()))
+    return [StoredVersion(**row) for row in rows]
+
+
+async def read_before(connection: Connection, tenant_id: UUID, version: int) -> StoredVersion | None:
+    """Return the newest version below `version`, None when there is none."""
+    row = await connection.fetchrow(_BEFORE, tenant_id, version)
+    return StoredVersion(**row) if row is not None else None
+
+
+def understand(stored: StoredVersion) -> ConfigVersion:
+    """Return a stored version as values. Raises ConfigurationError when this release refuses it. Pure."""
+    return ConfigVersion(
+        tenant_id=stored.tenant_id,
+        version=stored.version,
+        config=parse(stored.document),
+        files=decode_files(stored.files),
+    )
 
 
 def decode_files(stored: str | None) -> dict[str, str]:

@@ -15,8 +15,8 @@ import msgspec
 
 from tidegate.config import Config
 from tidegate.config.effective import effective
+from tidegate.config.snapshots import read_newest
 from tidegate.config.stock_modes import StockModes
-from tidegate.config.versions import read_newest
 from tidegate.dispatch import shown_statements as statements
 from tidegate.dispatch.drift_decide import (
     SELF,
@@ -280,7 +280,7 @@ class _Comparison:
                 place=place,
                 seen=self._at(external_id, ShownField.STOCK, place),
                 is_bound=row["variant_id"] is not None,
-                ours=quantity_of(number, scope.connector.stock_number) // units
+                ours=quantity_of(number, scope.connector.stock_number, scope.safety.rules) // units
                 if number is not None and times
                 else None,
                 mode=modes.mode_of(row["sku"] or ""),

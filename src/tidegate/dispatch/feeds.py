@@ -34,14 +34,29 @@ ERROR_TEXT_MAX = 300
 class FeedTimes:
     """When each feed of a connection is due, by the monotonic clock. Pure: told what happened, asked what is due."""
 
-    def __init__(self, connector: Connector, ages: dict[str, float | None], now: float) -> None:
-        """`ages` are the seconds since a feed was last read well, None for never."""
-        self._intervals = {name: feed.interval.total_seconds() for name, feed in connector.feeds.items()}
-        self._due = {name: now + self._first_wait(name, ages.get(name)) for name in self._intervals}
-        self._failures = dict.fromkeys(self._intervals, 0)
+    def __init__(
+        self, connector: Connector, ages: dict[str, float | None], now: float, *, interval_min: float = 0.0
+    ) -> None:
+        """`ages` are the seconds since a feed was last read well, None for never; `interval_min` is in seconds."""
+        self._connector = connector
+        self._interval_min = interval_min
+        self._due = {name: now + self._first_wait(name, ages.get(name)) for name in connector.feeds}
+        self._failures = dict.fromkeys(connector.feeds, 0)
+
+    def restarted(self, ages: dict[str, float | None], now: float) -> FeedTimes:
+        """Return the times as they follow from `ages`, with the same shortest interval."""
+        return FeedTimes(self._connector, ages, now, interval_min=self._interval_min)
+
+    def set_interval_min(self, seconds: float, now: float) -> None:
+        """Read no feed more often than this from now on. A shorter one counts at once, a longer one after the next read."""
+        self._interval_min = seconds
+        self._due = {name: min(due, now + self._interval(name)) for name, due in self._due.items()}
+
+    def _interval(self, name: str) -> float:
+        return max(self._connector.feeds[name].interval.total_seconds(), self._interval_min)
 
     def _first_wait(self, name: str, age_seconds: float | None) -> float:
-        return 0.0 if age_seconds is None else max(0.0, self._intervals[name] - age_seconds)
+        return 0.0 if age_seconds is None else max(0.0, self._interval(name) - age_seconds)
 
     def due(self, now: float) -> list[tuple[str, float]]:
         """Return the due feeds with the seconds since they were due."""
@@ -62,13 +77,13 @@ class FeedTimes:
     def succeeded(self, name: str, now: float, *, has_more: bool) -> None:
         """Note a page that was stored."""
         self._failures[name] = 0
-        self._due[name] = now if has_more else now + self._intervals[name]
+        self._due[name] = now if has_more else now + self._interval(name)
 
     def failed(self, name: str, now: float, settings: DispatchSettings) -> None:
         """Note a page that was not; the feed backs off by itself."""
         index = self._failures[name]
         self._failures[name] = index + 1
-        base = min(self._intervals[name], 1.0)
+        base = min(self._interval(name), 1.0)
         wait = full_jitter(index, base_seconds=base, cap_seconds=settings.feed_backoff_seconds_max)
         self._due[name] = now + base / 2 + wait
 

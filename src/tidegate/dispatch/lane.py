@@ -12,6 +12,7 @@ from uuid import UUID
 import structlog
 
 from tidegate.commerce.commands import CommandKind
+from tidegate.config import Config
 from tidegate.dispatch import statements
 from tidegate.dispatch.calls import CallResult, look_after, push_stock, send_action
 from tidegate.dispatch.decide import Decision, ErrorClass, LaneEffect, classify, reason_of
@@ -20,9 +21,9 @@ from tidegate.dispatch.feeds import FeedTimes, fetch_entity, load_feed_ages, rea
 from tidegate.dispatch.guard import ClosableApi, GuardedApi
 from tidegate.dispatch.pace import Pace
 from tidegate.dispatch.records import ShownRead, Window
+from tidegate.dispatch.safety import SafetyRules
 from tidegate.dispatch.scope import Scope
 from tidegate.dispatch.select import (
-    ALL_KINDS,
     Busy,
     Candidate,
     FetchEntity,
@@ -36,6 +37,7 @@ from tidegate.dispatch.select import (
     list_candidates,
 )
 from tidegate.dispatch.shown import read_shown_page
+from tidegate.dispatch.t2s import mark_for_safety
 from tidegate.dispatch.window import load_window, without
 from tidegate.kernel.errors import TidegateError
 from tidegate.kernel.retry import full_jitter
@@ -62,19 +64,20 @@ class Lane:
         *,
         has_lease: Callable[[], bool],
         writes: bool = True,
-        feeds: bool = True,
-        kinds: frozenset[CommandKind] = ALL_KINDS,
     ) -> None:
         """`has_lease` says whether the node may still send; `writes` is False while stop-all-writes is on.
 
-        `kinds` are the kinds of commands that the configuration lets out.
+        No command leaves before `set_kinds` says which ones may.
         """
         self.scope = scope
         self._open_api = open_api
         self._has_lease = has_lease
         self._writes = writes
-        self._reads_feeds = feeds
-        self._kinds = kinds
+        self.config: Config | None = None
+        """What it was told."""
+        self._reads_feeds = True
+        self._kinds: frozenset[CommandKind] = frozenset()
+        self._is_safety_due = True
         self._api: ClosableApi | None = None
         self._api_lock = asyncio.Lock()
         self._wake = asyncio.Event()
@@ -115,6 +118,18 @@ class Lane:
         if kinds - self._kinds:
             self.wake()
         self._kinds = kinds
+
+    def set_feed_interval_min(self, seconds: float) -> None:
+        """Say that no feed is read more often than this."""
+        self._feeds.set_interval_min(seconds, self.scope.clock.monotonic())
+        self._wake.set()
+
+    def set_safety(self, rules: SafetyRules) -> None:
+        """Say what is withheld from the channel. Numbers that are built from now on follow it."""
+        if rules != self.scope.safety.rules:
+            self.scope.safety.rules = rules
+            self._is_safety_due = True
+            self.wake()
 
     def stop(self) -> None:
         """Begin nothing more; `run` returns when the calls in flight are over."""
@@ -165,7 +180,7 @@ class Lane:
         if row is not None:
             snoozed = row["snoozed_seconds"] or 0.0
             self._pace.resume(row["tokens"], age_seconds=row["age_seconds"], snoozed_seconds=snoozed, now=now)
-        self._feeds = FeedTimes(scope.connector, await load_feed_ages(conn, scope), now)
+        self._feeds = self._feeds.restarted(await load_feed_ages(conn, scope), now)
 
     async def _step(self) -> float | None:
         """Start what may be started now; return the seconds until there may be more, None for until woken."""
@@ -179,6 +194,7 @@ class Lane:
             if not self._has_lease():
                 return RETRY_SECONDS
             try:
+                await self._mark_for_safety()
                 candidates = await self._candidates(now)
             except DATABASE_ERRORS as error:
                 log.warning("lane.delayed", error_class=type(error).__name__, connection=self.scope.connection.name)
@@ -207,6 +223,18 @@ class Lane:
             window = without(window, task)
         self._window = window
         return self._list(now)
+
+    async def _mark_for_safety(self) -> None:
+        """Mark the items whose number is another one because other units are withheld than when they were told."""
+        if not self._is_safety_due or CommandKind.INVENTORY_SET not in self._kinds:
+            return
+        self._is_safety_due = False  # set again while this runs when the rules change once more
+        try:
+            marked = await self.scope.transact(lambda conn: mark_for_safety(conn, self.scope))
+        except BaseException:
+            self._is_safety_due = True
+            raise
+        self._is_stale |= marked > 0
 
     def _list(self, now: float) -> list[Candidate]:
         feeds = self._feeds.due(now) if self._reads_feeds else []

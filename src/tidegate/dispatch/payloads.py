@@ -21,6 +21,7 @@ from tidegate.commerce.commands import (
 from tidegate.commerce.states import CommandState, may_leave
 from tidegate.commerce.stock import ChannelOpen, Level, StockNumber, channel_quantity
 from tidegate.dispatch.records import ConnectionRow, DirtyMark, PendingCommand
+from tidegate.dispatch.safety import Safety, SafetyRules
 from tidegate.dispatch.statements import LOCK_DIRTY, NUMBERS, TOUCHED_ITEMS
 from tidegate.kernel.ids import public_id
 from tidegate.store.connections import Connection
@@ -185,12 +186,18 @@ async def _build_fulfillment(
 
 
 async def read_stock_numbers(
-    conn: Connection, connection: ConnectionRow, marks: tuple[DirtyMark, ...], *, stock_number: StockNumber
+    conn: Connection,
+    connection: ConnectionRow,
+    marks: tuple[DirtyMark, ...],
+    *,
+    stock_number: StockNumber,
+    safety: Safety,
 ) -> list[StockNumberRow]:
     """Lock the marks that may be pushed and return their items' numbers, sorted by item.
 
     The lock comes first and the numbers are read afterwards: whoever changes stock of these items marks them in the same
-    transaction, so it is either seen here or waits for us. Items of a fulfillment under way are left out.
+    transaction, so it is either seen here or waits for us. Whoever changes the rules of `safety` marks what they are about
+    afterwards, so these are looked at after the lock too. Items of a fulfillment under way are left out.
     """
     ids = (connection.tenant_id, connection.connection_id)
     locked = {row["item_id"]: row for row in await conn.fetch(LOCK_DIRTY, *ids, [mark.item_id for mark in marks])}
@@ -200,30 +207,33 @@ async def read_stock_numbers(
     if not wanted:
         return []
     rows = await conn.fetch(NUMBERS, *ids, wanted)
-    return [_stock_number(row, locked[row["item_id"]], stock_number) for row in rows]
+    rules = safety.rules
+    return [_stock_number(row, locked[row["item_id"]], stock_number, rules) for row in rows]
 
 
-def quantity_of(row: Any, stock_number: StockNumber) -> int:
+def quantity_of(row: Any, stock_number: StockNumber, rules: SafetyRules) -> int:
     """Return the number of a row of NUMBERS for its channel, in units of the item."""
-    counters, carried = _counters(row), _carried(row)
+    counters, carried = _counters(row, rules), _carried(row)
     return channel_quantity(Level(**counters), ChannelOpen(**carried), stock_number=stock_number)
 
 
-def _counters(row: Any) -> dict[str, int]:
-    return {name: int(row[name]) for name in ("on_hand", "unavailable", "committed", "reserved", "safety_stock")}
+def _counters(row: Any, rules: SafetyRules) -> dict[str, int]:
+    """Return the counters of an item; of the safety stocks of its levels and of the configuration the larger one counts."""
+    counters = {name: int(row[name]) for name in ("on_hand", "unavailable", "committed", "reserved", "safety_stock")}
+    return {**counters, "safety_stock": max(counters["safety_stock"], rules.of(row["sku"]))}
 
 
 def _carried(row: Any) -> dict[str, int]:
     return {name: int(row[name]) for name in ("unfulfilled", "shipped_unconfirmed")}
 
 
-def _stock_number(row: Any, mark: Any, stock_number: StockNumber) -> StockNumberRow:
-    counters, carried = _counters(row), _carried(row)
+def _stock_number(row: Any, mark: Any, stock_number: StockNumber, rules: SafetyRules) -> StockNumberRow:
+    counters, carried = _counters(row, rules), _carried(row)
     return StockNumberRow(
         item_id=row["item_id"],
         sku=row["sku"],
         variant_external_id=row["external_id"],
-        quantity=quantity_of(row, stock_number),
+        quantity=quantity_of(row, stock_number, rules),
         units_per_variant=row["required_qty"] or 1,
         push_version=mark["push_version"],
         acked_quantity=mark["acked_quantity"],

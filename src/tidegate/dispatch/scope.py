@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeVar
 from uuid import UUID
@@ -13,6 +13,7 @@ import asyncpg
 
 from tidegate.commerce.commands import CommandKind
 from tidegate.dispatch.records import ConnectionRow, Ownership
+from tidegate.dispatch.safety import Safety
 from tidegate.dispatch.settings import DispatchSettings
 from tidegate.dispatch.statements import CHARGE_LANE
 from tidegate.kernel.clock import Clock
@@ -42,6 +43,8 @@ class Scope:
     writer: str
     """Name of the lane in the conservation counters."""
     settings: DispatchSettings
+    safety: Safety = field(default_factory=Safety, compare=False)
+    """What is withheld from the channel now."""
 
     @property
     def ids(self) -> tuple[UUID, UUID]:

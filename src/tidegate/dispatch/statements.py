@@ -115,6 +115,22 @@ SELECT tokens, extract(epoch FROM clock_timestamp() - tokens_at)::float8 AS age_
        greatest(0, extract(epoch FROM snoozed_until - clock_timestamp()))::float8 AS snoozed_seconds
 FROM lane_state WHERE tenant_id = $1 AND connection_id = $2
 """
+LOAD_SAFETY = "SELECT safety_rules FROM lane_state WHERE tenant_id = $1 AND connection_id = $2"
+STORE_SAFETY = "UPDATE lane_state SET safety_rules = $3 WHERE tenant_id = $1 AND connection_id = $2"
+# The items that the channel was told a number of, or is about to be.
+TOLD_ITEMS = """
+SELECT m.item_id, i.sku
+FROM channel_stock m JOIN inventory_item i ON i.tenant_id = $1 AND i.item_id = m.item_id
+WHERE m.tenant_id = $1 AND m.connection_id = $2 AND m.push_version > 0
+"""
+MARK_ITEMS = """
+WITH chosen AS MATERIALIZED (
+  SELECT item_id FROM channel_stock WHERE tenant_id = $1 AND connection_id = $2 AND item_id = ANY($3::uuid[])
+  ORDER BY item_id FOR NO KEY UPDATE
+)
+UPDATE channel_stock m SET dirty = true, dirty_at = coalesce(m.dirty_at, clock_timestamp())
+FROM chosen c WHERE m.tenant_id = $1 AND m.connection_id = $2 AND m.item_id = c.item_id
+"""
 # $3 charge, $4 capacity, $5 tokens per second. The database's clock counts, so two nodes agree on what is left.
 CHARGE_LANE = """
 UPDATE lane_state

@@ -24,6 +24,7 @@ from tidegate.dispatch.payloads import (
     unbound_reason,
 )
 from tidegate.dispatch.records import DirtyMark, DoubtfulCommand, OpenCall, PendingCommand, Subject
+from tidegate.dispatch.safety import NO_RULES, SafetyRules, changed_items
 from tidegate.dispatch.scope import Scope
 from tidegate.kernel import crashpoint
 from tidegate.kernel.errors import InvariantError
@@ -69,7 +70,9 @@ async def begin_stock(conn: Connection, scope: Scope, marks: tuple[DirtyMark, ..
     await scope.fence(conn)
     if not await conn.fetchval(statements.MAY_WRITE, *scope.ids):
         return NotBegun("stopped")
-    rows = await read_stock_numbers(conn, scope.connection, marks, stock_number=scope.connector.stock_number)
+    rows = await read_stock_numbers(
+        conn, scope.connection, marks, stock_number=scope.connector.stock_number, safety=scope.safety
+    )
     if not rows:
         return NotBegun("blocked")
     unbound = [row for row in rows if row.variant_external_id is None]
@@ -80,6 +83,23 @@ async def begin_stock(conn: Connection, scope: Scope, marks: tuple[DirtyMark, ..
     if told:
         await conn.execute(statements.CLEAR_MARKS, *scope.ids, [row.item_id for row in told])
     return await _open_stock(conn, scope, news) if news else NotBegun("nothing")
+
+
+async def mark_for_safety(conn: Connection, scope: Scope) -> int:
+    """Mark the items of which other units are withheld now than when the channel was told; return how many.
+
+    The rules were put into `scope` before, so a number that is built meanwhile follows them or is marked here.
+    """
+    await scope.fence(conn)
+    rules = scope.safety.rules
+    stored = await conn.fetchval(statements.LOAD_SAFETY, *scope.ids)
+    before = msgspec.json.decode(stored, type=SafetyRules) if stored is not None else NO_RULES
+    if before == rules:
+        return 0
+    items = [(row[0], row[1]) for row in await conn.fetch(statements.TOLD_ITEMS, *scope.ids)]
+    marked = await conn.execute(statements.MARK_ITEMS, *scope.ids, changed_items(before, rules, items))
+    await conn.execute(statements.STORE_SAFETY, *scope.ids, msgspec.json.encode(rules).decode())
+    return int(marked.rpartition(" ")[2])
 
 
 async def begin_look(conn: Connection, scope: Scope, command: DoubtfulCommand) -> tuple[UUID, Payload] | None:

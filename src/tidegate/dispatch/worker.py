@@ -11,13 +11,15 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from tidegate.commerce.commands import CommandKind
-from tidegate.config.versions import ConfigVersion, read_newest
+from tidegate.config import Config
+from tidegate.config.schedule import seconds_of
+from tidegate.config.snapshots import Snapshots
 from tidegate.dispatch import statements
 from tidegate.dispatch.guard import ClosableApi, LeaseLostError
 from tidegate.dispatch.lane import Lane
 from tidegate.dispatch.modes import sendable_kinds
 from tidegate.dispatch.records import ConnectionRow, Ownership
+from tidegate.dispatch.safety import safety_rules
 from tidegate.dispatch.scope import Scope
 from tidegate.dispatch.settings import DEFAULTS, DispatchSettings
 from tidegate.kernel.errors import AuthenticationError, ConfigurationError
@@ -67,7 +69,7 @@ class Worker:
         self._lanes: dict[UUID, tuple[Lane, asyncio.Task[None]]] = {}
         self._connections: list[ConnectionRow] = []
         self._rest_until: dict[UUID, float] = {}
-        self._versions: dict[UUID, ConfigVersion] = {}
+        self._snapshots = Snapshots()
         self._wake = asyncio.Event()
         self._poll_due = 0.0
         self._read_due = 0.0
@@ -138,9 +140,7 @@ class Worker:
     async def _read(self, pool: Pool) -> None:
         """Read the active connections and the newest configurations."""
         async with pool.acquire() as conn:
-            known = {tenant_id: version.version for tenant_id, version in self._versions.items()}
-            for version in await read_newest(conn, after=known):
-                self._versions[version.tenant_id] = version
+            await self._snapshots.read(conn)
             rows = await conn.fetch(statements.CONNECTIONS)
         self._connections = [
             ConnectionRow(**{**row, "settings": msgspec.json.decode(row["settings"])}) for row in map(dict, rows)
@@ -170,8 +170,7 @@ class Worker:
             if wanted.get(connection_id) != (lane.scope.connection, lane.scope.owner):
                 lane.stop()
             else:
-                lane.set_feeds(self._reads_feeds(lane.scope.connection, lane.scope.connector))
-                lane.set_kinds(self._kinds(lane.scope.connection))
+                self._tell(lane)
         for connection_id, (connection, owner) in wanted.items():
             is_resting = self._rest_until.get(connection_id, now) > now
             if connection_id not in self._lanes and not is_resting:
@@ -222,22 +221,29 @@ class Worker:
             scope,
             lambda: self._open_connection(connection, connector, has_lease),
             has_lease=has_lease,
-            feeds=self._reads_feeds(connection, connector),
-            kinds=self._kinds(connection),
         )
+        self._tell(lane)
         task = asyncio.create_task(lane.run(), name=f"lane-{connection.name}")
         task.add_done_callback(lambda _: self._wake.set())
         self._lanes[connection.connection_id] = (lane, task)
         node.in_use.add(owner.slot)
 
-    def _kinds(self, connection: ConnectionRow) -> frozenset[CommandKind]:
-        version = self._versions.get(connection.tenant_id)
-        return sendable_kinds(version.config if version is not None else None, connection.name)
+    def _config(self, tenant_id: UUID) -> Config | None:
+        """Return what the tenant's configuration says now, timed overrides and blackouts included."""
+        effective = self._snapshots.at(tenant_id, self._context.clock.now())
+        return effective.config if effective is not None else None
 
-    def _reads_feeds(self, connection: ConnectionRow, connector: Connector) -> bool:
-        """Channels are not polled when polling is off; a system that may be the ERP always is."""
-        version = self._versions.get(connection.tenant_id)
-        return version is None or version.config.polling.enabled or "erp" in connector.roles
+    def _tell(self, lane: Lane) -> None:
+        """Tell a lane what its configuration says now, when that is something else than before."""
+        connection = lane.scope.connection
+        config = self._config(connection.tenant_id)
+        if config is None or config is lane.config:
+            return
+        lane.config = config
+        lane.set_feeds(_reads_feeds(config, lane.scope.connector))
+        lane.set_feed_interval_min(seconds_of(config.polling.interval_min) if config.polling.interval_min else 0)
+        lane.set_kinds(sendable_kinds(config, connection.name))
+        lane.set_safety(safety_rules(config))
 
     async def _drain(self, node: Node) -> None:
         for lane, _ in self._lanes.values():
@@ -280,5 +286,10 @@ class Worker:
         return api
 
     def _allowed(self, tenant_id: UUID) -> tuple[IPv4Network | IPv6Network, ...]:
-        version = self._versions.get(tenant_id)
-        return tuple(ip_network(text) for text in version.config.network.allow) if version is not None else ()
+        config = self._config(tenant_id)
+        return tuple(ip_network(text) for text in config.network.allow) if config is not None else ()
+
+
+def _reads_feeds(config: Config, connector: Connector) -> bool:
+    """Channels are not polled when polling is off; a system that may be the ERP always is."""
+    return config.polling.enabled or "erp" in connector.roles

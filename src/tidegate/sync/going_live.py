@@ -11,8 +11,9 @@ from uuid import UUID
 
 from tidegate.config import Config
 from tidegate.config.effective import effective
+from tidegate.config.snapshots import Snapshots
 from tidegate.config.stock_modes import StockModes
-from tidegate.config.versions import ConfigVersion, lock_config, read_newest, record_version
+from tidegate.config.versions import ConfigVersion, lock_config, record_version
 from tidegate.mapping.references import Files
 from tidegate.store.connections import Connection
 from tidegate.store.sql import query
@@ -50,10 +51,10 @@ async def refresh_modes(conn: Connection, tenant_id: UUID) -> Settled:
     """
     async with conn.transaction():
         await lock_config(conn, tenant_id)
-        found = [version for version in await read_newest(conn) if version.tenant_id == tenant_id]
-        if not found:
-            return Settled()
-        return await settle_modes(conn, tenant_id, effective(found[0].config, datetime.now(UTC)).planned)
+        snapshots = Snapshots()
+        await snapshots.read(conn)
+        found = snapshots.at(tenant_id, datetime.now(UTC))
+        return await settle_modes(conn, tenant_id, found.planned) if found is not None else Settled()
 
 
 async def mark_for_telling(conn: Connection, tenant_id: UUID, names: Sequence[str], *, only_untold: bool) -> int:

@@ -25,6 +25,13 @@ class Policy:
     """The connection whose movements move on_hand."""
     is_erp_missing: bool = False
     """The orders flow names an ERP that is not connected yet: orders wait for it."""
+    newest_version: int = 0
+    """The newest stored configuration when this was read; above `config_version` while it cannot be used here."""
+
+    @property
+    def known_version(self) -> int:
+        """The newest configuration that this takes into account: used, or found unusable."""
+        return max(self.config_version, self.newest_version)
 
 
 EMPTY_POLICY = Policy(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from uuid import UUID
 
 from tidegate.config import Config
+from tidegate.config.snapshots import Snapshots
 from tidegate.config.stock_modes import StockModes
-from tidegate.config.versions import ConfigVersion, read_newest
 from tidegate.store.connections import Connection
 from tidegate.sync.policy import EMPTY_POLICY, Policy
 
@@ -22,6 +23,8 @@ class TenantView:
     policy: Policy
     connectors: Mapping[UUID, str]
     """connection_id -> connector name"""
+    until: datetime | None = None
+    """When the configuration may say something else by itself."""
 
 
 class TenantReader:
@@ -29,13 +32,11 @@ class TenantReader:
 
     def __init__(self) -> None:
         """Start knowing nothing."""
-        self._versions: dict[UUID, ConfigVersion] = {}
+        self._snapshots = Snapshots()
 
-    async def read(self, conn: Connection) -> dict[UUID, TenantView]:
-        """Return a view of every tenant that has a connection."""
-        known = {tenant_id: version.version for tenant_id, version in self._versions.items()}
-        for version in await read_newest(conn, after=known):
-            self._versions[version.tenant_id] = version
+    async def read(self, conn: Connection, now: datetime) -> dict[UUID, TenantView]:
+        """Return a view of every tenant that has a connection, as its configuration is at `now`."""
+        await self._snapshots.read(conn)
         names: dict[UUID, dict[str, UUID]] = {}
         connectors: dict[UUID, dict[UUID, str]] = {}
         for tenant_id, connection_id, name, connector in await conn.fetch(CONNECTIONS):
@@ -43,9 +44,14 @@ class TenantReader:
             connectors.setdefault(tenant_id, {})[connection_id] = connector
         views = {}
         for tenant_id, ids in names.items():
-            found = self._versions.get(tenant_id)
-            policy = build_policy(found.config, found.version, ids) if found else EMPTY_POLICY
-            views[tenant_id] = TenantView(policy, connectors[tenant_id])
+            effective = self._snapshots.at(tenant_id, now)
+            policy = EMPTY_POLICY
+            if effective is not None:
+                version = self._snapshots.versions[tenant_id].version
+                policy = build_policy(effective.planned, version, ids)
+            policy = replace(policy, newest_version=self._snapshots.newest.get(tenant_id, 0))
+            until = effective.next_change if effective is not None else None
+            views[tenant_id] = TenantView(policy, connectors[tenant_id], until)
         return views
 
 

@@ -161,14 +161,20 @@ class Strand:
         now = self._context.clock.monotonic()
         if now >= self._views_due:
             async with self._pool.acquire() as conn:
-                self._views = await self._tenants.read(conn)
+                self._views = await self._tenants.read(conn, self._context.clock.now())
                 for tenant_id, view in self._views.items():
                     if view.policy.stock_channels:
                         await self._mark_untold(conn, tenant_id, view)
-            self._views_due = now + self._settings.view_seconds
+            self._views_due = now + self._seconds_to_next_view()
         if now >= self._parked_due:
             await self._pool.execute(statements.WAKE_PARKED, slots)
             self._parked_due = now + self._settings.wake_parked_seconds
+
+    def _seconds_to_next_view(self) -> float:
+        """Return when to look again: after a while, or when a configuration says something else by itself."""
+        now = self._context.clock.now()
+        changes = [(view.until - now).total_seconds() for view in self._views.values() if view.until is not None]
+        return max(0.0, min([self._settings.view_seconds, *changes]))
 
     async def _mark_untold(self, conn: Connection, tenant_id: UUID, view: TenantView) -> None:
         """Have channels told of the articles that they never heard of, and wake their lanes."""
@@ -212,7 +218,7 @@ class Strand:
         view = self._views.get(tenant_id)
         if view is None or not connection_ids <= view.connectors.keys():
             async with self._pool.acquire() as conn:
-                self._views = await self._tenants.read(conn)
+                self._views = await self._tenants.read(conn, self._context.clock.now())
             view = self._views.get(tenant_id)
         return view
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tidegate.config import Config, parse
-from tidegate.config.effective import Timetable, effective, may_be_live
+from tidegate.config.effective import Timetable, effective
 from tidegate.config.records import Recurrence
 from tidegate.config.schedule import Window, schedule_of
 
@@ -142,12 +142,3 @@ def test_a_timetable_works_it_out_again_only_when_it_may_have_changed() -> None:
     assert timetable.at(at("2026-11-10T23:00:00+01:00")) is first
     assert timetable.at(at("2026-11-11T02:00:00+01:00")).held == {"orders": "blackout"}
     assert timetable.at(at("2026-11-10T05:00:00+01:00")) == first  # a clock that was set back
-
-
-def test_a_flow_may_become_live_by_a_profile() -> None:
-    observing = FILE.replace("mode: live, safety", "mode: observe, safety")
-
-    assert may_be_live(parse(FILE), "stock")
-    assert not may_be_live(parse(observing), "stock")
-    assert may_be_live(parse(observing.replace("{stock.mode: observe}", "{stock.mode: live}")), "stock")
-    assert not may_be_live(parse(FILE), "shipments")

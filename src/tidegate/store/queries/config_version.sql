@@ -35,6 +35,13 @@ CROSS JOIN LATERAL (
 LEFT JOIN config_bundle b ON b.tenant_id = t.tenant_id AND b.digest = v.bundle_digest
 ORDER BY t.tenant_id
 
+-- name: config_version_before
+-- The newest version below one. $1 tenant, $2 version.
+SELECT c.tenant_id, c.version, c.document, b.files
+FROM config_version c LEFT JOIN config_bundle b ON b.tenant_id = c.tenant_id AND b.digest = c.bundle_digest
+WHERE c.tenant_id = $1 AND c.version < $2
+ORDER BY c.version DESC LIMIT 1
+
 -- name: config_bundle_add
 -- Keep files once. $1 tenant, $2 digest, $3 JSON of name -> text.
 INSERT INTO config_bundle (tenant_id, digest, files) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING

@@ -14,7 +14,8 @@ from litestar import Request, Response
 from litestar.di import NamedDependency
 
 from tidegate.config import Config
-from tidegate.config.versions import ConfigVersion, read_newest
+from tidegate.config.snapshots import read_newest
+from tidegate.config.versions import ConfigVersion
 from tidegate.kernel.errors import ConfigurationError
 from tidegate.kernel.ids import public_id
 from tidegate.monitor.events_view import find_connection

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from tidegate.config.versions import ConfigVersion, read_newest
+from tidegate.config.snapshots import Snapshots
+from tidegate.config.versions import ConfigVersion
 from tidegate.kernel.errors import TransientError
 from tidegate.store.connections import Connection
 from tidegate.store.sql import query
@@ -30,7 +31,7 @@ class Desk:
         self.hub = Hub(world, self.renderer, self)
         self._tenant_id: UUID | None = None
         self._sessions: Sessions | None = None
-        self._config: ConfigVersion | None = None
+        self._snapshots = Snapshots()
 
     async def tenant_id(self) -> UUID:
         """Return the tenant's id. Raises TransientError while it was never started, or the database is away."""
@@ -53,10 +54,9 @@ class Desk:
 
         Raises TransientError while there is none.
         """
-        known = {self._config.tenant_id: self._config.version} if self._config is not None else {}
-        for version in await read_newest(conn, after=known):
-            if version.tenant_id == self._tenant_id:
-                self._config = version
-        if self._config is None:
+        tenant_id = await self.tenant_id()
+        await self._snapshots.read(conn)
+        version = self._snapshots.versions.get(tenant_id)
+        if version is None:
             raise TransientError("no configuration was put to work yet", code="config_missing", hint="tidegate up")
-        return self._config
+        return version
