@@ -29,7 +29,7 @@ COMMAND_COLUMNS = (
     "tenant_id", "command_id", "connection_id", "kind", "entity_id", "version", "target_key", "priority", "deadline_at",
     "cause_event_id", "state",
 )  # fmt: skip
-"""Columns of the tables that are filled with whole rows."""
+"""Columns of the tables that are filled by COPY."""
 
 HOLD_CONFIG = "SELECT pg_advisory_xact_lock_shared($1, hashtext($2::uuid::text))"
 NEWEST_CONFIG = "SELECT coalesce(max(version), 0) FROM config_version WHERE tenant_id = $1"

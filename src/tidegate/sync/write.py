@@ -18,7 +18,6 @@ from tidegate.inventory.ledger import Entry
 from tidegate.kernel.ids import new_id
 from tidegate.orders.records import Order
 from tidegate.store.connections import Connection
-from tidegate.store.rows import insert_rows
 from tidegate.sync import statements
 from tidegate.sync.plan import PlannedCommand
 from tidegate.sync.records import NewFulfillment, Outcome, Prepared, Result, State
@@ -62,7 +61,7 @@ class Writer:
              p.cause_key, p.event_id, p.order_line_id, ACTOR)
             for e in entries for p in (e.posting,)
         ]  # fmt: skip
-        await insert_rows(conn, "stock_entry", statements.ENTRY_COLUMNS, rows)
+        await _copy(conn, "stock_entry", statements.ENTRY_COLUMNS, rows)
 
     async def store_commands(self, conn: Connection, state: State, result: Result) -> None:
         """Write commands that may meet older ones and wake the lanes; last in the lock order."""
@@ -80,7 +79,7 @@ class Writer:
         touched = [order for order in orders if order.private is None]
         fresh = [(self.tenant_id, *self._order_row(order)) for order in whole if order.is_new]
         changed = [self._order_row(order) for order in whole if not order.is_new]
-        await insert_rows(conn, "order", statements.ORDER_COLUMNS, fresh)
+        await _copy(conn, "order", statements.ORDER_COLUMNS, fresh)
         if changed:
             await conn.execute(statements.SAVE_ORDERS, self.tenant_id, *_columns(changed))
         if touched:
@@ -104,13 +103,13 @@ class Writer:
         )  # fmt: skip
 
     async def _lines(self, conn: Connection, orders: list[Order]) -> None:
-        """Put new lines in; change what may change of the others."""
+        """Copy new lines in; change what may change of the others."""
         fresh = [
             (self.tenant_id, o.order_id, x.line_id, x.external_id, x.position, x.variant_id, x.sku, x.title, x.ordered,
              x.current, x.shipped, Decimal(x.unit_price), x.total_minor, x.location_id)
             for o in orders for x in o.lines.values() if x.is_new
         ]  # fmt: skip
-        await insert_rows(conn, "order_line", statements.LINE_COLUMNS, fresh)
+        await _copy(conn, "order_line", statements.LINE_COLUMNS, fresh)
         changed = [
             (o.order_id, x.line_id, x.position, x.current, x.shipped, x.unit_price, x.total_minor)
             for o in orders
@@ -147,16 +146,14 @@ class Writer:
         return [cancel for cancel in cancels if cancel.entity_id in planned - annihilated]
 
     async def _new_commands(self, conn: Connection, commands: list[PlannedCommand]) -> None:
-        """Put commands in that are the first of their entity: their keys are free."""
+        """Copy commands in that are the first of their entity: their keys are free."""
         rows = self._command_rows(commands)
         keys = [
             (self.tenant_id, connection_id, kind, entity_id, version, command_id)
             for command_id, connection_id, kind, entity_id, version, *_ in rows
         ]
-        await insert_rows(conn, "command_key", statements.COMMAND_KEY_COLUMNS, keys)
-        await insert_rows(
-            conn, "command", statements.COMMAND_COLUMNS, [(self.tenant_id, *row, "pending") for row in rows]
-        )
+        await _copy(conn, "command_key", statements.COMMAND_KEY_COLUMNS, keys)
+        await _copy(conn, "command", statements.COMMAND_COLUMNS, [(self.tenant_id, *row, "pending") for row in rows])
 
     def _command_rows(self, commands: list[PlannedCommand]) -> list[tuple[object, ...]]:
         return [
@@ -191,7 +188,7 @@ class Writer:
              p.connector_version, str(p.mapping_version), __version__, self.config_version)
             for p, o in result.outcomes if o.outcome != "parked"
         ]  # fmt: skip
-        await insert_rows(conn, "event_outcome", statements.OUTCOME_COLUMNS, rows)
+        await _copy(conn, "event_outcome", statements.OUTCOME_COLUMNS, rows)
         await self._park(conn, result)
         taken = [(p.event.slot, p.event.seq) for p, _ in result.outcomes]
         await conn.execute(statements.TAKE_FROM_QUEUE, self.tenant_id, *_columns(taken))
@@ -228,6 +225,12 @@ def _is_first(command: PlannedCommand, state: State) -> bool:
     if command.kind is CommandKind.FULFILLMENT_CREATE:
         return True
     return state.orders[command.entity_id].is_new
+
+
+async def _copy(conn: Connection, table: str, columns: Sequence[str], rows: Sequence[tuple[object, ...]]) -> None:
+    """Insert new rows by COPY: half the cost of unnest on both sides of the wire."""
+    if rows:
+        await conn.copy_records_to_table(table, records=rows, columns=columns)
 
 
 def count_outcomes(outcomes: Iterable[tuple[Prepared, Outcome]]) -> list[tuple[object, ...]]:
