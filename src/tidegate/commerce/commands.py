@@ -87,6 +87,8 @@ class CreateOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     private: OrderPrivate
     customer_ref: str = ""
     """What the target calls the customer."""
+    shipping_ref: str = ""
+    """What the target calls the way of shipping; `shipping_method` is what the channel calls it."""
     payment_method: str = ""
     """What the target calls the way of payment."""
     note: str = ""

@@ -8,11 +8,14 @@ from typing import Any
 
 from tidegate.config.alerts import check_alerts
 from tidegate.config.checks import check_connections, check_flows, check_network, check_places
+from tidegate.config.checks_maps import check_maps
 from tidegate.config.checks_timing import check_schedules, check_sku_rules
 from tidegate.config.document import Document, DocumentError, Problem, read_document
+from tidegate.config.files import read_files
 from tidegate.config.records import Config
 from tidegate.config.shape import build, find_secrets, find_unknown_keys
 from tidegate.kernel.errors import ConfigurationError
+from tidegate.mapping.references import Files, wanted_files
 from tidegate.sdk.connector import Connector
 
 FILE_NAME = "tidegate.yaml"
@@ -32,17 +35,26 @@ def load(path: FilePath, *, connectors: Mapping[str, Connector] | None = None) -
         ) from error
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"{file} is not UTF-8 text", code="config_invalid") from error
-    return parse(text, source=file.name, connectors=connectors)
+    config = parse(text, source=file.name, connectors=connectors)
+    if connectors is not None and wanted_files(config.maps, config.tables):
+        parse(text, source=file.name, connectors=connectors, files=read_files(file.parent, config))
+    return config
 
 
-def parse(text: str, *, source: str = FILE_NAME, connectors: Mapping[str, Connector] | None = None) -> Config:
+def parse(
+    text: str,
+    *,
+    source: str = FILE_NAME,
+    connectors: Mapping[str, Connector] | None = None,
+    files: Files | None = None,
+) -> Config:
     """Return the configuration that a document describes. Pure.
 
-    `connectors` (name -> connector) makes the check complete: without it, names of connectors and their settings
-    are taken as they stand. Raises ConfigurationError(code="config_invalid") whose message has one line
+    `connectors` (name -> connector) makes the check complete: without it, names of connectors and their settings, and
+    maps, are taken as they stand. With `files` (see `config.files.read_files`) the tables in them are checked too. Raises ConfigurationError(code="config_invalid") whose message has one line
     `file:line:column: problem; hint` for each problem, in the order of the file.
     """
-    config, problems = examine(text, connectors=connectors)
+    config, problems = examine(text, connectors=connectors, files=files)
     if config is None or problems:
         raise ConfigurationError(
             "\n".join(describe_problem(problem, source) for problem in problems),
@@ -52,7 +64,9 @@ def parse(text: str, *, source: str = FILE_NAME, connectors: Mapping[str, Connec
     return config
 
 
-def examine(text: str, *, connectors: Mapping[str, Connector] | None = None) -> tuple[Config | None, list[Problem]]:
+def examine(
+    text: str, *, connectors: Mapping[str, Connector] | None = None, files: Files | None = None
+) -> tuple[Config | None, list[Problem]]:
     """Return the configuration, or None, with all problems found, sorted by place. Pure."""
     try:
         document = read_document(text)
@@ -65,6 +79,8 @@ def examine(text: str, *, connectors: Mapping[str, Connector] | None = None) -> 
     problems += misfits
     if config is not None:
         problems += _cross_checks(config, document, connectors)
+    if config is not None and connectors is not None:
+        problems += check_maps(config, document, text, connectors, files)
     return config, sorted(problems, key=lambda problem: problem.mark)
 
 

@@ -6,7 +6,27 @@ from datetime import timedelta
 
 from tidegate.commerce.commands import CommandKind
 from tidegate.connectors.tryton import checks, client, feeds, mapper, shown
-from tidegate.sdk.connector import CommandSpec, Connector, Feed, Field, Shown, ShownField, TokenBucket
+from tidegate.sdk.connector import CommandSpec, Connector, Feed, Field, Shown, ShownField, Target, TokenBucket
+
+_COMMENT = "in the comment of the sale, for the people who pack"
+ORDER_TARGETS = (
+    Target(path="number", title="the reference of the sale"),
+    Target(path="customer.ref", title="code of the party that the sale belongs to"),
+    Target(path="payment_method", title="name of the payment term"),
+    Target(path="shipping_method", title="description of the shipping line"),
+    Target(path="note", title="first lines of the comment of the sale"),
+    Target(path="fields.description", title="the description of the sale"),
+    Target(path="customer.email", title=_COMMENT),
+    Target(path="shipping.name", title=_COMMENT),
+    Target(path="shipping.company", title=_COMMENT),
+    Target(path="shipping.street1", title=_COMMENT),
+    Target(path="shipping.street2", title=_COMMENT),
+    Target(path="shipping.postal_code", title=_COMMENT),
+    Target(path="shipping.city", title=_COMMENT),
+    Target(path="shipping.country", title=_COMMENT),
+    Target(path="lines.sku", title="code of the product, looked up among those that `connect` has bound"),
+    Target(path="lines.fields.description", title="the description of the line"),
+)
 
 CONNECTOR = Connector(
     name="tryton",
@@ -58,6 +78,7 @@ CONNECTOR = Connector(
             charge=2.0,
         ),
     },
+    targets={CommandKind.ORDER_CREATE: ORDER_TARGETS},
     budget=TokenBucket(
         capacity=60, per_second=60, source="Tryton has no limit of its own; about 20 sales/s on two cores"
     ),

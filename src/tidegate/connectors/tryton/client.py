@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
 from typing import Any, TypeVar
 
+from msgspec.structs import replace
+
 from tidegate.commerce.commands import CancelOrder, CreateOrder, Payload
 from tidegate.commerce.money import Money, currency_exponent
 from tidegate.connectors.tryton.errors import DUPLICATE
-from tidegate.connectors.tryton.facts import Facts, facts_of
+from tidegate.connectors.tryton.facts import Facts, facts_of, record_id
 from tidegate.connectors.tryton.rest import DATABASE_DEFAULT, Raw, Rest, decimal_value, packed
 from tidegate.kernel.errors import ConfigurationError, OutcomeUnknownError, RejectedError
 from tidegate.kernel.redaction import Secret
@@ -94,7 +96,7 @@ async def create_order(api: Api, payloads: Sequence[Payload], _key: str) -> Sequ
     order = _one(payloads, CreateOrder)
     facts, rest = await facts_of(api), Rest(api)
     try:
-        sale = await rest.create("sale.sale", _sale(order, facts), SALE_FIELDS)
+        sale = await rest.create("sale.sale", _sale(order, await _named_records(rest, order, facts)), SALE_FIELDS)
     except RejectedError as error:
         if error.code != "duplicate_reference":
             raise
@@ -177,6 +179,31 @@ async def _find_sale(rest: Rest, facts: Facts, reference: str) -> Raw | None:
     return found[0] if found else None
 
 
+async def _named_records(rest: Rest, order: CreateOrder, facts: Facts) -> Facts:
+    """Return the facts with the party and the payment term that a map named. Raises RejectedError for unknown ones."""
+    changes: dict[str, int] = {}
+    if order.customer_ref:
+        domain = [["code", "=", order.customer_ref]]
+        party = await _named(rest, "party.party", domain, ("addresses",), f"party with code {order.customer_ref}")
+        if not party["addresses"]:
+            raise RejectedError(f"the party {order.customer_ref} has no address in Tryton", code="address_missing")
+        changes |= {"customer": int(party["id"]), "address": record_id(party["addresses"][0])}
+    if order.payment_method:
+        domain = [["name", "=", order.payment_method]]
+        what = f"payment term called {order.payment_method}"
+        term = await _named(rest, "account.invoice.payment_term", domain, (), what)
+        changes["payment_term"] = int(term["id"])
+    return replace(facts, **changes) if changes else facts
+
+
+async def _named(rest: Rest, model: str, domain: list[Any], fields: tuple[str, ...], what: str) -> Raw:
+    found = await rest.search(model, domain, ("id", *fields), records_max=1)
+    if not found:
+        hint = "create it there or mend the map, then: tidegate commands retry --rebuild"
+        raise RejectedError(f"Tryton has no {what}", code="reference_unknown", hint=hint)
+    return found[0]
+
+
 # --- the sale ------------------------------------------------------------------------------------------------------
 def _sale(order: CreateOrder, facts: Facts) -> Raw:
     """Return the sale's values: gross prices, shipping as a service line, and the rest of the total as a discount line."""
@@ -188,7 +215,7 @@ def _sale(order: CreateOrder, facts: Facts) -> Raw:
     shipping = Money(order.shipping_minor, order.currency).to_decimal()
     rest = Money(order.total_minor, order.currency).to_decimal() - goods - shipping
     if shipping:
-        lines.append(_service_line(facts.shipping_product, facts.unit, shipping))
+        lines.append(_service_line(facts.shipping_product, facts.unit, shipping) | _described(order.shipping_ref))
     if rest:
         lines.append(_service_line(facts.discount_product, facts.unit, rest))
     return {
@@ -206,6 +233,7 @@ def _sale(order: CreateOrder, facts: Facts) -> Raw:
         "web_id": order.reference,
         "comment": _comment(order),
         "lines": [["create", lines]],
+        **_described(order.fields.get("description", "")),
     }
 
 
@@ -218,7 +246,12 @@ def _goods_line(line: Any, facts: Facts) -> Raw:
         "quantity": float(line.quantity),
         "unit_price": decimal_value(price),
         "note": line.reference,
+        **_described(line.fields.get("description", "")),
     }
+
+
+def _described(text: str) -> Raw:
+    return {"description": text} if text else {}
 
 
 def _service_line(product: int, unit: int, amount: Decimal) -> Raw:
@@ -242,7 +275,16 @@ def _comment(order: CreateOrder) -> str:
     address, customer = order.private.shipping_address, order.private.customer
     name = address.name or f"{customer.first_name} {customer.last_name}".strip()
     place = f"{address.postal_code} {address.city}".strip()
-    parts = (name, address.company, address.street1, address.street2, place, address.country_code, customer.email)
+    parts = (
+        order.note,
+        name,
+        address.company,
+        address.street1,
+        address.street2,
+        place,
+        address.country_code,
+        customer.email,
+    )
     return "\n".join(part for part in parts if part)
 
 

@@ -59,16 +59,16 @@ async def _read(api: Api) -> Facts:
     terms = await rest.search("account.invoice.payment_term", [], ["id"], records_max=1)
     currencies = await rest.search("currency.currency", [], ["code"])
     return Facts(
-        company=_id(shop["company"]),
-        web_shop=_id(shop["id"]),
+        company=record_id(shop["company"]),
+        web_shop=record_id(shop["id"]),
         warehouse=_first(shop["warehouses"], "a warehouse of the web shop"),
-        customer=_id(customer["id"]),
+        customer=record_id(customer["id"]),
         address=_first(customer["addresses"], "an address of the party of web orders"),
-        payment_term=_id(terms[0]["id"]) if terms else None,
-        unit=_id(shipping["default_uom"]),
-        shipping_product=_id(shipping["id"]),
-        discount_product=_id(discount["id"]),
-        currencies={str(found["code"]): _id(found["id"]) for found in currencies},
+        payment_term=record_id(terms[0]["id"]) if terms else None,
+        unit=record_id(shipping["default_uom"]),
+        shipping_product=record_id(shipping["id"]),
+        discount_product=record_id(discount["id"]),
+        currencies={str(found["code"]): record_id(found["id"]) for found in currencies},
     )
 
 
@@ -86,13 +86,13 @@ async def _one(rest: Rest, model: str, domain: list[list[object]], fields: tuple
 def _first(found: list[object], what: str) -> int:
     if not found:
         raise _missing(what, "add it in Tryton")
-    return _id(found[0])
+    return record_id(found[0])
 
 
 def _missing(what: str, hint: str) -> ConfigurationError:
     return ConfigurationError(f"Tryton has no record for {what}", code="record_missing", hint=hint)
 
 
-def _id(value: object) -> int:
+def record_id(value: object) -> int:
     """Return the id of a reference, which Tryton gives as a number or as a record."""
     return int(value["id"] if isinstance(value, dict) else str(value))

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from tidegate.commerce.commands import CommandKind
 from tidegate.connectors.vendure import checks, client, errors, mapper, shown, webhooks
-from tidegate.sdk.connector import CommandSpec, Connector, Feed, Field, Shown, ShownField, TokenBucket
+from tidegate.sdk.connector import CommandSpec, Connector, Feed, Field, Shown, ShownField, Target, TokenBucket
 
 CONNECTOR = Connector(
     name="vendure",
@@ -50,6 +50,12 @@ CONNECTOR = Connector(
             safe_to_resend=True,
             readback_settle=timedelta(seconds=5),
         ),
+    },
+    targets={
+        CommandKind.FULFILLMENT_CREATE: (
+            Target(path="carrier", title="the method of the fulfillment"),
+            Target(path="tracking", title="the tracking code of the fulfillment"),
+        )
     },
     budget=TokenBucket(
         capacity=40,

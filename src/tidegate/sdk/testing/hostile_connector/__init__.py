@@ -9,10 +9,15 @@ from datetime import timedelta
 
 from tidegate.commerce.commands import CommandKind
 from tidegate.commerce.stock import StockNumber
-from tidegate.sdk.connector import CommandSpec, Connector, Feed, Field, Shown, ShownField, TokenBucket
+from tidegate.sdk.connector import CommandSpec, Connector, Feed, Field, Shown, ShownField, Target, TokenBucket
 from tidegate.sdk.testing.hostile_connector import checks, client, mapper, webhooks
 
 BULK_MAX = 50
+ORDER_TARGETS = (
+    "number", "customer.ref", "customer.email", "shipping_method", "payment_method", "note", "shipping.country",
+    "shipping.phone", "lines.sku", "lines.title", "lines.tax_code", "fields.branch", "lines.fields.bin",
+)  # fmt: skip
+"""What a map may fill; the remote keeps it as it comes."""
 
 
 def build_connector(
@@ -72,6 +77,13 @@ def build_connector(
                 bulk_max=BULK_MAX,
                 safe_to_resend=True,
                 readback_settle=readback_settle,
+            ),
+        },
+        targets={
+            command.ORDER_CREATE: tuple(Target(path=path, title=f"`{path}` of the order") for path in ORDER_TARGETS),
+            command.FULFILLMENT_CREATE: (
+                Target(path="carrier", title="who carries it"),
+                Target(path="tracking", title="where it is", chars_max=40),
             ),
         },
         budget=budget or TokenBucket(capacity=1000, per_second=1000, source="a test's own choice"),

@@ -202,7 +202,15 @@ async def create_order(api: Api, payloads: Sequence[Payload], key: str) -> Seque
         {"reference": line.reference, "article_id": line.item_external_id, "sku": line.sku, "quantity": line.quantity}
         for line in order.lines
     ]
+    mapped: Raw = {
+        "customer_ref": order.customer_ref,
+        "shipping_method": order.shipping_ref,
+        "payment_method": order.payment_method,
+        "note": order.note,
+        "fields": order.fields,
+    }
     body = {"reference": order.reference, "number": order.number, "lines": lines}
+    body |= {name: value for name, value in mapped.items() if value}
     response = await api.request("POST", "/api/erp/orders", json=body, headers={"Idempotency-Key": key})
     made = _made_or_known(response)
     return [Done(external_id=made.id, bindings=made.lines)]
