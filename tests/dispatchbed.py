@@ -105,7 +105,11 @@ class Bed:
                 await put(conn, self.ring, self.tenant_id, connection_id, "credential", "api_key", Secret(api_key))
         await self.configure(polling=False)
 
-    async def configure(self, *, polling: bool = False, mode: str = "live") -> None:
+    async def configure_alerts(self, rules: str) -> None:
+        """Store a configuration with these alert rules."""
+        await self.configure(more=f"alerts: {{rules: {{{rules}}}}}")
+
+    async def configure(self, *, polling: bool = False, mode: str = "live", more: str = "") -> None:
         """Store a configuration; `mode` is that of all flows."""
         document = f"""
 tenant: main
@@ -119,6 +123,7 @@ flows:
   shipments: {{from: erp, to: origin, mode: {mode}}}
   stock: {{from: erp, to: [shop_a], mode: {mode}}}
 polling: {{enabled: {str(polling).lower()}}}
+{more}
 """
         await self.pool.execute(
             "INSERT INTO config_version (tenant_id, version, digest, document, applied_by) "

@@ -36,6 +36,7 @@ COMMANDS = {
     "stock": "stock:stock",
     "conservation": "conservation:conservation",
     "why": "why:why",
+    "alerts": "alerts:alerts",
     "gateway": "nodes:gateway",
     "worker": "nodes:worker",
     "migrate": "nodes:migrate",

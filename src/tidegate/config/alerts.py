@@ -59,6 +59,7 @@ class AlertRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     missing_worker: RuleSettings = RuleSettings()
     writes_stopped: RuleSettings = RuleSettings()
     disk_space: RuleSettings = RuleSettings()
+    configuration_refused: RuleSettings = RuleSettings()
     database_away: RuleSettings = RuleSettings()
 
 

@@ -108,7 +108,7 @@ GRANT UPDATE (seen_at) ON login_session TO tidegate_web;
 GRANT SELECT, INSERT, UPDATE, DELETE ON login_failure TO tidegate_web;
 
 -- web looks at the alert rules and tells people; of keys it sees the rows of class 'alert' only, of credentials none
-GRANT SELECT ON intake_refusal, alert, alert_silence, alert_target, alert_notice, alert_rhythm, alert_evaluator,
+GRANT SELECT ON config_bundle, intake_refusal, alert, alert_silence, alert_target, alert_notice, alert_rhythm, alert_evaluator,
     alert_witness, tenant_key, data_key TO tidegate_web;
 GRANT INSERT, UPDATE ON alert, alert_notice, alert_rhythm, alert_evaluator, alert_witness TO tidegate_web;
 GRANT INSERT, UPDATE ON alert_silence TO tidegate_web;

@@ -1,6 +1,7 @@
 """The web process: health, metrics, the API and the pages, on one port.
 
-It listens on loopback unless told otherwise, and holds no key but the one that API keys are checked with.
+It listens on loopback unless told otherwise. It looks at the alert rules as well, and holds no keys but those that API
+keys are checked with and that the addresses of targets are sealed under.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import uvicorn
 from tidegate.kernel.errors import ConfigurationError
 from tidegate.store.context import Context
 from tidegate.store.pool import create_pool
+from tidegate.web.alerting import build_evaluator
 from tidegate.web.application import build_application
 from tidegate.web.settings import read_settings
 from tidegate.web.world import World
@@ -60,11 +62,14 @@ async def serve(context: Context, stop: asyncio.Event) -> None:
         )
     )
     stopper = asyncio.create_task(_end_when(stop, server, world))
+    watching = asyncio.create_task(build_evaluator(context).run(stop))
     try:
         _log.info("web.listening", port=listener.getsockname()[1])
         await server.serve(sockets=[listener])
     finally:
         stopper.cancel()
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
         listener.close()
         await pool.close()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -12,6 +12,8 @@ import structlog
 from tidegate import __version__
 from tidegate.kernel.errors import TransientError
 from tidegate.monitor import metrics
+from tidegate.monitor.alerts import settings as alert_settings
+from tidegate.monitor.alerts.operator import read_last_round
 from tidegate.monitor.conservation import Balance, read_balances
 from tidegate.monitor.gauges import build_gauges
 from tidegate.monitor.status import read_queue, read_status
@@ -27,6 +29,7 @@ AUDITED_HOURS = 48
 """How far back the conservation audit of the metrics page looks."""
 AUDITED_WAITING_MAX = 20_000
 """With a longer backlog the audit would cost more than it tells; `tidegate conservation` makes it on request."""
+ALERTS_STALE_SECONDS = alert_settings.DEFAULTS.round_seconds * alert_settings.DEFAULTS.stale_rounds
 PAGE_SECONDS = 5.0
 """A metrics page is made at most this often; in between the last one is given out."""
 _WRITE_PROBE = query("web_write_probe")
@@ -73,6 +76,7 @@ class HealthPages:
             async with writing(self._world, None) as conn:
                 await conn.execute(_WRITE_PROBE)
                 queue = await read_queue(conn)
+                watched_at = await read_last_round(conn)
         except _AWAY as error:
             _log.warning("readiness.database_away", error_class=type(error).__name__)
             problem = {"status": "not ready", "database": "away", "missing_processes": missing}
@@ -84,8 +88,16 @@ class HealthPages:
             "missing_processes": missing,
             "events_waiting": queue.waiting,
             "oldest_event_seconds": round(max(0.0, oldest), 1),
+            "alerts": self._describe_watch(watched_at),
         }
         return (503 if missing else 200), _json(report), "application/json"
+
+    def _describe_watch(self, watched_at: datetime | None) -> str:
+        """Say whether anybody looks at the alert rules: they look at everything else."""
+        if watched_at is None:
+            return "not looked at yet"
+        age = (self._world.clock.now() - watched_at).total_seconds()
+        return "looked at" if age <= ALERTS_STALE_SECONDS else f"not looked at for {age:.0f} s"
 
     async def _metrics(self) -> tuple[int, bytes, str]:
         async with self._making_page:

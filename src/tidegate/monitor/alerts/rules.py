@@ -304,6 +304,18 @@ _RULES = (
         next_command="tidegate doctor",
     ),
     Rule(
+        id="configuration_refused",
+        title="the newest configuration cannot be used",
+        many="the newest configuration cannot be used",
+        meaning="a stored configuration that this release refuses; the last good one is at work",
+        unit="configurations",
+        threshold=0.0,
+        hold_seconds=0,
+        severity="warning",
+        effect="what was changed does not count; everything else goes on",
+        next_command="tidegate config check",
+    ),
+    Rule(
         id="database_away",
         title="the database was away",
         many="the database was away",

@@ -1,0 +1,370 @@
+"""From signals to readings: one function per rule. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timedelta
+from types import MappingProxyType
+
+from tidegate.dispatch.budget import Tokens, refill
+from tidegate.monitor.alerts.records import Reading, Signals
+
+CALLS_MIN = 3
+"""Fewer calls say nothing about a share of failures."""
+SLOW_CALLS_MIN = 10
+EVENTS_MIN = 20
+ARRIVALS_MIN = 100
+"""In ten minutes; less is no spike, however quiet it was before."""
+SILENT_SECONDS_MIN = 600.0
+FEED_INTERVALS = 5
+SPIKE_WINDOW = timedelta(minutes=10)
+
+Evaluator = Callable[[Signals], Iterator[Reading] | None]
+
+
+def evaluate(signals: Signals) -> dict[str, list[Reading] | None]:
+    """Return the readings of every rule; None for a rule whose signal was not seen in this round."""
+    readings: dict[str, list[Reading] | None] = {}
+    for rule, look in EVALUATORS.items():
+        found = look(signals)
+        readings[rule] = None if found is None else list(found)
+    return readings
+
+
+def _failing_calls(signals: Signals) -> Iterator[Reading] | None:
+    if signals.calls is None:
+        return None
+    return (
+        Reading(
+            subject=each.connection,
+            connection=each.connection,
+            value=each.failed / each.calls if each.calls >= CALLS_MIN else 0.0,
+            cause=f"{each.failed} of {each.calls} calls of the last 5 minutes failed"
+            + (f", the last one with {each.code}" if each.code else ""),
+        )
+        for each in signals.calls
+    )
+
+
+def _slow_calls(signals: Signals) -> Iterator[Reading] | None:
+    if signals.calls is None:
+        return None
+    return (
+        Reading(
+            subject=each.connection,
+            connection=each.connection,
+            value=each.slow_seconds if each.calls >= SLOW_CALLS_MIN else 0.0,
+            cause=f"of {each.calls} calls 5 in 100 took {each.slow_seconds:.1f} s or longer",
+        )
+        for each in signals.calls
+    )
+
+
+def _backlog_age(signals: Signals) -> Iterator[Reading] | None:
+    if signals.status is None:
+        return None
+    queue = signals.status.queue
+    age = _age(queue.oldest_at, signals.now)
+    return iter([Reading(subject="", value=age, cause=f"{queue.waiting} events wait, the oldest for {age:.0f} s")])
+
+
+def _latency(signals: Signals) -> Iterator[Reading] | None:
+    lag = signals.lag
+    if lag is None:
+        return None
+    value = lag.slow_seconds if lag.events >= EVENTS_MIN else 0.0
+    words = f"5 in 100 of the newest {lag.events} events took {lag.slow_seconds:.1f} s or longer until applied"
+    return iter([Reading(subject="", value=value, cause=words)])
+
+
+def _commands_age(signals: Signals) -> Iterator[Reading] | None:
+    if signals.status is None:
+        return None
+    oldest: dict[str, datetime] = {}
+    counts: dict[str, int] = {}
+    for each in signals.status.commands:
+        if each.state in {"pending", "sending", "in_doubt"}:
+            oldest[each.connection] = min(oldest.get(each.connection, each.oldest_at), each.oldest_at)
+            counts[each.connection] = counts.get(each.connection, 0) + each.commands
+    return (
+        Reading(
+            subject=name,
+            connection=name,
+            value=_age(moment, signals.now),
+            cause=f"{counts[name]} commands wait, the oldest for {_age(moment, signals.now):.0f} s",
+        )
+        for name, moment in oldest.items()
+    )
+
+
+def _stock_age(signals: Signals) -> Iterator[Reading] | None:
+    if signals.status is None:
+        return None
+    stock = signals.config.flows.stock
+    live = stock.targets if stock is not None and stock.mode == "live" else ()
+    return (
+        Reading(
+            subject=lane.connection,
+            connection=lane.connection,
+            value=_age(lane.dirty_since, signals.now),
+            cause=f"{lane.dirty} numbers are not told, the oldest for {_age(lane.dirty_since, signals.now):.0f} s",
+        )
+        for lane in signals.status.lanes
+        if lane.connection in live
+    )
+
+
+def _quarantined(signals: Signals) -> Iterator[Reading] | None:
+    if signals.status is None:
+        return None
+    count = signals.status.queue.quarantined
+    return iter([Reading(subject="", value=float(count), cause=f"{count} events need a person")])
+
+
+def _dead_letters(signals: Signals) -> Iterator[Reading] | None:
+    if signals.status is None:
+        return None
+    failed: dict[str, int] = {}
+    for each in signals.status.commands:
+        if each.state == "failed":
+            failed[each.connection] = failed.get(each.connection, 0) + each.commands
+    return (
+        Reading(subject=name, connection=name, value=float(count), cause=f"{count} commands ended as failed")
+        for name, count in failed.items()
+    )
+
+
+def _traffic_spike(signals: Signals) -> Iterator[Reading] | None:
+    if signals.arrivals is None:
+        return None
+    return (
+        Reading(
+            subject=each.connection,
+            connection=each.connection,
+            value=_times(each.recent, each.usual_per_hour),
+            cause=f"{each.recent} in the last 10 minutes"
+            + (f", {(each.usual_per_hour or 0.0) / 6:.0f} are usual" if each.usual_per_hour is not None else ""),
+        )
+        for each in signals.arrivals
+    )
+
+
+def _times(recent: int, usual_per_hour: float | None) -> float:
+    if usual_per_hour is None or recent < ARRIVALS_MIN:
+        return 0.0
+    return recent / max(1.0, usual_per_hour * (SPIKE_WINDOW / timedelta(hours=1)))
+
+
+def _refused_deliveries(signals: Signals) -> Iterator[Reading] | None:
+    if signals.refused is None or not signals.is_first:
+        return None
+    total = sum(signals.refused.values())
+    codes = ", ".join(f"{count} {code}" for code, count in sorted(signals.refused.items()) if count)
+    return iter([Reading(subject="", value=float(total), cause=f"{total} in the last 10 minutes: {codes or 'none'}")])
+
+
+def _budget_near_limit(signals: Signals) -> Iterator[Reading] | None:
+    if signals.status is None:
+        return None
+    return _budgets(signals)
+
+
+def _budgets(signals: Signals) -> Iterator[Reading]:
+    assert signals.status is not None
+    for lane in signals.status.lanes:
+        connector = signals.connectors.get(lane.connector)
+        if connector is None or lane.tokens is None or lane.tokens_at is None:
+            continue
+        bucket = connector.budget
+        age = max(0.0, (signals.now - lane.tokens_at).total_seconds())
+        left = refill(Tokens(lane.tokens, 0.0), bucket, age).tokens
+        share = max(0.0, left / bucket.capacity) if bucket.capacity else 1.0
+        words = f"{left:.0f} of {bucket.capacity:.0f} calls are left"
+        yield Reading(subject=lane.connection, connection=lane.connection, value=share, cause=words)
+
+
+def _rate_limited(signals: Signals) -> Iterator[Reading] | None:
+    if signals.status is None:
+        return None
+    return (
+        Reading(
+            subject=lane.connection,
+            connection=lane.connection,
+            value=_left(lane.snoozed_until, signals.now),
+            cause=f"nothing is sent for another {_left(lane.snoozed_until, signals.now):.0f} s"
+            + (f" ({lane.snooze_reason})" if lane.snooze_reason else ""),
+        )
+        for lane in signals.status.lanes
+    )
+
+
+def _webhook_silence(signals: Signals) -> Iterator[Reading] | None:
+    if signals.senders is None:
+        return None
+    active = _active(signals)
+    return (
+        Reading(
+            subject=f"{each.connection} ({each.topic})",
+            connection=each.connection,
+            value=each.missed if each.missed is not None and each.silent_seconds >= SILENT_SECONDS_MIN else 0.0,
+            cause=f"the last {each.topic} came {each.silent_seconds / 60:.0f} minutes ago; "
+            f"{each.missed or 0.0:.0f} more would be usual since",
+        )
+        for each in signals.senders
+        if each.connection in active
+    )
+
+
+def _stale_feed(signals: Signals) -> Iterator[Reading] | None:
+    if signals.status is None:
+        return None
+    return _feeds(signals)
+
+
+def _feeds(signals: Signals) -> Iterator[Reading]:
+    assert signals.status is not None
+    active = _active(signals)
+    for feed in signals.status.feeds:
+        connector = signals.connectors.get(active.get(feed.connection, ""))
+        known = connector.feeds.get(feed.feed) if connector is not None else None
+        if connector is None or known is None or not _is_polled(signals, connector.roles):
+            continue
+        age = _age(feed.last_ok_at, signals.now)
+        floor = FEED_INTERVALS * known.interval.total_seconds()
+        if feed.last_ok_at is None:
+            age = float("1e9") if feed.last_error else 0.0
+        since = f"for {age:.0f} s" if feed.last_ok_at is not None else "so far"
+        words = f"feed {feed.feed} was not read {since}" + (f": {feed.last_error}" if feed.last_error else "")
+        value = age if age > floor else 0.0
+        subject = f"{feed.connection} ({feed.feed})"
+        yield Reading(subject=subject, connection=feed.connection, value=value, cause=words)
+
+
+def _is_polled(signals: Signals, roles: frozenset[str] | tuple[str, ...]) -> bool:
+    return signals.config.polling.enabled or "erp" in roles
+
+
+def _auth_failure(signals: Signals) -> Iterator[Reading] | None:
+    if signals.status is None:
+        return None
+    return (
+        Reading(
+            subject=lane.connection,
+            connection=lane.connection,
+            value=float(lane.state == "waiting_auth" or (lane.state == "paused" and lane.state_reason is not None)),
+            cause=f"it is {lane.state}" + (f": {lane.state_reason}" if lane.state_reason else ""),
+        )
+        for lane in signals.status.lanes
+    )
+
+
+def _order_not_forwarded(signals: Signals) -> Iterator[Reading] | None:
+    if signals.unforwarded is None:
+        return None
+    return (
+        Reading(
+            subject=each.channel,
+            connection=each.channel,
+            order=each.number,
+            value=_age(each.oldest_at, signals.now),
+            cause=f"{each.orders} orders, the oldest is {each.number}, released "
+            f"{_age(each.oldest_at, signals.now) / 60:.0f} minutes ago",
+        )
+        for each in signals.unforwarded
+    )
+
+
+def _conservation_imbalance(signals: Signals) -> Iterator[Reading] | None:
+    if signals.balances is None:
+        return None
+    sums: dict[str, int] = {}
+    for balance in signals.balances:
+        sums[balance.connection] = sums.get(balance.connection, 0) + abs(balance.difference)
+    return (
+        Reading(subject=name, connection=name, value=float(total), cause=f"{total} events cannot be placed")
+        for name, total in sums.items()
+    )
+
+
+def _missing_worker(signals: Signals) -> Iterator[Reading] | None:
+    if signals.missing is None or not signals.is_first:
+        return None
+    return (Reading(subject=name, value=1.0, cause=why) for name, why in signals.missing.items())
+
+
+def _writes_stopped(signals: Signals) -> Iterator[Reading] | None:
+    if signals.status is None or not signals.is_first:
+        return None
+    return (
+        Reading(
+            subject="",
+            value=_age(switch.changed_at, signals.now) if switch.is_on else 0.0,
+            cause=f"stopped by {switch.changed_by}" + (f": {switch.reason}" if switch.reason else ""),
+        )
+        for switch in signals.status.switches
+        if switch.name == "stop_all_writes"
+    )
+
+
+def _disk_space(signals: Signals) -> Iterator[Reading] | None:
+    disk = signals.disk
+    if disk is None or not signals.is_first:
+        return None
+    share = disk.free_bytes / disk.total_bytes if disk.total_bytes else 1.0
+    words = f"{disk.free_bytes / 1e9:.1f} of {disk.total_bytes / 1e9:.1f} GB are free"
+    return iter([Reading(subject="", value=share, cause=words)])
+
+
+def _configuration_refused(signals: Signals) -> Iterator[Reading] | None:
+    refused = signals.refused_config
+    words = f"version {refused.version}: {refused.reason}" if refused is not None else "none"
+    return iter([Reading(subject="", value=float(refused is not None), cause=words)])
+
+
+def _database_away(signals: Signals) -> Iterator[Reading] | None:
+    if not signals.is_first:
+        return None
+    words = f"it did not answer for {signals.away_seconds:.0f} s; it answers again"
+    return iter([Reading(subject="", value=signals.away_seconds, cause=words)])
+
+
+EVALUATORS: Mapping[str, Evaluator] = MappingProxyType(
+    {
+        "failing_calls": _failing_calls,
+        "slow_calls": _slow_calls,
+        "backlog_age": _backlog_age,
+        "latency": _latency,
+        "commands_age": _commands_age,
+        "stock_age": _stock_age,
+        "quarantined": _quarantined,
+        "dead_letters": _dead_letters,
+        "traffic_spike": _traffic_spike,
+        "refused_deliveries": _refused_deliveries,
+        "budget_near_limit": _budget_near_limit,
+        "rate_limited": _rate_limited,
+        "webhook_silence": _webhook_silence,
+        "stale_feed": _stale_feed,
+        "auth_failure": _auth_failure,
+        "order_not_forwarded": _order_not_forwarded,
+        "conservation_imbalance": _conservation_imbalance,
+        "missing_worker": _missing_worker,
+        "writes_stopped": _writes_stopped,
+        "disk_space": _disk_space,
+        "configuration_refused": _configuration_refused,
+        "database_away": _database_away,
+    }
+)
+
+
+def _active(signals: Signals) -> dict[str, str]:
+    """Return the connections that should work, with their connectors; the others have an alert of their own."""
+    lanes = signals.status.lanes if signals.status is not None else ()
+    return {lane.connection: lane.connector for lane in lanes if lane.state == "active"}
+
+
+def _age(moment: datetime | None, now: datetime) -> float:
+    return max(0.0, (now - moment).total_seconds()) if moment is not None else 0.0
+
+
+def _left(moment: datetime | None, now: datetime) -> float:
+    return max(0.0, (moment - now).total_seconds()) if moment is not None else 0.0
