@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
@@ -13,6 +14,8 @@ from tidegate.cli.init import make_project
 from tidegate.config.snapshots import Snapshots
 from tidegate.config.versions import read_stored, record_version
 from tidegate.kernel.errors import ConfigurationError
+from tidegate.sdk.connector import Connector
+from tidegate.sdk.testing.hostile_connector import build_connector
 from tidegate.store.connections import Connection, Pool
 from tidegate.vault.keys import KeyRing, derive_class_root
 
@@ -112,3 +115,34 @@ async def test_another_root_key_is_refused(owner_pool: Pool, tmp_path: Path) -> 
             await require_root_key(conn, foreign, tenant_id)
 
     assert caught.value.code == "root_key_foreign"
+
+
+CONNECTIONS = "connections:\n  shop: {use: hostile_shop}\n  erp: {use: hostile_erp}\n"
+
+
+def connectors() -> dict[str, Connector]:
+    hostile = build_connector()
+    return {
+        "hostile_shop": replace(hostile, name="hostile_shop", roles=frozenset({"channel"})),
+        "hostile_erp": replace(hostile, name="hostile_erp", roles=frozenset({"erp"})),
+    }
+
+
+async def test_a_preset_is_understood_without_connectors_and_since_is_fixed_once(owner_pool: Pool) -> None:
+    reader = Snapshots()
+    async with owner_pool.acquire() as conn:
+        before = datetime.now(UTC).replace(microsecond=0)
+        first = await record_version(conn, CONNECTIONS, applied_by="test", connectors=connectors())
+        again = await record_version(conn, CONNECTIONS, applied_by="test", connectors=connectors())
+        edited = await record_version(conn, CONNECTIONS + "polling: {enabled: false}\n", applied_by="api")
+        await reader.read(conn)
+
+    assert (first.is_new, again.is_new, again.version, edited.version) == (True, False, 1, 2)
+    stored = reader.versions[first.tenant_id].config
+    assert stored.flows.orders is not None
+    assert stored.flows.orders.target == "erp"
+    assert first.config.flows.orders is not None
+    assert stored.flows.orders.since == first.config.flows.orders.since
+    assert stored.flows.orders.since is not None
+    assert stored.flows.orders.since >= before
+    assert "since: " in first.document

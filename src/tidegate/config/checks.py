@@ -84,6 +84,12 @@ def check_flows(config: Config, document: Document, connectors: Connectors) -> I
             message=f"owns.price names {owner!r}, which is no connection of this file",
             hint=suggest(owner, list(config.connections)) or "add it under `connections`",
         )
+    if config.needs_since and ("flows", "orders", "to") in document.values:
+        yield Problem(
+            mark=document.mark_of(("flows", "orders")),
+            message="flows.orders needs 'since'",
+            hint="write a date, for example 2026-11-01: older orders are left alone",
+        )
     yield from _check_agreement(config, document)
 
 

@@ -45,6 +45,8 @@ class Document:
     root: Any
     values: dict[Path, Mark] = field(default_factory=dict)
     keys: dict[Path, Mark] = field(default_factory=dict)
+    filled: frozenset[Path] = frozenset()
+    """What a preset filled in: it stands nowhere in the text."""
 
     def mark_of(self, path: Path) -> Mark:
         """Return where a value stands, or the nearest part around it that exists."""

@@ -91,8 +91,8 @@ class OrdersFlow(_Part, frozen=True, kw_only=True):
 
     sources: tuple[str, ...] = msgspec.field(name="from")
     target: str = msgspec.field(name="to")
-    since: datetime
-    """Orders placed before this moment are left alone. Aware UTC."""
+    since: datetime | None = None
+    """Orders placed before this moment are left alone. Aware UTC. None only until the file is first put to work."""
     mode: Mode = "observe"
     blackout: tuple[Recurrence, ...] = ()
     """Windows in which what the flow writes waits in the outbox."""
@@ -175,6 +175,10 @@ class Override(_Part, frozen=True, kw_only=True):
 class Config(_Part, frozen=True, kw_only=True):
     """The whole file."""
 
+    preset: Literal["shop-and-erp", "stock-only", "none"] | None = None
+    """What is filled in where the file says nothing; see `config/presets.py`."""
+    since: datetime | None = None
+    """`since` of the orders flow where that has none. Aware UTC."""
     tenant: Name = "main"
     cell: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9]{0,11}$")] = "c0"
     """Prefix of every public id and webhook address; differs between whole installations."""
@@ -199,6 +203,11 @@ class Config(_Part, frozen=True, kw_only=True):
     profiles: Mapping[Name, Profile] = {}
     overrides: tuple[Override, ...] = ()
     alerts: Alerts = Alerts()
+
+    @property
+    def needs_since(self) -> bool:
+        """Whether it is still open from which moment on orders count."""
+        return self.flows.orders is not None and self.flows.orders.since is None
 
     @property
     def webhook_base(self) -> str:

@@ -248,18 +248,20 @@ def _misfit(message: str, path: Path, document: Document) -> Problem:
         is_dotted = place not in document.values and joined in document.values
         place = joined if is_dotted else (*place, step)
     name = ".".join(str(step) for step in place)
-    text, hint = _in_words(_MISFIT_PLACE.sub("", message))
+    text, hint = _in_words(_MISFIT_PLACE.sub("", message), name)
     return Problem(mark=document.mark_of(place), message=f"{name} {text}", hint=hint)
 
 
-def _in_words(text: str) -> tuple[str, str | None]:
+def _in_words(text: str, name: str) -> tuple[str, str | None]:
     """Return what a type check found in the operator's words, and what to do about it."""
     missing = _MISSING.search(text)
     if missing:
-        hint = "write a date, for example 2026-11-01: older orders are left alone" if missing[1] == "since" else None
-        return f"needs {missing[1]!r}", hint
+        return f"needs {missing[1]!r}", None
     if text.startswith("Invalid enum value"):
-        return f"cannot be {text.removeprefix('Invalid enum value ')}", "modes are: observe, propose, live"
+        known = (
+            "presets are: shop-and-erp, stock-only, none" if name == "preset" else "modes are: observe, propose, live"
+        )
+        return f"cannot be {text.removeprefix('Invalid enum value ')}", known
     if "matching regex" in text and "[smhd]" in text:
         return "must be a length of time", "write for example 90s, 30m, 8h or 2d"
     if "Expected `object`" in text:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from uuid import UUID
 
 import msgspec
 
-from tidegate.config.parse import parse
+from tidegate.config.parse import parse, roles_of
 from tidegate.config.records import Config
 from tidegate.kernel.errors import ConfigurationError
 from tidegate.kernel.ids import new_id
 from tidegate.mapping.references import Files, belongs, digest_files, missing_files, wanted_files
+from tidegate.sdk.connector import Connector
 from tidegate.store.connections import Connection
 from tidegate.store.sql import query
 
@@ -25,6 +27,8 @@ _NEWEST = query("config_version_newest")
 _BEFORE = query("config_version_before")
 
 
+VERSION_MAX = 2**31 - 1
+_SINCE_WORDS = "# orders placed before are left alone; set when this was first put to work"
 CONFIG_LOCK_CLASS = 7481
 """First key of the advisory lock of a tenant's configuration: shared by whoever applies events under it, taken alone by
 whoever puts another one to work."""
@@ -44,6 +48,10 @@ class ConfigVersion(msgspec.Struct, frozen=True, kw_only=True):
     config: Config
     files: Files = {}
     """Value tables and hook modules that the configuration names: name -> text."""
+    document: str = ""
+    """The text. It has a line more than what was given when `since` was still open."""
+    is_new: bool = False
+    """Whether recording it made a version; False when it was the newest one already."""
 
 
 class StoredVersion(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,29 +62,92 @@ class StoredVersion(msgspec.Struct, frozen=True, kw_only=True):
     document: str
     files: str | None
     """JSON, None when the document names none."""
+    roles: str = "{}"
+    """JSON: connector -> roles, as they were when it was put to work."""
 
 
 async def record_version(
-    connection: Connection, document: str, *, applied_by: str, files: Files | None = None
+    connection: Connection,
+    document: str,
+    *,
+    applied_by: str,
+    files: Files | None = None,
+    connectors: Mapping[str, Connector] | None = None,
 ) -> ConfigVersion:
     """Store a checked document as the newest version of its tenant; the tenant is made when it is new.
 
-    `files` are the files that it names (see `config.files.read_files`); None keeps those of the newest version. A
-    document equal to the newest one, with equal files, makes no new version, so it is safe to repeat. Workers are
-    notified on `tidegate_config`. Raises ConfigurationError when the document is not valid or a file is missing.
+    `files` are the files that it names (see `config.files.read_files`); None keeps those of the newest version.
+    `connectors` are what a preset fills by; None takes what the newest version was filled by. Where `since` is open it is
+    written into the document: the moment at which orders first counted, else now. A document equal to the newest one, with
+    equal files, makes no new version, so it is safe to repeat. Workers are notified on `tidegate_config`. Raises
+    ConfigurationError when the document is not valid or a file is missing.
     """
-    config = parse(document)
+    roles = roles_of(connectors)
+    config = parse(document, roles=roles)
     async with connection.transaction():
         await connection.execute(_ADD_TENANT, new_id(), config.tenant)
         tenant_id: UUID = await connection.fetchval(_LOCK_TENANT, config.tenant)
         await lock_config(connection, tenant_id)
+        newest = await read_before(connection, tenant_id, VERSION_MAX)
+        if connectors is None and newest is not None:
+            roles = decode_roles(newest.roles)
+            config = parse(document, roles=roles)
+        if config.needs_since:
+            document = with_since(document, _since_of(newest) or datetime.now(UTC))
+            config = parse(document, roles=roles)
         kept = await _choose_files(connection, tenant_id, config, files)
         bundle = digest_files(kept) if kept else None
         if bundle is not None:
             await connection.execute(_ADD_BUNDLE, tenant_id, bundle, msgspec.json.encode(kept).decode())
-        digest = hashlib.sha256(document.encode() + (bundle or b"")).digest()
-        version: int = await connection.fetchval(_ADD_VERSION, tenant_id, digest, document, applied_by, bundle)
-    return ConfigVersion(tenant_id=tenant_id, version=version, config=config, files=kept)
+        used = {
+            connection.use: roles[connection.use]
+            for connection in config.connections.values()
+            if connection.use in roles
+        }
+        version: int = await connection.fetchval(
+            _ADD_VERSION,
+            tenant_id,
+            hashlib.sha256(document.encode() + (bundle or b"")).digest(),
+            document,
+            applied_by,
+            bundle,
+            msgspec.json.encode(used).decode(),
+        )
+    return ConfigVersion(
+        tenant_id=tenant_id,
+        version=version,
+        config=config,
+        files=kept,
+        document=document,
+        is_new=newest is None or newest.version != version,
+    )
+
+
+def with_since(document: str, moment: datetime) -> str:
+    """Return a document that says from when on orders count, in a line at its end. Pure.
+
+    Raises ConfigurationError when the document has no such place.
+    """
+    text = moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    changed = f"{document.rstrip()}\n\nsince: {text}  {_SINCE_WORDS}\n"
+    try:
+        is_read = parse(changed).since is not None
+    except ConfigurationError:
+        is_read = False
+    if not is_read:
+        raise ConfigurationError(
+            "it is open from when on orders count", code="since_missing", hint=f"write into the file: since: {text}"
+        )
+    return changed
+
+
+def _since_of(newest: StoredVersion | None) -> datetime | None:
+    """Return from when on orders counted so far."""
+    try:
+        orders = understand(newest).config.flows.orders if newest is not None else None
+    except ConfigurationError:
+        return None
+    return orders.since if orders is not None else None
 
 
 async def read_stored(connection: Connection, *, after: Mapping[UUID, int]) -> list[StoredVersion]:
@@ -99,9 +170,15 @@ def understand(stored: StoredVersion) -> ConfigVersion:
     return ConfigVersion(
         tenant_id=stored.tenant_id,
         version=stored.version,
-        config=parse(stored.document),
+        config=parse(stored.document, roles=decode_roles(stored.roles)),
         files=decode_files(stored.files),
+        document=stored.document,
     )
+
+
+def decode_roles(stored: str) -> dict[str, list[str]]:
+    """Return what a version was filled by."""
+    return msgspec.json.decode(stored, type=dict[str, list[str]])
 
 
 def decode_files(stored: str | None) -> dict[str, str]:

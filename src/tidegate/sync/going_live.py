@@ -5,21 +5,26 @@ Going live plans stock from what is true now. It sends no order that came in bef
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
+
+import msgspec
 
 from tidegate.config import Config
 from tidegate.config.effective import effective
 from tidegate.config.snapshots import Snapshots
 from tidegate.config.stock_modes import StockModes
 from tidegate.config.versions import ConfigVersion, lock_config, record_version
+from tidegate.kernel.ids import new_id
 from tidegate.mapping.references import Files
+from tidegate.sdk.connector import Connector
 from tidegate.store.connections import Connection
 from tidegate.store.sql import query
 from tidegate.sync.flow_modes import Settled, settle_modes
 
 _MARK = query("marks_for_telling")
+_ADD_AUDIT = query("audit_add")
 
 
 async def put_to_work(
@@ -29,15 +34,21 @@ async def put_to_work(
     applied_by: str,
     files: Files | None = None,
     include_since: datetime | None = None,
+    connectors: Mapping[str, Connector] | None = None,
 ) -> ConfigVersion:
     """Record a configuration as the newest of its tenant, make its modes count, and mark what its stock flow owes.
 
-    `files` as in `record_version`. `include_since`: a flow that stops observing also sends what was placed since then.
+    `files` and `connectors` as in `record_version`. `include_since`: a flow that stops observing also sends what was placed since then.
     One transaction; safe to repeat. When it returns, nothing new leaves under the modes that were before. Raises
     ConfigurationError when the document is not valid.
     """
     async with conn.transaction():
-        version = await record_version(conn, document, applied_by=applied_by, files=files)
+        version = await record_version(conn, document, applied_by=applied_by, files=files, connectors=connectors)
+        if version.is_new:
+            detail = msgspec.json.encode({"version": version.version}).decode()
+            await conn.execute(
+                _ADD_AUDIT, version.tenant_id, new_id(), applied_by, "config.applied", version.config.tenant, detail
+            )
         planned = effective(version.config, datetime.now(UTC)).planned
         await settle_modes(conn, version.tenant_id, planned, include_since=include_since)
         await mark_for_telling(conn, version.tenant_id, told_channels(planned), only_untold=True)

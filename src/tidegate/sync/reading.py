@@ -65,7 +65,7 @@ def build_policy(config: Config, version: int, ids: Mapping[str, UUID]) -> Polic
         order_channels=frozenset(ids[name] for name in orders.sources if name in ids) if orders else frozenset(),
         erp=ids.get(orders.target) if orders else None,
         orders_since=orders.since if orders else None,
-        orders_live=bool(orders and orders.mode == "live"),
+        orders_live=bool(orders and orders.mode == "live" and orders.since is not None),
         shipments_live=bool(shipments and shipments.mode == "live"),
         stock_channels=tuple(sorted(ids[name] for name in stock.targets if name in ids))
         if stock and StockModes(config).may_write
