@@ -8,8 +8,9 @@ from uuid import UUID
 
 import click
 
+from tidegate.cli.issue_retry import RetryOptions, run_retry
 from tidegate.cli.output import print_json, print_table, safe_line, show_age, show_time
-from tidegate.cli.session import Session, json_option, operator, project_option, run_session
+from tidegate.cli.session import Session, json_option, known_connectors, operator, project_option, run_session
 from tidegate.dispatch.issue_actions import acknowledge_issue, note_issue, resolve_issue
 from tidegate.kernel.ids import parse_public_id, public_id
 from tidegate.monitor.issues import (
@@ -73,6 +74,68 @@ def show(issue: str, project_dir: Path | None, *, sample: bool, as_json: bool) -
         print_json(describe_detail(detail, cell))
     else:
         _print_detail(detail, cell, with_sample=sample)
+
+
+@issues.command()
+@click.argument("issue")
+@project_option
+@click.option("--dry-run", is_flag=True, help="Only say what would be sent again, and what would be refused again.")
+@click.option("--limit", type=click.IntRange(1), help="At most so many, oldest first.")
+@click.option("--rebuild", is_flag=True, help="Make the requests anew from what is known now, under new keys.")
+@click.option(
+    "--in-doubt", is_flag=True, help="Also commands in doubt: you have looked that they were not carried out."
+)
+@click.option(
+    "--canary",
+    type=click.IntRange(0, 100),
+    default=0,
+    metavar="N",
+    help="Send N first, and go on only when all of them succeed.",
+)
+@click.option(
+    "--canary-seconds", type=click.IntRange(1, 3600), default=120, show_default=True, help="How long to wait for them."
+)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+def retry(
+    issue: str,
+    project_dir: Path | None,
+    *,
+    dry_run: bool,
+    limit: int | None,
+    rebuild: bool,
+    in_doubt: bool,
+    canary: int,
+    canary_seconds: int,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Send everything of an issue again, after the cause was mended. Says first what it will do.
+
+    Commands keep their request and its key, so that a side that knows the key does nothing twice; with --rebuild they are
+    made anew. Quarantined events are replayed. Of one target the oldest goes first. Ctrl-C stops between two steps: what is
+    sent stays sent, and the same command goes on with the rest.
+
+    \b
+    Examples:
+      tidegate issues retry iss_c0_06c6v... --dry-run
+      tidegate issues retry iss_c0_06c6v... --canary 1 --yes
+    """
+    options = RetryOptions(
+        issue_id=_issue_id(issue),
+        limit=limit,
+        rebuild=rebuild,
+        in_doubt=in_doubt,
+        canary=canary,
+        canary_seconds=canary_seconds,
+        is_dry=dry_run,
+        asks=not yes,
+        as_json=as_json,
+    )
+    connectors = known_connectors()
+    status = run_session(project_dir, lambda session: run_retry(session, connectors, options))
+    if status:
+        raise SystemExit(status)
 
 
 @issues.command()

@@ -24,7 +24,7 @@ PROCESS_ROLES: Mapping[str, ProcessRole] = {
     "dispatch": ProcessRole(
         database_role=Role.DISPATCH,
         key_classes=("intake", "credential"),
-        entry="tidegate.dispatch.worker:serve",
+        entry="tidegate.runtime.outbound:serve",
     ),
 }
 """In the order in which they are started."""
