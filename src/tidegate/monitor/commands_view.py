@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -30,13 +31,17 @@ async def list_commands(
     since: datetime | None,
     limit: int,
     before: UUID | None = None,
+    entities: Sequence[UUID] | None = None,
+    code: str | None = None,
 ) -> list[Any]:
     """Return rows of `commands_list`, newest first; each argument that is None filters nothing.
 
-    `before` keeps to commands with a smaller id: those of the pages behind it.
+    `before` keeps to commands with a smaller id: those of the pages behind it. `entities`: about one of these.
     """
     first = first_id_at(since) if since is not None else UUID(int=0)
-    return list(await conn.fetch(_LIST, tenant_id, connection_id, state, kind, first, before or LAST_ID, limit))
+    below = before or LAST_ID
+    chosen = list(entities) if entities is not None else None
+    return list(await conn.fetch(_LIST, tenant_id, connection_id, state, kind, first, below, limit, chosen, code))
 
 
 async def read_command(conn: Connection, tenant_id: UUID, command_id: UUID) -> tuple[Any, list[Any]]:

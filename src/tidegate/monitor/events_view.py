@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -21,10 +22,14 @@ _BODY = query("events_body")
 _OUTCOMES = query("events_outcomes")
 _QUARANTINED = query("events_quarantined")
 _REPLAYABLE = query("events_replayable")
+_PARKED_NEWEST = query("events_parked_newest")
+_QUEUED_NEWEST = query("events_queued_newest")
 _CONNECTION = query("connection_named")
 _AUDIT = query("audit_add")
 FIRST_ID = UUID(int=0)
 LAST_ID = UUID(int=(1 << 128) - 1)
+SCAN_MAX = 10_000
+"""Of what waits, the newest so many are looked at."""
 
 
 class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,10 +55,29 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
         return first, end if self.before is None else min(end, self.before)
 
 
-async def list_events(conn: Connection, tenant_id: UUID, chosen: EventFilter, limit: int) -> list[Any]:
-    """Return rows of `events_list`, newest first."""
+async def list_events(
+    conn: Connection,
+    tenant_id: UUID,
+    chosen: EventFilter,
+    limit: int,
+    *,
+    event_ids: Sequence[UUID] | None = None,
+    code: str | None = None,
+) -> list[Any]:
+    """Return rows of `events_list`, newest first; `event_ids` and `code` narrow further.
+
+    What is parked, in quarantine or queued is looked up in its own table, so that a few of them are found among millions.
+    """
     first, end = chosen.bounds()
-    return list(await conn.fetch(_LIST, tenant_id, chosen.connection_id, chosen.state, chosen.topic, first, end, limit))
+    if event_ids is None and chosen.state in ("parked", "quarantined"):
+        found = await conn.fetch(_PARKED_NEWEST, tenant_id, chosen.state, chosen.connection_id, first, end, SCAN_MAX)
+        event_ids = [row["event_id"] for row in found]
+    elif event_ids is None and chosen.state == "waiting":
+        found = await conn.fetch(_QUEUED_NEWEST, tenant_id, first, end, SCAN_MAX)
+        event_ids = [row["event_id"] for row in found]
+    wanted = list(event_ids) if event_ids is not None else None
+    filters = (chosen.connection_id, chosen.state, chosen.topic, first, end)
+    return list(await conn.fetch(_LIST, tenant_id, *filters, limit, wanted, code))
 
 
 async def find_connection(conn: Connection, tenant_id: UUID, name: str) -> UUID:

@@ -280,10 +280,12 @@ def _waiting_findings(waiting: Iterable[Waiting], now: datetime) -> Iterable[Fin
             continue
         age = (now - stage.oldest_at).total_seconds() if stage.oldest_at is not None else 0.0
         place = places.get(stage.stage, f"/commands?state={stage.stage}")
-        words = f"{stage.number} {stage.words}"
+        words = f"{stage.words}: {stage.number}"
         if stage.stage in ("failed", "quarantined"):
             yield Finding(code=stage.stage, tone="bad", words=words, place=place)
         elif stage.stage in ("in_doubt", "proposed"):
             yield Finding(code=stage.stage, tone="doubt", words=words, place=place)
         elif stage.stage in ("queued", "pending", "sending", "stock") and age > SLOW_SECONDS:
-            yield Finding(code=f"slow_{stage.stage}", tone="doubt", words=f"{words} for long", place=place)
+            yield Finding(
+                code=f"slow_{stage.stage}", tone="doubt", words=f"{words}, and the oldest waits for long", place=place
+            )

@@ -18,7 +18,6 @@ from tidegate.cli.connect import describe_unreachable
 from tidegate.cli.failures import describe_failure
 from tidegate.cli.init import make_project
 from tidegate.cli.main import COMMANDS, main
-from tidegate.cli.moments import parse_moment
 from tidegate.cli.output import print_json, print_table, safe, show, show_seconds
 from tidegate.cli.session import find_project
 from tidegate.config import parse
@@ -29,6 +28,7 @@ from tidegate.kernel.errors import (
     RejectedError,
     TransientError,
 )
+from tidegate.kernel.moments import parse_moment
 from tidegate.runtime.project import Project
 from tidegate.sdk.testing.hostile_connector import CONNECTOR
 from tidegate.web.passwords import matches

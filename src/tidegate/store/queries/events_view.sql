@@ -1,5 +1,6 @@
 -- name: events_list
--- Newest events first. $1 tenant, $2 connection or null, $3 state or null, $4 topic or null, $5 ids from, $6 ids below, $7 at most.
+-- Newest events first. $1 tenant, $2 connection or null, $3 state or null, $4 topic or null, $5 ids from, $6 ids below, $7 at most,
+-- $8 events or null, $9 code or null.
 SELECT e.event_id, c.name AS connection, e.source, e.topic, e.external_id, e.occurred_at, e.conflict,
        s.state, s.code, s.reason, s.run
 FROM event e
@@ -16,7 +17,18 @@ CROSS JOIN LATERAL (
 ) s
 WHERE e.tenant_id = $1 AND ($2::uuid IS NULL OR e.connection_id = $2) AND ($3::text IS NULL OR s.state = $3)
   AND ($4::text IS NULL OR e.topic = $4) AND e.event_id >= $5 AND e.event_id < $6
+  AND ($8::uuid[] IS NULL OR e.event_id = ANY($8)) AND ($9::text IS NULL OR s.code = $9)
 ORDER BY e.event_id DESC LIMIT $7
+
+-- name: events_parked_newest
+-- The newest events that are parked or in quarantine. $1 tenant, $2 kind, $3 connection or null, $4 ids from, $5 ids below, $6 at most.
+SELECT event_id FROM event_parked
+WHERE tenant_id = $1 AND kind = $2 AND ($3::uuid IS NULL OR connection_id = $3) AND event_id >= $4 AND event_id < $5
+ORDER BY event_id DESC LIMIT $6
+
+-- name: events_queued_newest
+-- The newest events that wait for T2. $1 tenant, $2 ids from, $3 ids below, $4 at most.
+SELECT event_id FROM event_queue WHERE tenant_id = $1 AND event_id >= $2 AND event_id < $3 ORDER BY event_id DESC LIMIT $4
 
 -- name: events_one
 -- One event without its body. $1 tenant, $2 event.

@@ -111,7 +111,7 @@ class _Fragment:
     version: int = 0
 
 
-@dataclass
+@dataclass(eq=False)
 class _Stream:
     session_hash: bytes
     is_over: bool = False

@@ -12,7 +12,7 @@ from litestar import Request, Response, Router
 from litestar.handlers import HTTPRouteHandler
 
 from tidegate.kernel.errors import TidegateError
-from tidegate.web.pages import login, overview
+from tidegate.web.pages import commands, connections, events, login, overview, stories
 from tidegate.web.pages.assets import KEPT
 from tidegate.web.pages.desk import Desk
 from tidegate.web.pages.visit import (
@@ -48,6 +48,20 @@ class Route:
 ROUTES: tuple[Route, ...] = (
     Route("GET", "/", overview.show),
     Route("GET", "/live", overview.stream, is_page=False),
+    Route("GET", "/find", stories.show_found),
+    Route("GET", "/connections", connections.show),
+    Route("GET", "/events", events.show_list),
+    Route("GET", "/events/replay", events.show_replay),
+    Route("POST", "/events/replay", events.replay_many),
+    Route("GET", "/events/{id:str}", events.show_one),
+    Route("POST", "/events/{id:str}/replay", events.replay_one),
+    Route("GET", "/commands", commands.show_list),
+    Route("POST", "/commands/retry", commands.retry_many),
+    Route("GET", "/commands/{id:str}", commands.show_one),
+    Route("POST", "/commands/{id:str}/retry", commands.retry_one),
+    Route("POST", "/commands/{id:str}/cancel", commands.cancel_one),
+    Route("GET", "/orders/{number:str}", stories.show_order),
+    Route("GET", "/skus/{sku:str}", stories.show_sku),
     Route("POST", "/logout", login.sign_out),
 )
 
