@@ -12,6 +12,7 @@ from uuid import UUID
 
 import msgspec
 
+from tidegate.config.versions import record_version
 from tidegate.kernel.clock import Clock, SystemClock
 from tidegate.kernel.ids import new_id, public_id
 from tidegate.store.connections import Pool
@@ -173,6 +174,18 @@ def public(kind: str, identifier: UUID) -> str:
     return public_id(kind, "c0", identifier)
 
 
+DOCUMENT = """\
+tenant: {name}
+connections:
+  shop: {{use: vendure, url: "https://shop.example"}}
+  erp: {{use: tryton, url: "https://erp.example", database: d}}
+owns: {{stock.on_hand: erp, shipment: erp}}
+flows:
+  orders: {{from: [shop], to: erp, since: 2026-01-01, mode: live}}
+  shipments: {{from: erp, to: origin, mode: live}}
+  stock: {{from: erp, to: [shop], mode: live}}
+"""
+"""What `add_tenant` puts to work, with the tenant's name."""
 ADD_TENANT = "INSERT INTO tenant (tenant_id, name) VALUES ($1, $2)"
 ADD_CONNECTION = """
 INSERT INTO connection (tenant_id, connection_id, name, connector, external_account) VALUES ($1, $2, $3, $4, $5)
@@ -226,7 +239,10 @@ async def add_tenant(owner: Pool, name: str) -> Tenant:
     tenant, shop, erp, event, order, line = (new_id() for _ in range(6))
     item, variant, place, failed, pending = (new_id() for _ in range(5))
     sku, number = f"SHIRT-{name}", f"{name}-1001"
+    document = DOCUMENT.format(name=name)
     await owner.execute(ADD_TENANT, tenant, name)
+    async with owner.acquire() as conn:
+        await record_version(conn, document, applied_by="test")
     await owner.execute(ADD_CONNECTION, tenant, shop, "shop", "vendure", "a")
     await owner.execute(ADD_CONNECTION, tenant, erp, "erp", "tryton", "b")
     await owner.execute(ADD_EVENT, tenant, event, shop, event.bytes * 2)

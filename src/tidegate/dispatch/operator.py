@@ -128,7 +128,7 @@ async def _switch(conn: Connection, tenant_id: UUID, actor: str, *, is_on: bool,
 async def _find(conn: Connection, tenant_id: UUID, command_id: UUID) -> Record:
     row = await conn.fetchrow(FIND_COMMAND, tenant_id, command_id)
     if row is None:
-        raise ConfigurationError(f"there is no command {command_id}", code="command_missing")
+        raise ConfigurationError("there is no such command", code="command_unknown", hint="tidegate commands list")
     return row
 
 

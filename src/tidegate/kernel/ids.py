@@ -54,8 +54,8 @@ def time_of(identifier: UUID) -> datetime:
 
 
 def first_id_at(moment: datetime) -> UUID:
-    """Return the smallest UUIDv7 of a moment: a bound for partitions and time ranges."""
-    return UUID(int=int(moment.timestamp() * 1000) << 80)
+    """Return the smallest UUIDv7 of a moment: a bound for partitions and time ranges. Before 1970 there are none."""
+    return UUID(int=max(0, int(moment.timestamp() * 1000)) << 80)
 
 
 def public_id(kind: str, cell: str, identifier: UUID) -> str:

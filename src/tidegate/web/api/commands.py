@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from litestar import Response, Router, get, post
 from litestar.di import NamedDependency
-from litestar.params import JSONBody, QueryParameter
+from litestar.params import QueryParameter
 from msgspec import Meta
 
 from tidegate.commerce.commands import CommandKind
@@ -19,7 +19,7 @@ from tidegate.monitor.commands_view import list_commands as read_commands
 from tidegate.monitor.commands_view import read_command, read_wait
 from tidegate.store.connections import Connection as Conn
 from tidegate.web.api.desk import Desk
-from tidegate.web.api.documents import READ_PROBLEMS, WRITE_PROBLEMS, answer, problems
+from tidegate.web.api.documents import READ_PROBLEMS, WRITE_PROBLEMS, answer, body, problems
 from tidegate.web.api.identifiers import TEXT, CommandId, Connection, IdempotencyKey, parse_id
 from tidegate.web.api.lists import EXAMPLE_CURSOR, Cursor, Limit, read_id_cursor, write_cursor
 
@@ -225,7 +225,10 @@ async def show_command(desk: NamedDependency[Desk], command_id: CommandId) -> Co
     responses={200: answer(CommandChange, "It is sent again", _CHANGE), **problems(*WRITE_PROBLEMS)},
 )
 async def retry_command(
-    desk: NamedDependency[Desk], command_id: CommandId, data: JSONBody[RetryCommand], idempotency_key: IdempotencyKey
+    desk: NamedDependency[Desk],
+    command_id: CommandId,
+    data: Annotated[RetryCommand, body("Send the frozen request again", RetryCommand())],
+    idempotency_key: IdempotencyKey,
 ) -> Response[Any]:
     """Send a failed command again, or one in doubt that you have looked up at the other side.
 
@@ -254,7 +257,10 @@ async def retry_command(
     },
 )
 async def cancel_command(
-    desk: NamedDependency[Desk], command_id: CommandId, data: JSONBody[CancelCommand], idempotency_key: IdempotencyKey
+    desk: NamedDependency[Desk],
+    command_id: CommandId,
+    data: Annotated[CancelCommand, body("Entered by hand", CancelCommand(reason="entered by hand"))],
+    idempotency_key: IdempotencyKey,
 ) -> Response[Any]:
     """Give a command up that is pending, failed or in doubt. What was sent already is not undone at the other side."""
     wanted = parse_id("cmd", command_id)

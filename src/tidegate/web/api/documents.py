@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
+from litestar.enums import RequestEncodingType
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, Example, License, SecurityScheme, Server, Tag
+from litestar.params import Body
 from litestar.router import Router
 
 from tidegate.web.problems import MEDIA_TYPE, TYPE_PREFIX, Problem
@@ -51,9 +53,11 @@ def problems(*statuses: int) -> dict[int, ResponseSpec]:
     return {status: _problem_spec(status) for status in statuses}
 
 
-def example(summary: str, value: Any) -> Example:
-    """Return an example of a request or an answer."""
-    return Example(summary=summary, value=value)
+def body(summary: str, value: Any) -> Any:
+    """Return the mark of a JSON body with an example."""
+    return Body(
+        media_type=RequestEncodingType.JSON, examples=[Example(summary=summary, value=msgspec.to_builtins(value))]
+    )
 
 
 def answer(model: Any, description: str, value: Any) -> ResponseSpec:
@@ -80,7 +84,33 @@ class _Description(JsonRenderPlugin):
 
 def encode_description(schema: dict[str, Any]) -> bytes:
     """Return the description as readable JSON, parameters said plainly. Pure."""
-    return msgspec.json.format(msgspec.json.encode(_tidied(schema)), indent=1) + b"\n"
+    document = _tidied(schema)
+    components = document.get("components", {}).get("schemas", {})
+    for name in sorted(_request_schemas(document, components)):
+        components[name]["additionalProperties"] = False
+    return msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
+
+
+def _request_schemas(document: Any, components: dict[str, Any]) -> set[str]:
+    """Return the names of the schemas that requests are made of: in those, unknown fields are refused."""
+    waiting = [
+        operation["requestBody"]
+        for item in document.get("paths", {}).values()
+        for operation in item.values()
+        if isinstance(operation, dict) and "requestBody" in operation
+    ]
+    found: set[str] = set()
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, list):
+            waiting += part
+        elif isinstance(part, dict):
+            waiting += part.values()
+            name = str(part.get("$ref", "")).removeprefix("#/components/schemas/")
+            if name in components and name not in found:
+                found.add(name)
+                waiting.append(components[name])
+    return found
 
 
 def _tidied(value: Any) -> Any:

@@ -6,15 +6,19 @@ import ipaddress
 import re
 from collections import OrderedDict
 from collections.abc import MutableMapping
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import structlog
+from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.datastructures import Headers
 from litestar.enums import ParamType
 from litestar.handlers.base import BaseRouteHandler
 from litestar.params import ParameterKwarg
+from litestar.typing import FieldDefinition
 from prometheus_client import Counter
 
 from tidegate.kernel import telemetry
@@ -36,6 +40,7 @@ SCOPE_OPTION = "scope"
 """Option of a handler that names the scope it needs."""
 _NO_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\ufffd\ud800-\udfff]")
 """Control characters, and what stands for bytes that were no UTF-8."""
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="tidegate"'}
 _log = structlog.get_logger("web.api")
 _REQUESTS = Counter(telemetry.API_REQUESTS, "Requests to the API that a key was good for", ["route", "status"])
@@ -193,7 +198,7 @@ def check_parameters(connection: ASGIConnection[Any, Any, Any, Any], handler: Ba
         )
     if len(connection.scope["query_string"]) > QUERY_CHARS_MAX:
         raise ProblemError(400, "invalid_request", "the query is too long")
-    known = _query_names(handler)
+    known = _query_fields(handler)
     seen: set[str] = set()
     for name, value in connection.query_params.multi_items():
         message = ""
@@ -203,6 +208,10 @@ def check_parameters(connection: ASGIConnection[Any, Any, Any, Any], handler: Ba
             message = "it is given more than once"
         elif not _is_text(value):
             message = "it has a character that is not allowed"
+        elif value == "null" and not _takes_any_text(known[name]):
+            message = "leave it out to say nothing"
+        elif _is_moment(known[name]) and _MOMENT.fullmatch(value) is None:
+            message = "write a moment with its offset, as 2026-11-27T10:00:00Z"
         if message:
             part = InvalidPart(pointer=f"?{name[:100]}", message=message)
             raise ProblemError(400, "invalid_request", "a query parameter is not valid", errors=(part,))
@@ -213,16 +222,40 @@ def check_parameters(connection: ASGIConnection[Any, Any, Any, Any], handler: Ba
             raise ProblemError(400, "invalid_request", "the address is not valid", errors=(part,))
 
 
-def _query_names(handler: BaseRouteHandler) -> set[str]:
-    """Return the names of a handler's query parameters."""
-    fields = handler.parsed_fn_signature.parameters.values()
-    declared = (field.kwarg_definition for field in fields)
-    named = zip(fields, declared, strict=True)
-    return {
-        kwarg.name or field.name
-        for field, kwarg in named
-        if isinstance(kwarg, ParameterKwarg) and kwarg.param_type is ParamType.QUERY
-    }
+async def check_body(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Refuse a body that is no JSON object, before anything of it is believed. Raises ProblemError 400 or 415."""
+    if "data" not in handler.parsed_fn_signature.parameters or not isinstance(connection, Request):
+        return
+    media_type = connection.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise ProblemError(
+            415, "unsupported_media_type", "the body must be JSON", hint="send Content-Type: application/json"
+        )
+    try:
+        msgspec.json.decode(await connection.body(), type=dict[str, msgspec.Raw])
+        msgspec.json.decode(await connection.body())
+    except (msgspec.DecodeError, RecursionError) as error:
+        message = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        part = InvalidPart(pointer="", message=message[:300])
+        raise ProblemError(400, "invalid_request", "the body is no JSON object", errors=(part,)) from None
+
+
+def _query_fields(handler: BaseRouteHandler) -> dict[str, FieldDefinition]:
+    """Return a handler's query parameters by name."""
+    found = {}
+    for field in handler.parsed_fn_signature.parameters.values():
+        kwarg = field.kwarg_definition
+        if isinstance(kwarg, ParameterKwarg) and kwarg.param_type is ParamType.QUERY:
+            found[kwarg.name or field.name] = field
+    return found
+
+
+def _is_moment(field: FieldDefinition) -> bool:
+    return datetime in (field.annotation, *(inner.annotation for inner in field.inner_types))
+
+
+def _takes_any_text(field: FieldDefinition) -> bool:
+    return str in (field.annotation, *(inner.annotation for inner in field.inner_types))
 
 
 def rate_headers(grant: Grant) -> dict[str, str]:

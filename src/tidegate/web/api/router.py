@@ -12,7 +12,7 @@ from litestar.exceptions import NotFoundException
 from tidegate.web.api import commands, connections, events, orders, status, stock
 from tidegate.web.api.desk import provide_desk
 from tidegate.web.api.documents import API_PATH, SCHEMA_FILE, describe_api
-from tidegate.web.api.gate import Doorman, Gate, check_parameters, require_scope
+from tidegate.web.api.gate import Doorman, Gate, check_body, check_parameters, require_scope
 from tidegate.web.world import World
 
 RESOURCES = (events, commands, orders, stock, connections, status)
@@ -34,7 +34,7 @@ def add_api(config: AppConfig, world: World) -> None:
             API_PATH,
             route_handlers=[resource.build_router() for resource in RESOURCES],
             middleware=[_gate(doorman, needs_key=True)],
-            guards=[require_scope, check_parameters],
+            guards=[require_scope, check_parameters, check_body],
             dependencies={"desk": Provide(provide_desk)},
             security=[{"key": []}],
             include_in_schema=True,
