@@ -21,6 +21,8 @@ from tidegate.dispatch.decide import (
     decide_without_readback,
 )
 from tidegate.dispatch.guard import GuardedApi
+from tidegate.dispatch.mapping import Asked, needs_hooks
+from tidegate.dispatch.payloads import Unbuildable, draft_action
 from tidegate.dispatch.perform import ATTEMPTED, build_evidence, execute, find, milliseconds_since, name_of
 from tidegate.dispatch.records import DirtyMark, DoubtfulCommand, Evidence, OpenCall, PendingCommand, Subject
 from tidegate.dispatch.scope import Scope
@@ -61,7 +63,8 @@ async def send_action(scope: Scope, command: PendingCommand, open_guard: OpenGua
     """
     api = await open_guard()
     try:
-        call = await _begin(scope, lambda conn: begin_action(conn, scope, command))
+        asked = await _ask_hooks(scope, command) if needs_hooks(scope.maps(), command) else None
+        call = await _begin(scope, lambda conn: begin_action(conn, scope, command, asked))
     except Exception as error:
         if not is_poison(error):
             raise
@@ -70,6 +73,24 @@ async def send_action(scope: Scope, command: PendingCommand, open_guard: OpenGua
         await scope.transact(lambda conn: fail_command(conn, scope, command.command_id, code))
         return CallResult(not_begun=NotBegun("ended"))
     return await _carry_out(scope, call, api)
+
+
+async def _ask_hooks(scope: Scope, command: PendingCommand) -> Asked | None:
+    """Let the hooks of the command's map see what it would send, with no transaction open.
+
+    None when there is nothing to ask about: T2s finds out again why. Raises TransientError when no process can be had.
+    """
+    maps = scope.maps()
+    flow_map, digest = maps.flow_map(command.kind), maps.digest_for(command.kind)
+    if flow_map is None or digest is None or maps.hooks is None:
+        return None
+    async with scope.pool.acquire() as conn, conn.transaction():
+        draft = await draft_action(conn, scope.connection, command, scope.cipher, cell=scope.cell, has_map=True)
+    if isinstance(draft, Unbuildable):
+        return None
+    answer = await maps.hooks.run(flow_map, draft.payload, draft.facts, is_approved=command.is_approved)
+    crashpoint.reach("dispatch.hooks.answered")
+    return Asked(draft=draft, digest=digest, answer=answer)
 
 
 async def push_stock(scope: Scope, marks: tuple[DirtyMark, ...], open_guard: OpenGuard) -> CallResult:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -34,6 +35,16 @@ SELECT o.number, o.connection_id, c.name AS channel, o.external_id, o.placed_at,
 FROM "order" o JOIN connection c ON c.tenant_id = o.tenant_id AND c.connection_id = o.connection_id
 WHERE o.tenant_id = $1 AND o.order_id = $2 FOR SHARE OF o
 """
+PAYMENT_METHOD = """
+SELECT method FROM payment WHERE tenant_id = $1 AND order_id = $2 AND kind IN ('sale', 'capture', 'authorise')
+ORDER BY kind = 'authorise', external_id DESC LIMIT 1
+"""
+ARTICLES_OF_SKUS = """
+SELECT v.sku, b.external_id
+FROM variant v JOIN binding b ON b.tenant_id = $1 AND b.connection_id = $2 AND b.kind = 'variant'
+                             AND b.internal_id = v.variant_id
+WHERE v.tenant_id = $1 AND v.sku = ANY($3::text[])
+"""
 ORDER_LINES = """
 SELECT l.line_id, l.sku, l.title, l.current, l.unit_price::text AS unit_price, l.total_minor, b.external_id AS bound
 FROM order_line l
@@ -59,12 +70,20 @@ WHERE fl.tenant_id = $1 AND fl.fulfillment_id = $2 ORDER BY l.position, l.line_i
 """
 
 
+class Stale(msgspec.Struct, frozen=True):
+    """What hooks were asked about is not true any more: they are asked again."""
+
+
 class Unbuildable(msgspec.Struct, frozen=True, kw_only=True):
     """Why a command is not sent, and how it ends."""
 
     state: CommandState
     code: str
     reason: str
+
+
+Shape = Callable[["Drafted"], "CreateOrder | CreateFulfillment | Unbuildable | Stale"]
+"""What a map makes of a drafted payload. Pure."""
 
 
 class StockNumberRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,27 +103,63 @@ class StockNumberRow(msgspec.Struct, frozen=True, kw_only=True):
     """JSON: the counters that the number was made of, and how many ledger entries they come from."""
 
 
+class Drafted(msgspec.Struct, frozen=True, kw_only=True):
+    """A payload before it is shaped: as committed state gives it. An article that the target does not have has no id."""
+
+    payload: CreateOrder | CreateFulfillment
+    facts: Mapping[str, str] = {}
+    """What a map may read besides the payload."""
+
+
 async def build_action(
-    conn: Connection, connection: ConnectionRow, command: PendingCommand, cipher: BodyCipher, *, cell: str
-) -> Payload | Unbuildable:
-    """Return the payload of an action command, its order locked against changes until the transaction ends."""
+    conn: Connection,
+    connection: ConnectionRow,
+    command: PendingCommand,
+    cipher: BodyCipher,
+    *,
+    cell: str,
+    shape: Shape | None = None,
+) -> Payload | Unbuildable | Stale:
+    """Return the payload of an action command, its order locked against changes until the transaction ends.
+
+    `shape` makes the target's payload of the drafted one, where there is a map for it.
+    """
+    if command.kind is CommandKind.ORDER_CANCEL:
+        return await _build_cancel(conn, connection, command.entity_id, cell)
+    draft = await draft_action(conn, connection, command, cipher, cell=cell, has_map=shape is not None)
+    if isinstance(draft, Unbuildable):
+        return draft
+    payload = shape(draft) if shape is not None else draft.payload
+    if isinstance(payload, CreateOrder) and isinstance(draft.payload, CreateOrder):
+        return await _with_articles(conn, connection, payload, draft.payload)
+    return payload
+
+
+async def draft_action(
+    conn: Connection,
+    connection: ConnectionRow,
+    command: PendingCommand,
+    cipher: BodyCipher,
+    *,
+    cell: str,
+    has_map: bool,
+) -> Drafted | Unbuildable:
+    """Return what a map is applied to. Outside of T2s it may be out of date as soon as it is read."""
     match command.kind:
         case CommandKind.ORDER_CREATE:
-            return await _build_order(conn, connection, command.entity_id, cipher, cell)
-        case CommandKind.ORDER_CANCEL:
-            return await _build_cancel(conn, connection, command.entity_id, cell)
+            return await _draft_order(conn, connection, command.entity_id, cipher, cell, has_map=has_map)
         case CommandKind.FULFILLMENT_CREATE:
-            return await _build_fulfillment(conn, connection.tenant_id, command.entity_id, cell)
-        case CommandKind.INVENTORY_SET:
+            return await _draft_fulfillment(conn, connection.tenant_id, command.entity_id, cell)
+        case _:
             reason = (
                 "stock numbers are pushed from marks, not from commands - use `commands retry` to mark the item again"
             )
             return Unbuildable(state=CommandState.FAILED, code="not_an_action", reason=reason)
 
 
-async def _build_order(
-    conn: Connection, connection: ConnectionRow, order_id: UUID, cipher: BodyCipher, cell: str
-) -> Payload | Unbuildable:
+async def _draft_order(
+    conn: Connection, connection: ConnectionRow, order_id: UUID, cipher: BodyCipher, cell: str, *, has_map: bool
+) -> Drafted | Unbuildable:
     tenant_id = connection.tenant_id
     order = await conn.fetchrow(LOCK_ORDER, tenant_id, order_id)
     if order is None:
@@ -119,12 +174,10 @@ async def _build_order(
     if not may_leave(order["order_state"], order["payment_state"]):
         reason = f"the order is {order['order_state']} and {order['payment_state']}: it goes out when it is released"
         return Unbuildable(state=CommandState.CANCELLED, code="not_released", reason=reason)
-    unbound = sorted({row["sku"] for row in lines if row["bound"] is None})
-    if unbound:
-        return _unbound(unbound, connection.name)
+    method = await conn.fetchval(PAYMENT_METHOD, tenant_id, order_id) if has_map else None
     await cipher.opener(conn, [(tenant_id, order["data_key_id"])])
     private = cipher.open(tenant_id, order["data_key_id"], "order", order_id, order["private"])
-    return CreateOrder(
+    payload = CreateOrder(
         reference=public_id("ord", cell, order_id),
         number=order["number"],
         channel=order["channel"],
@@ -137,6 +190,29 @@ async def _build_order(
         total_minor=order["total_minor"],
         private=msgspec.json.decode(private, type=OrderPrivate),
     )
+    return Drafted(payload=payload, facts={"payment_method": method or ""} if has_map else {})
+
+
+async def _with_articles(
+    conn: Connection, connection: ConnectionRow, order: CreateOrder, drafted: CreateOrder
+) -> CreateOrder | Unbuildable:
+    """Return the order with the target's ids of the articles that a map put into it, if the target has them all.
+
+    An article that the order itself names and the target does not have is not looked for by its SKU: it is not bound.
+    """
+    without = [line for line in order.lines if not line.item_external_id]
+    if not without:
+        return order
+    own = {(line.reference, line.sku) for line in drafted.lines}
+    wanted = sorted({line.sku for line in without if (line.reference, line.sku) not in own})
+    rows = await conn.fetch(ARTICLES_OF_SKUS, connection.tenant_id, connection.connection_id, wanted) if wanted else []
+    found = {row["sku"]: row["external_id"] for row in rows}
+    unbound = sorted({line.sku for line in without if (line.reference, line.sku) in own or line.sku not in found})
+    if unbound:
+        return _unbound(unbound, connection.name)
+    replace = msgspec.structs.replace
+    lines = (line if line.item_external_id else replace(line, item_external_id=found[line.sku]) for line in order.lines)
+    return replace(order, lines=tuple(lines))
 
 
 async def _build_cancel(
@@ -154,7 +230,7 @@ def _order_line(row: Any, cell: str) -> OrderLineOut:
     return OrderLineOut(
         reference=public_id("lin", cell, row["line_id"]),
         sku=row["sku"],
-        item_external_id=row["bound"],
+        item_external_id=row["bound"] or "",
         title=row["title"],
         quantity=row["current"],
         unit_price=row["unit_price"],
@@ -162,9 +238,9 @@ def _order_line(row: Any, cell: str) -> OrderLineOut:
     )
 
 
-async def _build_fulfillment(
+async def _draft_fulfillment(
     conn: Connection, tenant_id: UUID, fulfillment_id: UUID, cell: str
-) -> Payload | Unbuildable:
+) -> Drafted | Unbuildable:
     row = await conn.fetchrow(FULFILLMENT, tenant_id, fulfillment_id)
     if row is None:
         return Unbuildable(state=CommandState.FAILED, code="fulfillment_missing", reason="it does not exist")
@@ -173,7 +249,7 @@ async def _build_fulfillment(
     lines = await conn.fetch(FULFILLMENT_LINES, tenant_id, fulfillment_id, row["order_id"])
     if row["state"] == "cancelled" or not lines:
         return Unbuildable(state=CommandState.CANCELLED, code="nothing_left", reason="nothing of the shipment is left")
-    return CreateFulfillment(
+    payload = CreateFulfillment(
         reference=public_id("ful", cell, fulfillment_id),
         order_external_id=row["order_external_id"],
         lines=tuple(
@@ -183,6 +259,7 @@ async def _build_fulfillment(
         carrier=row["carrier"] or "",
         shipped_at=row["shipped_at"],
     )
+    return Drafted(payload=payload)
 
 
 async def read_stock_numbers(

@@ -48,6 +48,8 @@ class PendingCommand(msgspec.Struct, frozen=True, kw_only=True):
     deadline_at: datetime
     code: str | None = None
     """Why it was put back, None before the first attempt."""
+    is_approved: bool = False
+    """A person let it go: what would hold it holds it no more."""
     items: tuple[UUID, ...] = ()
     """fulfillment.create: the inventory items that it touches, sorted."""
 

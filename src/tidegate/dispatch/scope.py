@@ -12,6 +12,7 @@ from uuid import UUID
 import asyncpg
 
 from tidegate.commerce.commands import CommandKind
+from tidegate.dispatch.mapping import NO_MAPS, MapsAtWork
 from tidegate.dispatch.records import ConnectionRow, Ownership
 from tidegate.dispatch.safety import Safety
 from tidegate.dispatch.settings import DispatchSettings
@@ -45,6 +46,8 @@ class Scope:
     settings: DispatchSettings
     safety: Safety = field(default_factory=Safety, compare=False)
     """What is withheld from the channel now."""
+    maps: Callable[[], MapsAtWork] = lambda: NO_MAPS
+    """The maps of the newest configuration; they may change between two calls."""
 
     @property
     def ids(self) -> tuple[UUID, UUID]:

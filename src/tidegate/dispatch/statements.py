@@ -56,7 +56,7 @@ SELECT array(SELECT DISTINCT vi.item_id
 WINDOW_COMMANDS = """
 WITH heads AS MATERIALIZED (
   SELECT c.command_id, c.kind, c.target_key, c.entity_id, c.version, c.priority, c.attempt_number, c.call_id,
-         c.deadline_at, c.code
+         c.deadline_at, c.code, c.approved_at IS NOT NULL AS is_approved
   FROM command c
   WHERE c.tenant_id = $1 AND c.connection_id = $2 AND c.state = 'pending'
     AND (c.not_before IS NULL OR c.not_before <= statement_timestamp())
@@ -179,7 +179,7 @@ ORDER BY item_id FOR NO KEY UPDATE
 
 # The command goes out under an attempt only if it is still the oldest open one of its target.
 # $3 command, $4 attempt, $5 call, $6 key, $7 data key, $8 sealed payload or null for a call that exists, $9 node,
-# $10 charge.
+# $10 charge, $11 configuration, $12 version of the mapping or null.
 BEGIN_ACTION = """
 WITH taken AS (
   UPDATE command c
@@ -193,8 +193,10 @@ WITH taken AS (
                     OFFSET 0)
   RETURNING c.command_id, c.kind, c.attempt_number
 ), frozen AS (
-  INSERT INTO call (tenant_id, call_id, connection_id, kind, idempotency_key, members, charge, data_key_id, payload)
-  SELECT $1, $5, $2, kind, $6, ARRAY[command_id], $10::float8, $7, $8 FROM taken WHERE $8::bytea IS NOT NULL
+  INSERT INTO call (tenant_id, call_id, connection_id, kind, idempotency_key, members, charge, data_key_id, payload,
+                    config_version, map_digest)
+  SELECT $1, $5, $2, kind, $6, ARRAY[command_id], $10::float8, $7, $8, $11::int, $12::bytea
+  FROM taken WHERE $8::bytea IS NOT NULL
 ), tried AS (
   INSERT INTO attempt (tenant_id, attempt_id, call_id, connection_id, purpose, attempt_number, node_id)
   SELECT $1, $4, $5, $2, 'send', attempt_number, $9 FROM taken
@@ -213,6 +215,13 @@ WHERE c.tenant_id = $1 AND c.connection_id = $2 AND c.command_id = $3 AND c.stat
                   WHERE older.tenant_id = $1 AND older.connection_id = $2 AND older.target_key = c.target_key
                     AND older.state IN ('proposed', 'pending', 'sending', 'in_doubt') AND older.command_id < c.command_id
                   OFFSET 0)
+RETURNING true
+"""
+
+# A hook, or a rule of the map, wants a person to decide. The command keeps its place before later ones of its target.
+HOLD_UNSENT = """
+UPDATE command c SET state = 'proposed', code = $4, reason = $5, not_before = NULL
+WHERE c.tenant_id = $1 AND c.connection_id = $2 AND c.command_id = $3 AND c.state = 'pending' AND c.approved_at IS NULL
 RETURNING true
 """
 
@@ -298,14 +307,15 @@ FROM fresh
 """
 
 # $3 call, $4 attempt, $5 key, $6 data key, $7 sealed payload, $8 node, $9 charge, $10 priority, $11 deadline, then one
-# row per item: command, item, version, quantity, ledger, attempt number.
+# row per item: command, item, version, quantity, ledger, attempt number. $18 configuration.
 BEGIN_STOCK = """
 WITH n AS MATERIALIZED (
   SELECT * FROM unnest($12::uuid[], $13::uuid[], $14::bigint[], $15::int[], $16::jsonb[], $17::int[])
     AS n(command_id, item_id, version, quantity, ledger, attempt_number)
 ), frozen AS (
-  INSERT INTO call (tenant_id, call_id, connection_id, kind, idempotency_key, members, charge, data_key_id, payload)
-  SELECT $1, $3, $2, 'inventory.set', $5, array(SELECT command_id FROM n), $9::float8, $6, $7
+  INSERT INTO call (tenant_id, call_id, connection_id, kind, idempotency_key, members, charge, data_key_id, payload,
+                    config_version)
+  SELECT $1, $3, $2, 'inventory.set', $5, array(SELECT command_id FROM n), $9::float8, $6, $7, $18::int
 ), tried AS (
   INSERT INTO attempt (tenant_id, attempt_id, call_id, connection_id, purpose, attempt_number, node_id)
   VALUES ($1, $4, $3, $2, 'send', 1, $8)

@@ -15,7 +15,9 @@ import msgspec
 from tidegate.commerce.commands import DEADLINE_SECONDS, CommandKind, Payload, Priority
 from tidegate.commerce.states import CommandState
 from tidegate.dispatch import statements
+from tidegate.dispatch.mapping import Asked, MapsAtWork, shape_of
 from tidegate.dispatch.payloads import (
+    Stale,
     StockNumberRow,
     Unbuildable,
     build_action,
@@ -37,11 +39,17 @@ class NotBegun(msgspec.Struct, frozen=True):
 
     why: Literal["stopped", "blocked", "moved", "ended", "nothing"]
     """stopped: the switch is on, or the connection is not active. blocked: an item is in flight. moved: somebody else
-    changed the command meanwhile. ended: it could not be built and is finished. nothing: the channel knows it all."""
+    changed the command, its order or the map meanwhile. ended: it could not be built and is finished, or a person has to
+    decide. nothing: the channel knows it all."""
 
 
-async def begin_action(conn: Connection, scope: Scope, command: PendingCommand) -> OpenCall | NotBegun:
-    """Begin an attempt at an action command: its first one, or another one of its frozen call."""
+async def begin_action(
+    conn: Connection, scope: Scope, command: PendingCommand, asked: Asked | None = None
+) -> OpenCall | NotBegun:
+    """Begin an attempt at an action command: its first one, or another one of its frozen call.
+
+    `asked` is what the hooks of its map said before, outside of this transaction.
+    """
     await scope.fence(conn)
     if not await conn.fetchval(statements.MAY_WRITE, *scope.ids):
         return NotBegun("stopped")
@@ -51,18 +59,31 @@ async def begin_action(conn: Connection, scope: Scope, command: PendingCommand) 
             return NotBegun("blocked")
     if command.call_id is not None:
         return await _begin_again(conn, scope, command, command.call_id)
+    maps = scope.maps()
     if command.kind not in scope.connector.commands:
         reason = f"connector {scope.connector.name} does not know {command.kind}"
-        payload: Payload | Unbuildable = Unbuildable(state=CommandState.FAILED, code="not_supported", reason=reason)
+        payload: Payload | Unbuildable | Stale = Unbuildable(
+            state=CommandState.FAILED, code="not_supported", reason=reason
+        )
     else:
-        payload = await build_action(conn, scope.connection, command, scope.cipher, cell=scope.cell)
+        shape = shape_of(maps, command, asked)
+        payload = await build_action(conn, scope.connection, command, scope.cipher, cell=scope.cell, shape=shape)
+    if isinstance(payload, Stale):
+        return NotBegun("moved")
     if isinstance(payload, Unbuildable):
-        ending = (payload.state, payload.code, payload.reason)
-        ended = await conn.fetchval(statements.END_UNSENT, *scope.ids, command.command_id, *ending)
-        return NotBegun("ended" if ended else "moved")
+        return await _end(conn, scope, command, payload)
     call_id = new_id()
     key = public_id("cal", scope.cell, call_id)
-    return await _begin(conn, scope, command, call_id, key, payload, is_resend=False)
+    return await _begin(conn, scope, command, call_id, key, payload, maps=maps)
+
+
+async def _end(conn: Connection, scope: Scope, command: PendingCommand, why: Unbuildable) -> NotBegun:
+    if why.state is CommandState.PROPOSED:
+        found = await conn.fetchval(statements.HOLD_UNSENT, *scope.ids, command.command_id, why.code, why.reason)
+    else:
+        ending = (why.state, why.code, why.reason)
+        found = await conn.fetchval(statements.END_UNSENT, *scope.ids, command.command_id, *ending)
+    return NotBegun("ended" if found else "moved")
 
 
 async def begin_stock(conn: Connection, scope: Scope, marks: tuple[DirtyMark, ...]) -> OpenCall | NotBegun:
@@ -132,7 +153,7 @@ async def park_mark(conn: Connection, scope: Scope, mark: DirtyMark) -> None:
 
 async def _begin_again(conn: Connection, scope: Scope, command: PendingCommand, call_id: UUID) -> OpenCall | NotBegun:
     key, payloads = await _load_call(conn, scope, call_id)
-    return await _begin(conn, scope, command, call_id, key, payloads[command.command_id], is_resend=True)
+    return await _begin(conn, scope, command, call_id, key, payloads[command.command_id], maps=None)
 
 
 async def _begin(
@@ -143,11 +164,12 @@ async def _begin(
     key: str,
     payload: Payload,
     *,
-    is_resend: bool,
+    maps: MapsAtWork | None,
 ) -> OpenCall | NotBegun:
+    """`maps` shaped the payload; None: it is a frozen one that is sent again."""
     attempt_id = new_id()
     data_key = await scope.cipher.current(conn, scope.connection.tenant_id, scope.clock.now().date())
-    sealed = None if is_resend else scope.cipher.seal(data_key, "call", call_id, msgspec.json.encode([payload]))
+    sealed = None if maps is None else scope.cipher.seal(data_key, "call", call_id, msgspec.json.encode([payload]))
     charge = scope.connector.commands[command.kind].charge
     attempt_number = await conn.fetchval(
         statements.BEGIN_ACTION,
@@ -160,6 +182,8 @@ async def _begin(
         sealed,
         scope.owner.node_id,
         charge,
+        maps.config_version if maps is not None else None,
+        maps.digest_for(command.kind) if maps is not None else None,
     )
     if attempt_number is None:
         return NotBegun("moved")
@@ -180,7 +204,7 @@ async def _begin(
         idempotency_key=key,
         members=(member,),
         payloads=(payload,),
-        is_resend=is_resend,
+        is_resend=maps is None,
     )
 
 
@@ -214,6 +238,7 @@ async def _open_stock(conn: Connection, scope: Scope, rows: list[StockNumberRow]
         [row.quantity for row in rows],
         [row.ledger.decode() for row in rows],
         [member.attempt_number for member in members],
+        scope.maps().config_version,
     )
     await scope.charge(conn, charge)
     crashpoint.reach("dispatch.t2s.written")

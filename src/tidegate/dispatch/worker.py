@@ -11,12 +11,14 @@ from uuid import UUID
 import msgspec
 import structlog
 
+from tidegate.commerce.commands import CommandKind
 from tidegate.config import Config
 from tidegate.config.schedule import seconds_of
 from tidegate.config.snapshots import Snapshots
 from tidegate.dispatch import statements
 from tidegate.dispatch.guard import ClosableApi, LeaseLostError
 from tidegate.dispatch.lane import Lane
+from tidegate.dispatch.mapping import FLOW_OF, NO_MAPS, MapsAtWork
 from tidegate.dispatch.modes import sendable_kinds
 from tidegate.dispatch.records import ConnectionRow, Ownership
 from tidegate.dispatch.safety import safety_rules
@@ -24,6 +26,8 @@ from tidegate.dispatch.scope import Scope
 from tidegate.dispatch.settings import DEFAULTS, DispatchSettings
 from tidegate.kernel.errors import AuthenticationError, ConfigurationError
 from tidegate.kernel.ids import slot_of
+from tidegate.mapping.compile import compile_maps, has_hooks
+from tidegate.mapping.hook_host import HookHost
 from tidegate.sdk.client import HttpApi
 from tidegate.sdk.connector import Connector
 from tidegate.store.connections import DATABASE_ERRORS, Pool
@@ -70,6 +74,8 @@ class Worker:
         self._connections: list[ConnectionRow] = []
         self._rest_until: dict[UUID, float] = {}
         self._snapshots = Snapshots()
+        self._maps: dict[UUID, MapsAtWork] = {}
+        self._maps_of: dict[UUID, int] = {}
         self._wake = asyncio.Event()
         self._poll_due = 0.0
         self._read_due = 0.0
@@ -141,6 +147,7 @@ class Worker:
         """Read the active connections and the newest configurations."""
         async with pool.acquire() as conn:
             await self._snapshots.read(conn)
+            self._take_maps()
             rows = await conn.fetch(statements.CONNECTIONS)
         self._connections = [
             ConnectionRow(**{**row, "settings": msgspec.json.decode(row["settings"])}) for row in map(dict, rows)
@@ -212,6 +219,7 @@ class Worker:
             cell=self._context.cell,
             writer=self._name,
             settings=self._settings,
+            maps=lambda: self._maps.get(connection.tenant_id, NO_MAPS),
         )
 
         def has_lease() -> bool:
@@ -233,6 +241,36 @@ class Worker:
         effective = self._snapshots.at(tenant_id, self._context.clock.now())
         return effective.config if effective is not None else None
 
+    def _take_maps(self) -> None:
+        """Put the maps of newer configurations to work.
+
+        They were checked before they were applied; should they not be valid for this version of Tidegate, those before
+        them stay at work, and without any nothing leaves that they should have shaped.
+        """
+        for tenant_id, version in self._snapshots.versions.items():
+            if self._maps_of.get(tenant_id) == version.version:
+                continue
+            self._maps_of[tenant_id] = version.version
+            config = version.config
+            before = self._maps.get(tenant_id)
+            maps, problems = compile_maps(config.maps, config.tables, config.hooks, files=version.files)
+            if problems:
+                words = "; ".join(f"{'.'.join(map(str, each.place))}: {each.message}" for each in problems[:3])
+                log.error("maps.invalid", tenant_id=tenant_id, version=version.version, reason=words)
+                self._maps.setdefault(tenant_id, MapsAtWork(is_usable=False))
+                continue
+            if before is not None and before.maps is not None and before.maps.digest == maps.digest:
+                hooks = before.hooks
+            else:
+                hooks = HookHost(maps, config.hooks, version.files) if has_hooks(maps) else None
+                if before is not None and before.hooks is not None:
+                    before.hooks.retire()
+            self._maps[tenant_id] = MapsAtWork(config_version=version.version, maps=maps, hooks=hooks)
+
+    def _kinds(self, config: Config, connection: ConnectionRow) -> frozenset[CommandKind]:
+        kinds = sendable_kinds(config, connection.name)
+        return kinds if self._maps.get(connection.tenant_id, NO_MAPS).is_usable else kinds - FLOW_OF.keys()
+
     def _tell(self, lane: Lane) -> None:
         """Tell a lane what its configuration says now, when that is something else than before."""
         connection = lane.scope.connection
@@ -242,7 +280,7 @@ class Worker:
         lane.config = config
         lane.set_feeds(_reads_feeds(config, lane.scope.connector))
         lane.set_feed_interval_min(seconds_of(config.polling.interval_min) if config.polling.interval_min else 0)
-        lane.set_kinds(sendable_kinds(config, connection.name))
+        lane.set_kinds(self._kinds(config, connection))
         lane.set_safety(safety_rules(config))
 
     async def _drain(self, node: Node) -> None:
@@ -250,6 +288,7 @@ class Worker:
             lane.stop()
         await asyncio.gather(*(task for _, task in self._lanes.values()), return_exceptions=True)
         self._forget_ended(node)
+        await asyncio.gather(*(maps.hooks.close() for maps in self._maps.values() if maps.hooks is not None))
 
     # --- the way out ---------------------------------------------------------------------------------------------
     async def _open_http(

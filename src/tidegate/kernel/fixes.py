@@ -43,6 +43,31 @@ FIXES: Mapping[str, Fix] = {
     ),
     "fulfillment_missing": _cause("the command's shipment does not exist here", "tidegate commands cancel"),
     "not_an_action": _cause("a stock number was planned as a command", f"{_RETRY}: its item is marked again"),
+    "mapping_failed": _cause(
+        "a rule of the map has no value for its target",
+        f"mend the map or its table, try it with tidegate map test, apply it, then {_REBUILD}",
+        rebuild=True,
+    ),
+    "hook_failed": _cause(
+        "a hook raised an error, or ended its process",
+        f"mend the hook at the line that the reason names, tidegate map test, apply it, then {_REBUILD}",
+        rebuild=True,
+    ),
+    "hook_timeout": _cause(
+        "a hook did not come back in time",
+        f"mend the hook, or raise hooks.deadline, tidegate map test, apply it, then {_REBUILD}",
+        rebuild=True,
+    ),
+    "hook_memory": _cause(
+        "a hook took more memory than it may",
+        f"mend the hook, or raise hooks.memory, tidegate map test, apply it, then {_REBUILD}",
+        rebuild=True,
+    ),
+    "hook_invalid": _cause(
+        "a hook cannot be loaded, or returned what it may not return",
+        f"mend the hook, tidegate map test, apply it, then {_REBUILD}",
+        rebuild=True,
+    ),
     "not_supported": _cause("the connector does not know this kind of command", "take the connection out of that flow"),
     "not_sendable": _cause(
         "a stored value cannot be sent", f"look into the log of dispatch, then {_REBUILD}", rebuild=True
@@ -81,6 +106,12 @@ FIXES: Mapping[str, Fix] = {
     "duplicate_reference": _cause(
         "there is something else under our reference", "compare both sides, then tidegate commands cancel"
     ),
+    "reference_unknown": _cause(
+        "a map named a party or a payment term that the ERP does not have",
+        f"create it there or mend the map, then {_REBUILD}",
+        rebuild=True,
+    ),
+    "address_missing": _cause("the party that a map named has no address in the ERP", f"add one there, then {_RETRY}"),
     "currency_unknown": _cause("the ERP does not have the order's currency", f"create it there, then {_RETRY}"),
     "no_stock_level": _cause(
         "the variant has no stock level at the chosen location", "tidegate connect NAME --location, then retry"

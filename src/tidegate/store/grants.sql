@@ -54,6 +54,7 @@ GRANT UPDATE (fulfilled) ON order_line TO tidegate_dispatch;
 GRANT UPDATE (order_id) ON "order" TO tidegate_dispatch;  -- needed to lock a row; nothing is ever changed
 GRANT UPDATE (name) ON switch TO tidegate_dispatch;  -- needed to lock the row
 GRANT SELECT, UPDATE (flow) ON flow_mode TO tidegate_dispatch;  -- needed to lock the row
+GRANT SELECT (tenant_id, order_id, external_id, kind, method) ON payment TO tidegate_dispatch;  -- what a map may read
 GRANT SELECT (tenant_id, connection_id, dedupe_key, event_id, body_digest) ON event_dedupe TO tidegate_dispatch;
 GRANT SELECT, INSERT, UPDATE, DELETE ON node TO tidegate_dispatch;
 GRANT SELECT, UPDATE ON slot TO tidegate_dispatch;
