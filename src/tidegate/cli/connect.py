@@ -11,11 +11,13 @@ from typing import Any
 import click
 import msgspec
 
+from tidegate.cli.config_file import adopt_file, read_file
 from tidegate.cli.output import plain, print_json, print_table, safe, safe_line
 from tidegate.cli.session import (
     Session,
     json_option,
     known_connectors,
+    newest_config,
     operator,
     project_option,
     run_session,
@@ -30,7 +32,7 @@ from tidegate.kernel.redaction import Secret
 from tidegate.sdk.connector import Connector, Inspection, Location
 from tidegate.sync import connect as connecting
 from tidegate.sync.connect import Connected, ConnectOrder, Webhook
-from tidegate.sync.going_live import mark_for_telling, put_to_work, told_channels
+from tidegate.sync.going_live import mark_for_telling, told_channels
 from tidegate.sync.match import Matches
 from tidegate.sync.webhook_path import WebhookPaths
 
@@ -158,9 +160,10 @@ def _read_answers(given: tuple[str, ...], from_json: str | None) -> dict[str, st
 
 async def _refresh_config(session: Session, connectors: Mapping[str, Connector]) -> Config:
     """Check the file against the connectors and put it to work, so that a new connection needs no restart."""
-    document = session.project.config_file.read_text(encoding="utf-8")
+    document = read_file(session.project)
     files = read_files(session.project.folder, parse(document, connectors=connectors))
-    return (await put_to_work(session.conn, document, applied_by=operator(), files=files)).config
+    await adopt_file(session.conn, session.project, document, files=files, connectors=connectors, report=click.echo)
+    return await newest_config(session)
 
 
 def _connector_of(config: Config, name: str, connectors: Mapping[str, Connector]) -> Connector:

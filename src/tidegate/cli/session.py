@@ -14,7 +14,8 @@ from uuid import UUID
 import click
 
 from tidegate.config import FILE_NAME, Config, load
-from tidegate.config.snapshots import Snapshots
+from tidegate.config.parse import roles_of
+from tidegate.config.snapshots import read_newest
 from tidegate.kernel.errors import ConfigurationError
 from tidegate.runtime.postgres import EmbeddedPostgres
 from tidegate.runtime.project import Project
@@ -107,13 +108,20 @@ def run_session(project_dir: Path | None, body: Callable[[Session], Coroutine[An
 async def open_session(project: Project) -> AsyncIterator[Session]:
     """Connect to the project's database as the owner of the schema.
 
-    Raises ConfigurationError when the configuration is not valid or the database does not run.
+    While the file is not valid, the configuration is the one at work, and that is said. Raises ConfigurationError when there
+    is neither, or the database does not run.
     """
-    config = load(project.config_file)
+    config, refusal = None, None
+    try:
+        config = load(project.config_file, roles=roles_of(_connectors_if_any()))
+    except ConfigurationError as error:
+        refusal = error
     database = await find_database(project)
     conn = await connect_owner(database)
     try:
         tenants = {name: tenant_id for tenant_id, name in await conn.fetch(_TENANTS)}
+        if config is None:
+            config = await _at_work(conn, refusal)
         if config.tenant not in tenants:
             raise ConfigurationError(
                 f"tenant {config.tenant!r} has never been started here", code="tenant_missing", hint="run: tidegate up"
@@ -121,6 +129,17 @@ async def open_session(project: Project) -> AsyncIterator[Session]:
         yield Session(project=project, config=config, conn=conn, tenant_id=tenants[config.tenant])
     finally:
         await conn.close()
+
+
+async def _at_work(conn: DirectConnection, refusal: ConfigurationError | None) -> Config:
+    """Return the configuration at work in place of a file that is not valid, of the only tenant. Raises `refusal` else."""
+    found = await read_newest(conn)
+    if len(found) != 1:
+        raise refusal if refusal is not None else ConfigurationError("there is no configuration")
+    click.echo(
+        f"{FILE_NAME} is not valid, so this goes by version {found[0].version}, which is at work:\n{refusal}", err=True
+    )
+    return found[0].config
 
 
 async def find_database(project: Project) -> Database:
@@ -156,16 +175,18 @@ def role_urls() -> dict[Role, str]:
 
 async def newest_config(session: Session) -> Config:
     """Return the configuration that is at work: the newest version in the database that can be used, else the file's."""
-    snapshots = Snapshots()
-    await snapshots.read(session.conn)
-    version = snapshots.versions.get(session.tenant_id)
-    return version.config if version is not None else session.config
+    found = {version.tenant_id: version.config for version in await read_newest(session.conn)}
+    return found.get(session.tenant_id, session.config)
 
 
 def known_connectors() -> Mapping[str, Connector]:
     """Return the connectors that the composition root gave to the command line."""
     give: Callable[[], Mapping[str, Connector]] = click.get_current_context().find_root().obj
     return give()
+
+
+def _connectors_if_any() -> Mapping[str, Connector] | None:
+    return known_connectors() if click.get_current_context(silent=True) is not None else None
 
 
 def operator() -> str:

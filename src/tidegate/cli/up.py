@@ -13,9 +13,10 @@ from pathlib import Path
 import click
 
 from tidegate.cli.checks_database import require_root_key
+from tidegate.cli.config_file import adopt_file, read_file
 from tidegate.cli.login import adopt_first_login
 from tidegate.cli.readiness import HEALTH_WORDS, POLL_SECONDS, announce_ready, wait_until_running
-from tidegate.cli.session import find_project, known_connectors, operator, project_option, role_urls
+from tidegate.cli.session import find_project, known_connectors, project_option, role_urls
 from tidegate.config import Config, load
 from tidegate.config.files import read_files
 from tidegate.eventlog import partitions
@@ -25,7 +26,6 @@ from tidegate.runtime.ports import require_free
 from tidegate.runtime.project import Project
 from tidegate.runtime.supervisor import Plan, Supervisor, open_supervisor_log, run_until_signalled, stop_leftovers
 from tidegate.store.database import URL_VARIABLE, Database, owner_connection
-from tidegate.sync.going_live import put_to_work
 
 DETACH_SECONDS = 180.0
 """How long a detached start may take; the first one creates the database."""
@@ -80,7 +80,8 @@ def down(project_dir: Path | None) -> None:
 
 def run_supervisor(project: Project, config: Config, processes: Mapping[str, int]) -> None:
     """Run the processes in the foreground until a signal comes."""
-    document = project.config_file.read_text(encoding="utf-8") if project.config_file.exists() else None
+    document = read_file(project) if project.config_file.exists() else None
+    connectors = known_connectors()
     files = read_files(project.folder, config)
 
     async def prepare(database: Database) -> None:
@@ -91,9 +92,11 @@ def run_supervisor(project: Project, config: Config, processes: Mapping[str, int
             require_free("listen.web_port", listen.web_host, listen.web_port)
         async with owner_connection(database) as conn:
             if document is not None:
-                version = await put_to_work(conn, document, applied_by=operator(), files=files)
-                await require_root_key(conn, project, version.tenant_id)
-                words = await adopt_first_login(conn, project, version.tenant_id)
+                tenant_id = await adopt_file(
+                    conn, project, document, files=files, connectors=connectors, report=_report
+                )
+                await require_root_key(conn, project, tenant_id)
+                words = await adopt_first_login(conn, project, tenant_id)
                 if words is not None:
                     _report(words)
 
