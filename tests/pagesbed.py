@@ -32,9 +32,14 @@ class SetClock:
 
     def __init__(self) -> None:
         self.ahead = timedelta()
+        self.held: datetime | None = None
 
     def now(self) -> datetime:
-        return datetime.now(UTC) + self.ahead
+        return (self.held or datetime.now(UTC)) + self.ahead
+
+    def hold(self) -> None:
+        """Let no time pass by itself any more."""
+        self.held = datetime.now(UTC)
 
     def monotonic(self) -> float:
         return self.now().timestamp()

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
+import html
+import re
 from collections.abc import AsyncIterator
+from urllib.parse import quote
+from uuid import UUID
 
 import pytest
 import pytest_asyncio
 from tests import applybed
-from tests.pagesbed import Visitor, make_login, running_pages, visiting
+from tests.pagesbed import PASSWORD, SetClock, Visitor, make_login, running_pages, token_of, visiting
 
+from tidegate.commerce.commands import CommandKind
+from tidegate.kernel.errors import TransientError
+from tidegate.kernel.ids import public_id
 from tidegate.store.connections import Pool
 from tidegate.store.database import Database
+from tidegate.store.roles import Role
+from tidegate.web.pages.desk import Desk
+from tidegate.web.pages.live import STREAMS_MAX
+from tidegate.web.pages.routes import ROUTES
+from tidegate.web.settings import WebSettings
+from tidegate.web.world import World
 
 pytestmark = pytest.mark.asyncio
+HOSTILE = (
+    "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{ 7*7 }}${7*7}\u202e mail@example.test +49 30 1234567"
+)
+POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
 
 
 @pytest_asyncio.fixture
@@ -22,9 +40,14 @@ async def bed(database: Database, owner_pool: Pool) -> applybed.Bed:
     return made
 
 
+@pytest.fixture
+def clock() -> SetClock:
+    return SetClock()
+
+
 @pytest_asyncio.fixture
-async def url(bed: applybed.Bed) -> AsyncIterator[str]:
-    async with running_pages(bed.database, connectors={"hostile": bed.connector}) as found:
+async def url(bed: applybed.Bed, clock: SetClock) -> AsyncIterator[str]:
+    async with running_pages(bed.database, connectors={"hostile": bed.connector}, clock=clock) as found:
         yield found
 
 
@@ -40,10 +63,369 @@ async def admin(stranger: Visitor) -> Visitor:
     return stranger
 
 
-async def test_the_overview_shows_what_happens(bed: applybed.Bed, admin: Visitor) -> None:
-    page = await admin.get("/")
+async def failed_command(bed: applybed.Bed, *, reason: str = "no such article", state: str = "failed") -> str:
+    """Plan an order's create and let it fail; return the command's public id."""
+    await bed.append([("shop_a", applybed.order_event("1", [("A", 1)]))])
+    await bed.apply()
+    command_id: UUID = await bed.pool.fetchval(
+        "UPDATE command SET state = $1, code = 'rejected', reason = $2,"
+        " finished_at = CASE WHEN $1 = 'failed' THEN clock_timestamp() END WHERE kind = $3 RETURNING command_id",
+        state,
+        reason,
+        CommandKind.ORDER_CREATE,
+    )
+    return public_id("cmd", "c0", command_id)
 
-    assert page.status == 200
-    assert "What waits" in page.text
-    assert "Money at risk" in page.text
-    assert "shop_a" in page.text
+
+# --- who gets in --------------------------------------------------------------------------------------------------------
+async def test_a8_every_page_and_action_asks_for_a_session(stranger: Visitor) -> None:
+    """The table of routes is the whole of it: nothing but the login and the assets answers a stranger."""
+    assert len(ROUTES) > 15
+    for route in ROUTES:
+        path = re.sub(r"\{\w+:\w+\}", "x", route.path)
+        answer = await (stranger.get(path) if route.method == "GET" else stranger.post(path, {"form_token": "0" * 64}))
+        assert answer.status == 303, route
+        assert answer.headers["Location"].startswith("/login"), route
+
+
+async def test_a8_the_cookie_cannot_be_read_by_scripts_and_is_another_one_after_signing_in(stranger: Visitor) -> None:
+    """Fixation: a cookie that was there before is not the session."""
+    planted = "p" * 43
+    stranger.http.cookie_jar.update_cookies({f"tidegate_{stranger.url.rsplit(':', 1)[1]}": planted})
+
+    answer = await stranger.sign_in()
+
+    cookie = next(each for each in answer.cookies if each.startswith("tidegate_") and "form" not in each)
+    assert "HttpOnly" in cookie
+    assert "SameSite=lax" in cookie
+    assert "Path=/" in cookie
+    assert "Secure" not in cookie  # plain HTTP, on loopback
+    assert planted not in cookie
+    assert (await stranger.get("/")).status == 200
+
+
+async def test_a8_over_tls_the_cookie_is_bound_to_the_host(stranger: Visitor) -> None:
+    page = await stranger.get("/login", **{"X-Forwarded-Proto": "https", "Host": "gate.example.test"})
+
+    cookie = page.cookies[0]
+    assert cookie.startswith("__Host-tidegate_form=")
+    assert {"Secure", "HttpOnly", "Path=/", "SameSite=strict"} <= {part.strip() for part in cookie.split(";")}
+    assert "Domain" not in cookie
+    assert "max-age=" in page.headers["Strict-Transport-Security"]
+
+
+async def test_a8_no_password_over_plain_http_from_elsewhere(stranger: Visitor) -> None:
+    """A password would travel readable: the page says what to do instead."""
+    page = await stranger.get("/login", Host="gate.example.test:7481")
+    assert 'type="password"' not in page.text
+    assert "ssh -L" in page.text
+
+    token = token_of((await stranger.get("/login")).text)
+    fields = {"form_token": token, "name": "admin", "password": PASSWORD}
+    answer = await stranger.post("/login", fields, Host="gate.example.test", Origin="http://gate.example.test")
+    assert answer.status == 403
+    assert not any(each.startswith("tidegate_8") for each in answer.cookies)
+
+
+async def test_a8_a_form_from_elsewhere_is_refused(admin: Visitor) -> None:
+    """CSRF: the token, and the origin, both."""
+    token = await admin.token()
+    foreign = [
+        ({"form_token": token}, {"Origin": "https://evil.example.test"}),
+        ({"form_token": token}, {"Origin": "null"}),
+        ({"form_token": token}, {"Origin": admin.url.replace("127.0.0.1", "127.0.0.2")}),
+        ({}, {}),
+        ({"form_token": "0" * 64}, {}),
+        ({"form_token": token[:-1] + ("0" if token[-1] != "0" else "1")}, {}),
+    ]
+    for fields, headers in foreign:
+        answer = await admin.post("/logout", fields, **headers)
+        assert answer.status == 403, (fields, headers)
+    assert (await admin.get("/")).status == 200
+
+    async with visiting(admin.url) as other:
+        await other.sign_in()
+        assert (await other.post("/logout", {"form_token": token})).status == 403  # somebody else's token
+
+
+async def test_a8_wrong_passwords_are_told_alike_and_lock_the_door(stranger: Visitor, clock: SetClock) -> None:
+    clock.hold()
+    answers = [await stranger.sign_in("admin", "wrong") for _ in range(7)]
+    unknown = [await stranger.sign_in("nobody", "wrong") for _ in range(7)]
+
+    assert [answer.status for answer in answers] == [403] * 6 + [429]
+    assert [answer.status for answer in unknown] == [answer.status for answer in answers]
+    assert "The name or the password is wrong." in answers[0].text
+    assert (await stranger.sign_in()).status == 429
+
+
+async def test_a8_sessions_end_by_themselves_and_by_signing_out(admin: Visitor, clock: SetClock) -> None:
+    assert (await admin.act("/logout")).headers["Location"] == "/login"
+    assert (await admin.get("/")).status == 303
+
+    await admin.sign_in()
+    clock.advance(minutes=31)
+    answer = await admin.get("/events?state=failed")
+
+    assert answer.status == 303
+    assert answer.headers["Location"] == "/login?next=%2Fevents%3Fstate%3Dfailed"
+    back = await admin.sign_in(to="/events?state=failed")
+    assert back.headers["Location"] == "/events?state=failed"
+
+
+@pytest.mark.parametrize(
+    "elsewhere", ["//evil.test", "/\\evil.test", "https://evil.test", "javascript:alert(1)", "/a\nb"]
+)
+async def test_a8_signing_in_leads_to_this_site_only(stranger: Visitor, elsewhere: str) -> None:
+    assert (await stranger.sign_in(to=elsewhere)).headers["Location"] == "/"
+
+
+async def test_a8_a_dangerous_action_asks_for_the_password_when_it_was_typed_long_ago(
+    bed: applybed.Bed, admin: Visitor, clock: SetClock
+) -> None:
+    command = await failed_command(bed)
+    box = "command_" + (await bed.pool.fetchval("SELECT command_id FROM command")).hex
+    clock.advance(minutes=11)
+
+    asked = await admin.act("/commands/retry", at="/commands", **{box: "yes"})
+    wrong = await admin.act("/commands/retry", at="/commands", **{box: "yes", "password": "wrong"})
+    assert await bed.pool.fetchval("SELECT state FROM command") == "failed"
+    fields = {
+        name: html.unescape(value)
+        for name, value in re.findall(
+            r'type="hidden" name="([^"]+)" value="([^"]*)"', asked.text.split("Is it still")[1]
+        )
+    }
+    done = await admin.post("/commands/retry", {**fields, "password": PASSWORD})
+
+    assert "Is it still you?" in asked.text
+    assert (wrong.status, "That was not the password" in wrong.text) == (403, True)
+    assert fields[box] == "yes"
+    assert done.status == 303
+    assert any("tidegate_" in cookie and "note" not in cookie for cookie in done.cookies)  # another cookie than before
+    assert (await admin.get(f"/commands/{command}")).status == 200
+    assert await bed.pool.fetchval("SELECT state FROM command") == "pending"
+
+
+# --- what protects ------------------------------------------------------------------------------------------------------
+async def test_a9_headers_of_private_pages(admin: Visitor) -> None:
+    for path in ("/", "/login", "/events", "/commands/x", "/nothing-here-either"):
+        headers = (await admin.get(path)).headers
+        assert headers["Cache-Control"] == "no-store", path
+        assert headers["X-Content-Type-Options"] == "nosniff", path
+        assert headers["X-Frame-Options"] == "DENY", path
+        assert "frame-ancestors 'none'" in headers["Content-Security-Policy"], path
+        assert "unsafe" not in headers["Content-Security-Policy"], path
+    assert (await admin.get("/")).headers["Content-Security-Policy"] == POLICY
+
+
+async def test_assets_are_kept_for_a_year_under_their_content(admin: Visitor) -> None:
+    page = (await admin.get("/")).text
+    addresses = set(re.findall(r'"(/assets/[^"]+)"', page))
+
+    assert len(addresses) == 3
+    for address in addresses:
+        answer = await admin.get(address)
+        assert answer.status == 200
+        assert "immutable" in answer.headers["Cache-Control"]
+    assert (await admin.get("/assets/page.0000000000000000.css")).status == 404
+    assert (await admin.get("/assets/..%2f..%2frender.py")).status == 404
+
+
+async def test_a9_whatever_strangers_send_is_text(bed: applybed.Bed, admin: Visitor) -> None:
+    """Stored XSS in every foreign field; people's addresses in the words of other systems are masked (P7)."""
+    event = applybed.order_event("1", [("A", 1)])
+    event["order"]["number"] = HOSTILE
+    event["order"]["lines"][0]["title"] = HOSTILE
+    await bed.append([("shop_a", event), ("erp", applybed.move_event("m1", "A", 5))])
+    await bed.apply()
+    sku = HOSTILE[:60].replace("/", "|")
+    await bed.pool.execute("UPDATE inventory_item SET sku = $1 WHERE item_id = $2", sku, bed.items["A"])
+    await bed.pool.execute("UPDATE order_line SET sku = $1, title = $2", sku, HOSTILE)
+    await bed.pool.execute("UPDATE event_outcome SET reason = $1, code = $1", HOSTILE)
+    await bed.pool.execute("UPDATE command SET reason = $1, code = $1", HOSTILE)
+    await bed.pool.execute(
+        "UPDATE event SET topic = $1, external_id = $1, ordering_key = $1, undecodable = $1", HOSTILE
+    )
+    await bed.pool.execute("UPDATE connection SET state_reason = $1, name = $1 || name", HOSTILE)
+    await bed.pool.execute("UPDATE location SET name = $1", HOSTILE)
+    await bed.pool.execute("UPDATE binding SET external_id = $1 || external_id", HOSTILE)
+    await bed.pool.execute("UPDATE switch SET reason = $1, is_on = true", HOSTILE)
+    ids = await bed.pool.fetchrow(
+        'SELECT (SELECT order_id FROM "order"), (SELECT command_id FROM command LIMIT 1),'
+        " (SELECT event_id FROM event LIMIT 1)"
+    )
+    assert ids is not None
+    order, command, one = (public_id(kind, "c0", each) for kind, each in zip(("ord", "cmd", "evt"), ids, strict=True))
+    paths = [
+        "/", "/connections", "/events", f"/events/{one}", "/commands", f"/commands/{command}", f"/orders/{order}",
+        f"/skus/{quote(sku, safe='')}", f"/find?q={quote(HOSTILE[:9])}", f"/events?connection={quote(HOSTILE)}&since={quote(HOSTILE)}",
+        "/events/replay",
+    ]  # fmt: skip
+    seen = ""
+    for path in paths:
+        answer = await admin.get(path)
+        assert answer.status == 200, (path, answer.text)
+        assert "<script>alert" not in answer.text, path
+        assert "<img src=x" not in answer.text, path
+        assert "\u202e" not in answer.text, path
+        assert not re.search(r"\{\{ 49|\$49|>49<", answer.text), path
+        seen += answer.text
+    assert "&lt;script&gt;alert(1)" in seen
+    reasons = [line for line in seen.splitlines() if "[e-mail]" in line]
+    assert reasons, "reasons of other systems show masked addresses"
+
+
+async def test_failures_have_a_page_without_a_traceback(admin: Visitor) -> None:
+    for path, status in (
+        ("/orders/none", 404),
+        ("/skus/none", 404),
+        ("/events/evt_c0_none", 404),
+        ("/commands/cmd_c0_" + "0" * 26, 404),
+        ("/commands?before=x", 400),
+        ("/events?q=%00", 400),
+        ("/events?since=%F0%9F%92%A9", 200),
+    ):
+        answer = await admin.get(path)
+        assert answer.status == status, path
+        assert "Traceback" not in answer.text, path
+        assert answer.text.startswith("<!doctype html>"), path
+
+
+# --- what it does -------------------------------------------------------------------------------------------------------
+async def test_the_overview_shows_what_happens(bed: applybed.Bed, admin: Visitor) -> None:
+    await failed_command(bed)
+
+    page = (await admin.get("/")).text
+
+    assert "commands that failed: 1" in page
+    assert "Money at risk" in page
+    assert "24.99 EUR" in page
+    assert "shop_a" in page
+    assert 'role="img"' in page
+
+
+async def test_lists_are_searched_and_go_on_by_cursor(bed: applybed.Bed, admin: Visitor) -> None:
+    await bed.append([("shop_a", applybed.order_event(str(number), [("A", 1)])) for number in range(60)])
+    await bed.apply()
+
+    first = (await admin.get("/events")).text
+    further = html.unescape(re.findall(r'rel="next" href="([^"]+)"', first)[0])
+    second = (await admin.get(further)).text
+    ids = [set(re.findall(r'href="/events/(evt_\w+)"', page)) for page in (first, second)]
+    assert (len(ids[0]), len(ids[1]), ids[0] & ids[1]) == (50, 10, set())
+
+    about = (await admin.get("/commands?q=N7")).text
+    assert len(set(re.findall(r'href="/commands/(cmd_\w+)"', about))) == 1
+    events = (await admin.get("/events?q=N7")).text
+    assert len(set(re.findall(r'href="/events/(evt_\w+)"', events))) == 1
+    assert "No command is like that" in (await admin.get("/commands?q=A&state=failed")).text
+    assert (await admin.get("/find?q=N7")).headers["Location"].startswith("/orders/ord_c0_")
+    assert (await admin.get("/find?q=B")).headers["Location"] == "/skus/B"
+    command = about.split("/commands/cmd_", 1)[1][:29]
+    assert (await admin.get(f"/find?q=cmd_{command}")).headers["Location"] == f"/commands/cmd_{command}"
+    assert "Nothing is called so" in (await admin.get("/find?q=nothing")).text
+
+
+async def test_retry_and_giving_up_go_through_the_operator_under_the_logins_name(
+    bed: applybed.Bed, admin: Visitor
+) -> None:
+    command = await failed_command(bed)
+
+    retried = await admin.act(f"/commands/{command}/retry", at=f"/commands/{command}", rebuild="yes")
+    page = await admin.get(f"/commands/{command}")
+    silent = await admin.act(f"/commands/{command}/cancel", at=f"/commands/{command}", reason=" ")
+    still = await bed.pool.fetchval("SELECT state FROM command")
+    given_up = await admin.act(f"/commands/{command}/cancel", at=f"/commands/{command}", reason="by hand")
+    again = await admin.act(f"/commands/{command}/cancel", at="/", reason="twice")
+
+    assert (retried.status, silent.status, given_up.status, again.status) == (303, 303, 303, 409)
+    assert "It is pending now." in page.text
+    assert still == "pending"
+    assert await bed.pool.fetchval("SELECT state FROM command") == "cancelled"
+    audit = await bed.pool.fetch("SELECT actor, action FROM audit_log WHERE action LIKE 'command.%' ORDER BY at")
+    assert [tuple(row) for row in audit] == [("page:admin", "command.retried"), ("page:admin", "command.cancelled")]
+
+
+async def test_quarantine_is_replayed_after_a_preview(bed: applybed.Bed, admin: Visitor) -> None:
+    poison = applybed.order_event("poison", [("A", 1)])
+    poison["order"]["number"] = "N\u0000"
+    await bed.append([("shop_a", poison)])
+    await bed.apply()
+
+    preview = await admin.get("/events/replay?connection=shop_a")
+    none = await admin.get("/events/replay?connection=shop_b")
+    done = await admin.act("/events/replay", at="/events/replay", connection="shop_a")
+
+    assert "Replay 1 events" in preview.text
+    assert "Nothing is in quarantine" in none.text
+    assert done.status == 303
+    assert await bed.pool.fetchval("SELECT count(*) FROM event_queue WHERE run = 1") == 1
+    assert "1 events go through once more" in (await admin.get("/events")).text
+
+
+# --- live ---------------------------------------------------------------------------------------------------------------
+async def read_events(visitor: Visitor, path: str, number: int) -> list[str]:
+    """Return the first server-sent events of a stream."""
+    async with asyncio.timeout(30), visitor.http.get(visitor.url + path) as answer:
+        assert answer.status == 200
+        assert answer.content_type == "text/event-stream"
+        found: list[str] = []
+        buffer = ""
+        async for chunk in answer.content.iter_any():
+            buffer += chunk.decode()
+            *whole, buffer = buffer.split("\n\n")
+            found += [event for event in whole if event.startswith("event:")]
+            if len(found) >= number:
+                return found
+    return found
+
+
+async def test_the_stream_sends_every_fragment_and_then_what_changes(bed: applybed.Bed, admin: Visitor) -> None:
+    reading = asyncio.create_task(read_events(admin, "/live?topics=frame,overview", 9))
+    await asyncio.sleep(0)
+    await failed_command(bed)
+
+    found = await reading
+
+    ids = [event.split("\n")[1].removeprefix("data: ") for event in found]
+    assert set(ids) >= {"frame-health", "frame-banner", "overview-health", "overview-money"}
+    assert len(ids) > len(set(ids)), "something was sent again when it changed"
+
+
+async def test_fifty_open_pages_cost_one_round_of_queries_and_no_more_than_the_cap_are_let_in(
+    bed: applybed.Bed,
+) -> None:
+    pool = await bed.database.pool(Role.WEB, application_name="test-web")
+    world = World(pool=pool, clock=SetClock(), cell="c0", settings=WebSettings(), keys={}, connectors={}, project=None)
+    hub = Desk(world).hub
+
+    async def first_events(number: int) -> list[bytes]:
+        events = await hub.stream(b"s" * 32, ["overview"])
+        return [event async for event, _ in _zip(events, range(number))]
+
+    pages = await asyncio.gather(*(first_events(7) for _ in range(50)))
+
+    assert hub.rounds <= 2
+    assert all(page == pages[0] for page in pages)
+    assert len({line for line in pages[0] if line.startswith(b"event: swap")}) == 6
+    streams = [await hub.stream(b"s" * 32, ["frame"]) for _ in range(STREAMS_MAX - hub.streams)]
+    for stream in streams:
+        await anext(stream)
+    with pytest.raises(TransientError, match="too many pages"):
+        await hub.stream(b"s" * 32, ["frame"])
+    async with asyncio.timeout(30):
+        while await anext(streams[0], None) is not None:  # nobody of that session is signed in
+            pass
+    world.stopping.set()
+    for stream in streams:
+        async for _ in stream:
+            pass
+    assert hub.streams == 0
+    await pool.close()
+
+
+async def _zip(events: AsyncIterator[bytes], numbers: range) -> AsyncIterator[tuple[bytes, int]]:
+    for number in numbers:
+        yield await anext(events), number
+    await events.aclose()  # type: ignore[attr-defined]

@@ -170,13 +170,12 @@ class Hub:
         names = [name for topic in topics for name in TOPICS.get(topic, ())]
         if len(self._streams) >= STREAMS_MAX:
             raise TransientError("too many pages are open live", code="streams_max", wait_seconds=30)
-        mine = _Stream(session_hash)
+        return self._events(_Stream(session_hash), names)
+
+    async def _events(self, mine: _Stream, names: Sequence[str]) -> AsyncIterator[bytes]:
         self._streams.add(mine)
         if self._refresher is None or self._refresher.done():
             self._refresher = asyncio.create_task(self._keep_fresh())
-        return self._events(mine, names)
-
-    async def _events(self, mine: _Stream, names: Sequence[str]) -> AsyncIterator[bytes]:
         try:
             yield f"retry: {RETRY_MS}\n\n".encode()
             while not mine.is_over and not self._world.stopping.is_set():

@@ -245,7 +245,7 @@ def answer_html(html: str, door: Door, *, status: int = 200, cookies: list[Cooki
 def redirect(place: str, door: Door, *, cookies: list[Cookie] | None = None) -> Response[Any]:
     """Return 303: the next request is a GET of `place`."""
     headers = {**HEADERS, **(HSTS if door.is_tls else {}), "Location": place}
-    return Response(content=None, status_code=303, headers=headers, cookies=cookies or [])
+    return Response(content="", status_code=303, media_type="text/plain", headers=headers, cookies=cookies or [])
 
 
 def local_path(text: str) -> str:
