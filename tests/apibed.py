@@ -56,6 +56,8 @@ class Tenant:
     number: str
     sku: str
     item: UUID
+    issue: UUID
+    alert: UUID
     name: str
 
 
@@ -233,11 +235,25 @@ INSERT INTO channel_stock (tenant_id, connection_id, item_id, dirty, dirty_at, a
 VALUES ($1, $2, $3, true, now(), 8, now(), 1)
 """
 
+ADD_ISSUE = """
+INSERT INTO issue (tenant_id, issue_id, connection_id, fingerprint, class, operation, code, first_seen_at, last_seen_at,
+                   seen, standing)
+VALUES ($1, $2, $3, $4, 'rejected', 'order.create', 'rejected', now(), now(), 1, 1)
+"""
+ADD_ISSUE_MEMBER = """
+INSERT INTO issue_member (tenant_id, issue_id, subject_id, kind, failed_at) VALUES ($1, $2, $3, 'command', now())
+"""
+ADD_ALERT = """
+INSERT INTO alert (tenant_id, alert_id, rule, subject, severity, state, since, fired_at, value, threshold, cause)
+VALUES ($1, $2, 'calls_failing', 'erp', 'warning', 'firing', now(), now(), 1, 0.5, 'it fails')
+"""
+
 
 async def add_tenant(owner: Pool, name: str) -> Tenant:
     """Make a tenant with two connections, an event, an order, two commands and an item."""
     tenant, shop, erp, event, order, line = (new_id() for _ in range(6))
     item, variant, place, failed, pending = (new_id() for _ in range(5))
+    issue, alert = new_id(), new_id()
     sku, number = f"SHIRT-{name}", f"{name}-1001"
     document = DOCUMENT.format(name=name)
     await owner.execute(ADD_TENANT, tenant, name)
@@ -258,6 +274,9 @@ async def add_tenant(owner: Pool, name: str) -> Tenant:
     await owner.execute(ADD_MARK, tenant, shop, item)
     await owner.execute(ADD_COMMAND, tenant, failed, erp, f"order:{order}", order, "failed", event)
     await owner.execute(ADD_COMMAND, tenant, pending, erp, f"order:{new_id()}", new_id(), "pending", event)
+    await owner.execute(ADD_ISSUE, tenant, issue, erp, issue.bytes)
+    await owner.execute(ADD_ISSUE_MEMBER, tenant, issue, failed)
+    await owner.execute(ADD_ALERT, tenant, alert)
     return Tenant(
         tenant_id=tenant,
         shop=shop,
@@ -269,6 +288,8 @@ async def add_tenant(owner: Pool, name: str) -> Tenant:
         number=number,
         sku=sku,
         item=item,
+        issue=issue,
+        alert=alert,
         name=name,
     )
 

@@ -36,6 +36,15 @@ NEEDS: Mapping[tuple[str, str], str] = {
     ("GET", "/v1/stock/{sku}"): "stock:read",
     ("GET", "/v1/stock/{sku}/why"): "stock:read",
     ("GET", "/v1/connections"): "connections:read",
+    ("POST", "/v1/proposals/approve"): "commands:write",
+    ("POST", "/v1/proposals/reject"): "commands:write",
+    ("GET", "/v1/issues"): "issues:read",
+    ("GET", "/v1/issues/{issue_id}"): "issues:read",
+    ("POST", "/v1/issues/{issue_id}"): "issues:write",
+    ("GET", "/v1/issues/{issue_id}/retry"): "issues:read",
+    ("POST", "/v1/issues/{issue_id}/retry"): "issues:write",
+    ("GET", "/v1/alerts"): "alerts:read",
+    ("POST", "/v1/alerts/{alert_id}/acknowledge"): "alerts:write",
 }
 """Method and address -> the one scope that opens it."""
 
@@ -47,6 +56,8 @@ def address_of(path: str, tenant: Tenant) -> str:
         command_id=public("cmd", tenant.failed),
         reference=public("ord", tenant.order),
         sku=tenant.sku,
+        issue_id=public("iss", tenant.issue),
+        alert_id=public("alr", tenant.alert),
     )
 
 

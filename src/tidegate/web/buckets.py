@@ -7,6 +7,9 @@ from collections import OrderedDict
 
 import msgspec
 
+_ONE = 1.0 - 1e-6
+"""A whole token, as far as sums of fractions go."""
+
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
     """Whether one more request is allowed, and what is left."""
@@ -34,8 +37,8 @@ class Buckets:
     def take(self, caller: str, now: float) -> Grant:
         """Take a token when there is one. `now` is monotonic seconds."""
         tokens = self._tokens(caller, now)
-        allowed = tokens >= 1.0
-        tokens = tokens - 1.0 if allowed else tokens
+        allowed = tokens >= _ONE
+        tokens = max(0.0, tokens - 1.0) if allowed else tokens
         self._buckets[caller] = (tokens, now)
         self._buckets.move_to_end(caller)
         while len(self._buckets) > self._callers_max:
@@ -45,7 +48,7 @@ class Buckets:
     def look(self, caller: str, now: float) -> Grant:
         """Say what `take` would, and take nothing."""
         tokens = self._tokens(caller, now)
-        return self._grant(tokens, allowed=tokens >= 1.0)
+        return self._grant(tokens, allowed=tokens >= _ONE)
 
     def _tokens(self, caller: str, now: float) -> float:
         tokens, at = self._buckets.get(caller, (float(self._burst), now))

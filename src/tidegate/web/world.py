@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
+from tidegate.config.snapshots import Snapshots
 from tidegate.kernel.clock import Clock
 from tidegate.sdk.connector import Connector
 from tidegate.store.connections import Pool
@@ -34,5 +35,7 @@ class World:
         self.keys = keys
         self.connectors = connectors
         self.project = project
+        self.snapshots = Snapshots()
+        """Configurations that were read: each version is parsed once. Read it in a transaction of the tenant."""
         self.stopping = asyncio.Event()
         """Set when the process was told to stop: whoever streams ends then."""

@@ -22,6 +22,7 @@ from tidegate.vault import alert_targets
 from tidegate.vault.keys import KeyRing
 
 _LIST = query("alerts_list")
+_ONE = query("alerts_one")
 _ACK = query("alerts_ack")
 _SILENCES = query("alerts_silences")
 _SILENCE_ADD = query("alerts_silence_add")
@@ -50,6 +51,14 @@ class TargetView(msgspec.Struct, frozen=True, kw_only=True):
 async def list_alerts(conn: Connection, tenant_id: UUID, *, include_resolved: bool, limit: int) -> list[Alert]:
     """Return alerts that fire, newest first, then those that are over where asked for. Reads only."""
     return [as_alert(row) for row in await conn.fetch(_LIST, tenant_id, include_resolved, limit)]
+
+
+async def find_alert(conn: Connection, tenant_id: UUID, alert_id: UUID) -> Alert:
+    """Return one alert. Reads only. Raises ConfigurationError when there is no such one."""
+    row = await conn.fetchrow(_ONE, tenant_id, alert_id)
+    if row is None:
+        raise ConfigurationError("there is no such alert", code="alert_unknown", hint="tidegate alerts list")
+    return as_alert(row)
 
 
 async def list_silences(conn: Connection, tenant_id: UUID, now: datetime) -> list[Silence]:

@@ -180,6 +180,12 @@ SELECT tenant_id, alert_id, rule, subject, severity, state, since, fired_at, res
 FROM alert WHERE tenant_id = $1 AND ($2 OR state = 'firing')
 ORDER BY state, fired_at DESC LIMIT $3
 
+-- name: alerts_one
+-- One alert. $1 tenant, $2 alert.
+SELECT tenant_id, alert_id, rule, subject, severity, state, since, fired_at, resolved_at, value, threshold, cause, flaps,
+       told_state, told_at, acked_by, acked_at, next_command
+FROM alert WHERE tenant_id = $1 AND alert_id = $2
+
 -- name: alerts_notice_add
 -- Something to tell to a target; what it was told already is not told again. $1 tenant, $2 id, $3 key, $4 target, $5 kind, $6 severity, $7 title, $8 body, $9 alert ids, $10 now.
 INSERT INTO alert_notice (tenant_id, notice_id, notice_key, target, kind, severity, title, body, alerts, not_before, created_at)

@@ -14,7 +14,6 @@ from litestar import Request, Response
 from litestar.di import NamedDependency
 
 from tidegate.config import Config
-from tidegate.config.snapshots import read_newest
 from tidegate.config.versions import ConfigVersion
 from tidegate.kernel.errors import ConfigurationError
 from tidegate.kernel.ids import public_id
@@ -72,8 +71,8 @@ class Desk:
 
     async def read_version(self, conn: Connection) -> ConfigVersion | None:
         """Return the configuration that works for the caller's tenant, None before the first one."""
-        versions = await read_newest(conn)
-        return next((version for version in versions if version.tenant_id == self.tenant_id), None)
+        await self.world.snapshots.read(conn)
+        return self.world.snapshots.versions.get(self.tenant_id)
 
     async def read_config(self, conn: Connection) -> Config:
         """Return the configuration that works. Raises ConfigurationError when none was ever put to work."""

@@ -11,12 +11,15 @@ from tidegate.kernel.ids import parse_public_id
 from tidegate.web.problems import ProblemError
 
 _LETTERS = "[0-9a-hjkmnp-tv-z]{26}"
-EventId = Annotated[
-    str, PathParameter(description="Id of an event.", pattern=f"^evt_[a-z][a-z0-9]{{0,11}}_{_LETTERS}$")
-]
-CommandId = Annotated[
-    str, PathParameter(description="Id of a command.", pattern=f"^cmd_[a-z][a-z0-9]{{0,11}}_{_LETTERS}$")
-]
+
+
+def id_pattern(kind: str) -> str:
+    """Return the pattern of public ids of a kind. Pure."""
+    return f"^{kind}_[a-z][a-z0-9]{{0,11}}_{_LETTERS}$"
+
+
+EventId = Annotated[str, PathParameter(description="Id of an event.", pattern=id_pattern("evt"))]
+CommandId = Annotated[str, PathParameter(description="Id of a command.", pattern=id_pattern("cmd"))]
 TEXT = "^[^\\u0000-\\u001f\\u007f-\\u009f\\ufffd]+$"
 """Pattern of text in parameters: no control characters, nothing that was no UTF-8."""
 Connection = Annotated[
@@ -44,4 +47,12 @@ def parse_id(kind: str, text: str) -> UUID:
         raise ProblemError(404, f"{_KINDS[kind]}_unknown", f"there is no such {_KINDS[kind]}") from None
 
 
-_KINDS = {"evt": "event", "cmd": "command", "ord": "order", "con": "connection", "iss": "issue", "run": "run"}
+_KINDS = {
+    "evt": "event",
+    "cmd": "command",
+    "ord": "order",
+    "con": "connection",
+    "iss": "issue",
+    "run": "run",
+    "alr": "alert",
+}

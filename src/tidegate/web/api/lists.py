@@ -17,6 +17,7 @@ EXAMPLE_CURSOR = "WzEsImV2ZW50cyIsIjAxOTMifQ"
 LIMIT_MAX = 200
 LIMIT_DEFAULT = 50
 CURSOR_CHARS_MAX = 400
+CURSOR_PATTERN = "^[A-Za-z0-9_-]+$"
 
 Limit = Annotated[int, QueryParameter(ge=1, le=LIMIT_MAX, description="How many items at most.")]
 Cursor = Annotated[
@@ -24,7 +25,7 @@ Cursor = Annotated[
     QueryParameter(
         min_length=1,
         max_length=CURSOR_CHARS_MAX,
-        pattern="^[A-Za-z0-9_-]+$",
+        pattern=CURSOR_PATTERN,
         description="`next_cursor` of the page before. Keep the other parameters as they were.",
     ),
 ]

@@ -9,18 +9,21 @@ from litestar.config.app import AppConfig
 from litestar.di import Provide
 from litestar.exceptions import NotFoundException
 
-from tidegate.web.api import commands, connections, events, orders, status, stock
+from tidegate.web.api import alerts, commands, connections, events, issues, orders, proposals, status, stock
 from tidegate.web.api.desk import provide_desk
 from tidegate.web.api.documents import API_PATH, SCHEMA_FILE, describe_api
 from tidegate.web.api.gate import Doorman, Gate, check_body, check_parameters, require_scope
 from tidegate.web.world import World
 
-RESOURCES = (events, commands, orders, stock, connections, status)
+RESOURCES = (events, commands, proposals, orders, stock, connections, issues, alerts, status)
 TAGS = {
     "events": "What came in, and what became of it.",
     "commands": "What other systems are told.",
     "orders": "Orders, without whose they are.",
     "stock": "Levels, their ledger, and what channels are told.",
+    "proposals": "What waits for a person before it is sent.",
+    "issues": "Like failures as one thing to mend.",
+    "alerts": "What the rules found.",
     "connections": "The systems that are connected.",
     "status": "How it does.",
 }
