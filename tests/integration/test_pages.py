@@ -6,6 +6,7 @@ import asyncio
 import html
 import re
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 from uuid import UUID
 
@@ -17,9 +18,11 @@ from tests.pagesbed import PASSWORD, SetClock, Visitor, make_login, running_page
 from tidegate.commerce.commands import CommandKind
 from tidegate.kernel.errors import TransientError
 from tidegate.kernel.ids import public_id
+from tidegate.monitor.alerts.operator import silence
 from tidegate.store.connections import Pool
 from tidegate.store.database import Database
 from tidegate.store.roles import Role
+from tidegate.sync.going_live import put_to_work
 from tidegate.web.pages.desk import Desk
 from tidegate.web.pages.live import STREAMS_MAX
 from tidegate.web.pages.routes import ROUTES
@@ -260,7 +263,7 @@ async def test_a9_whatever_strangers_send_is_text(bed: applybed.Bed, admin: Visi
     paths = [
         "/", "/connections", "/events", f"/events/{one}", "/commands", f"/commands/{command}", f"/orders/{order}",
         f"/skus/{quote(sku, safe='')}", f"/find?q={quote(HOSTILE[:9])}", f"/events?connection={quote(HOSTILE)}&since={quote(HOSTILE)}",
-        "/events/replay",
+        "/events/replay", "/flows", "/config", "/issues", "/alerts",
     ]  # fmt: skip
     seen = ""
     for path in paths:
@@ -362,6 +365,84 @@ async def test_quarantine_is_replayed_after_a_preview(bed: applybed.Bed, admin: 
     assert done.status == 303
     assert await bed.pool.fetchval("SELECT count(*) FROM event_queue WHERE run = 1") == 1
     assert "1 events go through once more" in (await admin.get("/events")).text
+
+
+async def test_writes_are_stopped_and_go_on(bed: applybed.Bed, admin: Visitor) -> None:
+    silent = await admin.act("/writes/stop", at="/flows", reason="")
+    stopped = await admin.act("/writes/stop", at="/flows", reason="wrong prices")
+    page = await admin.get("/flows")
+    resumed = await admin.act("/writes/resume", at="/flows")
+
+    assert (silent.status, stopped.status, resumed.status) == (303, 303, 303)
+    assert "Stopped by page:admin" in page.text
+    assert "wrong prices" in page.text
+    assert await bed.pool.fetchval("SELECT is_on FROM switch WHERE name = 'stop_all_writes'") is False
+
+
+async def test_proposals_are_approved_and_rejected_singly_and_in_bulk(bed: applybed.Bed, admin: Visitor) -> None:
+    await bed.append([("shop_a", applybed.order_event(str(number), [("A", 1)])) for number in range(4)])
+    await bed.apply()
+    await bed.pool.execute("UPDATE command SET state = 'proposed'")
+    ids = [row["command_id"] for row in await bed.pool.fetch("SELECT command_id FROM command ORDER BY command_id")]
+
+    page = await admin.get("/flows")
+    one = await admin.act("/flows/proposals", at="/flows", verb="approve", **{f"command_{ids[0].hex}": "yes"})
+    unsaid = await admin.act("/flows/proposals", at="/flows", verb="reject", **{f"command_{ids[1].hex}": "yes"})
+    two = await admin.act(
+        "/flows/proposals", at="/flows", verb="reject", reason="by hand", **{f"command_{ids[1].hex}": "yes"}
+    )
+    nothing = await admin.act("/flows/proposals", at="/flows", verb="approve")
+    rest = await admin.act("/flows/proposals", at="/flows", verb="approve", all="yes")
+    odd = await admin.act("/flows/proposals", at="/flows", verb="approve", command_x="yes")
+
+    assert page.text.count('name="command_') == 4
+    assert "24.99 EUR" in page.text
+    assert [each.status for each in (one, unsaid, two, nothing, rest, odd)] == [303, 303, 303, 303, 303, 400]
+    states = [row["state"] for row in await bed.pool.fetch("SELECT state FROM command ORDER BY command_id")]
+    assert states == ["pending", "cancelled", "pending", "pending"]
+    assert await bed.pool.fetchval("SELECT approved_by FROM command WHERE command_id = $1", ids[0]) == "page:admin"
+
+
+async def test_versions_are_shown_compared_and_put_to_work_again(bed: applybed.Bed, admin: Visitor) -> None:
+    changed = applybed.CONFIG.replace("stock: {from: erp, to: [shop_a, shop_b], mode: live}", "")
+    async with bed.pool.acquire() as conn:
+        await put_to_work(conn, changed, applied_by="test", connectors={"hostile": bed.connector})
+
+    listed = (await admin.get("/config")).text
+    second = (await admin.get("/config/2")).text
+    first = (await admin.get("/config/1?against=2")).text
+    done = await admin.act("/config/1/rollback", at="/config/1")
+    same = await admin.act("/config/1/rollback", at="/config/2")
+
+    assert "/config/1" in listed
+    assert "/config/2" in listed
+    assert 'class="del">-  stock:' in second
+    assert 'class="add">+  stock:' in first
+    assert (done.status, same.status) == (303, 303)
+    row = await bed.pool.fetchrow(
+        "SELECT version, applied_by, document FROM config_version ORDER BY version DESC LIMIT 1"
+    )
+    assert row is not None
+    assert (row["version"], row["applied_by"], row["document"]) == (3, "page:admin", applybed.CONFIG)
+    for path in ("/config/99", "/config/x", "/config/1?against=99"):
+        assert (await admin.get(path)).status == 404
+
+
+async def test_issues_and_alerts_are_shown_and_acted_on(bed: applybed.Bed, admin: Visitor) -> None:
+    await failed_command(bed)
+    async with bed.pool.acquire() as conn:
+        await silence(
+            conn, tenant_id=bed.tenant_id, actor="test", rule=None, subject="erp", until=datetime.now(UTC) + timedelta(hours=1),
+            reason="maintenance", now=datetime.now(UTC),
+        )  # fmt: skip
+
+    issues, alerts = await admin.get("/issues"), await admin.get("/alerts")
+    quiet = await admin.act("/alerts/silence", at="/alerts", subject="shop_a", hours="4", reason="moving")
+
+    assert (issues.status, alerts.status, quiet.status) == (200, 200, 303)
+    assert "maintenance" in alerts.text
+    assert await bed.pool.fetchval("SELECT created_by FROM alert_silence WHERE subject = 'shop_a'") == "page:admin"
+    assert (await admin.get("/issues/iss_c0_" + "0" * 26)).status == 404
 
 
 # --- live ---------------------------------------------------------------------------------------------------------------

@@ -85,8 +85,11 @@ async def record_version(
     roles = roles_of(connectors)
     config = parse(document, roles=roles)
     async with connection.transaction():
-        await connection.execute(_ADD_TENANT, new_id(), config.tenant)
-        tenant_id: UUID = await connection.fetchval(_LOCK_TENANT, config.tenant)
+        tenant_id: UUID | None = await connection.fetchval(_LOCK_TENANT, config.tenant)
+        if tenant_id is None:
+            await connection.execute(_ADD_TENANT, new_id(), config.tenant)
+            tenant_id = await connection.fetchval(_LOCK_TENANT, config.tenant)
+        assert tenant_id is not None
         await lock_config(connection, tenant_id)
         newest = await read_before(connection, tenant_id, VERSION_MAX)
         if connectors is None and newest is not None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from tidegate.config import Config
+from tidegate.config.effective import effective
+from tidegate.config.stock_modes import StockModes
 from tidegate.monitor.commands_view import describe_lane
 from tidegate.monitor.sku_story import SkuFacts, SkuModes, SkuStory, tell_sku
 from tidegate.monitor.stock_view import find_item, read_channels
@@ -56,12 +59,13 @@ async def explain_sku(
     return tell_sku(facts, modes_of(config, item["sku"]), cell=config.cell)
 
 
-def modes_of(config: Config, sku: str) -> SkuModes:  # noqa: ARG001 - one mode for all SKUs
-    """Return what a configuration says about a SKU. Pure."""
-    flow = config.flows.stock
+def modes_of(config: Config, sku: str) -> SkuModes:
+    """Return what a configuration says about a SKU now."""
+    planned = effective(config, datetime.now(UTC)).planned
+    flow = planned.flows.stock
     if flow is None:
-        return SkuModes(mode="none", owner=config.owns.on_hand, targets=())
-    return SkuModes(mode=flow.mode, owner=config.owns.on_hand, targets=flow.targets)
+        return SkuModes(mode="none", owner=planned.owns.on_hand, targets=())
+    return SkuModes(mode=StockModes(planned).mode_of(sku), owner=planned.owns.on_hand, targets=flow.targets)
 
 
 def _first(rows: list[Any], column: str, limit: int) -> list[Any]:

@@ -12,7 +12,18 @@ from litestar import Request, Response, Router
 from litestar.handlers import HTTPRouteHandler
 
 from tidegate.kernel.errors import TidegateError
-from tidegate.web.pages import commands, connections, events, login, overview, stories
+from tidegate.web.pages import (
+    alerts,
+    commands,
+    configuration,
+    connections,
+    events,
+    flows,
+    issues,
+    login,
+    overview,
+    stories,
+)
 from tidegate.web.pages.assets import KEPT
 from tidegate.web.pages.desk import Desk
 from tidegate.web.pages.visit import (
@@ -62,6 +73,20 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/commands/{id:str}/cancel", commands.cancel_one),
     Route("GET", "/orders/{number:str}", stories.show_order),
     Route("GET", "/skus/{sku:str}", stories.show_sku),
+    Route("GET", "/flows", flows.show),
+    Route("POST", "/flows/proposals", flows.decide),
+    Route("POST", "/writes/stop", flows.stop),
+    Route("POST", "/writes/resume", flows.resume),
+    Route("GET", "/config", configuration.show_list),
+    Route("GET", "/config/{number:str}", configuration.show_one),
+    Route("POST", "/config/{number:str}/rollback", configuration.roll_back),
+    Route("GET", "/issues", issues.show_list),
+    Route("GET", "/issues/{id:str}", issues.show_one),
+    Route("POST", "/issues/{id:str}", issues.change),
+    Route("POST", "/issues/{id:str}/retry", issues.retry),
+    Route("GET", "/alerts", alerts.show),
+    Route("POST", "/alerts/silence", alerts.be_quiet),
+    Route("POST", "/alerts/{id:str}/seen", alerts.see),
     Route("POST", "/logout", login.sign_out),
 )
 

@@ -224,6 +224,8 @@ class Here:
         """
         if note:
             self.cookies.append(self.door.set_cookie("tidegate_note", quote(note[:NOTE_CHARS_MAX]), strict=True))
+        if self.door.request.method == "POST":
+            self.desk.hub.forget()
         return redirect(place, self.door, cookies=self.cookies)
 
     def _note(self) -> str:

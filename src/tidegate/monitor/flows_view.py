@@ -1,0 +1,98 @@
+"""The flows as people look at them: what moves where, under which mode, and which proposals wait."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from tidegate.config import Config
+from tidegate.config.effective import effective
+from tidegate.config.stock_modes import StockModes
+from tidegate.store.connections import Connection
+from tidegate.store.sql import query
+
+PROPOSALS_SHOWN = 200
+_COMMANDS = query("flows_proposed_commands")
+_MARKS = query("flows_proposed_marks")
+_COUNT = query("flows_proposed_count")
+
+
+class FlowView(msgspec.Struct, frozen=True, kw_only=True):
+    """One flow."""
+
+    name: str
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+    mode: str
+    """What the file says."""
+    mode_now: str
+    """What counts now: a blackout or a profile may hold the flow back, or let it go on."""
+    held_by: str | None
+    """`blackout`, or the profile that holds it back."""
+    since: datetime | None
+    exceptions: tuple[str, ...] = ()
+    """stock: overrides that give single SKUs another mode, in words."""
+
+
+class FlowsView(msgspec.Struct, frozen=True, kw_only=True):
+    """All flows at one moment."""
+
+    flows: tuple[FlowView, ...]
+    profiles: tuple[str, ...]
+    next_change: datetime | None
+
+
+class Proposals(msgspec.Struct, frozen=True, kw_only=True):
+    """What waits for an approval."""
+
+    commands: tuple[Mapping[str, Any], ...]
+    marks: tuple[Mapping[str, Any], ...]
+    total: int
+    """All of them, those that are not shown too."""
+
+
+def view_flows(config: Config, now: datetime) -> FlowsView:
+    """Return the flows of a configuration as they are at a moment. Pure."""
+    found = effective(config, now)
+    flows = []
+    for name in ("orders", "shipments", "stock"):
+        flow = getattr(config.flows, name)
+        if flow is None:
+            continue
+        counted = getattr(found.config.flows, name)
+        flows.append(
+            FlowView(
+                name=name,
+                sources=tuple(flow.sources) if name == "orders" else (flow.source,),
+                targets=tuple(flow.targets) if name == "stock" else (flow.target,),
+                mode=flow.mode,
+                mode_now=counted.mode if counted is not None else "observe",
+                held_by=found.held.get(name),
+                since=flow.since,
+                exceptions=_exceptions(config) if name == "stock" else (),
+            )
+        )
+    return FlowsView(flows=tuple(flows), profiles=found.profiles, next_change=found.next_change)
+
+
+async def read_proposals(conn: Connection, tenant_id: UUID) -> Proposals:
+    """Return the proposals, the oldest commands first, cut at a limit. Reads only."""
+    return Proposals(
+        commands=tuple(dict(row) for row in await conn.fetch(_COMMANDS, tenant_id, PROPOSALS_SHOWN)),
+        marks=tuple(dict(row) for row in await conn.fetch(_MARKS, tenant_id, PROPOSALS_SHOWN)),
+        total=int(await conn.fetchval(_COUNT, tenant_id)),
+    )
+
+
+def _exceptions(config: Config) -> tuple[str, ...]:
+    if not StockModes(config).has_exceptions:
+        return ()
+    return tuple(
+        f"{override.match}: {override.stock_mode}"
+        for override in config.overrides
+        if override.match is not None and override.stock_mode is not None
+    )
