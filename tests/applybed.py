@@ -224,6 +224,11 @@ async def make_bed(
     return bed
 
 
+def placed_now(event: dict[str, Any]) -> dict[str, Any]:
+    """Return an order event whose order is placed at this moment."""
+    return {**event, "order": {**event["order"], "placed_at": datetime.now(UTC).isoformat()}}
+
+
 def order_event(
     number: str,
     lines: Sequence[tuple[str, int]],

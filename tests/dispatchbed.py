@@ -15,6 +15,7 @@ import msgspec
 from tests.stockbed import move_stock
 from tidegate.commerce.changes import Customer, OrderPrivate
 from tidegate.commerce.commands import DEADLINE_SECONDS, PRIORITY_OF, CommandKind
+from tidegate.config.versions import record_version
 from tidegate.dispatch.settings import DispatchSettings
 from tidegate.dispatch.worker import Worker
 from tidegate.kernel.ids import new_id, public_id
@@ -27,6 +28,7 @@ from tidegate.store.connections import Connection, Pool
 from tidegate.store.context import Context
 from tidegate.store.database import Database
 from tidegate.store.roles import Role
+from tidegate.sync.going_live import refresh_modes
 from tidegate.vault.bodies import BodyCipher
 from tidegate.vault.credentials import put
 from tidegate.vault.keys import KeyRing
@@ -76,6 +78,8 @@ class Bed:
     location: UUID = field(default_factory=new_id)
     items: dict[str, UUID] = field(default_factory=dict)
     variants: dict[str, UUID] = field(default_factory=dict)
+    mode: str = "live"
+    """Of all flows."""
 
     def __post_init__(self) -> None:
         self.ring = KeyRing(KEYS)
@@ -106,11 +110,12 @@ class Bed:
         await self.configure(polling=False)
 
     async def configure_alerts(self, rules: str) -> None:
-        """Store a configuration with these alert rules."""
+        """Put a configuration with these alert rules to work."""
         await self.configure(more=f"alerts: {{rules: {{{rules}}}}}")
 
     async def configure(self, *, polling: bool = False, mode: str = "live", more: str = "") -> None:
-        """Store a configuration; `mode` is that of all flows."""
+        """Put a configuration to work; `mode` is that of all flows."""
+        self.mode = mode
         document = f"""
 tenant: main
 network: {{allow: ["127.0.0.0/8"]}}
@@ -125,13 +130,9 @@ flows:
 polling: {{enabled: {str(polling).lower()}}}
 {more}
 """
-        await self.pool.execute(
-            "INSERT INTO config_version (tenant_id, version, digest, document, applied_by) "
-            "SELECT $1, coalesce(max(version), 0) + 1, '\\x00', $2, 'test' FROM config_version WHERE tenant_id = $1",
-            self.tenant_id,
-            document,
-        )
-        await self.pool.execute("SELECT pg_notify('tidegate_config', '')")
+        async with self.pool.acquire() as conn:
+            await record_version(conn, document, applied_by="test")
+            await refresh_modes(conn, self.tenant_id)
 
     async def article(self, sku: str, *, on_hand: int = 0, bind_shop: bool = True, bind_erp: bool = True) -> UUID:
         """Make an article with stock and a clean mark; return its item."""
@@ -157,10 +158,11 @@ polling: {{enabled: {str(polling).lower()}}}
                 )
             await move_stock(conn, t, item, self.location, on_hand=on_hand)
             await conn.execute(
-                "INSERT INTO channel_stock (tenant_id, connection_id, item_id, mode) VALUES ($1, $2, $3, 'live')",
+                "INSERT INTO channel_stock (tenant_id, connection_id, item_id, mode) VALUES ($1, $2, $3, $4)",
                 t,
                 self.shop,
                 item,
+                self.mode,
             )
         return item
 

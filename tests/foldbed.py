@@ -31,8 +31,8 @@ POLICY = Policy(
     order_channels=frozenset({SHOP, OTHER_SHOP}),
     erp=ERP,
     orders_since=None,
-    orders_live=True,
-    shipments_live=True,
+    orders_mode="live",
+    shipments_modes={SHOP: "live", OTHER_SHOP: "live"},
     stock_channels=(SHOP, OTHER_SHOP),
     stock_owner=ERP,
 )

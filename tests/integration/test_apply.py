@@ -168,14 +168,19 @@ async def test_shipment_before_its_order_is_parked(bed: Bed) -> None:
     await bed.check_books()
 
 
-async def test_observing_and_old_orders_keep_no_commands(database: Database, owner_pool: Pool) -> None:
+async def test_orders_placed_before_since_are_left_alone(database: Database, owner_pool: Pool) -> None:
+    """Whoever sold and shipped them knows nothing of us: they would stand committed for ever."""
     bed = await make_bed(database, owner_pool, config=CONFIG.replace("since: 2026-01-01", "since: 2026-11-21"))
     await bed.append([("shop_a", order_event("1", [("A", 2)]))])
 
     await bed.apply()
 
     assert await bed.pool.fetchval("SELECT count(*) FROM command") == 0
-    assert await bed.level("A") == (0, 2, -2)
+    assert await bed.level("A") == (0, 0, 0)
+    outcome = await bed.pool.fetchrow("SELECT outcome, code, reason FROM event_outcome")
+    assert outcome is not None
+    assert (outcome["outcome"], outcome["code"]) == ("ignored", "before_since")
+    assert "2026-11-21" in outcome["reason"]
 
 
 async def test_unknown_article_makes_a_variant(bed: Bed) -> None:
@@ -197,6 +202,7 @@ async def test_orders_wait_for_an_erp_that_is_not_connected_yet(bed: Bed) -> Non
     assert await bed.pool.fetchval("SELECT code FROM event_parked WHERE kind = 'parked'") == "erp_not_connected"
 
     await bed.pool.execute("UPDATE connection SET name = 'erp' WHERE name = 'later'")
+    await bed.pool.execute("DELETE FROM flow_mode")  # a connection that is new has no modes
     await bed.pool.execute("UPDATE event_parked SET until = now()")
     await bed.apply(until="SELECT count(*) FROM event_parked")
 

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from tests.applybed import CONFIG, Bed, make_bed, move_event, order_event
+from tests.applybed import CONFIG, Bed, make_bed, move_event, order_event, placed_now
 from tests.dispatchbed import until
 
 from tidegate.dispatch.statements import END_UNSENT
@@ -85,7 +85,7 @@ async def test_nothing_is_applied_under_a_configuration_that_is_no_more(database
         await owner_pool.execute(  # as the lanes of the shops do at once: they are told 10 and say yes
             "UPDATE channel_stock SET dirty = false, dirty_at = NULL, push_version = 1, acked_quantity = 10"
         )
-        await bed.append([("shop_a", order_event("1", [("A", 3)]))])
+        await bed.append([("shop_a", placed_now(order_event("1", [("A", 3)])))])
         await until(is_drained)
 
     assert await owner_pool.fetchval("SELECT count(*) FROM command WHERE kind = 'order.create'") == 1

@@ -126,6 +126,7 @@ async def test_a_number_on_its_way_is_not_called_drift(bed: Bed, remote: Hostile
     show(remote, "A", shop_on_hand=4, erp_on_hand=7)
     show(remote, "B", shop_on_hand=4, erp_on_hand=7)
     await bed.configure(mode="live")
+    await bed.pool.execute("UPDATE channel_stock SET dirty = false, dirty_at = NULL")
     await bed.pool.execute("UPDATE channel_stock SET blocked_by = $1 WHERE item_id = $2", bed.shop, bed.items["A"])
 
     async with bed.running():

@@ -18,11 +18,13 @@ FlowName = Literal["orders", "shipments", "stock"]
 def modes_of(config: Config, connection_name: str) -> dict[FlowName, Mode]:
     """Return what each flow may do at a connection. A flow that writes nothing there observes.
 
-    For stock it is the flow's own mode: single SKUs may have another one, see `StockModes`.
+    So do orders while nobody said since when they count. For stock it is the flow's own mode: single SKUs may have another one, see `StockModes`.
     """
     orders, shipments, stock = config.flows.orders, config.flows.shipments, config.flows.stock
     return {
-        "orders": orders.mode if orders is not None and orders.target == connection_name else "observe",
+        "orders": orders.mode
+        if orders is not None and orders.since and orders.target == connection_name
+        else "observe",
         "shipments": shipments.mode if shipments is not None else "observe",
         "stock": stock.mode if stock is not None and connection_name in stock.targets else "observe",
     }

@@ -344,6 +344,8 @@ class Lane:
         if result.not_begun is not None:
             self._pace.refund(candidate.charge)
             self._writes &= result.not_begun.why != "stopped"
+            if result.not_begun.why == "unsettled":
+                self._pace.pause(RETRY_SECONDS, self.scope.clock.monotonic())
             return
         now = self.scope.clock.monotonic()
         for decision in result.decisions:

@@ -1,24 +1,39 @@
-"""What the configuration lets a lane write, pure. The last door before the wire: a flow that observes writes nothing."""
+"""What the configuration lets a lane write, pure.
+
+This only spares a lane the way to T2s, which looks at the modes that count, inside its transaction.
+"""
 
 from __future__ import annotations
 
 from tidegate.commerce.commands import CommandKind
 from tidegate.config import Config
+from tidegate.config.stock_modes import FlowName, StockModes, modes_of
+
+OBSERVED_CODE = "observed"
+OBSERVED_REASON = "its flow observes: nothing is sent"
+_FLOW_OF: dict[CommandKind, FlowName] = {
+    CommandKind.ORDER_CREATE: "orders",
+    CommandKind.ORDER_CANCEL: "orders",
+    CommandKind.FULFILLMENT_CREATE: "shipments",
+    CommandKind.INVENTORY_SET: "stock",
+}
+
+
+def flow_of(kind: CommandKind) -> FlowName:
+    """Return the flow that plans a kind of command."""
+    return _FLOW_OF[kind]
 
 
 def sendable_kinds(config: Config | None, connection_name: str) -> frozenset[CommandKind]:
-    """Return the kinds of commands that may leave for a connection; none without a configuration.
+    """Return the kinds of commands of which some may leave for a connection; none without a configuration.
 
-    Commands that were planned while a flow was live wait while it observes, and go on when it is live again.
+    Ask with a configuration in which flows that are held back observe: what they planned waits until they are not.
     """
     if config is None:
         return frozenset()
-    orders, shipments, stock = config.flows.orders, config.flows.shipments, config.flows.stock
-    kinds: set[CommandKind] = set()
-    if orders is not None and orders.mode == "live" and connection_name == orders.target:
-        kinds |= {CommandKind.ORDER_CREATE, CommandKind.ORDER_CANCEL}
-    if shipments is not None and shipments.mode == "live":
-        kinds.add(CommandKind.FULFILLMENT_CREATE)
-    if stock is not None and stock.mode == "live" and connection_name in stock.targets:
-        kinds.add(CommandKind.INVENTORY_SET)
-    return frozenset(kinds)
+    modes = modes_of(config, connection_name)
+    stock = config.flows.stock
+    is_told = stock is not None and connection_name in stock.targets and StockModes(config).may_write
+    return frozenset(
+        kind for kind, flow in _FLOW_OF.items() if (is_told if flow == "stock" else modes[flow] != "observe")
+    )

@@ -13,7 +13,8 @@ from asyncpg import Record
 
 from tidegate.commerce.commands import DEADLINE_SECONDS, CommandKind
 from tidegate.commerce.states import CommandState
-from tidegate.dispatch.statements import COMMAND_CHANNEL, LOCK_MARKS
+from tidegate.dispatch.modes import flow_of
+from tidegate.dispatch.statements import COMMAND_CHANNEL, FLOW_MODE, LOCK_MARKS
 from tidegate.kernel.errors import ConfigurationError, ConflictError
 from tidegate.kernel.ids import new_id
 from tidegate.store.connections import Connection
@@ -30,25 +31,28 @@ RETRY_COMMAND = """
 UPDATE command
 SET state = 'pending', code = 'retried_by_operator', reason = NULL, not_before = NULL, settles_at = NULL, negatives = 0,
     attempt_number = 0, finished_at = NULL, deadline_at = clock_timestamp() + $3,
-    call_id = CASE WHEN $4 THEN NULL ELSE call_id END
+    call_id = CASE WHEN $4 THEN NULL ELSE call_id END, approved_by = $5, approved_at = clock_timestamp()
 WHERE tenant_id = $1 AND command_id = $2 AND state IN ('failed', 'in_doubt') RETURNING state
 """
 CANCEL_COMMAND = """
 UPDATE command SET state = 'cancelled', code = 'cancelled_by_operator', reason = $3, finished_at = clock_timestamp(),
        not_before = NULL, settles_at = NULL
-WHERE tenant_id = $1 AND command_id = $2 AND state IN ('pending', 'failed', 'in_doubt') RETURNING state
+WHERE tenant_id = $1 AND command_id = $2 AND state IN ('proposed', 'pending', 'failed', 'in_doubt') RETURNING state
 """
 SUPERSEDE_COMMAND = """
 UPDATE command SET state = 'superseded', code = 'retried_by_operator', finished_at = clock_timestamp(), not_before = NULL,
        settles_at = NULL
 WHERE tenant_id = $1 AND command_id = $2 AND state IN ('failed', 'in_doubt') RETURNING state
 """
-# What the channel shows is not known after a push in doubt; $5: tell it anew.
+# What the channel shows is not known after a push in doubt; $5: tell it anew, $6 approved it.
 FREE_MARK = """
 UPDATE channel_stock
 SET blocked_by = CASE WHEN blocked_by = $4 THEN NULL ELSE blocked_by END, not_before = NULL, tries = 0,
     acked_quantity = CASE WHEN blocked_by = $4 THEN NULL ELSE acked_quantity END,
-    dirty = dirty OR $5, dirty_at = CASE WHEN $5 THEN coalesce(dirty_at, clock_timestamp()) ELSE dirty_at END
+    dirty = mode <> 'observe' AND (dirty OR $5),
+    dirty_at = CASE WHEN mode = 'observe' THEN NULL WHEN $5 THEN coalesce(dirty_at, clock_timestamp()) ELSE dirty_at END,
+    approved_by = CASE WHEN $5 AND mode = 'propose' THEN $6 ELSE approved_by END,
+    approved_at = CASE WHEN $5 AND mode = 'propose' THEN clock_timestamp() ELSE approved_at END
 WHERE tenant_id = $1 AND connection_id = $2 AND item_id = $3
 """
 SET_SWITCH = """
@@ -65,19 +69,23 @@ async def retry_command(
 
     The frozen call is kept, so the other side sees the same key; `rebuild` makes a new one from what is known now: use it
     when the first was refused for its content. A stock number is never sent again: its item is marked, and the command
-    ends superseded. Raises ConfigurationError (no such command) or ConflictError (another state, or a later command of
-    the same target went out meanwhile).
+    ends superseded. Where a person must approve what is sent, this is the approval. Raises ConfigurationError (no such
+    command) or ConflictError (another state, its flow observes, or a later command of the same target went out meanwhile).
     """
     async with conn.transaction():
         row = await _find(conn, tenant_id, command_id)
         kind = CommandKind(row["kind"])
         if kind is CommandKind.INVENTORY_SET:
-            state = await _end_push(conn, tenant_id, command_id, row, statement=SUPERSEDE_COMMAND, remark=True)
+            state = await _end_push(conn, tenant_id, command_id, row, actor, statement=SUPERSEDE_COMMAND, remark=True)
         else:
             if await conn.fetchval(OVERTAKEN, tenant_id, row["connection_id"], row["target_key"], command_id):
                 raise ConflictError("a later command of the same target went out already", code="overtaken")
             deadline = timedelta(seconds=DEADLINE_SECONDS[kind])
-            state = await conn.fetchval(RETRY_COMMAND, tenant_id, command_id, deadline, rebuild)
+            if await conn.fetchval(FLOW_MODE, tenant_id, row["connection_id"], flow_of(kind)) == "observe":
+                raise ConflictError(
+                    "its flow observes: nothing of it is sent", code="flow_observes", hint="let the flow go live first"
+                )
+            state = await conn.fetchval(RETRY_COMMAND, tenant_id, command_id, deadline, rebuild, actor)
         changed = _changed(state, row)
         detail = {"kind": kind, "from": row["state"], "rebuild": rebuild}
         await _record(conn, tenant_id, actor, "command.retried", str(command_id), detail)
@@ -88,7 +96,7 @@ async def retry_command(
 async def cancel_command(
     conn: Connection, *, tenant_id: UUID, command_id: UUID, actor: str, reason: str
 ) -> CommandState:
-    """Give a command up that is pending, failed or in doubt; return its new state. What was sent is not undone.
+    """Give a command up that is proposed, pending, failed or in doubt; return its new state. What was sent is not undone.
 
     Raises ConfigurationError (no such command) or ConflictError (it is being sent, or over).
     """
@@ -96,7 +104,7 @@ async def cancel_command(
         row = await _find(conn, tenant_id, command_id)
         if row["kind"] == CommandKind.INVENTORY_SET:
             state = await _end_push(
-                conn, tenant_id, command_id, row, statement=CANCEL_COMMAND, remark=False, reason=reason
+                conn, tenant_id, command_id, row, actor, statement=CANCEL_COMMAND, remark=False, reason=reason
             )
         else:
             state = await conn.fetchval(CANCEL_COMMAND, tenant_id, command_id, reason)
@@ -137,6 +145,7 @@ async def _end_push(
     tenant_id: UUID,
     command_id: UUID,
     row: Record,
+    actor: str,
     *,
     statement: str,
     remark: bool,
@@ -148,7 +157,7 @@ async def _end_push(
     values = (reason,) if reason is not None else ()
     state: str | None = await conn.fetchval(statement, tenant_id, command_id, *values)
     if state is not None:
-        await conn.execute(FREE_MARK, *item, command_id, remark)
+        await conn.execute(FREE_MARK, *item, command_id, remark, actor)
     return state
 
 

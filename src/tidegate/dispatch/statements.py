@@ -125,7 +125,8 @@ WHERE m.tenant_id = $1 AND m.connection_id = $2 AND m.push_version > 0
 """
 MARK_ITEMS = """
 WITH chosen AS MATERIALIZED (
-  SELECT item_id FROM channel_stock WHERE tenant_id = $1 AND connection_id = $2 AND item_id = ANY($3::uuid[])
+  SELECT item_id FROM channel_stock
+  WHERE tenant_id = $1 AND connection_id = $2 AND item_id = ANY($3::uuid[]) AND mode <> 'observe'
   ORDER BY item_id FOR NO KEY UPDATE
 )
 UPDATE channel_stock m SET dirty = true, dirty_at = coalesce(m.dirty_at, clock_timestamp())
@@ -164,11 +165,30 @@ RETURNING c.command_id
 """
 
 # --- T2s -------------------------------------------------------------------------------------------------------------
-# FOR SHARE: whoever turns the switch waits for the sends that are already decided, and no later one gets through.
+# FOR SHARE: whoever turns the switch, or moves the flow to another mode, waits for the sends that are already decided, and
+# no later one gets through. $3 flow. No mode: nobody put the configuration to work for this connection yet.
 MAY_WRITE = """
-SELECT NOT s.is_on AND c.state = 'active'
+SELECT NOT s.is_on AND c.state = 'active' AS may_write,
+       (SELECT f.mode FROM flow_mode f
+        WHERE f.tenant_id = $1 AND f.connection_id = $2 AND f.flow = $3 FOR SHARE) AS mode
 FROM switch s, connection c
 WHERE s.name = 'stop_all_writes' AND c.tenant_id = $1 AND c.connection_id = $2 FOR SHARE OF s
+"""
+FLOW_MODE = """
+SELECT mode FROM flow_mode WHERE tenant_id = $1 AND connection_id = $2 AND flow = $3 FOR SHARE
+"""
+
+# What nobody approved waits for a person, when its flow proposes by now. $3 commands.
+PROPOSE = """
+UPDATE command SET state = 'proposed', not_before = NULL
+WHERE tenant_id = $1 AND connection_id = $2 AND command_id = ANY($3::uuid[]) AND state = 'pending' AND approved_at IS NULL
+RETURNING command_id
+"""
+# What a flow that observes by now would still send ends unsent. $3 commands, $4 code, $5 reason.
+END_OBSERVED = """
+UPDATE command
+SET state = 'cancelled', code = $4, reason = $5, finished_at = clock_timestamp(), not_before = NULL, settles_at = NULL
+WHERE tenant_id = $1 AND connection_id = $2 AND command_id = ANY($3::uuid[]) AND state = 'pending'
 """
 
 LOCK_MARKS = """
@@ -274,7 +294,8 @@ ORDER BY want.item_id
 
 # Numbers that the channel shows already, and items that it does not sell: nothing to tell.
 CLEAR_MARKS = """
-UPDATE channel_stock SET dirty = false, dirty_at = NULL, not_before = NULL, tries = 0
+UPDATE channel_stock
+SET dirty = false, dirty_at = NULL, not_before = NULL, tries = 0, approved_by = NULL, approved_at = NULL
 WHERE tenant_id = $1 AND connection_id = $2 AND item_id = ANY($3::uuid[])
 """
 
@@ -321,17 +342,18 @@ WITH n AS MATERIALIZED (
   VALUES ($1, $4, $3, $2, 'send', 1, $8)
 ), marked AS (
   UPDATE channel_stock m
-  SET dirty = false, dirty_at = NULL, not_before = NULL, push_version = n.version, blocked_by = n.command_id
+  SET dirty = false, dirty_at = NULL, not_before = NULL, push_version = n.version, blocked_by = n.command_id,
+      approved_by = NULL, approved_at = NULL
   FROM n WHERE m.tenant_id = $1 AND m.connection_id = $2 AND m.item_id = n.item_id
 ), keyed AS (
   INSERT INTO command_key (tenant_id, connection_id, kind, entity_id, version, command_id)
   SELECT $1, $2, 'inventory.set', item_id, version, command_id FROM n
 )
 INSERT INTO command (tenant_id, command_id, connection_id, kind, target_key, entity_id, version, priority, state,
-                     deadline_at, attempt_number, call_id, attempt_id, quantity, ledger)
-SELECT $1, command_id, $2, 'inventory.set', 'item:' || item_id, item_id, version, $10, 'sending', $11, attempt_number,
-       $3, $4, quantity, ledger
-FROM n
+                     deadline_at, attempt_number, call_id, attempt_id, quantity, ledger, approved_by, approved_at)
+SELECT $1, n.command_id, $2, 'inventory.set', 'item:' || n.item_id, n.item_id, n.version, $10, 'sending', $11,
+       n.attempt_number, $3, $4, n.quantity, n.ledger, m.approved_by, m.approved_at
+FROM n JOIN channel_stock m ON m.tenant_id = $1 AND m.connection_id = $2 AND m.item_id = n.item_id
 """
 
 # --- verifying -------------------------------------------------------------------------------------------------------
@@ -407,7 +429,8 @@ JOIN binding b ON b.tenant_id = $1 AND b.connection_id = $2 AND b.kind = n.kind 
  AND b.internal_id = n.internal_id
 """
 
-# A finished or given-up push sets its item free. Only the mark that this command blocks is touched.
+# A finished or given-up push sets its item free. Only the mark that this command blocks is touched. What a person approved
+# and did not arrive is still approved.
 RELEASE_MARKS = """
 UPDATE channel_stock m
 SET blocked_by = NULL,
@@ -416,9 +439,14 @@ SET blocked_by = NULL,
     dirty = m.mode <> 'observe' AND (m.dirty OR n.is_dirty),
     dirty_at = CASE WHEN n.is_dirty AND m.mode <> 'observe' THEN coalesce(m.dirty_at, clock_timestamp()) ELSE m.dirty_at END,
     not_before = clock_timestamp() + make_interval(secs => n.wait_seconds),
-    tries = CASE WHEN n.is_acked OR NOT n.is_dirty THEN 0 ELSE least(m.tries + n.counted, 1000) END
+    tries = CASE WHEN n.is_acked OR NOT n.is_dirty THEN 0 ELSE least(m.tries + n.counted, 1000) END,
+    approved_by = CASE WHEN n.is_dirty AND m.mode = 'propose' THEN coalesce(m.approved_by, c.approved_by)
+                       ELSE m.approved_by END,
+    approved_at = CASE WHEN n.is_dirty AND m.mode = 'propose' THEN coalesce(m.approved_at, c.approved_at)
+                       ELSE m.approved_at END
 FROM unnest($3::uuid[], $4::uuid[], $5::int[], $6::bool[], $7::bool[], $8::bool[], $9::float8[], $10::int[])
   AS n(command_id, item_id, quantity, is_acked, is_forgotten, is_dirty, wait_seconds, counted)
+JOIN command c ON c.tenant_id = $1 AND c.command_id = n.command_id
 WHERE m.tenant_id = $1 AND m.connection_id = $2 AND m.item_id = ANY($4::uuid[]) AND m.item_id = n.item_id
   AND m.blocked_by = n.command_id
 """

@@ -16,6 +16,7 @@ from tidegate.commerce.commands import DEADLINE_SECONDS, CommandKind, Payload, P
 from tidegate.commerce.states import CommandState
 from tidegate.dispatch import statements
 from tidegate.dispatch.mapping import Asked, MapsAtWork, shape_of
+from tidegate.dispatch.modes import OBSERVED_CODE, OBSERVED_REASON, flow_of
 from tidegate.dispatch.payloads import (
     Stale,
     StockNumberRow,
@@ -37,10 +38,11 @@ from tidegate.store.connections import Connection
 class NotBegun(msgspec.Struct, frozen=True):
     """Why nothing is sent now."""
 
-    why: Literal["stopped", "blocked", "moved", "ended", "nothing"]
-    """stopped: the switch is on, or the connection is not active. blocked: an item is in flight. moved: somebody else
-    changed the command, its order or the map meanwhile. ended: it could not be built and is finished, or a person has to
-    decide. nothing: the channel knows it all."""
+    why: Literal["stopped", "unsettled", "blocked", "moved", "ended", "proposed", "nothing"]
+    """stopped: the switch is on, or the connection is not active. unsettled: it is not known what the flow may do. blocked:
+    an item is in flight. moved: somebody else changed the command, its order or the map meanwhile. ended: it could not be
+    built, or its flow observes, and it is finished; or a person has to decide. proposed: a person must approve it, because
+    of its flow. nothing: the channel knows it all."""
 
 
 async def begin_action(
@@ -51,8 +53,9 @@ async def begin_action(
     `asked` is what the hooks of its map said before, outside of this transaction.
     """
     await scope.fence(conn)
-    if not await conn.fetchval(statements.MAY_WRITE, *scope.ids):
-        return NotBegun("stopped")
+    refusal = await _look_at_mode(conn, scope, command)
+    if refusal is not None:
+        return refusal
     if command.items:
         marks = await conn.fetch(statements.LOCK_MARKS, *scope.ids, list(command.items))
         if any(mark["blocked_by"] is not None for mark in marks):
@@ -86,10 +89,29 @@ async def _end(conn: Connection, scope: Scope, command: PendingCommand, why: Unb
     return NotBegun("ended" if found else "moved")
 
 
+async def _look_at_mode(conn: Connection, scope: Scope, command: PendingCommand) -> NotBegun | None:
+    """Return why the command is not sent, None when it may be. Holds switch and mode until the transaction ends."""
+    row = await conn.fetchrow(statements.MAY_WRITE, *scope.ids, flow_of(command.kind))
+    if row is None or not row["may_write"]:
+        return NotBegun("stopped")
+    match row["mode"]:
+        case "live":
+            return None
+        case "propose":
+            moved = await conn.fetchval(statements.PROPOSE, *scope.ids, [command.command_id])
+            return NotBegun("proposed") if moved is not None else None
+        case "observe":
+            ending = (OBSERVED_CODE, OBSERVED_REASON)
+            await conn.execute(statements.END_OBSERVED, *scope.ids, [command.command_id], *ending)
+            return NotBegun("ended")
+        case _:
+            return NotBegun("unsettled")
+
+
 async def begin_stock(conn: Connection, scope: Scope, marks: tuple[DirtyMark, ...]) -> OpenCall | NotBegun:
     """Begin a call that tells the numbers of these items; marks that need no telling are cleared."""
     await scope.fence(conn)
-    if not await conn.fetchval(statements.MAY_WRITE, *scope.ids):
+    if not await conn.fetchval(statements.MAY_WRITE, *scope.ids, "stock"):  # the mode is that of each mark
         return NotBegun("stopped")
     rows = await read_stock_numbers(
         conn, scope.connection, marks, stock_number=scope.connector.stock_number, safety=scope.safety

@@ -14,6 +14,7 @@ from tidegate.commerce.commands import CommandKind
 from tidegate.commerce.states import CommandState
 from tidegate.dispatch import statements
 from tidegate.dispatch.decide import Decision, LaneEffect
+from tidegate.dispatch.modes import OBSERVED_CODE, OBSERVED_REASON, flow_of
 from tidegate.dispatch.records import Evidence, Subject
 from tidegate.dispatch.scope import Scope
 from tidegate.eventlog.records import Envelope, NewEvent, unique_dedupe_key
@@ -78,6 +79,8 @@ async def _change_state(conn: Connection, scope: Scope, settlement: Settlement) 
     """Move the commands that still stand for this attempt, with their effects; return whether there was any."""
     tenant_id = scope.connection.tenant_id
     pairs = list(zip(settlement.members, settlement.decisions, strict=True))
+    put_back = [m for m, d in pairs if d.state is CommandState.PENDING]
+    mode = await conn.fetchval(statements.FLOW_MODE, *scope.ids, flow_of(put_back[0].kind)) if put_back else None
     shipped = [m.entity_id for m, d in pairs if m.kind is CommandKind.FULFILLMENT_CREATE and d.done is not None]
     await _lock(conn, scope, [m.entity_id for m, _ in pairs if m.kind is CommandKind.INVENTORY_SET], shipped)
     await conn.execute(statements.LOCK_COMMANDS, tenant_id, [m.command_id for m, _ in pairs])
@@ -96,10 +99,19 @@ async def _change_state(conn: Connection, scope: Scope, settlement: Settlement) 
     )
     moved = {row["command_id"] for row in rows}
     applied = [(m, d) for m, d in pairs if m.command_id in moved]
+    await _follow_mode(conn, scope, [m.command_id for m in put_back if m.command_id in moved], mode)
     await _bind(conn, scope, applied)
     await _settle_stock(conn, scope, [(m, d) for m, d in applied if m.kind is CommandKind.INVENTORY_SET])
     await _settle_fulfillments(conn, scope, [m for m, _ in applied if m.entity_id in set(shipped)])
     return bool(moved)
+
+
+async def _follow_mode(conn: Connection, scope: Scope, put_back: list[UUID], mode: str | None) -> None:
+    """What would be sent again follows the mode that its flow has by now."""
+    if put_back and mode == "observe":
+        await conn.execute(statements.END_OBSERVED, *scope.ids, put_back, OBSERVED_CODE, OBSERVED_REASON)
+    elif put_back and mode == "propose":
+        await conn.execute(statements.PROPOSE, *scope.ids, put_back)
 
 
 _WAITING = (CommandState.PENDING, CommandState.IN_DOUBT)

@@ -115,7 +115,8 @@ class Applier:
         async with conn.transaction():
             await fence(conn, "apply", self.node_id, epochs)
             await conn.execute(statements.HOLD_CONFIG, CONFIG_LOCK_CLASS, self.tenant_id)
-            if await conn.fetchval(statements.NEWEST_CONFIG, self.tenant_id) != self.policy.known_version:
+            newest = await conn.fetchrow(statements.NEWEST_CONFIG, self.tenant_id)
+            if newest is None or (newest[0], newest[1]) != (self.policy.known_version, self.policy.modes_revision):
                 raise StalePolicy("a newer configuration was put to work")
             state = await load_state(conn, self.tenant_id, batch, self.catalogue, self.policy)
             result = Fold(state, self.catalogue, self.policy, now).run(batch)

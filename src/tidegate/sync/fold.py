@@ -18,7 +18,7 @@ from tidegate.orders.fold import fold_order, match_shipment_lines, new_order, sh
 from tidegate.orders.records import Line, Order
 from tidegate.sync.catalogue import Catalogue
 from tidegate.sync.gate import Stamp, Verdict, judge, remember
-from tidegate.sync.plan import plan_fulfillment, plan_order
+from tidegate.sync.plan import before_since_reason, plan_fulfillment, plan_order
 from tidegate.sync.policy import Policy
 from tidegate.sync.records import FetchRequest, GateKey, NewFulfillment, Outcome, Park, Prepared, Result, State
 
@@ -26,6 +26,9 @@ PARENT_WAIT = timedelta(seconds=60)
 """How long a shipment waits for an order that is not known yet before it is looked at again."""
 ERP_WAIT = timedelta(seconds=5)
 """How long an order waits for the ERP to be connected before it is looked at again."""
+BEFORE_SINCE = "before_since"
+_NOT_SEEN = ("not_owner", BEFORE_SINCE)
+"""Ignored because of the configuration: under another one the same event counts, so its version is not remembered."""
 _RANK = ("ignored", "superseded", "applied", "needs_fetch", "parked", "quarantined")
 
 Versioned = (
@@ -121,7 +124,7 @@ class Fold:
         if verdict is Verdict.FETCH:
             return self._fetch(prepared, FETCH_TOPIC[type(change)], change.external_id)
         outcome = self._apply(prepared, change)
-        if outcome.outcome in ("applied", "ignored") and outcome.code != "not_owner":
+        if outcome.outcome in ("applied", "ignored") and outcome.code not in _NOT_SEEN:
             self._keep_gate(key, seen, stored)
         return outcome
 
@@ -166,6 +169,9 @@ class Fold:
                 prepared, "erp_not_connected", "the ERP of the orders flow is not connected yet", ERP_WAIT
             )
         order_id = self._state.order_of.get((connection_id, change.external_id))
+        since = self._policy.orders_since if connection_id in self._policy.order_channels else None
+        if order_id is None and since is not None and change.placed_at < since:
+            return Outcome("ignored", BEFORE_SINCE, before_since_reason("orders", change.placed_at, since))
         if order_id is None:
             order = new_order(change, order_id=new_id(), connection_id=connection_id)
             self._state.order_of[connection_id, change.external_id] = order.order_id
@@ -181,10 +187,11 @@ class Fold:
         )
         order.version += 1
         self.result.changed_orders[order.order_id] = prepared.event.event_id
-        return Outcome("applied", self._order_code(order), None, "order", order.order_id)
-
-    def _order_code(self, order: Order) -> str:
-        return "totals_mismatch" if order.totals_mismatch else "applied"
+        plan = plan_order(order, self._policy, prepared.event.event_id)
+        if plan.reason is not None and plan.create is None and plan.cancel is None:
+            return Outcome("applied", plan.code, plan.reason, "order", order.order_id)
+        code = "totals_mismatch" if order.totals_mismatch else "applied"
+        return Outcome("applied", code, None, "order", order.order_id)
 
     def _settle(self, order: Order, event_id: UUID) -> None:
         """Post the differences between what stood committed and what stands committed now."""
@@ -290,9 +297,7 @@ class Fold:
         fulfillment = NewFulfillment(new_id(), order_id, event.connection_id, change, units)
         self.result.fulfillments.append(fulfillment)
         self._state.fulfillment_of[event.connection_id, change.external_id] = fulfillment.fulfillment_id
-        command = plan_fulfillment(
-            order_id, order.connection_id, fulfillment.fulfillment_id, self._policy, event.event_id
-        )
-        if command is not None:
-            self.result.commands.append(command)
-        return Outcome("applied", "shipped", None, "fulfillment", fulfillment.fulfillment_id)
+        plan = plan_fulfillment(order, fulfillment.fulfillment_id, self._policy, event.event_id)
+        if plan.command is not None:
+            self.result.commands.append(plan.command)
+        return Outcome("applied", plan.code, plan.reason, "fulfillment", fulfillment.fulfillment_id)

@@ -33,12 +33,13 @@ async def put_to_work(
     *,
     applied_by: str,
     files: Files | None = None,
-    include_since: datetime | None = None,
+    include_since: Mapping[str, datetime] | None = None,
     connectors: Mapping[str, Connector] | None = None,
 ) -> ConfigVersion:
     """Record a configuration as the newest of its tenant, make its modes count, and mark what its stock flow owes.
 
-    `files` and `connectors` as in `record_version`. `include_since`: a flow that stops observing also sends what was placed since then.
+    `files` and `connectors` as in `record_version`. `include_since`: flow -> also send what was placed since then and is
+    not known there.
     One transaction; safe to repeat. When it returns, nothing new leaves under the modes that were before. Raises
     ConfigurationError when the document is not valid.
     """

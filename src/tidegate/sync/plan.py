@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from uuid import UUID
 
 import msgspec
 
 from tidegate.commerce.commands import CommandKind
-from tidegate.commerce.states import OrderState
+from tidegate.commerce.states import CommandState, OrderState
+from tidegate.config.records import Mode
 from tidegate.orders.fold import is_released
 from tidegate.orders.records import Order
 from tidegate.sync.policy import Policy
+
+HELD_CODE = "held"
+"""A command that a hook wants a person to look at, whatever its flow's mode."""
+OBSERVED_CODE = "observed"
+"""A command that ended unsent because its flow observes."""
+OBSERVED_REASON = "its flow observes: nothing is sent"
+_STATE_OF: dict[Mode, CommandState] = {
+    "observe": CommandState.CANCELLED,
+    "propose": CommandState.PROPOSED,
+    "live": CommandState.PENDING,
+}
 
 
 class PlannedCommand(msgspec.Struct, frozen=True, gc=False):
@@ -22,6 +35,10 @@ class PlannedCommand(msgspec.Struct, frozen=True, gc=False):
     version: int
     target_key: str
     cause_event_id: UUID | None
+    state: CommandState = CommandState.PENDING
+    """What it begins as: pending, proposed, or cancelled where it is only kept so that it is not forgotten."""
+    code: str | None = None
+    reason: str | None = None
 
 
 class OrderPlan(msgspec.Struct, frozen=True, gc=False):
@@ -32,6 +49,16 @@ class OrderPlan(msgspec.Struct, frozen=True, gc=False):
     """Only sent when a create was sent before; an unsent create and its cancel annihilate each other."""
     code: str = "applied"
     """Why nothing is sent, where nothing is."""
+    reason: str | None = None
+
+
+class FulfillmentPlan(msgspec.Struct, frozen=True, gc=False):
+    """What follows from a shipment."""
+
+    command: PlannedCommand | None = None
+    code: str = "shipped"
+    """Why nothing is sent, where nothing is."""
+    reason: str | None = None
 
 
 def plan_order(order: Order, policy: Policy, cause_event_id: UUID) -> OrderPlan:
@@ -40,26 +67,56 @@ def plan_order(order: Order, policy: Policy, cause_event_id: UUID) -> OrderPlan:
         return OrderPlan(code="no_flow")
     target = f"order:{order.order_id}"
     if order.order_state is OrderState.CANCELLED:  # whatever the flow does now: a create may have left before
-        cancel = PlannedCommand(
-            policy.erp, CommandKind.ORDER_CANCEL, order.order_id, order.version, target, cause_event_id
+        if order.was_cancelled:
+            return OrderPlan(code="cancelled")
+        cancel = _in_mode(
+            policy.orders_mode,
+            PlannedCommand(policy.erp, CommandKind.ORDER_CANCEL, order.order_id, order.version, target, cause_event_id),
         )
-        return OrderPlan(cancel=None if order.was_cancelled else cancel, code="cancelled")
+        return OrderPlan(cancel=cancel, code="cancelled")
     if policy.orders_since is not None and order.placed_at < policy.orders_since:
-        return OrderPlan(code="before_since")
-    if not policy.orders_live:
-        return OrderPlan(code="observed")
+        return OrderPlan(
+            code="before_since", reason=before_since_reason("orders", order.placed_at, policy.orders_since)
+        )
+    if policy.orders_mode == "observe":
+        return OrderPlan(code=OBSERVED_CODE, reason="the orders flow observes: the ERP is told nothing")
+    if policy.orders_live_from is not None and order.placed_at < policy.orders_live_from:
+        reason = (
+            f"placed {order.placed_at:%Y-%m-%d %H:%M}, before the orders flow stopped observing at "
+            f"{policy.orders_live_from:%Y-%m-%d %H:%M} UTC: the ERP is told nothing unless that is asked for"
+        )
+        return OrderPlan(code="before_switch", reason=reason)
     if not is_released(order):
         return OrderPlan(code="not_released")
     create = PlannedCommand(policy.erp, CommandKind.ORDER_CREATE, order.order_id, 1, target, cause_event_id)
-    return OrderPlan(create=create)
+    return OrderPlan(create=_in_mode(policy.orders_mode, create))
 
 
-def plan_fulfillment(
-    order_id: UUID, channel_id: UUID, fulfillment_id: UUID, policy: Policy, cause_event_id: UUID
-) -> PlannedCommand | None:
-    """Return the command that tells the order's channel of a shipment, None while the flow observes."""
-    if not policy.shipments_live:
-        return None
-    return PlannedCommand(
-        channel_id, CommandKind.FULFILLMENT_CREATE, fulfillment_id, 1, f"order:{order_id}", cause_event_id
-    )
+def plan_fulfillment(order: Order, fulfillment_id: UUID, policy: Policy, cause_event_id: UUID) -> FulfillmentPlan:
+    """Return what the order's channel must be told of a shipment."""
+    mode = policy.shipments_mode(order.connection_id)
+    if policy.shipments_since is not None and order.placed_at < policy.shipments_since:
+        reason = before_since_reason("shipments", order.placed_at, policy.shipments_since)
+        return FulfillmentPlan(code="before_since", reason=reason)
+    if mode == "observe":
+        return FulfillmentPlan(code=OBSERVED_CODE, reason="the shipments flow observes: the channel is told nothing")
+    kind, target = CommandKind.FULFILLMENT_CREATE, f"order:{order.order_id}"
+    command = PlannedCommand(order.connection_id, kind, fulfillment_id, 1, target, cause_event_id)
+    return FulfillmentPlan(command=_in_mode(mode, command))
+
+
+def before_since_reason(flow: str, placed_at: datetime, since: datetime) -> str:
+    """Return the sentence that says why an order is left alone."""
+    return f"its order was placed {placed_at:%Y-%m-%d %H:%M}, before `since` of flow {flow}: {since:%Y-%m-%d %H:%M} UTC"
+
+
+def state_in(mode: Mode) -> CommandState:
+    """Return what a command begins as in a mode."""
+    return _STATE_OF[mode]
+
+
+def _in_mode(mode: Mode, command: PlannedCommand) -> PlannedCommand:
+    """Return the command as it begins in a mode."""
+    if mode != "observe":
+        return msgspec.structs.replace(command, state=state_in(mode))
+    return msgspec.structs.replace(command, state=state_in(mode), code=OBSERVED_CODE, reason=OBSERVED_REASON)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
+
+from tidegate.config.records import Mode
 
 
 @dataclass(frozen=True)
@@ -17,12 +20,18 @@ class Policy:
     """Connections whose orders go to `erp`."""
     erp: UUID | None
     orders_since: datetime | None
-    orders_live: bool
-    shipments_live: bool
+    orders_mode: Mode
+    shipments_modes: Mapping[UUID, Mode]
+    """Channel -> whether it is told of shipments; a channel that is not here observes."""
     stock_channels: tuple[UUID, ...]
     """Connections that may be told stock numbers, sorted; each of their items has a mode of its own."""
     stock_owner: UUID | None
     """The connection whose movements move on_hand."""
+    orders_live_from: datetime | None = None
+    """When the orders flow stopped observing, or what was asked for instead: nothing placed before is created."""
+    shipments_since: datetime | None = None
+    modes_revision: int = 0
+    """Of the tenant's modes: nothing is planned under older ones."""
     is_erp_missing: bool = False
     """The orders flow names an ERP that is not connected yet: orders wait for it."""
     newest_version: int = 0
@@ -33,6 +42,10 @@ class Policy:
         """The newest configuration that this takes into account: used, or found unusable."""
         return max(self.config_version, self.newest_version)
 
+    def shipments_mode(self, connection_id: UUID) -> Mode:
+        """Return whether a channel is told of shipments."""
+        return self.shipments_modes.get(connection_id, "observe")
+
 
 EMPTY_POLICY = Policy(
     config_version=0,
@@ -40,8 +53,8 @@ EMPTY_POLICY = Policy(
     order_channels=frozenset(),
     erp=None,
     orders_since=None,
-    orders_live=False,
-    shipments_live=False,
+    orders_mode="observe",
+    shipments_modes={},
     stock_channels=(),
     stock_owner=None,
 )

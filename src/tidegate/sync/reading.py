@@ -7,13 +7,18 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
+from asyncpg import Record
+
 from tidegate.config import Config
+from tidegate.config.records import Mode
 from tidegate.config.snapshots import Snapshots
-from tidegate.config.stock_modes import StockModes
+from tidegate.config.stock_modes import FlowName, StockModes, modes_of
 from tidegate.store.connections import Connection
+from tidegate.sync.flow_modes import changed_modes, wanted_modes
 from tidegate.sync.policy import EMPTY_POLICY, Policy
 
 CONNECTIONS = "SELECT tenant_id, connection_id, name, connector FROM connection"
+FLOW_MODES = "SELECT tenant_id, connection_id, flow, mode, rules, live_from, revision FROM flow_mode"
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,8 @@ class TenantView:
     """connection_id -> connector name"""
     until: datetime | None = None
     """When the configuration may say something else by itself."""
+    is_settled: bool = True
+    """Whether the modes that count are those of the configuration."""
 
 
 class TenantReader:
@@ -42,34 +49,60 @@ class TenantReader:
         for tenant_id, connection_id, name, connector in await conn.fetch(CONNECTIONS):
             names.setdefault(tenant_id, {})[name] = connection_id
             connectors.setdefault(tenant_id, {})[connection_id] = connector
+        modes: dict[UUID, dict[tuple[UUID, str], Record]] = {}
+        for row in await conn.fetch(FLOW_MODES):
+            modes.setdefault(row["tenant_id"], {})[row["connection_id"], row["flow"]] = row
         views = {}
         for tenant_id, ids in names.items():
             effective = self._snapshots.at(tenant_id, now)
-            policy = EMPTY_POLICY
+            policy, is_settled = EMPTY_POLICY, True
             if effective is not None:
+                stored = modes.get(tenant_id, {})
                 version = self._snapshots.versions[tenant_id].version
-                policy = build_policy(effective.planned, version, ids)
+                policy = build_policy(effective.planned, version, ids, stored)
+                wanted = wanted_modes(effective.planned, {connection_id: name for name, connection_id in ids.items()})
+                is_settled = not changed_modes(wanted, stored.values())
             policy = replace(policy, newest_version=self._snapshots.newest.get(tenant_id, 0))
             until = effective.next_change if effective is not None else None
-            views[tenant_id] = TenantView(policy, connectors[tenant_id], until)
+            views[tenant_id] = TenantView(policy, connectors[tenant_id], until, is_settled)
         return views
 
 
-def build_policy(config: Config, version: int, ids: Mapping[str, UUID]) -> Policy:
-    """Return the policy of a configuration, given the ids of the connections that exist. Pure."""
+def build_policy(
+    config: Config, version: int, ids: Mapping[str, UUID], modes: Mapping[tuple[UUID, str], Record] | None = None
+) -> Policy:
+    """Return the policy of a configuration, given the ids of the connections that exist. Pure.
+
+    `modes` are the rows of `flow_mode` by connection and flow: they count, so that T2 and T2s never differ. Where there is
+    none yet, the configuration's own mode does.
+    """
     orders, shipments, stock = config.flows.orders, config.flows.shipments, config.flows.stock
+    stored = modes or {}
     owner = config.owns.on_hand
+    erp = ids.get(orders.target) if orders else None
+    erp_row = stored.get((erp, "orders")) if erp is not None else None
+
+    def mode(connection_id: UUID, name: str, flow: FlowName) -> Mode:
+        row = stored.get((connection_id, flow))
+        found: Mode = row["mode"] if row is not None else modes_of(config, name)[flow]
+        return found
+
     return Policy(
         config_version=version,
         cell=config.cell,
         order_channels=frozenset(ids[name] for name in orders.sources if name in ids) if orders else frozenset(),
-        erp=ids.get(orders.target) if orders else None,
+        erp=erp,
         orders_since=orders.since if orders else None,
-        orders_live=bool(orders and orders.mode == "live" and orders.since is not None),
-        shipments_live=bool(shipments and shipments.mode == "live"),
+        orders_mode=mode(erp, orders.target, "orders") if orders is not None and erp is not None else "observe",
+        orders_live_from=erp_row["live_from"] if erp_row is not None else None,
+        shipments_since=shipments.since if shipments else None,
+        shipments_modes={connection_id: mode(connection_id, name, "shipments") for name, connection_id in ids.items()}
+        if shipments
+        else {},
         stock_channels=tuple(sorted(ids[name] for name in stock.targets if name in ids))
         if stock and StockModes(config).may_write
         else (),
         stock_owner=ids.get(owner) if owner else None,
+        modes_revision=max((row["revision"] for row in stored.values()), default=0),
         is_erp_missing=bool(orders and orders.target not in ids),
     )

@@ -27,12 +27,15 @@ OUTCOME_COLUMNS = (
 COMMAND_KEY_COLUMNS = ("tenant_id", "connection_id", "kind", "entity_id", "version", "command_id")
 COMMAND_COLUMNS = (
     "tenant_id", "command_id", "connection_id", "kind", "entity_id", "version", "target_key", "priority", "deadline_at",
-    "cause_event_id", "state",
+    "cause_event_id", "state", "code", "reason",
 )  # fmt: skip
 """Columns of the tables that are filled by COPY."""
 
 HOLD_CONFIG = "SELECT pg_advisory_xact_lock_shared($1, hashtext($2::uuid::text))"
-NEWEST_CONFIG = "SELECT coalesce(max(version), 0) FROM config_version WHERE tenant_id = $1"
+NEWEST_CONFIG = """
+SELECT coalesce(max(version), 0), (SELECT coalesce(max(revision), 0) FROM flow_mode WHERE tenant_id = $1)
+FROM config_version WHERE tenant_id = $1
+"""
 """No configuration is put to work while a batch is applied under an older one: what it leaves undone, nobody would do."""
 
 LOAD_GATES = """
@@ -205,33 +208,36 @@ CROSS JOIN LATERAL (
 SAVE_COMMANDS = """
 WITH planned AS (
   SELECT * FROM unnest($2::uuid[], $3::uuid[], $4::text[], $5::uuid[], $6::bigint[], $7::text[], $8::smallint[],
-                       $9::timestamptz[], $10::uuid[])
-    AS n(command_id, connection_id, kind, entity_id, version, target_key, priority, deadline_at, cause_event_id)
+                       $9::timestamptz[], $10::uuid[], $11::text[], $12::text[], $13::text[])
+    AS n(command_id, connection_id, kind, entity_id, version, target_key, priority, deadline_at, cause_event_id, state,
+         code, reason)
 ), fresh AS (
   INSERT INTO command_key (tenant_id, connection_id, kind, entity_id, version, command_id)
   SELECT $1, connection_id, kind, entity_id, version, command_id FROM planned
   ORDER BY connection_id, kind, entity_id, version
   ON CONFLICT DO NOTHING RETURNING command_id
 ), unsent AS MATERIALIZED (
-  SELECT c.tenant_id, c.command_id, p.deadline_at, p.cause_event_id
+  SELECT c.tenant_id, c.command_id, p.deadline_at, p.cause_event_id, p.state, p.code, p.reason
   FROM planned p CROSS JOIN LATERAL (
     SELECT command_id FROM command_key k
     WHERE k.tenant_id = $1 AND k.connection_id = p.connection_id AND k.kind = p.kind AND k.entity_id = p.entity_id
       AND k.version = p.version OFFSET 0) k
   CROSS JOIN LATERAL (
     SELECT tenant_id, command_id FROM command c
-    WHERE c.tenant_id = $1 AND c.command_id = k.command_id AND c.state = 'cancelled' AND c.call_id IS NULL
-      AND c.code IN ('annihilated', 'nothing_left', 'not_released')
+    WHERE c.tenant_id = $1 AND c.command_id = k.command_id AND c.state = 'cancelled'
+      AND (c.code = 'observed' OR (c.call_id IS NULL AND c.code IN ('annihilated', 'nothing_left', 'not_released')))
     OFFSET 0 FOR NO KEY UPDATE) c
+  WHERE p.state <> 'cancelled'
 ), revived AS (
-  UPDATE command c SET state = 'pending', code = NULL, reason = NULL, finished_at = NULL, not_before = NULL,
-         deadline_at = u.deadline_at, cause_event_id = u.cause_event_id
+  UPDATE command c SET state = u.state, code = u.code, reason = u.reason, finished_at = NULL, not_before = NULL,
+         deadline_at = u.deadline_at, cause_event_id = u.cause_event_id, approved_by = NULL, approved_at = NULL
   FROM unsent u WHERE c.tenant_id = u.tenant_id AND c.command_id = u.command_id AND c.state = 'cancelled'
 )
 INSERT INTO command (tenant_id, command_id, connection_id, kind, target_key, entity_id, version, priority, state,
-                     deadline_at, cause_event_id)
-SELECT $1, p.command_id, p.connection_id, p.kind, p.target_key, p.entity_id, p.version, p.priority, 'pending',
-       p.deadline_at, p.cause_event_id
+                     deadline_at, cause_event_id, code, reason, finished_at)
+SELECT $1, p.command_id, p.connection_id, p.kind, p.target_key, p.entity_id, p.version, p.priority, p.state,
+       p.deadline_at, p.cause_event_id, p.code, p.reason,
+       CASE WHEN p.state = 'cancelled' THEN clock_timestamp() END
 FROM planned p JOIN fresh USING (command_id) ORDER BY p.command_id
 RETURNING connection_id
 """
@@ -260,10 +266,14 @@ FROM unsent WHERE c.tenant_id = unsent.tenant_id AND c.command_id = unsent.comma
 RETURNING c.entity_id
 """
 
-# By way of the connections, because the key's index begins with them: a tenant has few connections and many commands.
+# Orders that the ERP may know: a create was planned, or the order is bound. By way of the connections, because the indexes
+# begin with them: a tenant has few connections and many commands.
 PLANNED_CREATES = """
 SELECT k.entity_id FROM connection c JOIN command_key k USING (tenant_id, connection_id)
 WHERE tenant_id = $1 AND k.kind = 'order.create' AND k.entity_id = ANY($2::uuid[])
+UNION
+SELECT b.internal_id FROM connection c JOIN binding b USING (tenant_id, connection_id)
+WHERE tenant_id = $1 AND b.kind = 'order' AND b.internal_id = ANY($2::uuid[])
 """
 
 COUNT_OUTCOMES = """

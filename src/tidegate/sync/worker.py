@@ -21,6 +21,7 @@ from tidegate.store.pool import create_pool
 from tidegate.sync import statements
 from tidegate.sync.apply import Applier, StalePolicy
 from tidegate.sync.catalogue import Catalogue
+from tidegate.sync.going_live import refresh_modes
 from tidegate.sync.normalize import prepare
 from tidegate.sync.reading import TenantReader, TenantView
 from tidegate.sync.records import Outcome, Prepared
@@ -163,6 +164,8 @@ class Strand:
             async with self._pool.acquire() as conn:
                 self._views = await self._tenants.read(conn, self._context.clock.now())
                 for tenant_id, view in self._views.items():
+                    if not view.is_settled:
+                        await self._settle_modes(conn, tenant_id)
                     if view.policy.stock_channels:
                         await self._mark_untold(conn, tenant_id, view)
             self._views_due = now + self._seconds_to_next_view()
@@ -175,6 +178,12 @@ class Strand:
         now = self._context.clock.now()
         changes = [(view.until - now).total_seconds() for view in self._views.values() if view.until is not None]
         return max(0.0, min([self._settings.view_seconds, *changes]))
+
+    async def _settle_modes(self, conn: Connection, tenant_id: UUID) -> None:
+        """Make the modes of the configuration count: a timed override began or ended, or this is a new release."""
+        settled = await refresh_modes(conn, tenant_id)
+        log.info("apply.modes_settled", tenant_id=tenant_id, flows=len(settled.changed), marks=settled.marks)
+        self._views = await self._tenants.read(conn, self._context.clock.now())
 
     async def _mark_untold(self, conn: Connection, tenant_id: UUID, view: TenantView) -> None:
         """Have channels told of the articles that they never heard of, and wake their lanes."""

@@ -153,12 +153,12 @@ class Writer:
             for command_id, connection_id, kind, entity_id, version, *_ in rows
         ]
         await _copy(conn, "command_key", statements.COMMAND_KEY_COLUMNS, keys)
-        await _copy(conn, "command", statements.COMMAND_COLUMNS, [(self.tenant_id, *row, "pending") for row in rows])
+        await _copy(conn, "command", statements.COMMAND_COLUMNS, [(self.tenant_id, *row) for row in rows])
 
     def _command_rows(self, commands: list[PlannedCommand]) -> list[tuple[object, ...]]:
         return [
             (new_id(), c.connection_id, c.kind, c.entity_id, c.version, c.target_key, PRIORITY_OF[c.kind],
-             self.now + timedelta(seconds=DEADLINE_SECONDS[c.kind]), c.cause_event_id)
+             self.now + timedelta(seconds=DEADLINE_SECONDS[c.kind]), c.cause_event_id, str(c.state), c.code, c.reason)
             for c in commands
         ]  # fmt: skip
 

@@ -257,7 +257,7 @@ def test_a_shipment_that_is_not_ours_or_fits_no_line_is_not_guessed() -> None:
 
 
 def test_while_shipments_are_observed_nothing_is_told() -> None:
-    book = Book(observing(shipments_live=False))
+    book = Book(observing(shipments_modes={}))
     book.fold((SHOP, order_seen(1, TWO_LINES)))
 
     book.fold((ERP, shipped("s1", book.reference(), [ShipmentLine(line_reference="", sku="A", quantity=1)])))
@@ -329,7 +329,7 @@ def test_a_cancel_while_the_flow_observes_is_not_forgotten() -> None:
     """The ERP may have the order from before, and would ship it."""
     book = Book()
     book.fold((SHOP, order_seen(1, [line_seen("l1", "A", 1)])))
-    book.policy = observing(orders_live=False)
+    book.policy = observing(orders_mode="observe")
 
     book.fold((SHOP, order_seen(2, [line_seen("l1", "A", 1)], order_state=OrderState.CANCELLED)))
 

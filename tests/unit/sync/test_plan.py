@@ -10,6 +10,7 @@ import pytest
 from tests.foldbed import ERP, OTHER_SHOP, PLACED_AT, POLICY, SHOP, observing
 
 from tidegate.commerce.states import RELEASING_PAYMENTS, FulfillmentState, OrderState, PaymentState
+from tidegate.config.records import Mode
 from tidegate.kernel.ids import new_id
 from tidegate.orders.records import Order
 from tidegate.sync.plan import plan_fulfillment, plan_order
@@ -77,7 +78,7 @@ def test_a_cancelled_order_is_cancelled_when_it_becomes_so_and_not_again() -> No
         (EMPTY_POLICY, "no_flow"),
         (observing(order_channels=frozenset({OTHER_SHOP})), "no_flow"),
         (observing(orders_since=PLACED_AT + timedelta(seconds=1)), "before_since"),
-        (observing(orders_live=False), "observed"),
+        (observing(orders_mode="observe"), "observed"),
     ],
 )
 def test_what_the_configuration_does_not_ask_for_is_not_sent(policy: Policy, code: str) -> None:
@@ -87,7 +88,7 @@ def test_what_the_configuration_does_not_ask_for_is_not_sent(policy: Policy, cod
 
 
 @pytest.mark.parametrize(
-    "policy", [observing(orders_since=PLACED_AT + timedelta(seconds=1)), observing(orders_live=False)]
+    "policy", [observing(orders_since=PLACED_AT + timedelta(seconds=1)), observing(orders_mode="observe")]
 )
 def test_a_cancel_is_planned_whatever_the_flow_does_now(policy: Policy) -> None:
     """Its create may have left before; where none did, nothing is sent either."""
@@ -102,11 +103,50 @@ def test_since_means_from_that_moment_on() -> None:
 
 
 def test_a_fulfillment_follows_its_order() -> None:
-    order_id, fulfillment_id = new_id(), new_id()
+    one, fulfillment_id = order(), new_id()
 
-    command = plan_fulfillment(order_id, SHOP, fulfillment_id, POLICY, CAUSE)
+    command = plan_fulfillment(one, fulfillment_id, POLICY, CAUSE).command
 
     assert command is not None
     assert (command.connection_id, command.entity_id, command.version) == (SHOP, fulfillment_id, 1)
-    assert command.target_key == f"order:{order_id}"
-    assert plan_fulfillment(order_id, SHOP, fulfillment_id, observing(shipments_live=False), CAUSE) is None
+    assert command.target_key == f"order:{one.order_id}"
+
+
+@pytest.mark.parametrize(
+    ("policy", "code"),
+    [
+        (observing(shipments_modes={}), "observed"),
+        (observing(shipments_modes={OTHER_SHOP: "live"}), "observed"),
+        (observing(shipments_since=PLACED_AT + timedelta(seconds=1)), "before_since"),
+    ],
+)
+def test_a_shipment_that_is_not_told_says_why(policy: Policy, code: str) -> None:
+    plan = plan_fulfillment(order(), new_id(), policy, CAUSE)
+
+    assert (plan.command, plan.code) == (None, code)
+    assert plan.reason
+
+
+def test_an_order_placed_before_the_switch_is_left_alone_and_one_placed_at_it_is_not() -> None:
+    before = plan_order(order(), observing(orders_live_from=PLACED_AT + timedelta(seconds=1)), CAUSE)
+
+    assert (before.create, before.code) == (None, "before_switch")
+    assert "stopped observing" in str(before.reason)
+    assert plan_order(order(), observing(orders_live_from=PLACED_AT), CAUSE).create is not None
+
+
+@pytest.mark.parametrize(("mode", "state"), [("propose", "proposed"), ("live", "pending")])
+def test_the_mode_says_what_a_command_begins_as(mode: Mode, state: str) -> None:
+    policy = observing(orders_mode=mode, shipments_modes={SHOP: mode})
+    created = plan_order(order(), policy, CAUSE).create
+    cancelled = plan_order(order(OrderState.CANCELLED), policy, CAUSE).cancel
+    told = plan_fulfillment(order(), new_id(), policy, CAUSE).command
+
+    assert [command and command.state for command in (created, cancelled, told)] == [state] * 3
+
+
+def test_a_cancel_that_is_observed_is_kept_and_cannot_be_sent() -> None:
+    cancel = plan_order(order(OrderState.CANCELLED), observing(orders_mode="observe"), CAUSE).cancel
+
+    assert cancel is not None
+    assert (cancel.state, cancel.code) == ("cancelled", "observed")

@@ -36,8 +36,8 @@ def test_names_become_ids() -> None:
         order_channels=frozenset({IDS["shop_a"], IDS["shop_b"]}),
         erp=IDS["erp"],
         orders_since=datetime(2026, 11, 1, tzinfo=UTC),
-        orders_live=True,
-        shipments_live=True,
+        orders_mode="live",
+        shipments_modes=dict.fromkeys(IDS.values(), "live"),
         stock_channels=(IDS["shop_a"], IDS["shop_b"]),
         stock_owner=IDS["erp"],
     )
@@ -46,7 +46,11 @@ def test_names_become_ids() -> None:
 def test_flows_that_observe_send_nothing() -> None:
     found = policy(DOCUMENT.replace("mode: live", "mode: observe"))
 
-    assert (found.orders_live, found.shipments_live, found.stock_channels) == (False, False, ())
+    assert (found.orders_mode, set(found.shipments_modes.values()), found.stock_channels) == (
+        "observe",
+        {"observe"},
+        (),
+    )
     assert found.stock_owner == IDS["erp"], "the books are kept all the same"
 
 
@@ -64,4 +68,4 @@ def test_without_flows_nothing_is_asked() -> None:
     assert (found.order_channels, found.erp, found.stock_channels) == (
         EMPTY_POLICY.order_channels, EMPTY_POLICY.erp, EMPTY_POLICY.stock_channels,
     )  # fmt: skip
-    assert (found.orders_live, found.shipments_live) == (False, False)
+    assert (found.orders_mode, found.shipments_modes) == ("observe", {})

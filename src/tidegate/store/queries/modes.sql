@@ -1,15 +1,101 @@
 -- name: flow_modes_save
--- Change modes. $1 tenant, $2 connections, $3 flows, $4 modes, $5 rules, $6 from when on orders are created, or null for now.
--- A flow that stops observing creates nothing that was placed before; a connection that is new leaves that to `since`.
+-- Change modes. $1 tenant, $2 connections, $3 flows, $4 modes, $5 rules.
+-- A flow that stops observing creates nothing that was placed before, unless that is asked for; at a new connection `since`
+-- alone decides.
 INSERT INTO flow_mode AS f (tenant_id, connection_id, flow, mode, rules, live_from, revision)
-SELECT $1, n.connection_id, n.flow, n.mode, n.rules, $6::timestamptz,
+SELECT $1, n.connection_id, n.flow, n.mode, n.rules, NULL,
        (SELECT coalesce(max(revision), 0) + 1 FROM flow_mode WHERE tenant_id = $1)
 FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[]) AS n (connection_id, flow, mode, rules)
 ORDER BY n.connection_id, n.flow
 ON CONFLICT (tenant_id, connection_id, flow) DO UPDATE
 SET mode = excluded.mode, rules = excluded.rules, revision = excluded.revision, changed_at = clock_timestamp(),
-    live_from = CASE WHEN f.mode = 'observe' AND excluded.mode <> 'observe' THEN coalesce($6, clock_timestamp())
-                     ELSE f.live_from END
+    live_from = CASE WHEN f.mode = 'observe' AND excluded.mode <> 'observe' THEN clock_timestamp() ELSE f.live_from END
+
+-- name: flow_modes_include
+-- Also create what was placed since then. $1 tenant, $2 connections, $3 flow, $4 since.
+UPDATE flow_mode
+SET live_from = least(live_from, $4::timestamptz), changed_at = clock_timestamp(),
+    revision = (SELECT max(revision) + 1 FROM flow_mode WHERE tenant_id = $1)
+WHERE tenant_id = $1 AND connection_id = ANY($2::uuid[]) AND flow = $3 AND mode <> 'observe'
+
+-- name: commands_end_observed
+-- End what a flow that observes would still send. $1 tenant, $2 connections, $3 kinds, $4 code, $5 reason.
+WITH open AS (
+    SELECT c.tenant_id, c.command_id
+    FROM unnest($2::uuid[], $3::text[]) AS n (connection_id, kind)
+    JOIN command c ON c.tenant_id = $1 AND c.connection_id = n.connection_id AND c.kind = n.kind
+    WHERE c.state IN ('proposed', 'pending')
+    ORDER BY c.command_id FOR NO KEY UPDATE OF c
+)
+UPDATE command c
+SET state = 'cancelled', code = $4, reason = $5, finished_at = clock_timestamp(), not_before = NULL, settles_at = NULL
+FROM open WHERE c.tenant_id = open.tenant_id AND c.command_id = open.command_id AND c.state IN ('proposed', 'pending')
+
+-- name: commands_hold
+-- Have a person decide what nobody approved yet. $1 tenant, $2 connections, $3 kinds.
+WITH open AS (
+    SELECT c.tenant_id, c.command_id
+    FROM unnest($2::uuid[], $3::text[]) AS n (connection_id, kind)
+    JOIN command c ON c.tenant_id = $1 AND c.connection_id = n.connection_id AND c.kind = n.kind
+    WHERE c.state = 'pending' AND c.approved_at IS NULL
+    ORDER BY c.command_id FOR NO KEY UPDATE OF c
+)
+UPDATE command c SET state = 'proposed', not_before = NULL
+FROM open
+WHERE c.tenant_id = open.tenant_id AND c.command_id = open.command_id AND c.state = 'pending' AND c.approved_at IS NULL
+
+-- name: commands_release
+-- Send what waited for a person only because its flow proposed. $1 tenant, $2 connections, $3 kinds, $4 code that stays,
+-- $5 seconds to do it in.
+WITH open AS (
+    SELECT c.tenant_id, c.command_id
+    FROM unnest($2::uuid[], $3::text[]) AS n (connection_id, kind)
+    JOIN command c ON c.tenant_id = $1 AND c.connection_id = n.connection_id AND c.kind = n.kind
+    WHERE c.state = 'proposed' AND c.code IS DISTINCT FROM $4
+    ORDER BY c.command_id FOR NO KEY UPDATE OF c
+)
+UPDATE command c SET state = 'pending', deadline_at = clock_timestamp() + make_interval(secs => $5::float8)
+FROM open WHERE c.tenant_id = open.tenant_id AND c.command_id = open.command_id AND c.state = 'proposed'
+
+-- name: commands_revive
+-- Open again what ended only because its flow observed. $1 tenant, $2 connections, $3 kinds, $4 states, $5 seconds to do it in.
+WITH ended AS (
+    SELECT c.tenant_id, c.command_id, n.state
+    FROM unnest($2::uuid[], $3::text[], $4::text[]) AS n (connection_id, kind, state)
+    JOIN command c ON c.tenant_id = $1 AND c.connection_id = n.connection_id AND c.kind = n.kind
+    WHERE c.state = 'cancelled' AND c.code = 'observed'
+    ORDER BY c.command_id FOR NO KEY UPDATE OF c
+)
+UPDATE command c
+SET state = ended.state, code = NULL, reason = NULL, finished_at = NULL, not_before = NULL, approved_by = NULL,
+    approved_at = NULL, deadline_at = clock_timestamp() + make_interval(secs => $5::float8)
+FROM ended WHERE c.tenant_id = ended.tenant_id AND c.command_id = ended.command_id AND c.state = 'cancelled'
+
+-- name: orders_to_include
+-- Orders that would go to the ERP and are not known there nor on their way, in the order they were placed. $1 tenant, $2 channels, $3 ERP,
+-- $4 placed since, $5 states of payment that release an order.
+SELECT o.order_id
+FROM "order" o
+WHERE o.tenant_id = $1 AND o.connection_id = ANY($2::uuid[]) AND o.placed_at >= $4 AND o.order_state = 'open'
+  AND o.payment_state = ANY($5::text[])
+  AND NOT EXISTS (SELECT FROM binding b WHERE b.tenant_id = $1 AND b.connection_id = $3 AND b.kind = 'order'
+                                          AND b.internal_id = o.order_id)
+  AND NOT EXISTS (SELECT FROM command_key k JOIN command c ON c.tenant_id = $1 AND c.command_id = k.command_id
+                  WHERE k.tenant_id = $1 AND k.connection_id = $3 AND k.kind = 'order.create' AND k.entity_id = o.order_id
+                    AND k.version = 1 AND NOT (c.state = 'cancelled' AND (c.code = 'observed' OR (c.call_id IS NULL
+                    AND c.code IN ('annihilated', 'nothing_left', 'not_released')))))
+ORDER BY o.placed_at, o.order_id
+
+-- name: fulfillments_to_include
+-- Shipments that their channels do not have and are not told, of orders placed since then. $1 tenant, $2 channels, $3 placed since.
+SELECT f.fulfillment_id, f.order_id, o.connection_id
+FROM fulfillment f JOIN "order" o ON o.tenant_id = $1 AND o.order_id = f.order_id
+WHERE f.tenant_id = $1 AND f.state = 'shipped' AND o.connection_id = ANY($2::uuid[]) AND o.placed_at >= $3
+  AND NOT EXISTS (SELECT FROM command_key k JOIN command c ON c.tenant_id = $1 AND c.command_id = k.command_id
+                  WHERE k.tenant_id = $1 AND k.connection_id = o.connection_id AND k.kind = 'fulfillment.create' AND k.entity_id = f.fulfillment_id
+                    AND k.version = 1 AND NOT (c.state = 'cancelled' AND (c.code = 'observed' OR (c.call_id IS NULL
+                    AND c.code IN ('annihilated', 'nothing_left', 'not_released')))))
+ORDER BY f.fulfillment_id
 
 -- name: marks_settle
 -- Give items the mode that they have in each channel, and return how many changed. $1 tenant, $2 connections, $3 whether each
