@@ -113,8 +113,15 @@ class Bed:
         """Put a configuration with these alert rules to work."""
         await self.configure(more=f"alerts: {{rules: {{{rules}}}}}")
 
-    async def configure(self, *, polling: bool = False, mode: str = "live", more: str = "") -> None:
-        """Put a configuration to work; `mode` is that of all flows."""
+    async def configure(
+        self,
+        *,
+        polling: bool = False,
+        mode: str = "live",
+        more: str = "",
+        files: Mapping[str, str] | None = None,
+    ) -> None:
+        """Put a configuration to work; `mode` is that of all flows, `files` are those that `more` names."""
         self.mode = mode
         document = f"""
 tenant: main
@@ -131,7 +138,7 @@ polling: {{enabled: {str(polling).lower()}}}
 {more}
 """
         async with self.pool.acquire() as conn:
-            await record_version(conn, document, applied_by="test")
+            await record_version(conn, document, applied_by="test", files=files)
             await refresh_modes(conn, self.tenant_id)
 
     async def article(self, sku: str, *, on_hand: int = 0, bind_shop: bool = True, bind_erp: bool = True) -> UUID:
@@ -370,6 +377,18 @@ polling: {{enabled: {str(polling).lower()}}}
             " (SELECT FROM attempt_answer x WHERE x.tenant_id = a.tenant_id AND x.attempt_id = a.attempt_id)"
         )
         assert missing == 0
+
+    async def payloads(self) -> list[dict[str, Any]]:
+        """What was frozen of action commands, oldest first, with the versions that it was made under."""
+        rows = await self.pool.fetch("SELECT * FROM call WHERE kind <> 'inventory.set' ORDER BY call_id")
+        async with self.pool.acquire() as conn:
+            await self.cipher.opener(conn, [(row["tenant_id"], row["data_key_id"]) for row in rows])
+        opened = []
+        for row in rows:
+            plain = self.cipher.open(row["tenant_id"], row["data_key_id"], "call", row["call_id"], row["payload"])
+            (payload,) = msgspec.json.decode(plain)
+            opened.append({**payload, "config_version": row["config_version"], "map_digest": row["map_digest"]})
+        return opened
 
     async def answers(self) -> list[dict[str, Any]]:
         """All answers with their decrypted excerpts, oldest first."""

@@ -249,3 +249,29 @@ async def test_a_process_that_drains_leaves_nothing_in_doubt(bed: Bed, remote: H
     await until(bed.is_settled, seconds=60)
 
     await check(bed, remote, orders)
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
+async def test_a_process_that_dies_after_its_hooks_answered_leaves_nothing_half_done(
+    bed: Bed, remote: HostileServer, start: Start, nodes: int
+) -> None:
+    """Killed between the hook's answer and T2s: nothing was begun, its hook processes go with it, hooks are asked again."""
+    source = (
+        "from tidegate.sdk.flows import transform\n"
+        '@transform("orders")\ndef change(order, cfg):\n    return order.replace(note="seen")\n'
+    )
+    await bed.configure(
+        more="hooks: {deadline: 20s}\nmaps: {orders: {order: flows:change}}", files={"flows.py": source}
+    )
+    orders = await arrange(bed, remote)
+    first = await start(**{VARIABLE: "dispatch.hooks.answered:2"})
+    if nodes == 2:
+        await start()
+    assert await asyncio.wait_for(first.wait(), 60) == -signal.SIGKILL
+    if nodes == 1:
+        await start()
+    await until(bed.is_settled, seconds=90)
+
+    await check(bed, remote, orders)
+    created = [payload for payload in await bed.payloads() if payload["type"] == "order.create"]
+    assert [payload["note"] for payload in created] == ["seen"] * len(orders)
