@@ -27,6 +27,7 @@ COMMANDS = {
     "login": "login:login",
     "connect": "connect:connect",
     "config": "config:config",
+    "map": "maps:map_",
     "webhook": "webhook:webhook",
     "events": "events:events",
     "commands": "commands:commands",

@@ -35,6 +35,7 @@ SELECT o.number, o.connection_id, c.name AS channel, o.external_id, o.placed_at,
 FROM "order" o JOIN connection c ON c.tenant_id = o.tenant_id AND c.connection_id = o.connection_id
 WHERE o.tenant_id = $1 AND o.order_id = $2 FOR SHARE OF o
 """
+READ_ORDER = LOCK_ORDER.replace("FOR SHARE OF o", "")
 PAYMENT_METHOD = """
 SELECT method FROM payment WHERE tenant_id = $1 AND order_id = $2 AND kind IN ('sale', 'capture', 'authorise')
 ORDER BY kind = 'authorise', external_id DESC LIMIT 1
@@ -63,6 +64,7 @@ SELECT f.order_id, o.external_id AS order_external_id, f.tracking, f.carrier, f.
 FROM fulfillment f JOIN "order" o ON o.tenant_id = $1 AND o.order_id = f.order_id
 WHERE f.tenant_id = $1 AND f.fulfillment_id = $2 FOR SHARE OF o
 """
+READ_FULFILLMENT = FULFILLMENT.replace("FOR SHARE OF o", "")
 FULFILLMENT_LINES = """
 SELECT l.external_id, fl.quantity
 FROM fulfillment_line fl JOIN order_line l ON l.tenant_id = $1 AND l.order_id = $3 AND l.line_id = fl.line_id
@@ -157,21 +159,37 @@ async def draft_action(
             return Unbuildable(state=CommandState.FAILED, code="not_an_action", reason=reason)
 
 
+async def preview_action(
+    conn: Connection, connection: ConnectionRow, kind: CommandKind, entity_id: UUID, cipher: BodyCipher, *, cell: str
+) -> Drafted | Unbuildable:
+    """Return what a map would be applied to, also of what is long over. Reads only, and locks nothing."""
+    if kind is CommandKind.FULFILLMENT_CREATE:
+        return await _draft_fulfillment(conn, connection.tenant_id, entity_id, cell, is_preview=True)
+    return await _draft_order(conn, connection, entity_id, cipher, cell, has_map=True, is_preview=True)
+
+
 async def _draft_order(
-    conn: Connection, connection: ConnectionRow, order_id: UUID, cipher: BodyCipher, cell: str, *, has_map: bool
+    conn: Connection,
+    connection: ConnectionRow,
+    order_id: UUID,
+    cipher: BodyCipher,
+    cell: str,
+    *,
+    has_map: bool,
+    is_preview: bool = False,
 ) -> Drafted | Unbuildable:
     tenant_id = connection.tenant_id
-    order = await conn.fetchrow(LOCK_ORDER, tenant_id, order_id)
+    order = await conn.fetchrow(READ_ORDER if is_preview else LOCK_ORDER, tenant_id, order_id)
     if order is None:
         return Unbuildable(state=CommandState.FAILED, code="order_missing", reason="the order does not exist")
-    bound = await conn.fetchval(BOUND_ORDER, tenant_id, connection.connection_id, order_id)
+    bound = None if is_preview else await conn.fetchval(BOUND_ORDER, tenant_id, connection.connection_id, order_id)
     if bound is not None:
         return Unbuildable(state=CommandState.SUCCEEDED, code="already_bound", reason=f"it exists there as {bound}")
     rows = await conn.fetch(ORDER_LINES, tenant_id, connection.connection_id, order_id)
     lines = [row for row in rows if row["current"] > 0]
-    if not lines or order["order_state"] == "cancelled":
+    if not lines or (order["order_state"] == "cancelled" and not is_preview):
         return Unbuildable(state=CommandState.CANCELLED, code="nothing_left", reason="nothing of the order is left")
-    if not may_leave(order["order_state"], order["payment_state"]):
+    if not is_preview and not may_leave(order["order_state"], order["payment_state"]):
         reason = f"the order is {order['order_state']} and {order['payment_state']}: it goes out when it is released"
         return Unbuildable(state=CommandState.CANCELLED, code="not_released", reason=reason)
     method = await conn.fetchval(PAYMENT_METHOD, tenant_id, order_id) if has_map else None
@@ -239,12 +257,13 @@ def _order_line(row: Any, cell: str) -> OrderLineOut:
 
 
 async def _draft_fulfillment(
-    conn: Connection, tenant_id: UUID, fulfillment_id: UUID, cell: str
+    conn: Connection, tenant_id: UUID, fulfillment_id: UUID, cell: str, *, is_preview: bool = False
 ) -> Drafted | Unbuildable:
-    row = await conn.fetchrow(FULFILLMENT, tenant_id, fulfillment_id)
+    statement = READ_FULFILLMENT if is_preview else FULFILLMENT
+    row = await conn.fetchrow(statement, tenant_id, fulfillment_id)
     if row is None:
         return Unbuildable(state=CommandState.FAILED, code="fulfillment_missing", reason="it does not exist")
-    if row["state"] == "confirmed":
+    if row["state"] == "confirmed" and not is_preview:
         return Unbuildable(state=CommandState.SUCCEEDED, code="already_confirmed", reason="the channel has it already")
     lines = await conn.fetch(FULFILLMENT_LINES, tenant_id, fulfillment_id, row["order_id"])
     if row["state"] == "cancelled" or not lines:
