@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import platform
 import shutil
+import statistics
+import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tidegate import __version__
 from tidegate.cli.checks import Finding, fail, ok, warn
@@ -24,6 +31,11 @@ from tidegate.vault.keys import derive_class_root
 
 FREE_BYTES_MIN = 1 << 30
 FREE_SHARE_LOW = 0.10
+FSYNC_TRIES = 15
+FSYNC_MS_SLOW = 10.0
+FILES_MIN = 4096
+TIME_ERROR = 5
+"""What adjtimex(2) returns for a clock that nothing keeps right."""
 _PACKAGES = ("asyncpg", "uvicorn", "httptools", "uvloop", "aiohttp", "cryptography", "msgspec")
 
 
@@ -67,6 +79,83 @@ def check_disk(project: Project) -> Finding:
     if usage.free < FREE_SHARE_LOW * usage.total:
         return warn("disk", words, "make room before it runs out")
     return ok("disk", words)
+
+
+def check_fsync(project: Project) -> Finding:
+    """How fast the disk makes a write durable: every acknowledged delivery waits for it."""
+    folder = project.run_dir if project.run_dir.exists() else project.folder
+    times = []
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            for _ in range(FSYNC_TRIES):
+                started = time.perf_counter()
+                file.write(b"\0" * 8192)
+                file.flush()
+                os.fsync(file.fileno())
+                times.append((time.perf_counter() - started) * 1000)
+    except OSError as error:
+        return fail("disk speed", f"{folder} takes no writes: {error.strerror}", "mend the file system", code="fsync")
+    median = statistics.median(times)
+    words = f"a write is durable after {median:.1f} ms"
+    if median > FSYNC_MS_SLOW:
+        return warn(
+            "disk speed", words, "put the database on a disk with a battery-backed or flash cache", code="fsync",
+            why="each batch of deliveries waits for one; the door gets no faster than this",
+        )  # fmt: skip
+    return ok("disk speed", words, code="fsync")
+
+
+def check_zones() -> Finding:
+    """The time-zone database is there: schedules name zones."""
+    try:
+        ZoneInfo("Europe/Berlin")
+    except ZoneInfoNotFoundError:
+        return fail(
+            "time zones",
+            "there is no time-zone data",
+            "pip install tzdata, or install the package tzdata",
+            code="zones",
+        )
+    return ok("time zones", "the data is there", code="zones")
+
+
+def check_kernel_clock() -> Finding:
+    """Whether the kernel believes that its clock is set by somebody (Linux)."""
+    if sys.platform != "linux":
+        return ok("kernel clock", "not asked on this system", code="ntp")
+    buffer = ctypes.create_string_buffer(512)  # larger than any struct timex; modes 0 asks only
+    state = ctypes.CDLL(None, use_errno=True).adjtimex(buffer)
+    if state == TIME_ERROR:
+        return warn(
+            "kernel clock", "nothing keeps it right (or a host outside of this machine does)", "timedatectl set-ntp true",
+            code="ntp", why="a clock that drifts refuses genuine deliveries as stale",
+        )  # fmt: skip
+    return ok("kernel clock", "kept right by NTP" if state >= 0 else "the kernel does not tell", code="ntp")
+
+
+def check_file_limits(project: Project) -> Iterator[Finding]:
+    """The processes may open enough files: a door needs one per sender's connection (Linux)."""
+    state = running_state(project)
+    for child in state.children if state is not None else ():
+        limit = _open_files_max(child.pid)
+        if child.role == "door" and limit is not None:
+            words = f"{child.role}-{child.index} may open {limit:,} files"
+            if limit < FILES_MIN:
+                fix = "raise the hard limit (ulimit -Hn, LimitNOFILE=) and restart"
+                yield warn("files", words, fix, code="files", why="senders beyond that number are not heard")
+            else:
+                yield ok("files", words, code="files")
+
+
+def _open_files_max(pid: int) -> int | None:
+    try:
+        for line in Path(f"/proc/{pid}/limits").read_text().splitlines():
+            if line.startswith("Max open files"):
+                soft = line.split()[3]
+                return int(soft) if soft.isdigit() else None
+    except OSError:
+        return None
+    return None
 
 
 def check_processes(project: Project, config: Config) -> Iterator[Finding]:

@@ -138,12 +138,6 @@ FIXES: Mapping[str, Fix] = {
     # --- what nobody knows
     "needs_operator": _cause("no answer came, and the platform cannot be asked whether it happened", _LOOK),
     "answer_unstorable": _cause("the answer cannot be stored", _LOOK),
-    "address_missing": _cause("the party has no address in the ERP", f"add it there, then {_RETRY}"),
-    "reference_unknown": _cause(
-        "the ERP has no record of the name that a map or a table gives",
-        f"create it there or mend the map, then {_REBUILD}",
-        rebuild=True,
-    ),
     # --- the way there
     "not_sent": Fix("it was not sent", _RETRY),
     "not_sent_dns": Fix(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID
 
+from tidegate.eventlog import self_test
 from tidegate.eventlog.read import QueuedEvent
 from tidegate.kernel.errors import InvariantError
 from tidegate.sdk.connector import Connector, RawEvent
@@ -38,6 +39,9 @@ def _prepare_one(event: QueuedEvent, connector: Connector | None, open_body: Ope
         body = open_body(event)
     except InvariantError as error:
         prepared.failure = Outcome("quarantined", "tampered", str(error))
+        return prepared
+    if event.topic == self_test.TOPIC and self_test.read_nonce(body) is not None:
+        prepared.failure = Outcome("ignored", self_test.CODE, "a delivery of ours to ourselves")
         return prepared
     try:
         prepared.changes = tuple(connector.normalize(RawEvent(source=event.source, topic=event.topic, body=body)))
