@@ -25,7 +25,9 @@ from tidegate.web.settings import WebSettings
 from tidegate.web.world import World
 
 PEPPER = b"p" * 32
-UNBOUNDED = WebSettings(key_per_second=100_000, key_burst=100_000, stranger_per_second=100_000, stranger_burst=100_000)
+UNBOUNDED = WebSettings(
+    key_per_second=100_000, key_burst=100_000, stranger_per_second=100_000, stranger_burst=100_000, acquire_seconds=30
+)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ TOOLS = {
     "import-linter",
     "mypy",
     "ruff",
+    "schemathesis",
     "pytest-timeout",
     "pytest-xdist",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
@@ -10,6 +11,7 @@ from tests.apibed import add_events, add_tenant, api_bed, public
 
 from tidegate.store.connections import Pool
 from tidegate.store.database import Database
+from tidegate.web.answers import KEPT_FOR, purge_answers
 
 pytestmark = pytest.mark.asyncio
 
@@ -165,3 +167,19 @@ async def test_a_write_without_a_key_is_told_what_it_lacks(database: Database, o
     assert absent.json["code"] == "idempotency_key_missing"
     assert {answer.status for answer in (absent, *wrong)} == {400}
     assert await effects(owner_pool) == (0, 0, 0)
+
+
+async def test_answers_are_kept_for_a_day_and_then_forgotten(database: Database, owner_pool: Pool) -> None:
+    tenant = await add_tenant(owner_pool, "one")
+    (other,) = await add_events(owner_pool, tenant, 1)
+    async with api_bed(database, owner_pool) as bed, owner_pool.acquire() as conn:
+        key = await bed.key(tenant, "events:replay")
+        await bed.call("POST", replay_address(tenant.event), key=key, once="old")
+        await conn.execute("UPDATE api_answer SET created_at = now() - interval '49 hours'")
+        await bed.call("POST", replay_address(other), key=key, once="new")
+        purged = [await purge_answers(conn), await purge_answers(conn)]
+        left = [row["idempotency_key"] for row in await conn.fetch("SELECT idempotency_key FROM api_answer")]
+
+    assert timedelta(hours=24) < KEPT_FOR
+    assert purged == [1, 0]
+    assert left == ["new"]

@@ -26,6 +26,7 @@ from tidegate.runtime.ports import require_free
 from tidegate.runtime.project import Project
 from tidegate.runtime.supervisor import Plan, Supervisor, open_supervisor_log, run_until_signalled, stop_leftovers
 from tidegate.store.database import URL_VARIABLE, Database, owner_connection
+from tidegate.web.answers import purge_answers
 
 DETACH_SECONDS = 180.0
 """How long a detached start may take; the first one creates the database."""
@@ -110,7 +111,7 @@ def run_supervisor(project: Project, config: Config, processes: Mapping[str, int
         database_url=os.environ.get(URL_VARIABLE) or None,
         role_urls=role_urls(),
         prepare=(prepare,),
-        upkeep=(_keep_partitions,),
+        upkeep=(_keep_partitions, _forget_answers),
     )
     open_supervisor_log(project)
     supervisor = Supervisor(project, plan, report=_report)
@@ -130,6 +131,11 @@ async def _run(supervisor: Supervisor, project: Project, config: Config, process
 async def _keep_partitions(database: Database) -> None:
     async with owner_connection(database) as conn:
         await partitions.ensure(conn)
+
+
+async def _forget_answers(database: Database) -> None:
+    async with owner_connection(database) as conn:
+        await purge_answers(conn)
 
 
 def _report(line: str) -> None:

@@ -103,6 +103,10 @@ GRANT UPDATE (finished_at) ON sync_run TO tidegate_web;
 GRANT INSERT ON sync_read TO tidegate_web;
 
 -- web lets people sign in and puts a configuration to work for them
+GRANT UPDATE (created_at) ON tenant TO tidegate_web;  -- needed to lock the row; nothing is ever changed
+GRANT INSERT ON config_version, config_bundle, flow_mode TO tidegate_web;
+GRANT UPDATE (mode, rules, live_from, revision, changed_at) ON flow_mode TO tidegate_web;
+GRANT UPDATE (mode, approved_by, approved_at) ON channel_stock TO tidegate_web;
 GRANT SELECT ON login, fetch_request, config_bundle, command_key TO tidegate_web;
 GRANT SELECT, INSERT, DELETE ON login_session TO tidegate_web;
 GRANT INSERT ON config_version, config_bundle TO tidegate_web;

@@ -17,7 +17,7 @@ from tidegate.monitor.alerts import operator
 from tidegate.monitor.alerts.records import Alert as Found
 from tidegate.store.connections import Connection as Conn
 from tidegate.web.api.desk import Desk
-from tidegate.web.api.documents import READ_PROBLEMS, WRITE_PROBLEMS, answer, problems
+from tidegate.web.api.documents import READ_PROBLEMS, WRITE_PROBLEMS, answer, needs, problems
 from tidegate.web.api.identifiers import IdempotencyKey, id_pattern, parse_id
 
 AlertId = Annotated[str, PathParameter(description="Id of an alert.", pattern=id_pattern("alr"))]
@@ -76,7 +76,7 @@ _ALERT = Alert(
 
 @get(
     "/",
-    opt={"scope": "alerts:read"},
+    **needs("alerts:read"),
     summary="List alerts",
     responses={
         200: answer(AlertList, "Alerts", AlertList(items=(_ALERT,), evaluated_at=_AT)),
@@ -97,7 +97,7 @@ async def list_alerts(
 
 @post(
     "/{alert_id:str}/acknowledge",
-    opt={"scope": "alerts:write"},
+    **needs("alerts:write"),
     status_code=200,
     summary="Acknowledge an alert",
     responses={

@@ -19,7 +19,7 @@ from tidegate.monitor.commands_view import list_commands as read_commands
 from tidegate.monitor.commands_view import read_command, read_wait
 from tidegate.store.connections import Connection as Conn
 from tidegate.web.api.desk import Desk
-from tidegate.web.api.documents import READ_PROBLEMS, WRITE_PROBLEMS, answer, body, problems
+from tidegate.web.api.documents import READ_PROBLEMS, WRITE_PROBLEMS, answer, body, needs, problems
 from tidegate.web.api.identifiers import TEXT, CommandId, Connection, IdempotencyKey, parse_id
 from tidegate.web.api.lists import EXAMPLE_CURSOR, Cursor, Limit, read_id_cursor, write_cursor
 
@@ -159,7 +159,7 @@ _CHANGE = CommandChange(command_id=_COMMAND.id, state="pending")
 
 @get(
     "/",
-    opt={"scope": "commands:read"},
+    **needs("commands:read"),
     summary="List commands",
     responses={
         200: answer(CommandPage, "Commands, newest first", CommandPage(items=(_COMMAND,), next_cursor=EXAMPLE_CURSOR)),
@@ -194,7 +194,7 @@ async def list_commands(
 
 @get(
     "/{command_id:str}",
-    opt={"scope": "commands:read"},
+    **needs("commands:read"),
     summary="Show a command",
     responses={200: answer(CommandDetail, "One command", _DETAIL), **problems(*READ_PROBLEMS)},
 )
@@ -219,7 +219,7 @@ async def show_command(desk: NamedDependency[Desk], command_id: CommandId) -> Co
 
 @post(
     "/{command_id:str}/retry",
-    opt={"scope": "commands:write"},
+    **needs("commands:write"),
     status_code=200,
     summary="Retry a command",
     responses={200: answer(CommandChange, "It is sent again", _CHANGE), **problems(*WRITE_PROBLEMS)},
@@ -248,7 +248,7 @@ async def retry_command(
 
 @post(
     "/{command_id:str}/cancel",
-    opt={"scope": "commands:write"},
+    **needs("commands:write"),
     status_code=200,
     summary="Cancel a command",
     responses={

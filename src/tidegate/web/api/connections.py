@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from tidegate.monitor.status import FeedStatus, LaneStatus, Status, read_status
 from tidegate.web.api.desk import Desk
-from tidegate.web.api.documents import READ_PROBLEMS, answer, problems
+from tidegate.web.api.documents import READ_PROBLEMS, answer, needs, problems
 
 
 class Feed(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,7 +71,7 @@ _SHOP = ConnectionState(
 
 @get(
     "/",
-    opt={"scope": "connections:read"},
+    **needs("connections:read"),
     summary="List connections",
     responses={
         200: answer(ConnectionList, "All connections, by name", ConnectionList(items=(_SHOP,))),

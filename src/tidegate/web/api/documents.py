@@ -14,6 +14,7 @@ from litestar.openapi.spec import Components, Example, License, SecurityScheme, 
 from litestar.params import Body
 from litestar.router import Router
 
+from tidegate.web.api.gate import SCOPE_OPTION
 from tidegate.web.problems import MEDIA_TYPE, TYPE_PREFIX, Problem
 
 API_VERSION = "1.0.0"
@@ -46,6 +47,11 @@ _WORDS = {
 }
 READ_PROBLEMS = (400, 401, 403, 404, 429, 500, 503)
 WRITE_PROBLEMS = (400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 503)
+
+
+def needs(scope: str) -> dict[str, Any]:
+    """Return what a handler is given to need a scope, and to say so in the description."""
+    return {"opt": {SCOPE_OPTION: scope}, "security": [{"key": [scope]}]}
 
 
 def problems(*statuses: int) -> dict[int, ResponseSpec]:
@@ -155,7 +161,6 @@ def describe_api(schema_router: Router, tags: Mapping[str, str], *, servers: Seq
                 )
             }
         ),
-        security=[{"key": []}],
         openapi_router=schema_router,
         render_plugins=[_Description(path=SCHEMA_FILE)],
         operation_id_creator=_operation_id,

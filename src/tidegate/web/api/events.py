@@ -18,7 +18,7 @@ from tidegate.monitor import events_view
 from tidegate.monitor.events_view import EventFilter
 from tidegate.store.connections import Connection as Conn
 from tidegate.web.api.desk import Desk
-from tidegate.web.api.documents import READ_PROBLEMS, WRITE_PROBLEMS, answer, problems
+from tidegate.web.api.documents import READ_PROBLEMS, WRITE_PROBLEMS, answer, needs, problems
 from tidegate.web.api.identifiers import TEXT, Connection, EventId, IdempotencyKey, parse_id
 from tidegate.web.api.lists import EXAMPLE_CURSOR, Cursor, Limit, read_id_cursor, write_cursor
 
@@ -108,7 +108,7 @@ _EVENT = Event(
 
 @get(
     "/",
-    opt={"scope": "events:read"},
+    **needs("events:read"),
     summary="List events",
     responses={
         200: answer(EventPage, "Events, newest first", EventPage(items=(_EVENT,), next_cursor=EXAMPLE_CURSOR)),
@@ -147,7 +147,7 @@ async def list_events(
 
 @get(
     "/{event_id:str}",
-    opt={"scope": "events:read"},
+    **needs("events:read"),
     summary="Show an event",
     responses={
         200: answer(
@@ -178,7 +178,7 @@ async def show_event(desk: NamedDependency[Desk], event_id: EventId) -> EventDet
 
 @post(
     "/{event_id:str}/replay",
-    opt={"scope": "events:replay"},
+    **needs("events:replay"),
     status_code=202,
     summary="Replay an event",
     responses={

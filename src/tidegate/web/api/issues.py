@@ -16,7 +16,7 @@ from tidegate.kernel.ids import public_id
 from tidegate.monitor import issues as view
 from tidegate.store.connections import Connection as Conn
 from tidegate.web.api.desk import Desk
-from tidegate.web.api.documents import READ_PROBLEMS, WRITE_PROBLEMS, answer, body, problems
+from tidegate.web.api.documents import READ_PROBLEMS, WRITE_PROBLEMS, answer, body, needs, problems
 from tidegate.web.api.identifiers import Connection, IdempotencyKey, id_pattern, parse_id
 from tidegate.web.api.lists import CURSOR_CHARS_MAX, CURSOR_PATTERN, read_id_cursor, write_cursor
 
@@ -157,7 +157,7 @@ _PREVIEW = RetryPreview(
 
 @get(
     "/",
-    opt={"scope": "issues:read"},
+    **needs("issues:read"),
     summary="List issues",
     responses={200: answer(IssueList, "Issues", IssueList(items=(_ISSUE,))), **problems(*READ_PROBLEMS)},
 )
@@ -176,7 +176,7 @@ async def list_issues(
 
 @get(
     "/{issue_id:str}",
-    opt={"scope": "issues:read"},
+    **needs("issues:read"),
     summary="Show an issue",
     responses={
         200: answer(IssueDetail, "One issue", IssueDetail(issue=_ISSUE, failures=(_FAILURE,))),
@@ -203,7 +203,7 @@ async def show_issue(desk: NamedDependency[Desk], issue_id: IssueId) -> IssueDet
 
 @get(
     "/{issue_id:str}/retry",
-    opt={"scope": "issues:read"},
+    **needs("issues:read"),
     summary="Preview a retry",
     responses={200: answer(RetryPreview, "What a retry would do", _PREVIEW), **problems(*READ_PROBLEMS, 422)},
 )
@@ -223,7 +223,7 @@ async def preview_retry(
 
 @post(
     "/{issue_id:str}/retry",
-    opt={"scope": "issues:write"},
+    **needs("issues:write"),
     status_code=200,
     summary="Retry an issue",
     responses={
@@ -266,7 +266,7 @@ async def retry_issue(
 
 @post(
     "/{issue_id:str}",
-    opt={"scope": "issues:write"},
+    **needs("issues:write"),
     status_code=200,
     summary="Change an issue",
     responses={

@@ -19,7 +19,7 @@ from tidegate.monitor.explain import explain_order
 from tidegate.monitor.orders_view import OrderFilter, OrderRows
 from tidegate.monitor.story import Story
 from tidegate.web.api.desk import Desk
-from tidegate.web.api.documents import READ_PROBLEMS, answer, problems
+from tidegate.web.api.documents import READ_PROBLEMS, answer, needs, problems
 from tidegate.web.api.identifiers import TEXT, Connection
 from tidegate.web.api.lists import EXAMPLE_CURSOR, Cursor, Limit, read_id_cursor, write_cursor
 from tidegate.web.api.timeline import Step, of_step
@@ -204,7 +204,7 @@ _STORY = OrderStory(
 
 @get(
     "/",
-    opt={"scope": "orders:read"},
+    **needs("orders:read"),
     summary="List orders",
     responses={
         200: answer(
@@ -247,7 +247,7 @@ async def list_orders(
 
 @get(
     "/{reference:str}",
-    opt={"scope": "orders:read"},
+    **needs("orders:read"),
     summary="Show an order",
     responses={200: answer(OrderDetail, "One order", _DETAIL), **problems(*READ_PROBLEMS, 409)},
 )
@@ -261,7 +261,7 @@ async def show_order(desk: NamedDependency[Desk], reference: Reference) -> Order
 
 @get(
     "/{reference:str}/why",
-    opt={"scope": "orders:read"},
+    **needs("orders:read"),
     summary="Explain an order",
     responses={200: answer(OrderStory, "What happened, by time", _STORY), **problems(*READ_PROBLEMS, 409)},
 )

@@ -13,7 +13,7 @@ from tidegate.dispatch import approval
 from tidegate.dispatch.approval import Selection, Verdict
 from tidegate.store.connections import Connection as Conn
 from tidegate.web.api.desk import Desk
-from tidegate.web.api.documents import WRITE_PROBLEMS, answer, body, problems
+from tidegate.web.api.documents import WRITE_PROBLEMS, answer, body, needs, problems
 from tidegate.web.api.identifiers import TEXT, IdempotencyKey, id_pattern, parse_id
 from tidegate.web.problems import ProblemError
 
@@ -67,7 +67,7 @@ _CHOICE = Approve(flows=("orders",), connection="erp")
 
 @post(
     "/approve",
-    opt={"scope": "commands:write"},
+    **needs("commands:write"),
     status_code=200,
     summary="Approve proposals",
     responses={200: answer(Decided, "What was released", _EXAMPLE), **problems(*WRITE_PROBLEMS)},
@@ -92,7 +92,7 @@ async def approve(
 
 @post(
     "/reject",
-    opt={"scope": "commands:write"},
+    **needs("commands:write"),
     status_code=200,
     summary="Reject proposals",
     responses={200: answer(Decided, "What was turned down", _EXAMPLE), **problems(*WRITE_PROBLEMS)},

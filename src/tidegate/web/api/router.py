@@ -9,19 +9,33 @@ from litestar.config.app import AppConfig
 from litestar.di import Provide
 from litestar.exceptions import NotFoundException
 
-from tidegate.web.api import alerts, commands, connections, events, issues, orders, proposals, status, stock
+from tidegate.web.api import (
+    alerts,
+    commands,
+    configuration,
+    connections,
+    events,
+    flows,
+    issues,
+    orders,
+    proposals,
+    status,
+    stock,
+)
 from tidegate.web.api.desk import provide_desk
 from tidegate.web.api.documents import API_PATH, SCHEMA_FILE, describe_api
 from tidegate.web.api.gate import Doorman, Gate, check_body, check_parameters, require_scope
 from tidegate.web.world import World
 
-RESOURCES = (events, commands, proposals, orders, stock, connections, issues, alerts, status)
+RESOURCES = (events, commands, proposals, orders, stock, connections, flows, configuration, issues, alerts, status)
 TAGS = {
     "events": "What came in, and what became of it.",
     "commands": "What other systems are told.",
     "orders": "Orders, without whose they are.",
     "stock": "Levels, their ledger, and what channels are told.",
     "proposals": "What waits for a person before it is sent.",
+    "flows": "What moves where, and in which mode.",
+    "config": "The versions of the configuration.",
     "issues": "Like failures as one thing to mend.",
     "alerts": "What the rules found.",
     "connections": "The systems that are connected.",
@@ -39,7 +53,6 @@ def add_api(config: AppConfig, world: World) -> None:
             middleware=[_gate(doorman, needs_key=True)],
             guards=[require_scope, check_parameters, check_body],
             dependencies={"desk": Provide(provide_desk)},
-            security=[{"key": []}],
             include_in_schema=True,
         )
     )

@@ -14,7 +14,7 @@ from tidegate import __version__
 from tidegate.dispatch.operator import STOP_SWITCH
 from tidegate.monitor.status import Status, read_status
 from tidegate.web.api.desk import Desk
-from tidegate.web.api.documents import READ_PROBLEMS, answer, problems
+from tidegate.web.api.documents import READ_PROBLEMS, answer, needs, problems
 
 
 class EventFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +49,7 @@ _EXAMPLE = StatusFigures(
 
 @get(
     "/",
-    opt={"scope": "status:read"},
+    **needs("status:read"),
     summary="Show the status",
     responses={200: answer(StatusFigures, "How it does", _EXAMPLE), **problems(*READ_PROBLEMS)},
 )

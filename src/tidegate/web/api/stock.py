@@ -17,7 +17,7 @@ from tidegate.monitor.explain_sku import explain_sku
 from tidegate.monitor.sku_story import SkuStory
 from tidegate.monitor.stock_view import StockView
 from tidegate.web.api.desk import Desk
-from tidegate.web.api.documents import READ_PROBLEMS, answer, problems
+from tidegate.web.api.documents import READ_PROBLEMS, answer, needs, problems
 from tidegate.web.api.identifiers import TEXT
 from tidegate.web.api.lists import EXAMPLE_CURSOR, Cursor, Limit, read_cursor, write_cursor
 from tidegate.web.api.timeline import Step, of_step
@@ -166,7 +166,7 @@ _WHY = SkuWhy(sku="TS-RED-M", mode="live", owner="erp", steps=(), orders=(), is_
 
 @get(
     "/",
-    opt={"scope": "stock:read"},
+    **needs("stock:read"),
     summary="List stock",
     responses={
         200: answer(StockPage, "Items by SKU", StockPage(items=(_ITEM,), next_cursor=EXAMPLE_CURSOR)),
@@ -192,7 +192,7 @@ async def list_stock(
 
 @get(
     "/{sku:str}",
-    opt={"scope": "stock:read"},
+    **needs("stock:read"),
     summary="Show an item",
     responses={200: answer(StockDetail, "One item", _DETAIL), **problems(*READ_PROBLEMS)},
 )
@@ -205,7 +205,7 @@ async def show_stock(desk: NamedDependency[Desk], sku: Sku, entries: Entries = 2
 
 @get(
     "/{sku:str}/why",
-    opt={"scope": "stock:read"},
+    **needs("stock:read"),
     summary="Explain an item",
     responses={200: answer(SkuWhy, "What happened, by time", _WHY), **problems(*READ_PROBLEMS)},
 )
