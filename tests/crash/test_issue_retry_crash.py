@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from tests.acceptance.installation import Installation, eventually, installed
@@ -54,14 +53,13 @@ def test_a_bulk_retry_that_is_killed_goes_on_and_doubles_nothing() -> None:
         retry = [sys.executable, "-m", "tidegate", "issues", "retry", issue, "--yes"]
         killed = 0
         for _ in range(3):
-            process = subprocess.Popen(
+            with subprocess.Popen(
                 retry, env=tidegate.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-            )
-            assert process.stderr is not None
-            process.stderr.read(1)  # its first word of progress: a step is committed, the next one is under way
-            os.kill(process.pid, signal.SIGKILL)
-            killed += process.wait() == -signal.SIGKILL
-            time.sleep(0)
+            ) as process:
+                assert process.stderr is not None
+                process.stderr.read(1)  # its first word of progress: a step is committed, the next one is under way
+                os.kill(process.pid, signal.SIGKILL)
+                killed += process.wait() == -signal.SIGKILL
         assert killed, "none was killed in time"
         tidegate.do("issues", "retry", issue, "--yes")
 
