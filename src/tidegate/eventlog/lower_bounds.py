@@ -46,6 +46,11 @@ class LowerBounds:
         """No row with a seq up to this one can appear any more."""
         return self._settled
 
+    @property
+    def server(self) -> str:
+        """The server that `settled` is about; '' before the first observation."""
+        return self._server
+
     def observe(self, seen: Observation) -> None:
         """Take in what the server says; moves `settled` up when an earlier observation has become safe."""
         if seen.server != self._server:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -109,6 +109,8 @@ class QueueReader:
         self._tenants: list[UUID] = []
         self._slots: set[int] = set()
         self._look_at_all = True
+        self._empty_to = -1
+        self._empty_slots: frozenset[int] = frozenset()
         self._turn = self._swept = 0
         self._swept_at = self._observed_at = float("-inf")
 
@@ -129,6 +131,15 @@ class QueueReader:
         """Everything in the queue up to this seq is known to be visible."""
         return self._lowers.settled
 
+    def is_empty(self, slots: Iterable[int], server: str, last_seq: int) -> bool:
+        """Return whether nothing can wait in these slots: the last claim looked at all of them and found nothing.
+
+        `last_seq` is the newest number of the queue's sequence on `server` now. Rows up to `settled` were all visible to
+        that claim, so only a larger number can have brought something. False when in doubt.
+        """
+        is_known = self._empty_to >= 0 and server == self._lowers.server and not self._look_at_all
+        return is_known and last_seq <= self._empty_to and self._empty_slots.issuperset(slots)
+
     def refresh(self) -> None:
         """Bring the lower bounds up to date in the next claim, not at their next time."""
         self._observed_at = float("-inf")
@@ -143,14 +154,18 @@ class QueueReader:
         """
         if not slots:
             return []
+        self._empty_to = -1
         await self._sweep(connection, slots)
         await self._observe(connection)
         self._turn += 1
         tenants = self._by_turn()
+        settled = self._lowers.settled
         for start in range(0, len(tenants), TENANTS_MAX):
             events = await self._claim_of(connection, slots, tenants[start : start + TENANTS_MAX], batch_max)
             if events:
                 return events
+        if self._active.keys() >= set(self._tenants):
+            self._empty_to, self._empty_slots = settled, frozenset(slots)
         return []
 
     async def _claim_of(

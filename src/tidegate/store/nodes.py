@@ -35,14 +35,26 @@ because lanes check their own lease before they write to a socket."""
 NODE_CHANNEL = "tidegate_node"
 
 ADD_NODE = "INSERT INTO node (node_id, role, lock_key, pid, host) VALUES ($1, $2, $3, $4, $5)"
-BEAT = "UPDATE node SET heartbeat_at = clock_timestamp() WHERE node_id = $1 RETURNING node_id"
-LIVE_NODES = """
-SELECT n.node_id, n.working_slots,
+# One statement: beat, see who lives, and what is held. Its own beat is not in the snapshot that the statement sees, so it
+# counts as beaten by the fact that its row was there to be updated.
+BEAT = """
+WITH beat AS (UPDATE node SET heartbeat_at = clock_timestamp() WHERE node_id = $1 RETURNING node_id),
+held AS (
+  SELECT coalesce(array_agg(s.slot), '{}') AS slots, coalesce(array_agg(s.epoch), '{}') AS epochs,
+         coalesce(array_agg(s.crashes), '{}') AS crashes
+  FROM slot s WHERE s.role = $2 AND s.node_id = $1
+)
+SELECT n.node_id,
        EXISTS (SELECT 1 FROM pg_locks l WHERE l.locktype = 'advisory' AND l.classid = 7480
                AND l.objid::bigint = n.lock_key::bigint AND l.granted
                AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()))
-       AND n.heartbeat_at > clock_timestamp() - make_interval(secs => $2) AS is_live
-FROM node n WHERE n.role = $1 ORDER BY n.node_id
+       AND (b.node_id IS NOT NULL OR n.heartbeat_at > clock_timestamp() - make_interval(secs => $3)) AS is_live,
+       b.node_id IS NOT NULL AS is_own,
+       CASE WHEN b.node_id IS NOT NULL THEN h.slots END AS slots,
+       CASE WHEN b.node_id IS NOT NULL THEN h.epochs END AS epochs,
+       CASE WHEN b.node_id IS NOT NULL THEN h.crashes END AS crashes
+FROM node n CROSS JOIN held h LEFT JOIN beat b ON b.node_id = n.node_id
+WHERE n.role = $2 ORDER BY n.node_id
 """
 HELD = "SELECT slot, epoch, crashes FROM slot WHERE role = $1 AND node_id = $2"
 RELEASE = """
@@ -248,20 +260,20 @@ class Node:
         async with self._busy:
             conn = self._connection()
             started = asyncio.get_running_loop().time()
-            if await conn.fetchval(BEAT, self.node_id) is None:
+            rows = await conn.fetch(BEAT, self.node_id, self.role, self._lease_seconds)
+            own = next((row for row in rows if row["is_own"]), None)
+            if own is None:
                 raise asyncpg.InterfaceError("this node was taken for dead")
-            rows = await conn.fetch(LIVE_NODES, self.role, self._lease_seconds)
             live = [row["node_id"] for row in rows if row["is_live"]]
             dead = [row["node_id"] for row in rows if not row["is_live"] and row["node_id"] != self.node_id]
-            if self.node_id in live:
-                await self._share(conn, live, dead)
-            held = await conn.fetch(HELD, self.role, self.node_id)
-            self._held = {
-                row["slot"]: Held(row["epoch"], row["crashes"]) for row in held if row["slot"] not in self._leaving
-            }
+            held = list(zip(own["slots"], own["epochs"], own["crashes"], strict=True))
+            if self.node_id in live and await self._share(conn, live, dead):
+                held = [(row[0], row[1], row[2]) for row in await conn.fetch(HELD, self.role, self.node_id)]
+            self._held = {slot: Held(epoch, crashes) for slot, epoch, crashes in held if slot not in self._leaving}
             self._lease_until = started + self._lease_seconds
 
-    async def _share(self, conn: DirectConnection, live: list[UUID], dead: list[UUID]) -> None:
+    async def _share(self, conn: DirectConnection, live: list[UUID], dead: list[UUID]) -> bool:
+        """Give back what is not ours any more, take what is and has no live owner; return whether anything was asked."""
         rank = live.index(self.node_id)
         mine = set(range(rank, 1024, len(live)))
         if dead:
@@ -280,3 +292,4 @@ class Node:
         missing = [slot for slot in mine if slot not in self._held]
         if missing:
             await conn.execute(TAKE, self.role, self.node_id, missing, dead)
+        return bool(missing or surplus)

@@ -16,9 +16,9 @@ class Settings:
     batch_events_max: int = 500
     """Events of one T2."""
     slow_poll_seconds: float = 3.0
-    """How often an idle strand looks without having been notified."""
-    wake_parked_seconds: float = 5.0
-    """How often parked events are looked at."""
+    """How often a process looks whether something came that nobody notified it of, or a parked event's time has come."""
+    sleep_seconds: float = 30.0
+    """How long a strand sleeps at most that has nothing to do, and whose process looks for it."""
     view_seconds: float = 5.0
     """How often configuration and connections are read again."""
     lease_seconds: float = LEASE_SECONDS

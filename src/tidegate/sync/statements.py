@@ -302,6 +302,14 @@ UNPARK = "DELETE FROM event_parked WHERE tenant_id = $1 AND event_id = ANY($2::u
 FORGET_CRASHES = "DELETE FROM event_crash WHERE tenant_id = $1 AND event_id = ANY($2::uuid[])"
 
 # Parked events whose time has come go back to their slot's queue.
+# Where the queue stands, on which server, and whether the time of a parked event has come. Costs the same however much
+# there is, or was.
+PULSE = """
+SELECT CASE WHEN q.is_called THEN q.last_value ELSE q.last_value - 1 END AS last_seq,
+       pg_postmaster_start_time()::text AS server,
+       EXISTS (SELECT FROM event_parked WHERE kind = 'parked' AND until <= clock_timestamp()) AS is_parked_due
+FROM event_seq q
+"""
 WAKE_PARKED = """
 WITH due AS (
   DELETE FROM event_parked WHERE ctid = ANY(ARRAY(

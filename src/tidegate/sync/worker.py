@@ -13,21 +13,20 @@ import structlog
 from tidegate.eventlog.read import QueuedEvent, QueueReader
 from tidegate.kernel.errors import InvariantError, TidegateError
 from tidegate.sdk.connector import Connector
-from tidegate.store.connections import DATABASE_ERRORS, Connection, Pool
+from tidegate.store.connections import DATABASE_ERRORS, Pool
 from tidegate.store.context import Context
 from tidegate.store.fence import Fenced, SlotEpoch
 from tidegate.store.nodes import Node, session_name
 from tidegate.store.pool import create_pool
-from tidegate.sync import statements
 from tidegate.sync.apply import Applier, StalePolicy
 from tidegate.sync.catalogue import Catalogue
-from tidegate.sync.going_live import refresh_modes
 from tidegate.sync.normalize import prepare
-from tidegate.sync.reading import TenantReader, TenantView
+from tidegate.sync.pulse import beat
+from tidegate.sync.reading import TenantView
 from tidegate.sync.records import Outcome, Prepared
 from tidegate.sync.settings import SETTINGS, Settings
 from tidegate.sync.turns import Turns
-from tidegate.sync.write import COMMAND_CHANNEL
+from tidegate.sync.views import Views
 from tidegate.vault.bodies import BodyCipher
 from tidegate.vault.keys import KeyRing
 
@@ -52,13 +51,18 @@ async def serve(context: Context, stop: asyncio.Event, settings: Settings = SETT
     )
     cipher = BodyCipher(KeyRing(context.keys))
     turns = Turns()
+    views = Views(pool, context.clock, settings.view_seconds)
+    strands = [
+        Strand(context, pool, cipher, f"apply-{context.index}-{index}", settings, turns, views)
+        for index in range(settings.strands)
+    ]
     thresholds = gc.get_threshold()
     gc.set_threshold(*GC_THRESHOLDS)
     try:
         async with asyncio.TaskGroup() as group:
-            for index in range(settings.strands):
-                strand = Strand(context, pool, cipher, f"apply-{context.index}-{index}", settings, turns)
+            for strand in strands:
                 group.create_task(strand.run(stop))
+            group.create_task(beat(pool, strands, settings.slow_poll_seconds, stop, refresh=views.refresh))
     finally:
         gc.set_threshold(*thresholds)
         await pool.close()
@@ -68,9 +72,16 @@ class Strand:
     """One node of the apply role: reads and applies the events of its own slots, one batch at a time."""
 
     def __init__(
-        self, context: Context, pool: Pool, cipher: BodyCipher, name: str, settings: Settings, turns: Turns
+        self,
+        context: Context,
+        pool: Pool,
+        cipher: BodyCipher,
+        name: str,
+        settings: Settings,
+        turns: Turns,
+        views: Views,
     ) -> None:
-        """Prepare; nothing is opened yet. `turns` is shared by the strands of a process."""
+        """Prepare; nothing is opened yet. `turns` and `views` are shared by the strands of a process."""
         self._context = context
         self._pool = pool
         self._cipher = cipher
@@ -78,10 +89,10 @@ class Strand:
         self._settings = settings
         self._turns = turns
         self._reader = QueueReader()
-        self._tenants = TenantReader()
-        self._views: dict[UUID, TenantView] = {}
-        self._views_due = 0.0
-        self._parked_due = 0.0
+        self._views = views
+        self._node: Node | None = None
+        self._is_restless = True
+        """Whether it must look by itself soon: what it has to do does not come through the queue alone."""
         self._catalogues: dict[UUID, Catalogue] = {}
         self._resting: dict[UUID, float] = {}
         """Tenant -> until when it is left alone: it cannot be worked for."""
@@ -90,7 +101,7 @@ class Strand:
     async def run(self, stop: asyncio.Event) -> None:
         """Join, work until `stop`, leave. What must not happen ends the process, and is blamed on the work in hand."""
         lease = self._settings.lease_seconds
-        node = await Node.join(self._context.access, role="apply", name=self._name, lease_seconds=lease)
+        node = self._node = await Node.join(self._context.access, role="apply", name=self._name, lease_seconds=lease)
         await node.listen("tidegate_event", self._notified)
         stopper = asyncio.create_task(self._wake_on(stop))
         try:
@@ -110,6 +121,20 @@ class Strand:
             stopper.cancel()
             await node.leave()
 
+    # --- wake-ups ------------------------------------------------------------------------------------------------
+    def held_slots(self) -> set[int]:
+        """See `pulse.Sleeper`."""
+        return set(self._node.slots()) if self._node is not None else set()
+
+    def feel(self, server: str, last_seq: int) -> None:
+        """See `pulse.Sleeper`. Slots that were just taken over are looked at as well."""
+        if not self._reader.is_empty(self.held_slots(), server, last_seq):
+            self._wake.set()
+
+    def wake(self) -> None:
+        """See `pulse.Sleeper`."""
+        self._wake.set()
+
     async def _wake_on(self, stop: asyncio.Event) -> None:
         await stop.wait()
         self._wake.set()
@@ -119,8 +144,9 @@ class Strand:
         self._wake.set()
 
     async def _sleep(self) -> None:
+        settings = self._settings
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._settings.slow_poll_seconds):
+            async with asyncio.timeout(settings.slow_poll_seconds if self._is_restless else settings.sleep_seconds):
                 await self._wake.wait()
 
     async def _pause(self, seconds: float, stop: asyncio.Event) -> None:
@@ -131,10 +157,11 @@ class Strand:
     async def _round(self, node: Node) -> bool:
         """Read one batch and apply it; return whether there was anything to do."""
         self._wake.clear()
+        self._is_restless = True
         slots = node.slots()
         if not slots:
             return False
-        await self._refresh(list(slots))
+        await self._views.refresh()
         single = [slot for slot, held in slots.items() if held.crashes >= self._settings.crashes_until_single]
         calm = [slot for slot in slots if slot not in set(single)]
         events = await self._claim(calm, self._settings.batch_events_max)
@@ -149,6 +176,7 @@ class Strand:
                 events = [*events, *alone]
             else:
                 await node.calm(slot)
+        self._is_restless = bool(single or events)
         return any(not self._is_resting(event.tenant_id) for event in events)
 
     def _is_resting(self, tenant_id: UUID) -> bool:
@@ -157,39 +185,6 @@ class Strand:
     async def _claim(self, slots: list[int], events_max: int) -> list[QueuedEvent]:
         async with self._pool.acquire() as conn:
             return await self._reader.claim(conn, slots, events_max)
-
-    async def _refresh(self, slots: list[int]) -> None:
-        now = self._context.clock.monotonic()
-        if now >= self._views_due:
-            async with self._pool.acquire() as conn:
-                self._views = await self._tenants.read(conn, self._context.clock.now())
-                for tenant_id, view in self._views.items():
-                    if not view.is_settled:
-                        await self._settle_modes(conn, tenant_id)
-                    if view.policy.stock_channels:
-                        await self._mark_untold(conn, tenant_id, view)
-            self._views_due = now + self._seconds_to_next_view()
-        if now >= self._parked_due:
-            await self._pool.execute(statements.WAKE_PARKED, slots)
-            self._parked_due = now + self._settings.wake_parked_seconds
-
-    def _seconds_to_next_view(self) -> float:
-        """Return when to look again: after a while, or when a configuration says something else by itself."""
-        now = self._context.clock.now()
-        changes = [(view.until - now).total_seconds() for view in self._views.values() if view.until is not None]
-        return max(0.0, min([self._settings.view_seconds, *changes]))
-
-    async def _settle_modes(self, conn: Connection, tenant_id: UUID) -> None:
-        """Make the modes of the configuration count: a timed override began or ended, or this is a new release."""
-        settled = await refresh_modes(conn, tenant_id)
-        log.info("apply.modes_settled", tenant_id=tenant_id, flows=len(settled.changed), marks=settled.marks)
-        self._views = await self._tenants.read(conn, self._context.clock.now())
-
-    async def _mark_untold(self, conn: Connection, tenant_id: UUID, view: TenantView) -> None:
-        """Have channels told of the articles that they never heard of, and wake their lanes."""
-        done = await conn.execute(statements.MARK_UNTOLD, tenant_id, list(view.policy.stock_channels))
-        if done != "UPDATE 0":
-            await conn.execute("SELECT pg_notify($1, '')", COMMAND_CHANNEL)
 
     async def _apply(self, node: Node, events: Sequence[QueuedEvent]) -> None:
         by_tenant: dict[UUID, list[QueuedEvent]] = {}
@@ -219,17 +214,8 @@ class Strand:
                 await self._cipher.opener(conn, {(event.tenant_id, event.data_key_id) for event in batch})
         except InvariantError as error:  # the other keys are there; what needs this one is quarantined
             log.error("apply.key_unusable", tenant_id=tenant_id, code=error.code)
-        view = await self._view_of(tenant_id, {event.connection_id for event in batch})
+        view = await self._views.find(tenant_id, {event.connection_id for event in batch})
         return prepare(batch, self._connectors(view), self._open)
-
-    async def _view_of(self, tenant_id: UUID, connection_ids: set[UUID]) -> TenantView | None:
-        """Return the tenant's view; read again at once when it does not know a connection yet."""
-        view = self._views.get(tenant_id)
-        if view is None or not connection_ids <= view.connectors.keys():
-            async with self._pool.acquire() as conn:
-                self._views = await self._tenants.read(conn, self._context.clock.now())
-            view = self._views.get(tenant_id)
-        return view
 
     def _connectors(self, view: TenantView | None) -> dict[UUID, Connector]:
         known = self._context.connectors
@@ -267,7 +253,7 @@ class Strand:
         try:
             await applier.apply(batch, epochs)
         except StalePolicy:
-            self._views_due = 0.0
+            self._views.expire()
         except Fenced:
             log.info("apply.fenced", node=self._name, slots=len(epochs))
             await node.refresh()
