@@ -194,6 +194,8 @@ def _details(row: Any, attempts: list[Any], wait: Any, cell: str) -> dict[str, A
         "cause": cause,
         "ledger": row["ledger"],
         "idempotency_key": attempts[0]["idempotency_key"] if attempts else None,
+        "config_version": attempts[0]["config_version"] if attempts else None,
+        "map_digest": attempts[0]["map_digest"] if attempts else None,
         "wait": plain(wait),
         "attempts": [
             {

@@ -7,7 +7,9 @@ from typing import Any
 
 import msgspec
 
+from tidegate.commerce.commands import CommandKind
 from tidegate.config.records import Config
+from tidegate.mapping.schema import flow_schema, rule_definition, table_schema
 from tidegate.sdk.connector import Connector
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -38,7 +40,19 @@ def schema(connectors: Mapping[str, Connector] | None = None) -> dict[str, Any]:
         since = definitions[struct]["properties"]["since"]
         since.pop("format", None)
         definitions[struct]["properties"]["since"] = {"anyOf": [{"type": "string", "format": "date"}, since]}
+    definitions["MapRule"] = rule_definition()
+    flows = definitions["Maps"]["properties"]
+    flows["orders"] = flow_schema("orders", _targets(connectors, CommandKind.ORDER_CREATE))
+    flows["shipments"] = flow_schema("shipments", _targets(connectors, CommandKind.FULFILLMENT_CREATE))
+    definitions["Config"]["properties"]["tables"] = table_schema()
     return {"$schema": _DIALECT, "title": "Tidegate configuration", **reference, "$defs": definitions}
+
+
+def _targets(connectors: Mapping[str, Connector] | None, kind: CommandKind) -> set[str] | None:
+    """Return what any connector takes from a map; None when connectors are not known."""
+    if connectors is None:
+        return None
+    return {target.path for connector in connectors.values() for target in connector.targets.get(kind, ())}
 
 
 def _connection_schema(connectors: Mapping[str, Connector] | None) -> dict[str, Any]:

@@ -79,7 +79,8 @@ GRANT SELECT ON tenant, event_queue, event_parked, event_outcome, conservation, 
 GRANT SELECT (tenant_id, connection_id, name, connector, state, state_reason, created_at) ON connection TO tidegate_web;
 GRANT SELECT (tenant_id, event_id, connection_id, source, topic, ordering_key, slot, external_id, occurred_at, conflict,
     undecodable, headers, envelope, body_digest) ON event TO tidegate_web;
-GRANT SELECT (tenant_id, call_id, connection_id, kind, idempotency_key, members, created_at) ON call TO tidegate_web;
+GRANT SELECT (tenant_id, call_id, connection_id, kind, idempotency_key, members, created_at, config_version, map_digest)
+    ON call TO tidegate_web;
 GRANT SELECT (tenant_id, attempt_id, answer_id, outcome, code, http_status, duration_ms, late, at) ON attempt_answer
     TO tidegate_web;
 GRANT SELECT (tenant_id, order_id, connection_id, external_id, number, version, order_state, payment_state,

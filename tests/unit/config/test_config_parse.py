@@ -9,6 +9,7 @@ from tidegate.config import ConnectionConfig, load, parse, schema
 from tidegate.config.document import Mark, Problem
 from tidegate.config.parse import examine
 from tidegate.kernel.errors import ConfigurationError
+from tidegate.sdk.testing.hostile_connector import build_connector
 
 WHOLE = """
 tenant: main
@@ -226,3 +227,12 @@ def test_the_schema_is_json_and_describes_the_keys() -> None:
     assert config["additionalProperties"] is False
     assert {"connections", "flows", "owns"} <= set(config["properties"])
     assert "stock.on_hand" in document["$defs"]["Owns"]["properties"]
+
+
+def test_the_schema_knows_what_a_map_may_fill() -> None:
+    known = schema({"hostile": build_connector()})
+    orders = known["$defs"]["Maps"]["properties"]["orders"]
+    assert {"customer.ref", "lines.sku", "lines", "order", "decide"} <= orders["properties"].keys()
+    assert orders["additionalProperties"] is False
+    assert "trim" in known["$defs"]["MapRule"]["properties"]["transform"]["items"]["anyOf"][0]["enum"]
+    assert schema()["$defs"]["Maps"]["properties"]["orders"]["additionalProperties"]

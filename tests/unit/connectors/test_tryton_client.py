@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from tests.feedbed import BEGIN, Row, TrytonTable, read_round
 
 from tidegate.commerce.changes import OrderPrivate
@@ -48,12 +49,13 @@ class Erp:
         self.settings: dict[str, Any] = {}
         self.records = dict(RECORDS)
         self.pressed: list[str] = []
+        self.created: dict[str, Any] = {}
         self._state = state
         self._overtaken = overtaken
         self._broken_rule = broken_rule
         self._processes_itself = processes_itself
 
-    async def request(self, method: str, path: str, **_options: Any) -> Response:
+    async def request(self, method: str, path: str, **options: Any) -> Response:
         model, *rest = urlsplit(path).path.partition("/model/")[2].split("/")
         if model != "sale.sale":
             return answer(200, self.records[model])
@@ -63,7 +65,7 @@ class Erp:
             return self._press(rest[1])
         if self._state is not None:
             return answer(400, {"message": "The web ID must be unique per shop."})
-        self._state = "draft"
+        self._state, self.created = "draft", options["json"]
         return answer(200, self._sale())
 
     def _press(self, button: str) -> Response:
@@ -199,3 +201,37 @@ def test_addresses_stay_short_however_many_lines_a_page_ships() -> None:
 
     assert len(ids) == 200
     assert max(len(path) for path in table.paths) < 4000
+
+
+def test_what_a_map_filled_reaches_the_sale() -> None:
+    erp = Erp(None)
+    erp.records |= {"party.party": [{"id": 77, "addresses": [78]}], "account.invoice.payment_term": [{"id": 5}]}
+    order = replace(
+        ORDER, customer_ref="C-1", payment_method="30 days", shipping_ref="DHL_EXP", note="call first",
+        fields={"description": "from the shop"},
+    )  # fmt: skip
+
+    assert asyncio.run(client.create_order(erp, [order], "key")) == [MADE]
+    sale = erp.created
+    assert (sale["party"], sale["shipment_address"], sale["payment_term"]) == (77, 78, 5)
+    assert (sale["comment"], sale["description"]) == ("call first", "from the shop")
+    assert sale["lines"][0][1][0]["description"] == "DHL_EXP"
+
+
+def test_without_a_map_the_sale_has_no_new_fields() -> None:
+    erp = Erp(None)
+    asyncio.run(client.create_order(erp, [ORDER], "key"))
+    assert "description" not in erp.created
+    assert "description" not in erp.created["lines"][0][1][0]
+    assert (erp.created["party"], erp.created["comment"]) == (2, "")
+
+
+@pytest.mark.parametrize("field", ["customer_ref", "payment_method"])
+def test_a_name_that_the_erp_does_not_have_refuses_the_order(field: str) -> None:
+    erp = Erp(None)
+    asyncio.run(client.create_order(erp, [ORDER], "key"))  # the facts of the connection are known
+    erp.records |= {"party.party": [], "account.invoice.payment_term": []}
+    with pytest.raises(RejectedError) as caught:
+        asyncio.run(client.create_order(erp, [replace(ORDER, **{field: "NOBODY"})], "key"))
+    assert caught.value.code == "reference_unknown"
+    assert "NOBODY" in str(caught.value)

@@ -69,7 +69,8 @@ ORDER BY m.command_id LIMIT 5000
 
 -- name: explain_attempts
 -- Attempts at calls with their answers. $1 tenant, $2 calls.
-SELECT k.call_id, k.idempotency_key, cardinality(k.members) AS members, k.created_at, a.attempt_id, a.purpose,
+SELECT k.call_id, k.idempotency_key, k.config_version, encode(k.map_digest, 'hex') AS map_digest,
+       cardinality(k.members) AS members, k.created_at, a.attempt_id, a.purpose,
        a.attempt_number, a.started_at, r.outcome, r.code, r.http_status, r.duration_ms, r.late, r.at AS answered_at
 FROM call k
 LEFT JOIN attempt a ON a.tenant_id = k.tenant_id AND a.call_id = k.call_id
