@@ -106,6 +106,12 @@ FIXES: Mapping[str, Fix] = {
     "duplicate_reference": _cause(
         "there is something else under our reference", "compare both sides, then tidegate commands cancel"
     ),
+    "reference_unknown": _cause(
+        "a map named a party or a payment term that the ERP does not have",
+        f"create it there or mend the map, then {_REBUILD}",
+        rebuild=True,
+    ),
+    "address_missing": _cause("the party that a map named has no address in the ERP", f"add one there, then {_RETRY}"),
     "currency_unknown": _cause("the ERP does not have the order's currency", f"create it there, then {_RETRY}"),
     "no_stock_level": _cause(
         "the variant has no stock level at the chosen location", "tidegate connect NAME --location, then retry"
