@@ -143,6 +143,20 @@ async def test_a_list_is_read_to_its_end_whatever_comes_meanwhile(database: Data
     assert more.status == 400
 
 
+async def test_every_address_says_its_methods(database: Database, owner_pool: Pool) -> None:
+    tenant = await add_tenant(owner_pool, "one")
+    async with api_bed(database, owner_pool) as bed:
+        key = await bed.key(tenant, "status:read")
+        allowed = {
+            path: (await bed.call("OPTIONS", address_of(path, tenant), key=key)).headers["allow"] for _, path in NEEDS
+        }
+        stranger = await bed.call("OPTIONS", "/v1/events")
+
+    assert stranger.status == 401
+    for path, allow in allowed.items():
+        assert set(allow.split(", ")) == {"OPTIONS"} | {method for method, each in NEEDS if each == path}
+
+
 async def test_a_cursor_serves_its_own_list_only(database: Database, owner_pool: Pool) -> None:
     tenant = await add_tenant(owner_pool, "one")
     await add_events(owner_pool, tenant, 2)

@@ -25,7 +25,8 @@ from tidegate.web.app import listen, serve
 from tidegate.web.keys import KEY_CLASS, create_key
 from tidegate.web.scopes import SCOPES
 
-CASES = int(os.environ.get("TIDEGATE_SCHEMATHESIS", "6"))
+CASES = int(os.environ.get("TIDEGATE_SCHEMATHESIS", "2"))
+PHASES = "examples,coverage,fuzzing" + (",stateful" if CASES > 2 else "")
 ROOT = Path(__file__).parents[2]
 BOUNDS = {"key_per_second": 1e6, "key_burst": 10**6, "stranger_per_second": 1e6, "stranger_burst": 10**6}
 
@@ -112,6 +113,8 @@ def test_the_api_does_what_its_description_says(postgres: EmbeddedPostgres, tmp_
                 f"Authorization: Bearer {server.key}",
                 "--max-examples",
                 str(CASES),
+                "--phases",
+                PHASES,
                 "--seed",
                 "1",
                 "--warnings",

@@ -158,6 +158,9 @@ class Gate:
                 _REQUESTS.labels(route, str(message["status"])).inc()
             await send(message)
 
+        if scope["method"] == "OPTIONS":
+            await _answer_options(scope, route, send_with_rate)
+            return
         await self._app(scope, receive, send_with_rate)
 
 
@@ -166,8 +169,6 @@ def require_scope(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseR
 
     Raises ProblemError 403.
     """
-    if connection.scope.get("method") == "OPTIONS":
-        return  # which methods there are stands in the description, too
     caller: Caller = connection.scope["user"]
     needed = handler.opt.get(SCOPE_OPTION)
     if needed is None or not is_allowed(caller.scopes, needed):
@@ -265,6 +266,19 @@ def rate_headers(grant: Grant) -> dict[str, str]:
         "RateLimit-Remaining": str(grant.remaining),
         "RateLimit-Reset": str(grant.reset_seconds),
     }
+
+
+async def _answer_options(scope: Scope, template: str, send: Send) -> None:
+    """Say which methods an address knows. They stand in the description, too."""
+    methods = {
+        str(method)
+        for route in scope["litestar_app"].routes
+        if template in (route.path, route.path_format)
+        for method in route.methods
+    }
+    allow = ", ".join(sorted(methods | {"OPTIONS"}))
+    await send({"type": "http.response.start", "status": 204, "headers": [(b"allow", allow.encode())]})
+    await send({"type": "http.response.body", "body": b""})
 
 
 def _present(authorization: str | None) -> PresentedKey | Refusal:

@@ -14,22 +14,21 @@ from tidegate.dispatch.approval import Selection, Verdict
 from tidegate.store.connections import Connection as Conn
 from tidegate.web.api.desk import Desk
 from tidegate.web.api.documents import WRITE_PROBLEMS, answer, body, needs, problems
-from tidegate.web.api.identifiers import TEXT, IdempotencyKey, id_pattern, parse_id
-from tidegate.web.problems import ProblemError
+from tidegate.web.api.identifiers import TEXT, IdempotencyKey, parse_id
+from tidegate.web.problems import InvalidPart, ProblemError
 
 PROPOSALS_MAX = 1_000
 """In one request: it is one transaction."""
 FlowName = Literal["orders", "shipments", "stock"]
-Named = Annotated[str, Meta(pattern=id_pattern("cmd"))]
-Pattern = Annotated[str, Meta(min_length=1, max_length=200, pattern=TEXT)]
+PATTERN_CHARS_MAX = 200
 
 
 class Chosen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which proposals are meant. What is left out narrows nothing down; what is given must all fit."""
 
-    commands: (
-        Annotated[tuple[Named, ...], Meta(max_length=200, description="These commands, and no numbers")] | None
-    ) = None
+    commands: Annotated[tuple[str, ...], Meta(max_length=200, description="These commands, and no numbers")] | None = (
+        None
+    )
     flows: Annotated[tuple[FlowName, ...], Meta(max_length=3, description="Only of these flows")] | None = None
     connection: (
         Annotated[str, Meta(max_length=40, pattern="^[a-z][a-z0-9_]*$", description="Only what this one would be told")]
@@ -37,7 +36,7 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ) = None
     skus: (
         Annotated[
-            tuple[Pattern, ...],
+            tuple[str, ...],
             Meta(max_length=100, description="Only stock numbers of these SKUs; `*` and `?` stand for any letters"),
         ]
         | None
@@ -124,6 +123,10 @@ def build_router() -> Router:
 
 async def _select(desk: Desk, conn: Conn, chosen: Chosen) -> Selection:
     """Return the selection, within bounds. Raises ProblemError 404 or 422, ConfigurationError for no such connection."""
+    for pattern in chosen.skus or ():
+        if not 0 < len(pattern) <= PATTERN_CHARS_MAX or "\0" in pattern:
+            part = InvalidPart(pointer="/skus", message=f"a pattern has 1 to {PATTERN_CHARS_MAX} letters")
+            raise ProblemError(422, "value_invalid", "a pattern is not valid", errors=(part,))
     commands = None if chosen.commands is None else tuple(parse_id("cmd", text) for text in chosen.commands)
     selection = Selection(
         commands=commands,
