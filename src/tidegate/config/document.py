@@ -16,6 +16,7 @@ import yaml
 
 DEPTH_MAX = 12
 DOCUMENT_CHARS_MAX = 1 << 20
+SHOWN_CHARS_MAX = 60
 
 Path: TypeAlias = tuple[str | int, ...]
 """Keys and positions from the root to a value."""
@@ -112,6 +113,7 @@ class _StrictLoader(yaml.SafeLoader):
         return node
 
 
+_NO_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 _TRUE_FALSE = re.compile(r"^(?:true|false)$")
 _NULL = re.compile(r"^(?:~|null|)$")
 _INTEGER = re.compile(r"^[-+]?(?:0|[1-9][0-9]*)$")
@@ -143,7 +145,7 @@ def _pairs(node: yaml.MappingNode, path: Path, document: Document) -> Iterator[t
         mark = _mark(key_node.start_mark)
         if not isinstance(key_node, yaml.ScalarNode):
             raise DocumentError(Problem(mark=mark, message="a key must be a plain word"))
-        key = key_node.value
+        key = _text(key_node)
         place = (*path, key)
         if place in document.keys:
             first = document.keys[place]
@@ -155,7 +157,7 @@ def _pairs(node: yaml.MappingNode, path: Path, document: Document) -> Iterator[t
 
 def _scalar(node: yaml.Node) -> Any:
     kind = node.tag.removeprefix("tag:yaml.org,2002:")
-    text: str = node.value
+    text = _text(node)
     try:
         match kind:
             case "str":
@@ -170,9 +172,20 @@ def _scalar(node: yaml.Node) -> Any:
                 return float(text)
             case "timestamp":
                 return _moment(text)
-    except ValueError as error:
-        raise DocumentError(Problem(mark=_mark(node.start_mark), message=f"{text!r}: {error}")) from error
+    except (ValueError, OverflowError) as error:
+        shown = text if len(text) <= SHOWN_CHARS_MAX else f"{text[:SHOWN_CHARS_MAX]}..."
+        problem = Problem(mark=_mark(node.start_mark), message=f"{shown!r} cannot be read: {error}")
+        raise DocumentError(problem) from error
     raise DocumentError(Problem(mark=_mark(node.start_mark), message=f"the tag {node.tag!r} is not used here"))
+
+
+def _text(node: yaml.Node) -> str:
+    """Return the text of a scalar. Escapes may make what is no text: half a character, or one that steers a terminal."""
+    text: str = node.value
+    if _NO_TEXT.search(text):
+        message = "the text has a character in it that is no text"
+        raise DocumentError(Problem(mark=_mark(node.start_mark), message=message, hint="take the escape out"))
+    return text
 
 
 def _moment(text: str) -> datetime:

@@ -34,7 +34,7 @@ def fill(document: Document, roles: Roles) -> tuple[Document, list[Problem]]:
     filled: dict[Path, Any] = {}
     if wanted is None and not _names_connections(root):
         wanted = SHOP_AND_ERP
-    if wanted in _FLOWS:
+    if isinstance(wanted, str) and wanted in _FLOWS:
         parts = _parts(root.get("connections"), roles)
         if parts is not None:
             filled.update(_fillings(wanted, *parts))

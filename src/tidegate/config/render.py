@@ -68,7 +68,7 @@ def _mapping(
             if inner:
                 yield f"{indent}{_scalar(key)}:"
                 yield from inner
-        elif show_defaults or not (value in (None, [], {}) or origins.is_default(place, value)):
+        elif value is not None and (show_defaults or not (value in ([], {}) or origins.is_default(place, value))):
             line = f"{indent}{_scalar(key)}: {_inline(value)}"
             comment = origins.of(place, value)
             yield f"{line:<{COMMENT_COLUMN}}{comment}" if comment else line

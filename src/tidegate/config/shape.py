@@ -30,7 +30,8 @@ _SECRET_VALUE = re.compile(r"whsec_|-----BEGIN |://[^/@\s]*:[^/@\s]+@")
 _MOVE_IT = "take it out; `tidegate connect NAME` asks for it and stores it encrypted"
 _MISFIT_PLACE = re.compile(r" - at `(?:key in )?\$?(.*)`$")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
-_EACH = ("groups", "profiles", "overrides")
+_EACH: Mapping[str, type] = {"groups": dict, "profiles": dict, "overrides": list}
+"""Parts whose entries are converted one by one, and what each must be."""
 _WORD = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _OPTION_TYPES = (str, int, float, bool)
 
@@ -68,7 +69,7 @@ def build(document: Document) -> tuple[Config | None, list[Problem]]:
             parts[field.name] = _connections(raw, document, problems)
         elif field.name == "flows" and isinstance(raw, dict):
             parts[field.name] = _sections(field.type, raw, path, document, problems)
-        elif field.name in _EACH and isinstance(raw, dict | list):
+        elif isinstance(raw, _EACH.get(field.name, ())):
             parts[field.name] = _each(raw, get_args(field.type), path, document, problems)
         else:
             parts[field.name] = _convert(raw, field.type, path, document, problems)

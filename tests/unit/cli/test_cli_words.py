@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
@@ -130,15 +131,14 @@ def test_init_never_overwrites(tmp_path: Path) -> None:
 def test_the_template_with_everything_switched_on_is_valid(tmp_path: Path) -> None:
     text = make_project(tmp_path / "acme", today=NOW).config_file.read_text()
 
-    lines = [
-        line.removeprefix("# ") if line.startswith(("# network", "# public_url", "#   allow")) else line
-        for line in text.splitlines()
-    ]
-    config = parse("\n".join(line.replace("#  ", "  ", 1) if line.startswith("#  ") else line for line in lines))
+    switched_on = re.sub(r"^# ?(?=( *)([a-z_.]+:|- \{))", "", text, flags=re.MULTILINE)
+    config = parse(switched_on.replace("\n shop:", "\n  shop:").replace("\n erp:", "\n  erp:"))
 
     assert set(config.connections) == {"shop", "erp"}
     assert config.flows.orders is not None
     assert config.flows.orders.mode == "observe"
+    assert config.flows.orders.since == NOW.replace(hour=0, minute=0, second=0, microsecond=0)
+    assert len(config.overrides) == 2
 
 
 def test_a_root_key_that_others_may_read_is_found(tmp_path: Path) -> None:
