@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from tidegate.cli.config_file import adopt_file, read_file
+from tidegate.cli.matches import note_open
 from tidegate.cli.output import plain, print_json, print_table, safe, safe_line
 from tidegate.cli.session import (
     Session,
@@ -71,8 +72,8 @@ def connect(
 ) -> None:
     """Connect the system that tidegate.yaml calls NAME.
 
-    Asks for what its connector needs, looks at the other side, stores the credentials encrypted, binds articles by SKU
-    and registers the webhook. Nothing else is written at the other side. Run it again after new articles, new
+    Asks for what its connector needs, looks at the other side, stores the credentials encrypted, binds articles by id,
+    SKU or barcode (what is not clear goes into matches.csv, see `tidegate matches`), and registers the webhook. Nothing else is written at the other side. Run it again after new articles, new
     credentials or a new public_url: what is there stays.
 
     A secret given with --set stays in the history of your shell; the prompt and --from-json do not leave it there.
@@ -86,7 +87,7 @@ def connect(
     answers = _read_answers(given, from_json)
     connectors = known_connectors()
 
-    async def body(session: Session) -> tuple[Connected, Webhook | None]:
+    async def body(session: Session) -> tuple[Connected, Webhook | None, str | None]:
         config = await _refresh_config(session, connectors)
         connector = _connector_of(config, name, connectors)
         order = _order(session, config, name, connector, answers, asks=not yes and from_json != _STANDARD_INPUT)
@@ -115,13 +116,15 @@ def connect(
             webhook = await connecting.set_up_webhook(session.conn, ring, order, connected, api, paths)
         finally:
             await api.close()
-        return connected, webhook
+        return connected, webhook, await note_open(session)
 
-    connected, webhook = run_session(project_dir, body)
+    connected, webhook, note = run_session(project_dir, body)
     if as_json:
         print_json(_as_json(connected, webhook))
     else:
         _print(name, connected, webhook)
+        if note is not None:
+            click.echo(safe_line(note))
 
 
 def describe_unreachable(name: str, address: str, error: TransientError) -> TransientError:
@@ -218,6 +221,7 @@ def _order(
         name=name,
         connector=connector,
         is_channel=is_channel(config, name, connector),
+        counts=config.owns.on_hand == name,
         settings={**settings, "base_url": str(base_url).rstrip("/")},
         secrets=secrets,
         webhook_base=config.webhook_base,
@@ -275,6 +279,9 @@ def _summary(connected: Connected) -> list[tuple[str, int, str]]:
         ("  new", len(matches.new), "articles of ours were made"),
         ("  matched", len(matches.exact), "by the same SKU"),
         ("  matched loosely", len(matches.folded), "SKU differs in case or spaces"),
+        ("  matched by barcode", len(matches.barcode), "the SKU says nothing"),
+        ("  decided", len(matches.decided), "by a person"),
+        ("  ignored", len(matches.ignored), "by a person"),
         ("  as before", len(matches.kept), ""),
         ("locations", len(connected.inspection.locations), places),
     ]
@@ -284,7 +291,10 @@ def _lists(matches: Matches) -> list[tuple[str, list[str]]]:
     """Return what a person should look at: words and names, empty lists left out."""
     lists = [
         ("the same SKU more than once, not bound", [one.sku for one in matches.ambiguous]),
-        ("unknown SKUs, not bound (--create-missing makes them)", [one.sku for one in matches.missing]),
+        (
+            "unknown SKUs and barcodes, not bound (tidegate matches; --create-missing makes them)",
+            [one.sku for one in matches.missing],
+        ),
         ("without SKU, not bound", [one.external_id for one in matches.without_sku]),
         ("ours that it does not have", list(matches.not_there)),
         ("bound, but not found there any more", list(matches.vanished)),

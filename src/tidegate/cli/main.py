@@ -34,6 +34,8 @@ COMMANDS = {
     "issues": "issues:issues",
     "writes": "writes:writes",
     "keys": "keys:keys",
+    "drift": "drift:drift",
+    "matches": "matches:matches",
     "stock": "stock:stock",
     "conservation": "conservation:conservation",
     "why": "why:why",

@@ -47,6 +47,10 @@ class StalePolicy(TransientError):
     code = "stale_policy"
 
 
+class StaleCatalogue(Exception):
+    """A binding was changed after articles were looked up."""
+
+
 SealWith = Callable[[UUID, bytes], tuple[UUID, bytes]]
 
 
@@ -75,8 +79,7 @@ class Applier:
     async def _halving(self, conn: Connection, batch: list[Prepared], epochs: Sequence[SlotEpoch]) -> int:
         """Apply a batch; where the data is at fault, apply its halves, and quarantine the one event that is left."""
         try:
-            await self.catalogue.resolve(conn, *articles_of(batch))
-            await self._with_retries(conn, batch, epochs)
+            await self._resolved(conn, batch, epochs)
         except POISON as error:
             if len(batch) > 1:
                 middle = len(batch) // 2
@@ -88,8 +91,18 @@ class Applier:
                 return 1
             culprit.changes = ()
             culprit.failure = Outcome("quarantined", *_describe(error))
-            await self._with_retries(conn, batch, epochs)
+            await self._resolved(conn, batch, epochs)
         return len(batch)
+
+    async def _resolved(self, conn: Connection, batch: list[Prepared], epochs: Sequence[SlotEpoch]) -> None:
+        """Look articles up and apply a batch; look them up anew when somebody changed a binding meanwhile."""
+        for _ in range(RETRIES_MAX):
+            await self.catalogue.resolve(conn, *articles_of(batch))
+            try:
+                return await self._with_retries(conn, batch, epochs)
+            except StaleCatalogue:
+                self.catalogue.forget()
+        raise StalePolicy("bindings of articles keep changing")
 
     async def _drop_repeated(self, conn: Connection, repeated: Prepared, epochs: Sequence[SlotEpoch]) -> None:
         """Take the second row of a run that has its outcome out of the queue."""
@@ -118,6 +131,8 @@ class Applier:
             newest = await conn.fetchrow(statements.NEWEST_CONFIG, self.tenant_id)
             if newest is None or (newest[0], newest[1]) != (self.policy.known_version, self.policy.modes_revision):
                 raise StalePolicy("a newer configuration was put to work")
+            if newest["catalogue_version"] != self.catalogue.version:
+                raise StaleCatalogue
             state = await load_state(conn, self.tenant_id, batch, self.catalogue, self.policy)
             result = Fold(state, self.catalogue, self.policy, now).run(batch)
             writer = Writer(self.tenant_id, self.writer_name, self.seal_order, self.policy.config_version, now)

@@ -31,6 +31,12 @@ class Catalogue:
         self._locations: dict[tuple[UUID, str], UUID] = {}
         self._default_location: UUID | None = None
         self._fresh_until = 0.0
+        self.version: int | None = None
+        """Of the bindings that were looked up; None before."""
+
+    def forget(self) -> None:
+        """Look everything up anew at the next `resolve`."""
+        self._fresh_until = 0.0
 
     def variant(self, key: ArticleKey) -> UUID:
         """Return the variant of a resolved article."""
@@ -58,6 +64,8 @@ class Catalogue:
             self._variants.clear()
             self._bills.clear()
             self._default_location = None
+            self._locations.clear()
+            self.version = await conn.fetchval(statements.CATALOGUE_VERSION, self._tenant_id)  # before what it is of
             self._fresh_until = time.monotonic() + CACHE_SECONDS
         if self._default_location is None or any(key not in self._locations for key in external_locations):
             await self._load_locations(conn)
@@ -94,9 +102,9 @@ class Catalogue:
         )
         by_external = {(row[0], row[1]): row[2] for row in bound}
         unbound = {key for key in missing if (key[0], key[1]) not in by_external}
-        by_sku = await self._variants_by_sku(conn, sorted({_sku_of(key) for key in unbound})) if unbound else {}
+        by_sku = await self._variants_by_sku(conn, sorted({sku_of(*key) for key in unbound})) if unbound else {}
         for key in missing:
-            self._variants[key] = by_external.get((key[0], key[1])) or by_sku[_sku_of(key)]
+            self._variants[key] = by_external.get((key[0], key[1])) or by_sku[sku_of(*key)]
 
     async def _variants_by_sku(self, conn: Connection, skus: list[str]) -> dict[str, UUID]:
         found = {row[0]: row[1] for row in await conn.fetch(statements.FIND_VARIANTS_BY_SKU, self._tenant_id, skus)}
@@ -110,6 +118,6 @@ class Catalogue:
         return found
 
 
-def _sku_of(key: ArticleKey) -> str:
+def sku_of(connection_id: UUID, external_id: str, sku: str) -> str:
     """Return the SKU, or a name for an article that has none."""
-    return key[2].strip() or f"no-sku:{key[0]}:{key[1]}"
+    return sku.strip() or f"no-sku:{connection_id}:{external_id}"

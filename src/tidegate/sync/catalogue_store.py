@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
+
+import msgspec
 
 from tidegate.kernel.errors import ConfigurationError
 from tidegate.kernel.ids import new_id
@@ -12,8 +14,10 @@ from tidegate.store.connections import Connection
 from tidegate.store.sql import query
 from tidegate.sync.going_live import refresh_modes
 from tidegate.sync.match import KnownVariant, Matches, Places, match_locations, match_variants
+from tidegate.sync.open_matches import OpenMatch, list_open
+from tidegate.sync.rebinding import follow_bindings, lock_catalogue, moves_of
 
-_VARIANTS = query("variants_all")
+_VARIANTS = query("variants_known")
 _ADD_VARIANTS = query("variants_add")
 _ADD_ITEMS = query("inventory_items_add")
 _ADD_BILLS = query("variant_items_add")
@@ -24,6 +28,13 @@ _KEEP_BINDINGS = query("bindings_keep")
 _LOCATIONS = query("locations_of")
 _ADD_LOCATION = query("location_add")
 _ADD_CHANNEL_STOCK = query("channel_stock_add")
+_DECISIONS = query("matches_decisions")
+_KEEP_OPEN = query("matches_replace")
+_SET_BARCODES = query("variants_set_barcodes")
+_WAITS = """
+SELECT EXISTS (SELECT FROM command WHERE tenant_id = $1 AND state = 'failed' AND code = 'sku_unbound')
+"""
+BARCODE_MAX = 64
 
 
 async def bind_variants(
@@ -32,23 +43,79 @@ async def bind_variants(
     connection_id: UUID,
     found: Sequence[Variant],
     *,
+    name: str,
     leads: bool,
     is_channel: bool,
+    counts: bool = False,
 ) -> Matches:
-    """Bind a connection's articles by SKU and, for a channel, keep book of what it is told of their items.
+    """Bind a connection's articles and, for a channel, keep book of what it is told of their items.
 
-    `leads` makes variants of SKUs that nobody has. Belongs into the caller's transaction. Safe to repeat.
+    What people decided is done; then ids, SKUs and barcodes are compared (`match`). `leads` makes variants of SKUs that
+    nobody has. What stays open is kept for `tidegate matches`. Belongs into the caller's transaction. Safe to repeat.
     """
-    known = [KnownVariant(variant_id=row[0], sku=row[1]) for row in await conn.fetch(_VARIANTS, tenant_id)]
+    rows = await conn.fetch(_VARIANTS, tenant_id)
+    known = [KnownVariant(variant_id=row[0], sku=row[1], barcode=row[2]) for row in rows]
     bound = dict(await _bindings(conn, tenant_id, connection_id, "variant"))
-    matches = match_variants(found, known, bound, leads=leads)
-    made = await _make_variants(conn, tenant_id, matches.new)
-    pairs = [*matches.exact, *matches.folded, *((one.external_id, made[one.sku.strip()]) for one in matches.new)]
+    decided = await conn.fetch(_DECISIONS, tenant_id, connection_id)
+    decisions = {row["external_id"]: row["variant_id"] for row in decided}
+    matches = match_variants(found, known, bound, leads=leads, decisions=decisions)
+    made = await make_variants(conn, tenant_id, matches.new)
+    pairs = [*matches.pairs, *((one.external_id, made[one.sku.strip()]) for one in matches.new)]
+    if pairs:
+        await lock_catalogue(conn, tenant_id)
     await _bind(conn, tenant_id, connection_id, "variant", pairs)
     if is_channel:
         await conn.execute(_ADD_CHANNEL_STOCK, tenant_id, connection_id)
         await refresh_modes(conn, tenant_id)
+    await _follow(conn, tenant_id, connection_id, found, pairs, is_channel=is_channel, counts=counts)
+    now_bound = {**bound, **dict(pairs)}
+    await _keep_barcodes(conn, tenant_id, found, now_bound)
+    rows_open = list_open(name, found, matches, known, set(now_bound.values()))
+    await _keep_open(conn, tenant_id, connection_id, rows_open)
     return matches
+
+
+async def _follow(
+    conn: Connection,
+    tenant_id: UUID,
+    connection_id: UUID,
+    found: Sequence[Variant],
+    pairs: Sequence[tuple[str, UUID]],
+    *,
+    is_channel: bool,
+    counts: bool,
+) -> None:
+    """Do what follows from new bindings; see `rebinding`."""
+    skus = {variant.external_id: variant.sku for variant in found}
+    changes = [(external_id, skus[external_id], None, variant_id) for external_id, variant_id in pairs]
+    moves = await moves_of(conn, tenant_id, connection_id, changes)
+    if moves or await conn.fetchval(_WAITS, tenant_id):
+        await follow_bindings(
+            conn,
+            tenant_id,
+            connection_id,
+            moves=moves,
+            bound=[variant_id for _, variant_id in pairs],
+            is_channel=is_channel,
+            counts=counts,
+        )
+
+
+async def _keep_barcodes(
+    conn: Connection, tenant_id: UUID, found: Sequence[Variant], bound: Mapping[str, UUID]
+) -> None:
+    told = {bound[one.external_id]: one.barcode for one in found if one.barcode and one.external_id in bound}
+    await conn.execute(_SET_BARCODES, tenant_id, list(told), [barcode[:BARCODE_MAX] for barcode in told.values()])
+
+
+async def _keep_open(conn: Connection, tenant_id: UUID, connection_id: UUID, rows: Sequence[OpenMatch]) -> None:
+    await conn.execute(
+        _KEEP_OPEN,
+        tenant_id,
+        connection_id,
+        *([getattr(row, name) for row in rows] for name in ("external_id", "sku", "title", "barcode", "reason")),
+        [msgspec.json.encode(row.candidates).decode() for row in rows],
+    )
 
 
 async def bind_locations(
@@ -88,7 +155,7 @@ async def bind_locations(
     return places
 
 
-async def _make_variants(conn: Connection, tenant_id: UUID, new: Iterable[Variant]) -> dict[str, UUID]:
+async def make_variants(conn: Connection, tenant_id: UUID, new: Iterable[Variant]) -> dict[str, UUID]:
     """Make variants and their items; return SKU -> variant, also of those that somebody else made just now."""
     titles = {variant.sku.strip(): variant.title for variant in new}
     if not titles:

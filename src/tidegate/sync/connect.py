@@ -47,6 +47,8 @@ class ConnectOrder(msgspec.Struct, frozen=True, kw_only=True):
     connector: Connector
     is_channel: bool
     """True when it sells and is told stock numbers, False when it counts the goods and ships them."""
+    counts: bool = False
+    """It owns on_hand: what it counted of an article goes over with the article."""
     settings: Mapping[str, Any]
     """Not secret; `base_url` among them."""
     secrets: Mapping[str, Secret]
@@ -143,8 +145,10 @@ async def store(conn: Connection, ring: KeyRing, order: ConnectOrder, inspection
             order.tenant_id,
             connection_id,
             inspection.variants,
+            name=order.name,
             leads=leads,
             is_channel=order.is_channel,
+            counts=order.counts,
         )
         detail = {"new": found is None, "rotated": rotated, "bound": matches.bound}
         audit = (new_id(), order.actor, "connection.connected", order.name, _json(detail))

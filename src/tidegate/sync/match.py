@@ -1,7 +1,8 @@
 """Which of our articles and places a newly connected system talks about. Pure.
 
-Articles are matched by SKU: exactly first, then trimmed and without regard to case; never by title. What is not clear
-is left to a person: it is listed, not guessed.
+Articles are matched by id (what is bound stays bound, and what a person decided is bound), then by SKU: exactly first, then
+trimmed and without regard to case; then by barcode; never by title. What is not clear is left to a person: it is listed,
+not guessed.
 """
 
 from __future__ import annotations
@@ -15,15 +16,19 @@ import msgspec
 
 from tidegate.sdk.connector import Location, Variant
 
+BARCODE_DIGITS_MIN = 8
+"""Length of the shortest barcode, EAN-8."""
+_ABSENT = object()
 MAIN_LOCATION = "main"
 """Name of our first location."""
 
 
 class KnownVariant(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A variant that we have."""
+    """A variant that we have, known in some system."""
 
     variant_id: UUID
     sku: str
+    barcode: str = ""
 
 
 class Ambiguity(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +47,12 @@ class Matches(msgspec.Struct, frozen=True, kw_only=True):
     """New bindings: the SKU is the same."""
     folded: tuple[tuple[str, UUID], ...] = ()
     """New bindings: the SKU is the same but for spaces around it and case."""
+    barcode: tuple[tuple[str, UUID], ...] = ()
+    """New bindings: the SKU says nothing, and the barcode is the same."""
+    decided: tuple[tuple[str, UUID], ...] = ()
+    """New bindings: a person said so."""
+    ignored: tuple[Variant, ...] = ()
+    """A person said that these are to be left alone."""
     new: tuple[Variant, ...] = ()
     """Nobody has these SKUs yet: variants to make and bind."""
     ambiguous: tuple[Ambiguity, ...] = ()
@@ -56,7 +67,12 @@ class Matches(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def bound(self) -> int:
         """How many articles are bound now, new ones included."""
-        return len(self.kept) + len(self.exact) + len(self.folded) + len(self.new)
+        return len(self.kept) + len(self.pairs) + len(self.new)
+
+    @property
+    def pairs(self) -> tuple[tuple[str, UUID], ...]:
+        """All new bindings to variants that exist."""
+        return (*self.decided, *self.exact, *self.folded, *self.barcode)
 
 
 def match_variants(
@@ -65,6 +81,7 @@ def match_variants(
     bound: Mapping[str, UUID],
     *,
     leads: bool,
+    decisions: Mapping[str, UUID | None] | None = None,
 ) -> Matches:
     """Match what a system has with what we have.
 
@@ -73,31 +90,43 @@ def match_variants(
         known: all variants of the tenant.
         bound: bindings of this connection, external id -> variant id.
         leads: True when unknown SKUs become variants, False when they are only listed.
+        decisions: what people decided, external id -> variant to bind, None to leave it alone.
 
     A binding is one to one: a variant that is bound in this connection is never bound a second time.
     """
-    known = tuple(known)
+    known, decisions = tuple(known), decisions or {}
     found_ids = {variant.external_id for variant in found}
     taken = set(bound.values())
     kept = tuple((variant.external_id, bound[variant.external_id]) for variant in found if variant.external_id in bound)
     open_ones = [variant for variant in found if variant.external_id not in bound]
-    without_sku = tuple(variant for variant in open_ones if not variant.sku.strip())
+    ignored = tuple(one for one in open_ones if decisions.get(one.external_id, _ABSENT) is None)
+    decided, taken = _decided(open_ones, decisions, taken)
+    settled = {external_id for external_id, _ in decided} | {one.external_id for one in ignored}
+    open_ones = [variant for variant in open_ones if variant.external_id not in settled]
+    nameless = [variant for variant in open_ones if not variant.sku.strip()]
     open_ones = [variant for variant in open_ones if variant.sku.strip()]
 
     exact, open_ones, unclear = _pair(open_ones, [one for one in known if one.variant_id not in taken], _same)
     taken.update(variant_id for _, variant_id in exact)
     folded, open_ones, unclear_folded = _pair(open_ones, [one for one in known if one.variant_id not in taken], _fold)
     taken.update(variant_id for _, variant_id in folded)
+    barcode, open_ones, nameless = _pair_barcodes(
+        open_ones, nameless, [one for one in known if one.variant_id not in taken]
+    )
+    taken.update(variant_id for _, variant_id in barcode)
 
     fresh, doubles = _split_doubles(open_ones, {one.sku.strip() for one in known if one.variant_id in taken})
     return Matches(
         kept=kept,
         exact=tuple(exact),
         folded=tuple(folded),
+        barcode=tuple(barcode),
+        decided=tuple(decided),
+        ignored=ignored,
         new=tuple(fresh) if leads else (),
         ambiguous=tuple(unclear + unclear_folded + doubles),
         missing=() if leads else tuple(fresh),
-        without_sku=without_sku,
+        without_sku=tuple(nameless),
         not_there=tuple(sorted(one.sku for one in known if one.variant_id not in taken)),
         vanished=tuple(sorted(set(bound) - found_ids)),
     )
@@ -174,6 +203,52 @@ def _pair(
         else:
             ambiguous.append(_ambiguity(variants))
     return pairs, alone, ambiguous
+
+
+def _decided(
+    found: Sequence[Variant], decisions: Mapping[str, UUID | None], taken: set[UUID]
+) -> tuple[list[tuple[str, UUID]], set[UUID]]:
+    """Return the pairs that people decided, as far as they are free, and what is taken then."""
+    pairs, taken = [], set(taken)
+    for variant in found:
+        wanted = decisions.get(variant.external_id)
+        if wanted is not None and wanted not in taken:
+            pairs.append((variant.external_id, wanted))
+            taken.add(wanted)
+    return pairs, taken
+
+
+def _pair_barcodes(
+    open_ones: list[Variant], nameless: list[Variant], free: Sequence[KnownVariant]
+) -> tuple[list[tuple[str, UUID]], list[Variant], list[Variant]]:
+    """Pair by barcode what is one to one; return the pairs and what is left of both lists."""
+    partners: defaultdict[str, list[KnownVariant]] = defaultdict(list)
+    for one in free:
+        if key := barcode_key(one.barcode):
+            partners[key].append(one)
+    rivals: defaultdict[str, list[Variant]] = defaultdict(list)
+    for variant in (*open_ones, *nameless):
+        if key := barcode_key(variant.barcode):
+            rivals[key].append(variant)
+    pairs = [
+        (variants[0].external_id, partners[key][0].variant_id)
+        for key, variants in rivals.items()
+        if len(variants) == 1 and len(partners.get(key, ())) == 1
+    ]
+    paired = {external_id for external_id, _ in pairs}
+    left = [variant for variant in open_ones if variant.external_id not in paired]
+    return pairs, left, [variant for variant in nameless if variant.external_id not in paired]
+
+
+def barcode_key(barcode: str) -> str:
+    """Return what makes two barcodes the same: UPC, EAN and GTIN of one article differ in leading zeros only. Pure.
+
+    '' for what is too short to name one article in the world.
+    """
+    plain = "".join(barcode.split()).replace("-", "").upper()
+    if len(plain) < BARCODE_DIGITS_MIN or not plain.isascii() or not plain.isalnum():
+        return ""
+    return plain.lstrip("0")
 
 
 def _split_doubles(variants: Sequence[Variant], taken_skus: set[str]) -> tuple[list[Variant], list[Ambiguity]]:

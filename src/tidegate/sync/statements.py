@@ -33,10 +33,13 @@ COMMAND_COLUMNS = (
 
 HOLD_CONFIG = "SELECT pg_advisory_xact_lock_shared($1, hashtext($2::uuid::text))"
 NEWEST_CONFIG = """
-SELECT coalesce(max(version), 0), (SELECT coalesce(max(revision), 0) FROM flow_mode WHERE tenant_id = $1)
-FROM config_version WHERE tenant_id = $1
+SELECT (SELECT coalesce(max(version), 0) FROM config_version WHERE tenant_id = $1) AS config_version,
+       (SELECT coalesce(max(revision), 0) FROM flow_mode WHERE tenant_id = $1) AS modes_revision,
+       (SELECT catalogue_version FROM tenant WHERE tenant_id = $1) AS catalogue_version
 """
 """No configuration is put to work while a batch is applied under an older one: what it leaves undone, nobody would do."""
+
+CATALOGUE_VERSION = "SELECT catalogue_version FROM tenant WHERE tenant_id = $1"
 
 LOAD_GATES = """
 SELECT want.connection_id, want.kind, want.external_id, e.*

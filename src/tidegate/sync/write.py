@@ -54,14 +54,8 @@ class Writer:
         await self._new_commands(conn, [command for command in result.commands if _is_first(command, state)])
 
     async def store_entries(self, conn: Connection, entries: list[Entry]) -> None:
-        """Write ledger entries; their levels are locked. The newest of a level says what the level holds."""
-        rows = [
-            (self.tenant_id, p.item_id, p.location_id, e.version, p.kind, p.on_hand_delta, e.unavailable_delta,
-             e.committed_delta, e.reserved_delta, e.on_hand_after, e.unavailable_after, e.committed_after, e.reserved_after,
-             p.cause_key, p.event_id, p.order_line_id, ACTOR)
-            for e in entries for p in (e.posting,)
-        ]  # fmt: skip
-        await _copy(conn, "stock_entry", statements.ENTRY_COLUMNS, rows)
+        """Write ledger entries; see the function of this name."""
+        await store_entries(conn, self.tenant_id, entries)
 
     async def store_commands(self, conn: Connection, state: State, result: Result) -> None:
         """Write commands that may meet older ones and wake the lanes; last in the lock order."""
@@ -218,6 +212,17 @@ class Writer:
             await conn.execute(statements.PARK, self.tenant_id, *_columns(rows))
         if settled:
             await conn.execute(statements.UNPARK, self.tenant_id, settled)
+
+
+async def store_entries(conn: Connection, tenant_id: UUID, entries: Iterable[Entry]) -> None:
+    """Write ledger entries; their levels are locked. The newest of a level says what the level holds."""
+    rows = [
+        (tenant_id, p.item_id, p.location_id, e.version, p.kind, p.on_hand_delta, e.unavailable_delta,
+         e.committed_delta, e.reserved_delta, e.on_hand_after, e.unavailable_after, e.committed_after, e.reserved_after,
+         p.cause_key, p.event_id, p.order_line_id, ACTOR)
+        for e in entries for p in (e.posting,)
+    ]  # fmt: skip
+    await _copy(conn, "stock_entry", statements.ENTRY_COLUMNS, rows)
 
 
 def _is_first(command: PlannedCommand, state: State) -> bool:

@@ -136,3 +136,41 @@ def test_a_channel_with_several_locations_must_choose() -> None:
     assert match_locations(found, {"1": "main"}, is_channel=True, chosen="2").bindings == (("2", "main"),)
     with pytest.raises(ValueError, match="no stock location '7'"):
         match_locations(found, {}, is_channel=True, chosen="7")
+
+
+def coded(external_id: str, sku: str, barcode: str) -> Variant:
+    return Variant(external_id=external_id, sku=sku, title="same title", barcode=barcode)
+
+
+def test_what_the_sku_does_not_say_the_barcode_does() -> None:
+    ours = [
+        KnownVariant(variant_id=UUID(int=1), sku="A", barcode="4006381333931"),
+        KnownVariant(variant_id=UUID(int=2), sku="B", barcode="036000291452"),
+        KnownVariant(variant_id=UUID(int=3), sku="C", barcode="12345670"),
+    ]
+    found = [coded("1", "X", "4006381333931"), coded("2", "", "0036000291452"), coded("3", "c", "4006381333931")]
+
+    matches = match_variants(found, ours, {}, leads=False)
+
+    assert matches.folded == (("3", UUID(int=3)),)
+    assert dict(matches.barcode) == {"1": UUID(int=1), "2": UUID(int=2)}
+    assert matches.missing == ()
+    assert matches.without_sku == ()
+
+
+def test_a_barcode_that_is_not_one_to_one_binds_nothing() -> None:
+    ours = [KnownVariant(variant_id=UUID(int=1), sku="A", barcode="4006381333931")]
+    found = [coded("1", "X", "4006381333931"), coded("2", "Y", "4006381333931"), coded("3", "Z", "n/a")]
+
+    assert match_variants(found, ours, {}, leads=False).barcode == ()
+
+
+def test_decisions_come_before_skus_and_survive() -> None:
+    ours = [known(1, "A"), known(2, "B")]
+    found = [article("1", "A"), article("2", "Z")]
+
+    matches = match_variants(found, ours, {}, leads=True, decisions={"1": UUID(int=2), "2": None})
+
+    assert matches.decided == (("1", UUID(int=2)),)
+    assert matches.ignored == (found[1],)
+    assert matches.new == ()

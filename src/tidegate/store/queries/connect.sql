@@ -31,10 +31,6 @@ WHERE tenant_id = $1 AND connection_id = $2
 -- Tell doors and lanes that a connection changed. $1 id.
 SELECT pg_notify('tidegate_connection', $1)
 
--- name: variants_all
--- All variants of a tenant. $1 tenant.
-SELECT variant_id, sku FROM variant WHERE tenant_id = $1 ORDER BY variant_id
-
 -- name: variants_add
 -- Make variants whose SKU nobody has; returns the made ones. $1 tenant, $2 ids, $3 SKUs, $4 titles.
 INSERT INTO variant (tenant_id, variant_id, sku, title)

@@ -1,0 +1,37 @@
+-- name: drift_run
+-- A run with its reads; the newest one when $2 is null. $1 tenant, $2 run.
+SELECT r.run_id, r.requested_by, r.requested_at, r.finished_at, c.name AS connection, s.state, s.pages, s.articles,
+       s.compared, s.error, s.started_at, s.finished_at AS read_finished_at, c.state AS connection_state
+FROM sync_run r
+LEFT JOIN sync_read s USING (tenant_id, run_id)
+LEFT JOIN connection c USING (tenant_id, connection_id)
+WHERE r.tenant_id = $1
+  AND r.run_id = coalesce($2::uuid, (SELECT run_id FROM sync_run WHERE tenant_id = $1 ORDER BY run_id DESC LIMIT 1))
+ORDER BY c.name
+
+-- name: drift_runs
+-- The newest runs. $1 tenant, $2 before this run, $3 at most.
+SELECT r.run_id, r.kind, r.requested_by, r.requested_at, r.finished_at,
+       count(s.run_id) AS reads, count(*) FILTER (WHERE s.state = 'failed') AS failed, coalesce(sum(s.articles), 0) AS articles
+FROM sync_run r LEFT JOIN sync_read s USING (tenant_id, run_id)
+WHERE r.tenant_id = $1 AND ($2::uuid IS NULL OR r.run_id < $2)
+GROUP BY r.tenant_id, r.run_id ORDER BY r.run_id DESC LIMIT $3
+
+-- name: drift_top
+-- The differences with the highest value at risk. $1 tenant, $2 fields or null, $3 connection or null, $4 at most.
+SELECT c.name AS connection, d.external_id, d.sku, d.field, d.place, l.name AS location, d.owner, d.other, d.owner_value,
+       d.other_value, d.currency, d.risk, d.risk_currency, d.cause, d.since, d.seen_at
+FROM drift d
+JOIN connection c USING (tenant_id, connection_id)
+LEFT JOIN binding b ON b.tenant_id = d.tenant_id AND b.connection_id = d.connection_id AND b.kind = 'location'
+                   AND b.external_id = d.place
+LEFT JOIN location l ON l.tenant_id = d.tenant_id AND l.location_id = b.internal_id
+WHERE d.tenant_id = $1 AND NOT d.in_flight AND ($2::text[] IS NULL OR d.field = ANY($2)) AND ($3::text IS NULL OR c.name = $3)
+ORDER BY d.risk DESC NULLS LAST, d.since, d.connection_id, d.external_id, d.field, d.place LIMIT $4
+
+-- name: drift_totals
+-- How much differs, by cause and currency. $1 tenant, $2 fields or null, $3 connection or null.
+SELECT d.cause, d.risk_currency, d.in_flight, count(*) AS rows, sum(d.risk) AS risk
+FROM drift d JOIN connection c USING (tenant_id, connection_id)
+WHERE d.tenant_id = $1 AND ($2::text[] IS NULL OR d.field = ANY($2)) AND ($3::text IS NULL OR c.name = $3)
+GROUP BY d.cause, d.risk_currency, d.in_flight ORDER BY count(*) DESC, d.cause
