@@ -119,9 +119,17 @@ def test_a_map_is_tried_applied_and_tested(bench: Bench) -> None:
     assert "1 orders, 1 sent before: 1 changed" in shown.out
     assert len(bench.erp.world().erp_orders) == 3
 
-    # put to work: the next order is shaped, and names what it was made under
+    # hooks that cannot be loaded are refused before they are put to work
     bench.write("tidegate.yaml", plain + MAPS)
-    tidegate.do("config", "apply")
+    bench.write("flows.py", "import nosuch\n" + HOOK)
+    for command in ("check", "apply"):
+        broken = tidegate.run("config", command)
+        assert broken.status == 78
+        assert "cannot be loaded at flows.py:1 in <module>: ModuleNotFoundError" in broken.err
+    bench.write("flows.py", HOOK)
+
+    # put to work: the next order is shaped, and names what it was made under
+    tidegate.do("config", "apply", "--yes")
     placed = bench.order("TEA")
     eventually(lambda: len(bench.erp.world().erp_orders) == 4, "the ERP did not get the shaped order", tidegate)
     after = tidegate.do("map", "test", "--order", placed["number"], "--json").json
@@ -132,7 +140,7 @@ def test_a_map_is_tried_applied_and_tested(bench: Bench) -> None:
     bench.write("tables/branches.csv", "shop,branch\nshop,008\n")
     changed = tidegate.do("map", "test", "--order", placed["number"], "--json").json
     assert changed["fields"] == {"fields.branch": 1}
-    assert "is taken over" in tidegate.do("config", "apply").out
+    assert "is taken over" in tidegate.do("config", "apply", "--yes").out
 
     # captured without what is private, and replayed in a test of the author
     tidegate.do("map", "capture", "--last", "2", "--out", str(tidegate.folder / "orders.json"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from tidegate.cli.config_file import (
     write_files,
 )
 from tidegate.cli.config_view import print_comparison, print_history, refuse_without_consent, summary_of
+from tidegate.cli.maps import require_hooks
 from tidegate.cli.output import print_json
 from tidegate.cli.session import (
     Session,
@@ -82,6 +84,7 @@ def check(project_dir: Path | None, *, as_json: bool) -> None:
     """
     project = find_project(project_dir)
     found = load(project.config_file, connectors=known_connectors())
+    asyncio.run(require_hooks(found, read_files(project.folder, found)))
     document, _ = read_filled(read_file(project), roles_of(known_connectors()))
     filled = sorted(".".join(map(str, path)) for path in document.filled) if document is not None else []
     flows = [name for name in ("orders", "shipments", "stock") if getattr(found.flows, name) is not None]
@@ -198,6 +201,7 @@ def apply(project_dir: Path | None, *, dry_run: bool, yes: bool, as_json: bool) 
         file = parse(text, connectors=connectors)
         files = read_files(session.project.folder, file)
         parse(text, connectors=connectors, files=files)
+        await require_hooks(file, files)
         newest = await History(session.conn, session.tenant_id).newest()
         made = ConfigVersion(tenant_id=session.tenant_id, version=0, config=file, document=text, files=files)
         if not as_json:

@@ -38,6 +38,7 @@ from tidegate.mapping.preview import (
     private_texts,
     redacted,
 )
+from tidegate.mapping.references import Files
 from tidegate.mapping.transforms import REGISTRY
 from tidegate.monitor.map_events import read_map_events, with_articles
 from tidegate.sdk.connector import Connector
@@ -233,6 +234,27 @@ def load_maps(
     if problems:
         raise ConfigurationError(problems[0].message, code="config_invalid", hint=problems[0].hint)
     return config, maps, HookHost(maps, config.hooks, files) if has_hooks(maps) else None
+
+
+async def require_hooks(config: Config, files: Files) -> None:
+    """Load the hooks of a configuration, in a process of their own, before it is put to work.
+
+    Raises ConfigurationError, with file and line, when they cannot be used: every order would fail.
+    """
+    maps, _ = compile_maps(config.maps, config.tables, config.hooks, files=files)
+    if not has_hooks(maps):
+        return
+    host = HookHost(maps, config.hooks, files)
+    try:
+        refused = await host.check()
+    finally:
+        await host.close()
+    if refused is not None:
+        raise ConfigurationError(
+            f"the hooks of the maps cannot be used: {refused.reason}",
+            code=refused.code,
+            hint="mend the module, then try it with: tidegate map test",
+        )
 
 
 async def run_preview(

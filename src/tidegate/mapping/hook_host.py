@@ -99,6 +99,15 @@ class HookHost:
             return Refused(kind="skip", code=SKIPPED, reason=answer.reason or "a hook let it be left out")
         return payload
 
+    async def check(self) -> Refused | None:
+        """Load the hooks in a process and say why they cannot be used, None when they can."""
+        async with self._slots:
+            try:
+                self._keep(await self._start())
+            except _DeadError as error:
+                return Refused(code=error.code, reason=str(error))
+        return None
+
     def retire(self) -> None:
         """Take no more orders after those in hand: a newer version of the maps is at work."""
         self._is_retired = True
