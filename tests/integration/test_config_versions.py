@@ -9,8 +9,9 @@ from uuid import UUID
 
 import pytest
 
-from tidegate.cli.checks_database import require_root_key
+from tidegate.cli.checks_database import check_configuration_at_work, require_root_key
 from tidegate.cli.init import make_project
+from tidegate.cli.session import Session
 from tidegate.config.snapshots import Snapshots
 from tidegate.config.versions import read_stored, record_version
 from tidegate.kernel.errors import ConfigurationError
@@ -146,3 +147,17 @@ async def test_a_preset_is_understood_without_connectors_and_since_is_fixed_once
     assert stored.flows.orders.since is not None
     assert stored.flows.orders.since >= before
     assert "since: " in first.document
+
+
+async def test_doctor_says_that_a_stored_version_is_refused_and_what_serves(owner_pool: Pool, tmp_path: Path) -> None:
+    project = make_project(tmp_path / "acme", today=datetime(2026, 11, 1, tzinfo=UTC))
+    async with owner_pool.acquire() as conn:
+        version = await record_version(conn, project.config_file.read_text(), applied_by="test")
+        await store_bad_version(conn, version.tenant_id, "nonsense: true\n")
+        session = Session(project=project, config=version.config, conn=conn, tenant_id=version.tenant_id)
+
+        finding = await check_configuration_at_work(session)
+
+    assert (finding.verdict, finding.code) == ("fail", "config_refused")
+    assert "no key 'nonsense'" in finding.words
+    assert finding.words.endswith("version 1 goes on serving")

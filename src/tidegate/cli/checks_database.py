@@ -8,6 +8,7 @@ from uuid import UUID
 
 from tidegate.cli.checks import Finding, fail, ok, warn
 from tidegate.cli.session import Session, operator
+from tidegate.config.snapshots import Snapshots
 from tidegate.eventlog import partitions
 from tidegate.kernel.errors import ConfigurationError, InvariantError, TidegateError
 from tidegate.kernel.ids import new_id
@@ -107,6 +108,19 @@ async def check_configuration_at_work(session: Session) -> Finding:
     row = await session.conn.fetchrow(_CONFIG, session.tenant_id)
     if row is None:
         return warn("configuration at work", "none was put to work yet", "tidegate config apply", code="config_none")
+    snapshots = Snapshots()
+    await snapshots.read(session.conn)
+    refusal = snapshots.refused.get(session.tenant_id)
+    if refusal is not None:
+        older = snapshots.versions.get(session.tenant_id)
+        serving = f"version {older.version} goes on serving" if older is not None else "nothing is applied or sent"
+        return fail(
+            "configuration at work",
+            f"this release refuses version {refusal.version}: {refusal.reason}; {serving}",
+            "mend tidegate.yaml and put it to work: tidegate config apply",
+            code="config_refused",
+            why="what was put to work last does not count",
+        )
     document = session.project.config_file.read_text(encoding="utf-8")
     if row["document"] == document:
         return ok("configuration at work", f"version {row['version']}, as in the file", code="config_at_work")
