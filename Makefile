@@ -4,10 +4,10 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test unit lint types demo e2e e2e-small bench config-fuzz format lock clean
+.PHONY: help setup test pages-test unit lint types demo e2e e2e-small bench config-fuzz format lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## make .venv from the hashed lock file; nothing to do when it is current
 
@@ -17,6 +17,9 @@ $(READY): requirements-dev.lock pyproject.toml scripts/setup
 
 test: setup lint types ## everything that needs no third-party system: lint, types, all tests
 	$(BIN)/python -m pytest -n 4 --dist worksteal -m "not real" tests
+
+pages-test: setup ## every page and action in headless Chromium, under axe-core (needs Chromium and npm)
+	$(BIN)/python -m pytest -m real -rs tests/real/test_pages_in_chromium.py
 
 unit: setup ## the fast tests only: no database, no process
 	$(BIN)/python -m pytest tests/unit tests/house
