@@ -263,7 +263,7 @@ async def test_a9_whatever_strangers_send_is_text(bed: applybed.Bed, admin: Visi
     paths = [
         "/", "/connections", "/events", f"/events/{one}", "/commands", f"/commands/{command}", f"/orders/{order}",
         f"/skus/{quote(sku, safe='')}", f"/find?q={quote(HOSTILE[:9])}", f"/events?connection={quote(HOSTILE)}&since={quote(HOSTILE)}",
-        "/events/replay", "/flows", "/config", "/issues", "/alerts",
+        "/events/replay", "/flows", "/drift", "/config", "/issues", "/alerts",
     ]  # fmt: skip
     seen = ""
     for path in paths:
@@ -426,6 +426,18 @@ async def test_versions_are_shown_compared_and_put_to_work_again(bed: applybed.B
     assert (row["version"], row["applied_by"], row["document"]) == (3, "page:admin", applybed.CONFIG)
     for path in ("/config/99", "/config/x", "/config/1?against=99"):
         assert (await admin.get(path)).status == 404
+
+
+async def test_a_fresh_look_for_drift_is_asked_for_and_differences_are_shown(bed: applybed.Bed, admin: Visitor) -> None:
+    first = await admin.get("/drift")
+    asked = await admin.act("/drift", at="/drift")
+    again = await admin.act("/drift", at="/drift")
+    page = await admin.get("/drift?field=stock&connection=shop_a")
+
+    assert "Nobody looked yet" in first.text
+    assert (asked.status, again.status, page.status) == (303, 303, 200)
+    assert "Asked for by page:admin" in page.text
+    assert await bed.pool.fetchval("SELECT count(*) FROM sync_run") == 1
 
 
 async def test_issues_and_alerts_are_shown_and_acted_on(bed: applybed.Bed, admin: Visitor) -> None:

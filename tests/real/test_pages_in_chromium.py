@@ -58,7 +58,7 @@ class World:
             "/", "/connections", "/flows", "/events", "/events?state=quarantined", "/events?q=none", f"/events/{one['event']}",
             f"/events/{one['poison']}", "/events/replay", "/commands", "/commands?state=failed", f"/commands/{one['failed']}",
             f"/commands/{one['pending']}", f"/orders/{one['order']}", f"/skus/{one['sku']}", "/skus/B", "/find?q=N",
-            "/find?q=zzz", "/issues", f"/issues/{one['issue']}", "/alerts", "/alerts?all=yes", "/config", "/config/2",
+            "/find?q=zzz", "/drift", "/drift?field=stock", "/issues", f"/issues/{one['issue']}", "/alerts", "/alerts?all=yes", "/config", "/config/2",
             "/config/1?against=2",
         ]  # fmt: skip
 
@@ -219,6 +219,10 @@ async def test_every_action_works(world: World, browser: Browser, scripts: bool)
         await tab.press("Roll back…")
         await tab.press("Put version 1 to work again")
         assert "Version 3 is that of version 1" in await tab.note()
+
+        await tab.open("/drift")
+        await tab.press("Look now")
+        assert "The systems are read now" in await tab.note()
 
         await tab.open(f"/issues/{one['issue']}")
         await tab.press("I have seen it")
