@@ -16,8 +16,9 @@ from tests.remotebed import running_remote
 from tidegate.commerce.commands import CommandKind
 from tidegate.dispatch.issue_actions import resolve_issue
 from tidegate.dispatch.issue_retry import Again, preview_retry, read_result, retry_step
+from tidegate.dispatch.operator import retry_command
 from tidegate.kernel.clock import SystemClock
-from tidegate.kernel.errors import ConfigurationError
+from tidegate.kernel.errors import ConfigurationError, ConflictError
 from tidegate.kernel.ids import new_id
 from tidegate.monitor.issue_keeper import IssueKeeper
 from tidegate.monitor.issues import Issue, list_issues, read_issue
@@ -315,3 +316,51 @@ async def test_what_only_a_person_can_decide_is_left_out_unless_looked_up(databa
             assert (await preview_retry(conn, **who, in_doubt=True)).takes == 1
         assert await send_all(bed, issue.issue_id) == []
         assert len(await send_all(bed, issue.issue_id, in_doubt=True)) == 1
+
+
+async def test_what_a_later_command_of_its_target_has_overtaken_is_left_alone(
+    database: Database, owner_pool: Pool
+) -> None:
+    """A create whose cancel went through must not go any more; the preview says so, and neither way of a retry sends it."""
+    async with arranged(database, owner_pool) as (bed, remote, keeper):
+        await bed.article("MUG", on_hand=50)
+        order = await bed.order(place(remote.world, ("MUG", 1)))
+        await bed.pool.execute(
+            "UPDATE command SET state = 'failed', code = 'rejected', finished_at = now() WHERE entity_id = $1",
+            order.order_id,
+        )
+        _, shipped = await bed.ship(order, "MUG", 1)
+        await bed.pool.execute(
+            "UPDATE command SET state = 'succeeded', finished_at = now(), connection_id = $2 WHERE command_id = $1",
+            shipped,
+            bed.erp,
+        )
+        await keeper.look()
+        (issue,) = await issues_of(bed)
+        async with bed.pool.acquire() as conn:
+            who = {"tenant_id": bed.tenant_id, "issue_id": issue.issue_id}
+            preview = await preview_retry(conn, **who, connectors=CONNECTORS)
+            assert (preview.takes, preview.again) == (0, {Again.OVERTAKEN: 1})
+            create = next(c for c in await bed.commands_of(order.order_id) if c["kind"] == "order.create")
+            with pytest.raises(ConflictError):
+                await retry_command(conn, tenant_id=bed.tenant_id, command_id=create["command_id"], actor="test")
+        assert await send_all(bed, issue.issue_id) == []
+
+
+async def test_the_web_role_may_do_what_the_page_offers(database: Database, owner_pool: Pool) -> None:
+    """G10: preview, retry and the acts work with the rights of the web process, which holds no key."""
+    async with arranged(database, owner_pool) as (bed, remote, keeper):
+        await bed.article("MUG", on_hand=50)
+        await refused_orders(bed, remote, 3)
+        await keeper.look()
+        (issue,) = await issues_of(bed)
+        web = await database.pool(Role.WEB, application_name="test-web")
+        async with web.acquire() as conn:
+            await conn.execute("SELECT set_config('app.tenant', $1, false)", str(bed.tenant_id))
+            who = {"tenant_id": bed.tenant_id, "issue_id": issue.issue_id}
+            assert (await preview_retry(conn, **who, connectors=CONNECTORS)).takes == 3
+            assert len((await retry_step(conn, **who, actor="page:mia")).sent) == 3
+            await resolve_issue(conn, **who, actor="page:mia")
+            detail = await read_issue(conn, bed.tenant_id, issue.issue_id)
+        assert [act.action for act in detail.history] == ["issue.resolved", "issue.retried"]
+        await web.close()

@@ -23,9 +23,17 @@ from tidegate.store.sql import query
 FIND_COMMAND = """
 SELECT connection_id, kind, target_key, entity_id, state, version FROM command WHERE tenant_id = $1 AND command_id = $2
 """
+# A later command of the same target is one of the same order: looked for by entity, for which there is an index.
 OVERTAKEN = """
-SELECT EXISTS (SELECT FROM command later WHERE later.tenant_id = $1 AND later.connection_id = $2 AND later.target_key = $3
-                 AND later.command_id > $4 AND later.state IN ('sending', 'in_doubt', 'succeeded'))
+SELECT EXISTS (
+  SELECT FROM (SELECT $5::uuid AS id
+               UNION ALL SELECT t.order_id
+               UNION ALL SELECT f.fulfillment_id FROM fulfillment f WHERE f.tenant_id = $1 AND f.order_id = t.order_id) e
+  CROSS JOIN LATERAL (SELECT FROM command later
+                      WHERE later.tenant_id = $1 AND later.entity_id = e.id AND later.connection_id = $2
+                        AND later.target_key = $3 AND later.command_id > $4
+                        AND later.state IN ('sending', 'in_doubt', 'succeeded') LIMIT 1) l)
+FROM (SELECT CASE WHEN $3::text ~ '^order:[0-9a-f-]{36}$' THEN substr($3, 7)::uuid END AS order_id) t
 """
 RETRY_COMMAND = """
 UPDATE command
@@ -78,7 +86,8 @@ async def retry_command(
         if kind is CommandKind.INVENTORY_SET:
             state = await _end_push(conn, tenant_id, command_id, row, actor, statement=SUPERSEDE_COMMAND, remark=True)
         else:
-            if await conn.fetchval(OVERTAKEN, tenant_id, row["connection_id"], row["target_key"], command_id):
+            target = (row["connection_id"], row["target_key"], command_id, row["entity_id"])
+            if await conn.fetchval(OVERTAKEN, tenant_id, *target):
                 raise ConflictError("a later command of the same target went out already", code="overtaken")
             deadline = timedelta(seconds=DEADLINE_SECONDS[kind])
             if await conn.fetchval(FLOW_MODE, tenant_id, row["connection_id"], flow_of(kind)) == "observe":

@@ -15,9 +15,13 @@ WITH mine AS MATERIALIZED (
 SELECT m.subject_id, m.kind AS subject_kind, c.connection_id, n.connector, c.kind, c.state, c.target_key, o.number, v.sku,
        c.state = 'in_doubt' AND NOT $3::boolean AS is_left_out,
        c.kind <> 'inventory.set' AND EXISTS (
-           SELECT FROM command later WHERE later.tenant_id = $1 AND later.connection_id = c.connection_id
-             AND later.target_key = c.target_key AND later.command_id > c.command_id
-             AND later.state IN ('sending', 'in_doubt', 'succeeded')) AS is_overtaken,
+           SELECT FROM (SELECT c.entity_id AS id
+                        UNION ALL SELECT t.order_id
+                        UNION ALL SELECT f.fulfillment_id FROM fulfillment f WHERE f.tenant_id = $1 AND f.order_id = t.order_id) e
+           CROSS JOIN LATERAL (SELECT FROM command later
+                               WHERE later.tenant_id = $1 AND later.entity_id = e.id AND later.connection_id = c.connection_id
+                                 AND later.target_key = c.target_key AND later.command_id > c.command_id
+                                 AND later.state IN ('sending', 'in_doubt', 'succeeded') LIMIT 1) l) AS is_overtaken,
        CASE WHEN c.code IS DISTINCT FROM 'sku_unbound' THEN false
             WHEN c.kind = 'order.create' THEN EXISTS (
                 SELECT FROM order_line l WHERE l.tenant_id = $1 AND l.order_id = c.entity_id AND l.current > 0
@@ -31,6 +35,7 @@ SELECT m.subject_id, m.kind AS subject_kind, c.connection_id, n.connector, c.kin
 FROM mine m
 LEFT JOIN command c ON m.kind = 'command' AND c.tenant_id = $1 AND c.command_id = m.subject_id
 LEFT JOIN event_parked p ON m.kind = 'event' AND p.tenant_id = $1 AND p.event_id = m.subject_id AND p.kind = 'quarantined'
+CROSS JOIN LATERAL (SELECT CASE WHEN c.target_key ~ '^order:[0-9a-f-]{36}$' THEN substr(c.target_key, 7)::uuid END AS order_id) t
 LEFT JOIN connection n ON n.tenant_id = $1 AND n.connection_id = coalesce(c.connection_id, p.connection_id)
 LEFT JOIN fulfillment f ON c.kind = 'fulfillment.create' AND f.tenant_id = $1 AND f.fulfillment_id = c.entity_id
 LEFT JOIN "order" o ON o.tenant_id = $1 AND o.order_id = coalesce(f.order_id, c.entity_id)
@@ -52,15 +57,28 @@ ORDER BY m.subject_id
 -- name: retry_actions
 -- Let action commands be sent again, each unless a later one of its target went out. $1 tenant, $2 commands, $3 rebuild, $4 states,
 -- then per kind: kind, seconds until its deadline.
+WITH wanted AS MATERIALIZED (
+    SELECT c.command_id, c.connection_id, c.target_key, c.entity_id, k.seconds
+    FROM command c JOIN unnest($5::text[], $6::float8[]) AS k(kind, seconds) ON k.kind = c.kind
+    WHERE c.tenant_id = $1 AND c.command_id = ANY($2::uuid[])
+), free AS MATERIALIZED (
+    SELECT c.command_id, c.seconds FROM wanted c
+    CROSS JOIN LATERAL (SELECT CASE WHEN c.target_key ~ '^order:[0-9a-f-]{36}$' THEN substr(c.target_key, 7)::uuid END AS order_id) t
+    WHERE NOT EXISTS (
+           SELECT FROM (SELECT c.entity_id AS id
+                        UNION ALL SELECT t.order_id
+                        UNION ALL SELECT f.fulfillment_id FROM fulfillment f WHERE f.tenant_id = $1 AND f.order_id = t.order_id) e
+           CROSS JOIN LATERAL (SELECT FROM command later
+                               WHERE later.tenant_id = $1 AND later.entity_id = e.id AND later.connection_id = c.connection_id
+                                 AND later.target_key = c.target_key AND later.command_id > c.command_id
+                                 AND later.state IN ('sending', 'in_doubt', 'succeeded') LIMIT 1) l)
+)
 UPDATE command c
 SET state = 'pending', code = 'retried_by_operator', reason = NULL, not_before = NULL, settles_at = NULL, negatives = 0,
-    attempt_number = 0, finished_at = NULL, deadline_at = clock_timestamp() + make_interval(secs => k.seconds),
+    attempt_number = 0, finished_at = NULL, deadline_at = clock_timestamp() + make_interval(secs => f.seconds),
     call_id = CASE WHEN $3 THEN NULL ELSE call_id END
-FROM unnest($5::text[], $6::float8[]) AS k(kind, seconds)
-WHERE c.tenant_id = $1 AND c.command_id = ANY($2::uuid[]) AND c.kind = k.kind AND c.state = ANY($4::text[])
-  AND NOT EXISTS (SELECT FROM command later WHERE later.tenant_id = $1 AND later.connection_id = c.connection_id
-                    AND later.target_key = c.target_key AND later.command_id > c.command_id
-                    AND later.state IN ('sending', 'in_doubt', 'succeeded'))
+FROM free f
+WHERE c.tenant_id = $1 AND c.command_id = f.command_id AND c.command_id = ANY($2::uuid[]) AND c.state = ANY($4::text[])
 RETURNING c.command_id
 
 -- name: retry_lock_marks
