@@ -60,6 +60,7 @@ class Tenant:
     item: UUID
     issue: UUID
     alert: UUID
+    run: UUID
     name: str
 
 
@@ -245,6 +246,9 @@ VALUES ($1, $2, $3, $4, 'rejected', 'order.create', 'rejected', now(), now(), 1,
 ADD_ISSUE_MEMBER = """
 INSERT INTO issue_member (tenant_id, issue_id, subject_id, kind, failed_at) VALUES ($1, $2, $3, 'command', now())
 """
+ADD_RUN = """
+INSERT INTO sync_run (tenant_id, run_id, kind, requested_by, finished_at) VALUES ($1, $2, 'drift', 'test', now())
+"""
 ADD_ALERT = """
 INSERT INTO alert (tenant_id, alert_id, rule, subject, severity, state, since, fired_at, value, threshold, cause)
 VALUES ($1, $2, 'calls_failing', 'erp', 'warning', 'firing', now(), now(), 1, 0.5, 'it fails')
@@ -255,7 +259,7 @@ async def add_tenant(owner: Pool, name: str) -> Tenant:
     """Make a tenant with two connections, an event, an order, two commands and an item."""
     tenant, shop, erp, event, order, line = (new_id() for _ in range(6))
     item, variant, place, failed, pending = (new_id() for _ in range(5))
-    issue, alert = new_id(), new_id()
+    issue, alert, run = new_id(), new_id(), new_id()
     sku, number = f"SHIRT-{name}", f"{name}-1001"
     document = DOCUMENT.format(name=name)
     await owner.execute(ADD_TENANT, tenant, name)
@@ -279,6 +283,7 @@ async def add_tenant(owner: Pool, name: str) -> Tenant:
     await owner.execute(ADD_ISSUE, tenant, issue, erp, issue.bytes)
     await owner.execute(ADD_ISSUE_MEMBER, tenant, issue, failed)
     await owner.execute(ADD_ALERT, tenant, alert)
+    await owner.execute(ADD_RUN, tenant, run)
     return Tenant(
         tenant_id=tenant,
         shop=shop,
@@ -292,6 +297,7 @@ async def add_tenant(owner: Pool, name: str) -> Tenant:
         item=item,
         issue=issue,
         alert=alert,
+        run=run,
         name=name,
     )
 

@@ -41,6 +41,10 @@ NEEDS: Mapping[tuple[str, str], str] = {
     ("GET", "/v1/config/versions/{number}"): "config:read",
     ("POST", "/v1/config"): "config:write",
     ("POST", "/v1/config/versions/{number}/rollback"): "config:write",
+    ("GET", "/v1/drift"): "drift:read",
+    ("POST", "/v1/drift/runs"): "drift:run",
+    ("GET", "/v1/runs"): "runs:read",
+    ("GET", "/v1/runs/{run_id}"): "runs:read",
     ("POST", "/v1/proposals/approve"): "commands:write",
     ("POST", "/v1/proposals/reject"): "commands:write",
     ("GET", "/v1/issues"): "issues:read",
@@ -62,6 +66,7 @@ def address_of(path: str, tenant: Tenant) -> str:
         reference=public("ord", tenant.order),
         sku=tenant.sku,
         number=1,
+        run_id=public("run", tenant.run),
         issue_id=public("iss", tenant.issue),
         alert_id=public("alr", tenant.alert),
     )

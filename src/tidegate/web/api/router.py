@@ -14,6 +14,7 @@ from tidegate.web.api import (
     commands,
     configuration,
     connections,
+    drift,
     events,
     flows,
     issues,
@@ -27,7 +28,20 @@ from tidegate.web.api.documents import API_PATH, SCHEMA_FILE, describe_api
 from tidegate.web.api.gate import Doorman, Gate, check_body, check_parameters, require_scope
 from tidegate.web.world import World
 
-RESOURCES = (events, commands, proposals, orders, stock, connections, flows, configuration, issues, alerts, status)
+RESOURCES = (
+    events,
+    commands,
+    proposals,
+    orders,
+    stock,
+    connections,
+    flows,
+    configuration,
+    drift,
+    issues,
+    alerts,
+    status,
+)
 TAGS = {
     "events": "What came in, and what became of it.",
     "commands": "What other systems are told.",
@@ -36,6 +50,8 @@ TAGS = {
     "proposals": "What waits for a person before it is sent.",
     "flows": "What moves where, and in which mode.",
     "config": "The versions of the configuration.",
+    "drift": "Where systems differ.",
+    "runs": "Reads and comparisons of systems.",
     "issues": "Like failures as one thing to mend.",
     "alerts": "What the rules found.",
     "connections": "The systems that are connected.",
