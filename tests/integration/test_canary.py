@@ -29,6 +29,12 @@ from tidegate.store.roles import SUPERUSER
 
 pytestmark = pytest.mark.timeout(300)
 API_KEY = "canary-api-key-7Q2h9ZpLw4"
+ALERT_TOKEN = "canary-alert-token-5R8s"
+ALERT_URL = f"http://127.0.0.1:9/hook/{ALERT_TOKEN}"
+ALERT_MAIL = {
+    "kind": "mail", "host": "127.0.0.1", "port": "9", "security": "none", "user": "tide",
+    "password": "canary-alert-pass-5R8s", "from": "tide@example.test", "to": "ops@example.test",
+}  # fmt: skip
 CUSTOMER = {
     "email": "canary.mail+7q2h@example.test",
     "first_name": "Canaryfirst Zoë",
@@ -123,6 +129,9 @@ def used() -> Iterator[tuple[Installation, dict[bytes, str]]]:
         tidegate.do("up", "--detach")
         tidegate.do("connect", "erp", "--yes")
         tidegate.do("connect", "shop", "--from-json", "-", "--yes", stdin=json.dumps({"api_key": API_KEY}))
+        tidegate.do("alerts", "add", "hook", "--from-json", "-", stdin=json.dumps({"url": ALERT_URL}))
+        tidegate.do("alerts", "add", "mail", "--from-json", "-", stdin=json.dumps(ALERT_MAIL))
+        assert tidegate.run("alerts", "test").status == 1  # nobody listens there
         order = {"lines": [{"sku": PLAIN_SKU, "quantity": 2}], "customer": CUSTOMER, "address": ADDRESS}
         shop.control("POST", "/__shop/orders", order)
         eventually(lambda: len(erp.world().erp_orders) == 1, "the order did not arrive", tidegate)
@@ -130,7 +139,8 @@ def used() -> Iterator[tuple[Installation, dict[bytes, str]]]:
         erp.control("POST", "/__erp/ship", {"reference": erp_order.reference, "tracking": "T1"})
         eventually(lambda: len(shop.world().fulfillments) == 1, "the shipment did not arrive", tidegate)
         ((url, secret),) = shop.world().subscriptions.items()
-        private = {"API key": API_KEY, "webhook secret": secret, "webhook path": url.rpartition("/")[2]}
+        private = {"alert token": ALERT_TOKEN, "alert password": ALERT_MAIL["password"]}
+        private |= {"API key": API_KEY, "webhook secret": secret, "webhook path": url.rpartition("/")[2]}
         private |= {f"customer {name}": value for name, value in CUSTOMER.items()}
         private |= {f"address {name}": value for name, value in ADDRESS.items() if name != "country_code"}
         needles = {shape: name for name, value in private.items() for shape in shapes_of(value)}
@@ -154,7 +164,15 @@ async def test_no_canary_is_found_anywhere(used: tuple[Installation, dict[bytes,
     hits |= {f"process {name}": find(content, needles) for name, content in processes_of(project).items()}
     url = f"http://127.0.0.1:{tidegate.web_port}/metrics"
     hits["metrics"] = find(await asyncio.to_thread(lambda: urllib.request.urlopen(url).read()), needles)
-    for command in (["status"], ["why", "order", "SHOP-1001"], ["events", "list"], ["commands", "list"], ["doctor"]):
+    for command in (
+        ["status"],
+        ["why", "order", "SHOP-1001"],
+        ["events", "list"],
+        ["commands", "list"],
+        ["doctor"],
+        ["alerts", "targets"],
+        ["alerts", "test"],
+    ):
         answer = await asyncio.to_thread(tidegate.run, *command)
         hits[f"tidegate {command[0]}"] = find((answer.out + answer.err).encode(), needles)
     await checkpoint(project)

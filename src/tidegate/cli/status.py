@@ -11,11 +11,16 @@ import click
 
 from tidegate.cli.output import plain, print_json, print_table, safe_line, show_age, show_seconds, show_time
 from tidegate.cli.session import Session, find_project, json_option, project_option, run_session
+from tidegate.monitor.alerts.notices import title_of
+from tidegate.monitor.alerts.operator import list_alerts
+from tidegate.monitor.alerts.records import Alert
+from tidegate.monitor.alerts.rules import RULES
 from tidegate.monitor.status import Status, read_status
 from tidegate.runtime.control import running_state
 from tidegate.runtime.project import Project
 from tidegate.runtime.state import ProcessState, is_alive
 
+ALERTS_SHOWN = 20
 _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -25,17 +30,25 @@ _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 def status(project_dir: Path | None, *, as_json: bool) -> None:
     """Show processes, what waits, lanes and the last polls."""
 
-    async def body(session: Session) -> tuple[Project, Status]:
-        return session.project, await read_status(session.conn, session.tenant_id)
+    async def body(session: Session) -> tuple[Project, Status, list[Alert]]:
+        firing = await list_alerts(session.conn, session.tenant_id, include_resolved=False, limit=ALERTS_SHOWN)
+        return session.project, await read_status(session.conn, session.tenant_id), firing
 
     processes = _processes(find_project(project_dir))
     if not as_json:
         _print_processes(processes)  # they need no database, and matter most when it is away
-    _, found = run_session(project_dir, body)
+    _, found, firing = run_session(project_dir, body)
     if as_json:
-        print_json({"processes": processes, **plain(found)})
+        print_json({"processes": processes, **plain(found), "alerts": [plain(alert) for alert in firing]})
     else:
         _print(found)
+        for alert in firing:
+            words = (
+                f"{alert.severity.upper()}: {title_of(RULES[alert.rule], [alert])}"
+                if alert.rule in RULES
+                else alert.rule
+            )
+            click.echo(f"{safe_line(words)} (tidegate alerts)")
 
 
 def _processes(project: Project) -> list[dict[str, Any]]:
