@@ -223,7 +223,7 @@ async def test_gift_boxes_are_exploded_and_their_money_is_split_to_the_cent() ->
     finally:
         await host.close()
     assert [(line.reference, line.sku, line.quantity, line.unit_price, line.total_minor) for line in order.lines] == [
-        ("lin_1", "A", 2, "3.335", 667), ("lin_1+2", "C", 1, "3.34", 334), ("lin_2", "007", 2, "5", 1000)
+        ("lin_1+1", "A", 2, "3.335", 667), ("lin_1", "C", 1, "3.34", 334), ("lin_2", "007", 2, "5", 1000)
     ]  # fmt: skip
     assert [line.item_external_id for line in order.lines] == ["", "", "8"]
     assert order.total_minor == ORDER.total_minor

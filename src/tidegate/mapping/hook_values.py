@@ -174,14 +174,15 @@ def _parts(line: OrderLineOut, parts: Sequence[_Line], currency: str) -> list[Or
         minor = allocate(line.total_minor, [part.quantity for part in parts])
     else:
         raise HookResultError(f"the parts of {line.sku} add up to {sum(totals)}, and the line is worth {own}")
+    bearer = next((index for index, part in enumerate(parts) if part.quantity == line.quantity), 0)
     return [
-        _part(line, part, total_minor, currency, number)
-        for number, (part, total_minor) in enumerate(zip(parts, minor, strict=True), start=1)
+        _part(line, part, total_minor, currency, "" if index == bearer else f"+{index + 1}")
+        for index, (part, total_minor) in enumerate(zip(parts, minor, strict=True))
     ]
 
 
-def _part(line: OrderLineOut, part: _Line, total_minor: int, currency: str, number: int) -> OrderLineOut:
-    """The first part keeps the line's reference, so that what ships of it is found again; others get one of their own."""
+def _part(line: OrderLineOut, part: _Line, total_minor: int, currency: str, suffix: str) -> OrderLineOut:
+    """Return one part; without a suffix it keeps the line's reference, so that what ships of it is counted on the line."""
     price = part.unit_price
     is_as_before = (part.quantity, total_minor) == (line.quantity, line.total_minor)
     if Decimal(price) == Decimal(line.unit_price):
@@ -191,7 +192,7 @@ def _part(line: OrderLineOut, part: _Line, total_minor: int, currency: str, numb
     texts = {"sku": part.sku, "title": part.title, "tax_code": part.tax_code}
     changed = {name: text for name, text in texts.items() if text != getattr(line, name)}
     shaped = fill_line(line, {**changed, **dict(_fields(part.fields, line.fields))})
-    reference = line.reference if number == 1 else f"{line.reference}+{number}"
+    reference = line.reference + suffix
     return replace(shaped, reference=reference, quantity=part.quantity, unit_price=price, total_minor=total_minor)
 
 
