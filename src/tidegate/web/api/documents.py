@@ -130,6 +130,8 @@ def _tidied(value: Any) -> Any:
     if value.get("in") in ("query", "header", "path") and "schema" in value:
         value = {name: part for name, part in value.items() if part is not False or name == "required"}
         value["schema"] = _without_null(value["schema"])
+    if isinstance(value.get("items"), dict) and {} in value["items"].get("oneOf", ()):
+        value = {**value, "items": next(choice for choice in value["items"]["oneOf"] if choice)}  # the dots of a tuple
     return {name: _tidied(part) for name, part in value.items()}
 
 
