@@ -107,8 +107,10 @@ def test_architecture_names_every_room() -> None:
 
 
 def test_adrs_are_numbered_and_linked() -> None:
-    """0001, 0002, ... without a gap, each linked from ARCHITECTURE.md."""
-    assert [int(path.name[:4]) for path in ADRS] == list(range(1, len(ADRS) + 1))
+    """0001, 0002, ..., each number once and each linked from ARCHITECTURE.md. A number may still be on its way."""
+    numbers = [int(path.name[:4]) for path in ADRS]
+    assert numbers == sorted(set(numbers))
+    assert numbers[0] == 1
     text = (ROOT / "ARCHITECTURE.md").read_text()
     assert [path.name for path in ADRS if f"docs/adr/{path.name}" not in text] == []
 
