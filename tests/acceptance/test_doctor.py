@@ -79,6 +79,7 @@ def test_only_one_area_and_words_for_people(patient: Patient) -> None:
     assert answer.out.splitlines()[0] == "scopes"
     assert "why: " in answer.out
     assert "[poll_only]" in answer.out
+    assert "Warning" not in answer.err
 
 
 @pytest.mark.parametrize(

@@ -238,10 +238,10 @@ class _Course:
         return config
 
     async def _check_inside(self, session: Session, examination: Examination) -> None:
-        await examination.add_all("configuration", _each(check_configuration_at_work(session)))
+        await examination.add_all("configuration", _each(check_configuration_at_work, session))
         await examination.add_all("database", check_database(session, await find_database(self._project)))
-        await examination.add_all("database", _each(check_partitions(session)), make_partitions)
-        await examination.add_all("clock", _each(check_clock(session)))
+        await examination.add_all("database", _each(check_partitions, session), make_partitions)
+        await examination.add_all("clock", _each(check_clock, session))
         await examination.add_all("connections", check_connections(session, self._connectors))
         self._check_public(session.config, examination)
         if self._live and self._areas & _REMOTE:
@@ -285,8 +285,9 @@ class _Course:
             examination.add("webhooks", ok("public address", config.public_url, code="public_url"))
 
 
-async def _each(finding: Awaitable[Finding]) -> AsyncIterator[Finding]:
-    yield await finding
+async def _each(check: Callable[[Session], Awaitable[Finding]], session: Session) -> AsyncIterator[Finding]:
+    """Yield the one finding of a check; it is not begun when nobody asks."""
+    yield await check(session)
 
 
 def _nothing(_examination: Examination) -> None:
