@@ -115,6 +115,23 @@ def step_drift_shows_what_differs_and_writes_nothing(look: Look) -> None:
     assert look.writes() == 0
 
 
+def step_the_plan_counts_what_going_live_would_do(look: Look) -> None:
+    plan = look.tidegate.do("plan", "--json").json
+
+    flows = {each["flow"]["name"]: each for each in plan["flows"]}
+    assert {name: each["flow"]["mode_now"] for name, each in flows.items()} == dict.fromkeys(flows, "observe")
+    (channel,) = plan["channels"]
+    assert (channel["differ"], channel["raised"], channel["open"]) == (1, 1, 2)
+    assert channel["examples"] == [{"channel": "shop", "sku": "TEA", "shows": 4, "told": 10}]
+    costs = {(each["connection"], each["purpose"]): (each["items"], each["calls"]) for each in plan["costs"]}
+    assert costs["shop", "inventory.set"] == (1, 1)
+    assert plan["file_changes"] == []
+    drawn = look.tidegate.do("plan", "--diagram", "mermaid").out
+    assert drawn.startswith("flowchart LR")
+    assert 'tidegate -.->|"stock: observe"| shop' in drawn
+    assert look.writes() == 0
+
+
 def step_a_wrong_file_changes_nothing_and_says_where(look: Look) -> None:
     look.decide({"art-CUP-SHOP": "bind:CUPS", "art-=cmd|calc": "whatever"})
 
@@ -169,6 +186,7 @@ def test_from_the_first_look_to_corrected_bindings(look: Look) -> None:
     """Each step stands on the one before."""
     step_what_matches_nothing_is_in_the_file_and_the_barcode_decides(look)
     step_drift_shows_what_differs_and_writes_nothing(look)
+    step_the_plan_counts_what_going_live_would_do(look)
     step_a_wrong_file_changes_nothing_and_says_where(look)
     step_decisions_are_read_in_once_and_survive_the_next_connect(look)
     step_a_binding_can_be_corrected_and_what_belongs_to_it_goes_over(look)

@@ -34,6 +34,7 @@ COMMANDS = {
     "issues": "issues:issues",
     "writes": "writes:writes",
     "keys": "keys:keys",
+    "plan": "plan:plan",
     "drift": "drift:drift",
     "matches": "matches:matches",
     "stock": "stock:stock",
