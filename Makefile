@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test pages-test unit lint types demo e2e e2e-small bench config-fuzz format lock clean
+.PHONY: help setup test pages-test unit lint types demo e2e e2e-small first-live bench config-fuzz format lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ e2e-small: setup ## the part of it that CI runs
 
 config-fuzz: setup ## ten thousand configuration files, changed at random: read, or refused with a line
 	TIDEGATE_FUZZ=10000 $(BIN)/python -m pytest -q -s -p no:xdist --timeout=1800 tests/property/test_config_fuzz.py
+
+first-live: setup ## from init to everything live beside a shop and an ERP with a past (needs Node >= 20)
+	$(BIN)/python -m e2e.first_live
 
 bench: setup ## how fast are intake and apply on this machine
 	$(BIN)/python -m bench.intake
