@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 from tests.dispatchbed import Bed, Order, place, stock_world, until
 
+from tidegate.dispatch.drift import request_run
 from tidegate.kernel.crashpoint import FREEZE_VARIABLE, VARIABLE
 from tidegate.kernel.ids import new_id, public_id, slot_of
 from tidegate.runtime.postgres import EmbeddedPostgres
@@ -275,3 +276,28 @@ async def test_a_process_that_dies_after_its_hooks_answered_leaves_nothing_half_
     await check(bed, remote, orders)
     created = [payload for payload in await bed.payloads() if payload["type"] == "order.create"]
     assert [payload["note"] for payload in created] == ["seen"] * len(orders)
+
+
+@pytest.mark.parametrize("point", ["dispatch.shown.read:2", "dispatch.shown.stored:2", "dispatch.drift.compared:1"])
+async def test_a_run_goes_on_from_its_checkpoint_after_a_kill(
+    bed: Bed, remote: HostileServer, start: Start, point: str
+) -> None:
+    """A killed process costs the page that it was reading; nothing is compared twice, and nothing is written."""
+    stock_world(remote.world, [(f"X-{number:03}", 1) for number in range(250)])
+    async with bed.pool.acquire() as conn:
+        made = await request_run(conn, tenant_id=bed.tenant_id, actor="test", names=("shop_a",))
+
+    first = await start(**{VARIABLE: point})
+    await asyncio.wait_for(first.wait(), 60)
+    await start()
+    await until(
+        lambda: bed.pool.fetchval("SELECT finished_at IS NOT NULL FROM sync_run WHERE run_id = $1", made.run_id),
+        seconds=60,
+    )
+
+    read = await bed.pool.fetchrow("SELECT state, pages, articles, compared FROM sync_read")
+    assert read is not None
+    assert tuple(read) == ("done", 3, 252, 252)
+    assert await bed.pool.fetchval("SELECT count(*) FROM drift WHERE cause = 'unmatched'") == 250
+    pages = remote.world.requests["GET /api/articles"]
+    assert pages == (4 if point == "dispatch.shown.read:2" else 3)
