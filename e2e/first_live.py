@@ -76,7 +76,7 @@ class Play:
         self.erp = TrytonErp(self.world, database="first_live_tryton")
         self.newcomer = Newcomer(default_state_dir() / "first_live" / "acme", say)
         self.articles = [
-            Stock(f"MUG-{number:02d}", f"Harbour mug {number}", 990 + 10 * number, 60 + number)
+            Stock(f"MUG-{number:02d}", f"Harbour mug {number}", 990 + 10 * number, 600 + number)
             for number in range(1, SKUS + 1)
         ]
         self.sku_in_shop = {
@@ -218,7 +218,9 @@ flows:
         moved = {sku for sku, number in self.books().numbers.items() if number != observed.numbers[sku]}
         say(f"one SKU is live; numbers that changed in the shop: {sorted(moved)}")
         fresh = self.shop.place_order({FIRST_SKU: 1}, "first@example.com", payment_method="card")
-        code = fresh.code if isinstance(fresh, PlacedOrder) else ""
+        if not isinstance(fresh, PlacedOrder):
+            raise RuntimeError(f"the shop does not sell {FIRST_SKU}: {fresh.reason}")
+        code = fresh.code
         wait_for(lambda: self._sales()[code] == 1, f"the new order {code} is in the ERP")
 
         newcomer.write_config(self.config(orders="live", shipments="live", stock="live"))
