@@ -43,6 +43,8 @@ class Installation:
         self.folder = folder
         self._database_url = database_url
         self.port, self.web_port = free_port(), free_port()
+        self.first_words = ""
+        """What `init` printed."""
 
     def run(self, *arguments: str, stdin: str | None = None) -> Answer:
         """Run `tidegate ARGUMENTS`, whatever its exit status."""
@@ -113,7 +115,7 @@ def installed(database_url: str | None = None) -> Iterator[Installation]:
     folder.chmod(0o711)
     installation = Installation(folder / "acme", database_url)
     try:
-        installation.do("init", str(installation.folder))
+        installation.first_words = installation.do("init", str(installation.folder)).out
         yield installation
     finally:
         installation.run("down")

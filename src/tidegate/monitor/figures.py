@@ -93,7 +93,8 @@ WAITING_WORDS: Mapping[str, tuple[str, bool]] = {
     "replaying": ("replayed events to be applied", False),
     "parked": ("events that wait for a parent", False),
     "quarantined": ("events in quarantine", True),
-    "proposed": ("proposals to approve or reject", True),
+    "proposed": ("commands to approve or reject", True),
+    "proposed_stock": ("stock numbers to approve or reject", True),
     "pending": ("commands to be sent", False),
     "sending": ("commands that await their answer", False),
     "in_doubt": ("commands in doubt", False),
@@ -273,6 +274,7 @@ def _waiting_findings(waiting: Iterable[Waiting], now: datetime) -> Iterable[Fin
         "queued": "/events?state=waiting",
         "parked": "/events?state=parked",
         "proposed": "/flows#proposals",
+        "proposed_stock": "/flows#proposals",
         "stock": "/connections",
     }
     for stage in waiting:
@@ -283,7 +285,7 @@ def _waiting_findings(waiting: Iterable[Waiting], now: datetime) -> Iterable[Fin
         words = f"{stage.words}: {stage.number}"
         if stage.stage in ("failed", "quarantined"):
             yield Finding(code=stage.stage, tone="bad", words=words, place=place)
-        elif stage.stage in ("in_doubt", "proposed"):
+        elif stage.stage in ("in_doubt", "proposed", "proposed_stock"):
             yield Finding(code=stage.stage, tone="doubt", words=words, place=place)
         elif stage.stage in ("queued", "pending", "sending", "stock") and age > SLOW_SECONDS:
             yield Finding(

@@ -49,7 +49,10 @@ SELECT state, sum(number)::bigint, (array_agg(oldest_id ORDER BY oldest_id))[1],
     FROM command WHERE tenant_id = $1 AND state = 'proposed' GROUP BY state
 ) c GROUP BY state
 UNION ALL
-SELECT 'stock', count(*), NULL, min(dirty_at) FROM channel_stock WHERE tenant_id = $1 AND dirty
+SELECT 'stock', count(*), NULL, min(dirty_at) FROM channel_stock WHERE tenant_id = $1 AND dirty AND sendable
+UNION ALL
+SELECT 'proposed_stock', count(*), NULL, min(dirty_at) FROM channel_stock
+WHERE tenant_id = $1 AND dirty AND NOT sendable AND mode = 'propose'
 UNION ALL
 SELECT 'fetch', count(*), NULL, min(not_before) FROM fetch_request WHERE tenant_id = $1
 
