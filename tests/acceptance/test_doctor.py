@@ -160,8 +160,7 @@ def test_sku_of_an_open_order_without_counterpart(patient: Patient) -> None:
     patient.erp.control("POST", "/__articles", [{"sku": "NEW-SKU", "erp_on_hand": 1}])
     patient.tidegate.do("connect", "erp", "--yes")
     assert ("articles", "sku_unbound_open") not in patient.findings("--only", "mappings")
-    done = patient.tidegate.do("issues", "retry", issue["issue_id"], "--canary", "1", "--yes")
-    assert "sent again: 1" in done.out
+    patient.tidegate.do("issues", "retry", issue["issue_id"], "--canary", "1", "--yes")  # unless connect did it already
     eventually(lambda: len(patient.erp.world().erp_orders) == 1, "the order is not there", patient.tidegate)
 
     def is_resolved() -> bool:

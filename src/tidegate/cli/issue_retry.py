@@ -12,7 +12,7 @@ import click
 
 from tidegate.cli.output import plain, print_json, safe_line
 from tidegate.cli.session import Session, operator
-from tidegate.dispatch.issue_retry import Preview, Result, preview_retry, read_result, retry_step
+from tidegate.dispatch.issue_retry import PREVIEW_MAX, Preview, Result, preview_retry, read_result, retry_step
 from tidegate.monitor.issues import list_members
 from tidegate.sdk.connector import Connector
 
@@ -151,7 +151,7 @@ async def _wait(session: Session, options: RetryOptions, subject: UUID, *, is_ev
 
 
 def _number(preview: Preview, options: RetryOptions) -> int:
-    whole = preview.takes if preview.looked_at >= preview.standing else preview.standing
+    whole = preview.takes if preview.looked_at < PREVIEW_MAX else preview.standing
     return min(whole, options.limit) if options.limit is not None else whole
 
 
@@ -166,7 +166,7 @@ def _print_preview(preview: Preview, options: RetryOptions) -> None:
     lines: list[Any] = [
         f"{preview.standing} failures stand, {preview.on_their_way} are on their way again",
         f"to send again: {_number(preview, options)}, at the cost of {preview.calls} calls"
-        + (f" for the first {preview.looked_at}" if preview.looked_at < preview.standing else ""),
+        + (f" for the first {preview.looked_at}" if preview.looked_at >= PREVIEW_MAX else ""),
     ]
     if preview.first:
         lines.append(f"first: {', '.join(preview.first)}")
