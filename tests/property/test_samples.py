@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tidegate.commerce.changes import Address, Customer, OrderPrivate
@@ -21,6 +21,8 @@ CANARIES = (
     "CY-77042 Canarytown", "canarylower", "CANARYUPPER", "whsec_Y2FuYXJ5LXNlY3JldC0xMjM0NTY3ODkw", "Bearer canary.token.123",
     "DE89370400440532013000",
 )  # fmt: skip
+LOADED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""No law depends on how fast the machine is."""
 canaries = st.sampled_from(CANARIES)
 words = st.sampled_from(
     (
@@ -71,12 +73,14 @@ def betrayals(shown: object) -> list[str]:
     return [piece for piece in pieces if piece.lower() in text]
 
 
+@LOADED
 @given(values)
 def test_nothing_private_is_shown_of_any_structure(value: Any) -> None:
     assert betrayals(redact(value)) == []
     assert betrayals(redact_json(msgspec.json.encode(value))) == []
 
 
+@LOADED
 @given(values, st.data())
 def test_nothing_private_is_shown_of_a_cut_answer(value: Any, data: st.DataObject) -> None:
     whole = msgspec.json.encode(value)
@@ -84,6 +88,7 @@ def test_nothing_private_is_shown_of_a_cut_answer(value: Any, data: st.DataObjec
     assert betrayals(redact_json(cut)) == []
 
 
+@LOADED
 @given(values, canaries, canaries)
 def test_nothing_private_is_shown_of_kept_evidence(value: Any, reason: str, other: str) -> None:
     answer = msgspec.json.encode(value).decode()
@@ -102,11 +107,13 @@ def test_nothing_private_is_shown_of_kept_evidence(value: Any, reason: str, othe
     assert betrayals(redact_answer(msgspec.json.encode({"members": [member], "answer": answer}), "c1")) == []
 
 
+@LOADED
 @given(st.lists(canaries | st.sampled_from(("is", "not", "known", "'", '"', "`", ":", "-", "7")), max_size=30))
 def test_nothing_private_is_shown_of_a_reason(parts: list[str]) -> None:
     assert betrayals(shape_of(" ".join(parts))) == []
 
 
+@LOADED
 @given(st.text(max_size=300))
 def test_a_shape_is_words_of_the_vocabulary_and_stays_itself(reason: str) -> None:
     shape = shape_of(reason)
@@ -114,6 +121,7 @@ def test_a_shape_is_words_of_the_vocabulary_and_stays_itself(reason: str) -> Non
     assert len(shape) < 500
 
 
+@LOADED
 @given(st.text(max_size=80))
 def test_a_field_is_named_by_known_words_only(key: str) -> None:
     found = words_of_key(key)
@@ -155,6 +163,7 @@ def test_private_fields_of_our_own_payloads_are_closed(canary: str) -> None:
     assert betrayals(redact_json(msgspec.json.encode(fulfillment))) == []
 
 
+@LOADED
 @given(
     st.recursive(
         st.none() | st.integers() | st.text(max_size=40),
