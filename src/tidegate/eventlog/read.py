@@ -111,6 +111,7 @@ class QueueReader:
         self._look_at_all = True
         self._empty_to = -1
         self._empty_slots: frozenset[int] = frozenset()
+        self._swept_settled = 0
         self._turn = self._swept = 0
         self._swept_at = self._observed_at = float("-inf")
 
@@ -165,7 +166,7 @@ class QueueReader:
             if events:
                 return events
         if self._active.keys() >= set(self._tenants):
-            self._empty_to, self._empty_slots = settled, frozenset(slots)
+            self._empty_to, self._empty_slots = min(settled, self._swept_settled), frozenset(slots)
         return []
 
     async def _claim_of(
@@ -193,7 +194,9 @@ class QueueReader:
         now = time.monotonic()
         gained = not self._slots.issuperset(slots)
         if gained or self._look_at_all or now - self._swept_at >= SWEEP_SECONDS:
+            settled = self._lowers.settled  # whose rows these are is in the list that is read after it
             self._tenants = [row[0] for row in await connection.fetch(_TENANTS)]
+            self._swept_settled = settled
             chosen = self._tenants
             if not (gained or self._look_at_all):
                 at = self._swept % max(1, len(chosen))
