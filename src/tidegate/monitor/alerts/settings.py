@@ -9,9 +9,9 @@ from dataclasses import dataclass
 class AlertSettings:
     """Bounds and times, with units."""
 
-    round_seconds: float = 12.0
+    round_seconds: float = 15.0
     """How often the rules are looked at."""
-    stale_rounds: float = 5.0
+    stale_rounds: float = 4.0
     """`/readyz` says so when the rules were not looked at for this many rounds."""
     start_grace_seconds: float = 30.0
     """After the start of a process, before others are missed: they start one after the other."""
