@@ -74,12 +74,21 @@ def read_document(text: str) -> Document:
 
     Raises DocumentError at the first thing that is refused.
     """
+    node = compose_document(text)
+    document = Document(root={})
+    if node is None:
+        return document
+    return Document(root=_plain(node, (), document), values=document.values, keys=document.keys)
+
+
+def compose_document(text: str) -> yaml.Node | None:
+    """Return the nodes of a YAML text with their places, None for an empty one. Raises DocumentError."""
     if len(text) > DOCUMENT_CHARS_MAX:
         raise DocumentError(
             Problem(mark=Mark(1, 1), message=f"the file is larger than {DOCUMENT_CHARS_MAX} characters")
         )
     try:
-        node = yaml.compose(text, Loader=_StrictLoader)
+        node: yaml.Node | None = yaml.compose(text, Loader=_StrictLoader)
     except yaml.MarkedYAMLError as error:
         mark = _mark(error.problem_mark or error.context_mark)
         raise DocumentError(Problem(mark=mark, message=_yaml_message(error), hint=_yaml_hint(error))) from error
@@ -88,10 +97,7 @@ def read_document(text: str) -> Document:
         column = error.position - text.rfind("\n", 0, error.position)
         problem = Problem(mark=Mark(line, column), message="the file has a character that YAML does not allow")
         raise DocumentError(problem) from error
-    document = Document(root={})
-    if node is None:
-        return document
-    return Document(root=_plain(node, (), document), values=document.values, keys=document.keys)
+    return node
 
 
 class _StrictLoader(yaml.SafeLoader):
