@@ -44,7 +44,7 @@ def roots(draw: st.DrawFn) -> dict[str, Any]:
         for flow in flows.values():
             if draw(st.booleans()):
                 flow["mode"] = draw(MODES)
-        root["flows"] = draw(st.sampled_from([flows, None])) if not flows else flows
+        root["flows"] = flows or draw(st.sampled_from([flows, None]))
     if draw(st.booleans()):
         override = st.fixed_dictionaries({"match": MATCHES}, optional={"stock.mode": MODES, "stock.safety": st.just(3)})
         root["overrides"] = draw(st.one_of(st.lists(override, max_size=3), st.none()))
@@ -127,8 +127,7 @@ def _assert_only_there(text: str, splice: Any) -> None:
 @pytest.mark.parametrize("text", ["flows: [a]", "flows: {stock: 3}", "overrides: 3", "- a", "a: [", "a: &x 1"])
 def test_what_has_another_shape_is_refused_with_words(text: str) -> None:
     with pytest.raises(ConfigurationError):
-        move_flow(text, "stock", "live")
-        move_skus(text, "sku:A", "live")
+        move_skus(move_flow(text, "stock", "live").apply(text), "sku:A", "live")
 
 
 def test_the_layout_of_a_person_survives() -> None:

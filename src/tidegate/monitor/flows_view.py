@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
+from tidegate.commerce.stock import ChannelOpen, Level, channel_quantity
 from tidegate.config import Config
 from tidegate.config.effective import effective
 from tidegate.config.stock_modes import StockModes
+from tidegate.dispatch.statements import NUMBERS
+from tidegate.sdk.connector import Connector
 from tidegate.store.connections import Connection
 from tidegate.store.sql import query
 
 PROPOSALS_SHOWN = 200
+_COUNTERS = ("on_hand", "unavailable", "committed", "reserved", "safety_stock")
 _COMMANDS = query("flows_proposed_commands")
 _MARKS = query("flows_proposed_marks")
 _COUNT = query("flows_proposed_count")
@@ -79,13 +83,36 @@ def view_flows(config: Config, now: datetime) -> FlowsView:
     return FlowsView(flows=tuple(flows), profiles=found.profiles, next_change=found.next_change)
 
 
-async def read_proposals(conn: Connection, tenant_id: UUID) -> Proposals:
+async def read_proposals(conn: Connection, tenant_id: UUID, *, limit: int = PROPOSALS_SHOWN) -> Proposals:
     """Return the proposals, the oldest commands first, cut at a limit. Reads only."""
     return Proposals(
-        commands=tuple(dict(row) for row in await conn.fetch(_COMMANDS, tenant_id, PROPOSALS_SHOWN)),
-        marks=tuple(dict(row) for row in await conn.fetch(_MARKS, tenant_id, PROPOSALS_SHOWN)),
+        commands=tuple(dict(row) for row in await conn.fetch(_COMMANDS, tenant_id, limit)),
+        marks=tuple(dict(row) for row in await conn.fetch(_MARKS, tenant_id, limit)),
         total=int(await conn.fetchval(_COUNT, tenant_id)),
     )
+
+
+async def tell_quantities(
+    conn: Connection, tenant_id: UUID, marks: Sequence[Mapping[str, Any]], connectors: Mapping[str, Connector]
+) -> list[int | None]:
+    """Return the number that each mark's channel would be told now; None where its connector is not here. Reads only."""
+    by_channel: dict[UUID, list[UUID]] = {}
+    stock_number = {}
+    for mark in marks:
+        by_channel.setdefault(mark["connection_id"], []).append(mark["item_id"])
+        connector = connectors.get(mark["connector"])
+        if connector is not None:
+            stock_number[mark["connection_id"]] = connector.stock_number
+    found: dict[tuple[UUID, UUID], int] = {}
+    for connection_id, items in by_channel.items():
+        for row in await conn.fetch(NUMBERS, tenant_id, connection_id, items) if connection_id in stock_number else ():
+            level = Level(**{name: int(row[name]) for name in _COUNTERS})
+            carried = ChannelOpen(
+                unfulfilled=int(row["unfulfilled"]), shipped_unconfirmed=int(row["shipped_unconfirmed"])
+            )
+            number = channel_quantity(level, carried, stock_number=stock_number[connection_id])
+            found[connection_id, row["item_id"]] = number
+    return [found.get((mark["connection_id"], mark["item_id"])) for mark in marks]
 
 
 def _exceptions(config: Config) -> tuple[str, ...]:

@@ -1,6 +1,8 @@
 -- name: flows_proposed_commands
 -- Commands that wait for an approval, oldest first, with the order each is about. $1 tenant, $2 at most.
-SELECT m.command_id, c.name AS connection, m.kind, m.code, m.reason, o.number, o.order_id, o.total_minor, o.currency
+SELECT m.command_id, c.name AS connection, m.kind, m.code, m.reason, o.number, o.order_id, o.total_minor, o.currency,
+       (SELECT string_agg(l.current || ' x ' || l.sku, ', ' ORDER BY l.position) FROM order_line l
+        WHERE l.tenant_id = m.tenant_id AND l.order_id = o.order_id AND l.current > 0) AS lines
 FROM command m
 JOIN connection c USING (tenant_id, connection_id)
 LEFT JOIN fulfillment f ON m.kind = 'fulfillment.create' AND f.tenant_id = m.tenant_id AND f.fulfillment_id = m.entity_id
@@ -11,7 +13,7 @@ ORDER BY m.command_id LIMIT $2
 
 -- name: flows_proposed_marks
 -- Stock numbers that wait for an approval. $1 tenant, $2 at most.
-SELECT m.connection_id, m.item_id, c.name AS connection, i.sku, m.acked_quantity, m.dirty_at
+SELECT m.connection_id, m.item_id, c.name AS connection, c.connector, i.sku, m.acked_quantity, m.dirty_at
 FROM channel_stock m
 JOIN connection c USING (tenant_id, connection_id)
 JOIN inventory_item i USING (tenant_id, item_id)

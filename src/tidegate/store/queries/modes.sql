@@ -126,3 +126,11 @@ WITH exception AS MATERIALIZED (
     RETURNING m.dirty
 )
 SELECT count(*), (SELECT pg_notify('tidegate_command', '')) FROM settled
+
+-- name: modes_figures
+-- What would leave now and what waits for a person. $1 tenant.
+SELECT (SELECT count(*) FROM channel_stock WHERE tenant_id = $1 AND dirty AND sendable) AS numbers,
+       (SELECT count(*) FROM channel_stock WHERE tenant_id = $1 AND dirty AND NOT sendable AND mode = 'propose')
+         AS proposed_numbers,
+       (SELECT count(*) FROM command WHERE tenant_id = $1 AND state = 'pending') AS commands,
+       (SELECT count(*) FROM command WHERE tenant_id = $1 AND state = 'proposed') AS proposed_commands
