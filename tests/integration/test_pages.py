@@ -403,6 +403,31 @@ async def test_proposals_are_approved_and_rejected_singly_and_in_bulk(bed: apply
     assert await bed.pool.fetchval("SELECT approved_by FROM command WHERE command_id = $1", ids[0]) == "page:admin"
 
 
+async def test_a_flow_and_a_sku_are_moved_after_saying_what_follows(
+    bed: applybed.Bed, admin: Visitor, clock: SetClock
+) -> None:
+    await bed.append([("erp", applybed.move_event("m1", "A", 10)), ("erp", applybed.move_event("m2", "B", 5))])
+    await bed.apply()
+
+    asked = await admin.act("/flows/stock/mode", at="/flows", mode="observe", match="A", verb="ask")
+    assert await bed.pool.fetchval("SELECT max(version) FROM config_version") == 1
+    one = await admin.act("/flows/stock/mode", at="/flows", mode="observe", match="A", verb="move")
+    whole = await admin.act("/flows/orders/mode", at="/flows", mode="propose", verb="move")
+    clock.advance(minutes=11)
+    unproven = await admin.act("/flows/orders/mode", at="/flows", mode="live", verb="move")
+    proven = await admin.act("/flows/orders/mode", at="/flows", mode="live", verb="move", password=PASSWORD)
+    odd = await admin.act("/flows/prices/mode", at="/flows", mode="live", verb="move")
+
+    assert "What would follow" in asked.text
+    assert [each.status for each in (asked, one, whole, unproven, proven, odd)] == [200, 303, 303, 200, 303, 404]
+    assert "Is it still you?" in unproven.text
+    assert "stock flow" in (await admin.get("/skus/A")).text
+    assert 'badge plain">observe' in (await admin.get("/skus/A")).text
+    assert 'badge good">live' in (await admin.get("/skus/B")).text
+    rows = await bed.pool.fetch("SELECT version, applied_by FROM config_version ORDER BY version")
+    assert [tuple(row) for row in rows[1:]] == [(2, "page:admin"), (3, "page:admin"), (4, "page:admin")]
+
+
 async def test_versions_are_shown_compared_and_put_to_work_again(bed: applybed.Bed, admin: Visitor) -> None:
     changed = applybed.CONFIG.replace("stock: {from: erp, to: [shop_a, shop_b], mode: live}", "")
     async with bed.pool.acquire() as conn:

@@ -84,7 +84,8 @@ class Tab:
     async def press(self, text: str, *, within: str = "main") -> None:
         """Press the button, link or summary of that text, as a person finds it."""
         place = self.page.locator(within)
-        await place.locator(f'button:text-is("{text}"), a:text-is("{text}"), summary:text-is("{text}")').first.click()
+        found = place.locator(f'button:text-is("{text}"), a:text-is("{text}"), summary:text-is("{text}")')
+        await found.locator("visible=true").first.click()
 
     async def note(self) -> str:
         """Return what the page says about the last action."""

@@ -199,6 +199,12 @@ async def test_every_action_works(world: World, browser: Browser, scripts: bool)
         await page.check("input[name=all]")
         await tab.press("Approve")
         assert await tab.note() == "1 approved."
+        await tab.press("Move stock…")
+        await page.select_option("#mode-stock", "observe")
+        await page.fill("#match-stock", "B")
+        await tab.press("Say what would follow")
+        await tab.press("Move it to observe")
+        assert "stock sku:B is observe from version 3 on." in await tab.note()
         await tab.press("Stop all writes…")
         await page.fill("#stop-reason", "counting")
         await tab.press("Stop all writes")
@@ -218,7 +224,7 @@ async def test_every_action_works(world: World, browser: Browser, scripts: bool)
         await tab.open("/config/1")
         await tab.press("Roll back…")
         await tab.press("Put version 1 to work again")
-        assert "Version 3 is that of version 1" in await tab.note()
+        assert "Version 4 is that of version 1" in await tab.note()
 
         await tab.open("/drift")
         await tab.press("Look now")
@@ -251,7 +257,7 @@ async def test_every_action_works(world: World, browser: Browser, scripts: bool)
     audit = {row["action"] for row in await pool.fetch("SELECT action FROM audit_log WHERE actor = 'page:admin'")}
     assert audit >= {
         "login.signed_in", "login.signed_out", "command.retried", "command.cancelled", "proposals.approved", "proposals.rejected",
-        "writes.stopped", "writes.allowed", "events.replayed", "issue.acknowledged", "issue.noted", "issue.resolved",
+        "writes.stopped", "writes.allowed", "mode.moved", "events.replayed", "issue.acknowledged", "issue.noted", "issue.resolved",
         "alert.acknowledged", "alert.silenced",
     }  # fmt: skip
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast, get_args
 from uuid import UUID
 
 from litestar import Response
 
 from tidegate.commerce.money import Money
+from tidegate.config.records import Mode
+from tidegate.config.stock_modes import FlowName
 from tidegate.dispatch.approval import Selection, approve, reject
 from tidegate.dispatch.operator import allow_writes, stop_writes
 from tidegate.monitor.flows_view import read_proposals, view_flows
+from tidegate.sync.moving import Move, move_mode
 from tidegate.web.pages.visit import Here
 from tidegate.web.problems import ProblemError
 
 PLACE = "/flows#proposals"
+FLOW_NAMES = get_args(FlowName)
+MODES = get_args(Mode)
 
 
 async def show(here: Here) -> Response[Any]:
@@ -32,6 +37,7 @@ async def show(here: Here) -> Response[Any]:
     ]
     return here.show(
         "flows.html",
+        modes=MODES,
         view=view_flows(version.config, here.now),
         version=version.version,
         proposals=proposals,
@@ -95,3 +101,36 @@ def _chosen(here: Here) -> Selection:
     except ValueError as error:
         raise ProblemError(400, "form_invalid", "the form names a proposal that cannot exist") from error
     return Selection(commands=tuple(commands), marks=tuple(marks))
+
+
+async def move(here: Here) -> Response[Any]:
+    """Move a flow, or some SKUs of the stock flow, to another mode; first say what would follow."""
+    name, mode = here.path("name"), here.field("mode")
+    if name not in FLOW_NAMES or mode not in MODES:
+        raise ProblemError(404, "flow_missing", "there is no such flow, or no such mode")
+    match = here.field("match")
+    if match and not match.startswith(("sku:", "group:")):
+        match = f"sku:{match}"
+    matches = (match,) if match else ()
+    wanted = Move(flow=cast("FlowName", name), mode=cast("Mode", mode), matches=matches)
+    is_sure = here.field("verb") == "move"
+    if is_sure and mode == "live":
+        await here.prove()
+    async with here.writing() as conn:
+        moved = await move_mode(
+            conn,
+            tenant_id=here.tenant_id,
+            actor=here.actor,
+            move=wanted,
+            connectors=here.connectors,
+            is_trial=not is_sure,
+        )
+    about = f"{name} {match}".strip()
+    if not is_sure:
+        return here.show("move.html", about=about, flow=name, mode=mode, match=match, moved=moved)
+    if not moved.version.is_new:
+        return here.go("/flows", f"{about} is {mode} already.")
+    words = (
+        f"{about} is {mode} from version {moved.version.version} on. The file on disk is behind: tidegate config pull"
+    )
+    return here.go("/flows", words)

@@ -76,6 +76,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/skus/{sku:str}", stories.show_sku),
     Route("GET", "/flows", flows.show),
     Route("POST", "/flows/proposals", flows.decide),
+    Route("POST", "/flows/{name:str}/mode", flows.move),
     Route("POST", "/writes/stop", flows.stop),
     Route("POST", "/writes/resume", flows.resume),
     Route("GET", "/drift", drift.show),
