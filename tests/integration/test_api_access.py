@@ -37,6 +37,7 @@ NEEDS: Mapping[tuple[str, str], str] = {
     ("GET", "/v1/stock/{sku}/why"): "stock:read",
     ("GET", "/v1/connections"): "connections:read",
     ("GET", "/v1/flows"): "flows:read",
+    ("POST", "/v1/flows/{flow}/mode"): "flows:write",
     ("GET", "/v1/config/versions"): "config:read",
     ("GET", "/v1/config/versions/{number}"): "config:read",
     ("POST", "/v1/config"): "config:write",

@@ -63,3 +63,36 @@ async def test_what_is_not_valid_or_not_ones_own_never_gets_to_work(database: Da
     assert all(answer.json["detail"] for answer in broken)
     assert await owner_pool.fetchval("SELECT count(*) FROM config_version") == 2
     assert await owner_pool.fetchval("SELECT count(*) FROM tenant") == 2
+
+
+async def test_a_flow_is_moved_in_place_and_asks_before_it_writes(database: Database, owner_pool: Pool) -> None:
+    tenant = await add_tenant(owner_pool, "one")
+    address = "/v1/flows/stock/mode"
+    async with api_bed(database, owner_pool) as bed:
+        key = await bed.key(tenant, "flows:*", "config:read")
+        quiet = await bed.call("POST", address, key=key, json={"mode": "observe"}, once="a")
+        asked = await bed.call("POST", address, key=key, json={"mode": "live"}, once="b")
+        dry = await bed.call("POST", address, key=key, json={"mode": "live", "dry_run": True}, once="c")
+        live = await bed.call("POST", address, key=key, json={"mode": "live", "consent": True}, once="d")
+        one = await bed.call(
+            "POST", address, key=key, json={"mode": "propose", "skus": [tenant.sku], "consent": True}, once="e"
+        )
+        odd = [
+            await bed.call("POST", address, key=key, json=body, once=f"odd{n}")
+            for n, body in enumerate(
+                ({"mode": "on"}, {"mode": "live", "groups": ["nobody"]}, {"mode": "live", "skus": [""]})
+            )
+        ]
+        nowhere = await bed.call("POST", "/v1/flows/returns/mode", key=key, json={"mode": "live"}, once="f")
+        flows = await bed.call("GET", "/v1/flows", key=key)
+        shown = await bed.call("GET", "/v1/config/versions/4", key=key)
+
+    assert (quiet.status, quiet.json["config_version"]) == (200, 2)
+    assert (asked.status, asked.json["code"]) == (422, "consent_needed")
+    assert (dry.status, dry.json["dry_run"]) == (200, True)
+    assert (live.status, live.json["config_version"]) == (200, 3)
+    assert (one.status, one.json["config_version"]) == (200, 4)
+    assert [answer.status in (400, 404, 422) for answer in odd] == [True, True, True]
+    assert nowhere.status == 400
+    assert {flow["name"]: flow["mode"] for flow in flows.json["items"]}["stock"] == "live"
+    assert f"sku:{tenant.sku}" in shown.json["document"]

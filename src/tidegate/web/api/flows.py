@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import msgspec
-from litestar import Router, get
+from litestar import Response, Router, get, post
 from litestar.di import NamedDependency
+from litestar.params import PathParameter
 from msgspec import Meta
 
 from tidegate.config import Config
+from tidegate.config.compare import meanings, needs_consent
 from tidegate.config.effective import effective
+from tidegate.config.records import Mode
+from tidegate.store.connections import Connection as Conn
+from tidegate.sync.moving import Move, move_mode
 from tidegate.web.api.desk import Desk
-from tidegate.web.api.documents import READ_PROBLEMS, answer, needs, problems
+from tidegate.web.api.documents import READ_PROBLEMS, WRITE_PROBLEMS, answer, body, needs, problems
+from tidegate.web.api.identifiers import IdempotencyKey
+from tidegate.web.problems import ProblemError
 
 
 class Flow(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +63,92 @@ _EXAMPLE = FlowList(
 )
 
 
+class MoveFlow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Into which mode, and what of the flow."""
+
+    mode: Mode
+    skus: Annotated[
+        tuple[str, ...], Meta(max_length=100, description="Only these SKUs of the stock flow; `*` and `?` as usual")
+    ] = ()
+    groups: Annotated[tuple[str, ...], Meta(max_length=20, description="Only these groups of SKUs")] = ()
+    consent: Annotated[bool, Meta(description="Say yes to what begins to write")] = False
+    dry_run: Annotated[bool, Meta(description="Only say what would follow")] = False
+
+
+class FlowMoved(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of it, or would."""
+
+    config_version: int
+    dry_run: bool
+    meanings: tuple[str, ...]
+    numbers: Annotated[int, Meta(description="Items whose number a channel is told now")]
+    proposed_numbers: int
+    commands: Annotated[int, Meta(description="Commands that go out now")]
+    proposed_commands: int
+
+
+_MOVED = FlowMoved(
+    config_version=4,
+    dry_run=False,
+    meanings=("stock numbers are told to shop",),
+    numbers=40,
+    proposed_numbers=0,
+    commands=0,
+    proposed_commands=0,
+)
+FlowName = Annotated[Literal["orders", "shipments", "stock"], PathParameter(description="Name of a flow.")]
+
+
+@post(
+    "/{flow:str}/mode",
+    **needs("flows:write"),
+    status_code=200,
+    summary="Change the mode of a flow",
+    responses={200: answer(FlowMoved, "It counts now", _MOVED), **problems(*WRITE_PROBLEMS)},
+)
+async def move_flow(
+    desk: NamedDependency[Desk],
+    flow: FlowName,
+    data: Annotated[MoveFlow, body("Only say what would follow", MoveFlow(mode="live", dry_run=True))],
+    idempotency_key: IdempotencyKey,
+) -> Response[Any]:
+    """Let a flow, or some SKUs of the stock flow, observe, propose or go live.
+
+    The configuration is edited in place and becomes a new version; a file in a project folder is behind then. Where
+    something begins to write, `consent` is asked for: without it the answer is 422 `consent_needed`. When it is answered,
+    nothing new leaves under the mode that was before.
+    """
+
+    async def effect(conn: Conn) -> FlowMoved:
+        matches = (*(f"sku:{pattern}" for pattern in data.skus), *(f"group:{name}" for name in data.groups))
+        who: Any = {
+            "tenant_id": desk.tenant_id,
+            "actor": desk.caller.actor,
+            "connectors": desk.world.connectors or None,
+        }
+        move = Move(flow=flow, mode=data.mode, matches=matches)
+        before = await desk.read_config(conn)
+        moved = await move_mode(conn, move=move, is_trial=True, **who)
+        told = meanings(before, moved.version.config)
+        if needs_consent(told) and not (data.consent or data.dry_run):
+            raise ProblemError(
+                422,
+                "consent_needed",
+                "; ".join(each.words for each in told)[:1_000],
+                hint="send it again with a new Idempotency-Key and consent: true",
+            )
+        if not data.dry_run:
+            moved = await move_mode(conn, move=move, **who)
+        return FlowMoved(
+            config_version=moved.version.version,
+            dry_run=data.dry_run,
+            meanings=tuple(each.words for each in told),
+            **msgspec.structs.asdict(moved.after),
+        )
+
+    return await desk.once(idempotency_key, effect)
+
+
 @get(
     "/",
     **needs("flows:read"),
@@ -78,7 +171,7 @@ async def list_flows(desk: NamedDependency[Desk]) -> FlowList:
 
 def build_router() -> Router:
     """Return the routes of flows."""
-    return Router("/flows", route_handlers=[list_flows], tags=["flows"])
+    return Router("/flows", route_handlers=[list_flows, move_flow], tags=["flows"])
 
 
 def _flows(file: Config, now: Config, why: Mapping[str, str]) -> tuple[Flow, ...]:
