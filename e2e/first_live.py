@@ -158,7 +158,7 @@ class Play:
         self.world.stop()
 
     # --- the newcomer --------------------------------------------------------------------------------------------
-    def config(self, *, orders: str, shipments: str, stock: str, overrides: str = "") -> str:
+    def config(self) -> str:
         """Return what the newcomer's file says."""
         return f"""\
 listen: {{host: 127.0.0.1, port: {self.door_port}, web_port: {self.web_port}}}
@@ -168,10 +168,10 @@ connections:
   erp:  {{use: tryton, url: "{self.erp.base_url}", database: {self.erp.database}}}
 owns: {{stock.on_hand: erp, shipment: erp, price: erp}}
 flows:
-  orders:    {{from: [shop], to: erp, since: {self.since}, mode: {orders}}}
-  shipments: {{from: erp, to: origin, mode: {shipments}}}
-  stock:     {{from: erp, to: [shop], mode: {stock}}}
-{overrides}"""
+  orders:    {{from: [shop], to: erp, since: {self.since}, mode: observe}}
+  shipments: {{from: erp, to: origin, mode: observe}}
+  stock:     {{from: erp, to: [shop], mode: observe}}
+"""
 
     def go_live(self) -> dict[str, Any]:
         """Do what a newcomer does, and return the figures."""
@@ -185,8 +185,7 @@ flows:
         started = time.monotonic()
 
         newcomer.type("init", str(newcomer.folder))
-        observing = {"orders": "observe", "shipments": "observe", "stock": "observe"}
-        newcomer.write_config(self.config(**observing))
+        newcomer.write_config(self.config())
         newcomer.type("config", "check")
         newcomer.type("up", "--detach")
         newcomer.type("connect", "erp", "--yes", "--set", f"rest_key={self.erp.rest_key}")
@@ -211,9 +210,8 @@ flows:
         writes = observed.writes_since(before)
         say(f"observed: {writes} writes counted by the systems, {len(unmatched)} articles match nothing now")
 
-        one_sku = f"overrides:\n  - {{match: 'sku:{FIRST_SKU}', stock.mode: live}}\n"
-        newcomer.write_config(self.config(orders="live", shipments="live", stock="observe", overrides=one_sku))
-        newcomer.type("config", "apply", "--yes")
+        newcomer.type("live", "stock", "--sku", FIRST_SKU, "--yes")
+        newcomer.type("live", "orders", "--yes")
         wait_for(lambda: self._shows(FIRST_SKU), f"the shop shows the ERP's number of {FIRST_SKU}")
         moved = {sku for sku, number in self.books().numbers.items() if number != observed.numbers[sku]}
         say(f"one SKU is live; numbers that changed in the shop: {sorted(moved)}")
@@ -223,8 +221,8 @@ flows:
         code = fresh.code
         wait_for(lambda: self._sales()[code] == 1, f"the new order {code} is in the ERP")
 
-        newcomer.write_config(self.config(orders="live", shipments="live", stock="live"))
-        newcomer.type("config", "apply", "--yes")
+        newcomer.type("live", "shipments", "--yes")
+        newcomer.type("live", "stock", "--yes")
         wait_for(lambda: self._count_live() == SKUS, "every number is the ERP's", seconds=300)
         minutes = (time.monotonic() - started) / 60
 
