@@ -87,6 +87,7 @@ def test_what_breaks_is_told_by_mail_and_so_is_its_end() -> None:
         assert alerts(tidegate) == []
 
         shop.control("PUT", "/__settings", {"api_key": AFTER})
+        shop.control("POST", "/__expire_tokens", {})
         eventually(lambda: "does not let us in" in " ".join(mail.subjects()), "no mail tells of it", tidegate)
 
         (alert,) = [each for each in alerts(tidegate) if each["rule"] == "auth_failure"]

@@ -344,6 +344,7 @@ async def test_stale_feed(bed: Bed, remote: HostileServer, watch: Watch) -> None
 
 async def test_auth_failure(bed: Bed, remote: HostileServer, watch: Watch) -> None:
     remote.world.api_key = "another key"
+    remote.world.tokens.clear()
     await bed.order(place(remote.world, ("A", 1)))
     async with bed.running():
 
