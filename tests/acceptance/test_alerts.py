@@ -32,24 +32,22 @@ AFTER = "the-key-after"
 @contextmanager
 def mail_server() -> Iterator[MailSink]:
     """A real SMTP server in a thread of its own."""
-    sink, loop, ready = MailSink(), asyncio.new_event_loop(), threading.Event()
+    sink, ready, stop = MailSink(), threading.Event(), threading.Event()
 
     async def serve() -> None:
         server = await asyncio.start_server(sink.serve, "127.0.0.1", 0)
         sink.port = server.sockets[0].getsockname()[1]
         ready.set()
+        await asyncio.to_thread(stop.wait)
+        server.close()
 
-    def run() -> None:
-        loop.create_task(serve())
-        loop.run_forever()
-
-    thread = threading.Thread(target=run, daemon=True)
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
     thread.start()
     assert ready.wait(10)
     try:
         yield sink
     finally:
-        loop.call_soon_threadsafe(loop.stop)
+        stop.set()
         thread.join(10)
 
 
