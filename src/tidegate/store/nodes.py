@@ -213,6 +213,7 @@ class Node:
             self._beat.clear()
             try:
                 if self._conn is None or self._conn.is_closed():
+                    self._forget()  # what the lost session held is not held under the new id
                     await self._open()
                 else:
                     await self._heartbeat()
