@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from uuid import UUID
 
 import pytest
 from tests.stockbed import move_stock
 
+from tidegate.kernel.errors import ConflictError
 from tidegate.kernel.ids import new_id
 from tidegate.store.connections import Connection, Pool
 from tidegate.sync.going_live import put_to_work
@@ -75,3 +77,46 @@ async def test_a_flow_that_was_live_before_marks_only_what_was_never_told(owner_
         await put_to_work(conn, LIVE, applied_by="test")
 
         assert await dirty(conn) == {"NEW"}
+
+
+async def test_what_was_compared_with_an_older_version_undoes_none_that_was_made_meanwhile(owner_pool: Pool) -> None:
+    async with owner_pool.acquire() as conn:
+        first = await put_to_work(conn, OBSERVED, applied_by="test")
+        await put_to_work(conn, LIVE, applied_by="page", expected_version=first.version)
+
+        with pytest.raises(ConflictError, match="version 2 was made meanwhile by page"):
+            await put_to_work(
+                conn, OBSERVED + "polling: {enabled: false}\n", applied_by="cli", expected_version=first.version
+            )
+        again = await put_to_work(conn, LIVE, applied_by="page", expected_version=first.version)
+
+        assert (again.version, again.is_new) == (2, False), "an answer that was lost may be asked for again"
+        assert await conn.fetchval("SELECT max(version) FROM config_version") == 2
+
+
+async def test_two_who_apply_at_once_do_not_undo_each_other(owner_pool: Pool) -> None:
+    async with owner_pool.acquire() as one, owner_pool.acquire() as two:
+        seen = (await put_to_work(one, OBSERVED, applied_by="test")).version
+        changed = [f"{OBSERVED}cell: {cell}\n" for cell in ("c1", "c2")]
+
+        done = await asyncio.gather(
+            put_to_work(one, changed[0], applied_by="a", expected_version=seen),
+            put_to_work(two, changed[1], applied_by="b", expected_version=seen),
+            return_exceptions=True,
+        )
+
+    assert sorted(type(each).__name__ for each in done) == ["ConfigVersion", "ConflictError"]
+
+
+async def test_a_version_that_cannot_be_used_stands_in_nobodys_way(owner_pool: Pool) -> None:
+    async with owner_pool.acquire() as conn:
+        seen = await put_to_work(conn, OBSERVED, applied_by="test")
+        await conn.execute(
+            "INSERT INTO config_version (tenant_id, version, digest, document, applied_by) "
+            "VALUES ($1, 2, 'x', 'cell: [no', 'test')",
+            seen.tenant_id,
+        )
+
+        made = await put_to_work(conn, LIVE, applied_by="test", expected_version=seen.version)
+
+    assert made.version == 3

@@ -436,14 +436,17 @@ async def test_versions_are_shown_compared_and_put_to_work_again(bed: applybed.B
     listed = (await admin.get("/config")).text
     second = (await admin.get("/config/2")).text
     first = (await admin.get("/config/1?against=2")).text
-    done = await admin.act("/config/1/rollback", at="/config/1")
+    shown = (await admin.get("/config/1")).text
+    overtaken = await admin.act("/config/1/rollback", at="/config/1", newest="1")
+    done = await admin.act("/config/1/rollback", at="/config/1", newest="2")
     same = await admin.act("/config/1/rollback", at="/config/2")
 
     assert "/config/1" in listed
     assert "/config/2" in listed
     assert 'class="del">-  stock:' in second
     assert 'class="add">+  stock:' in first
-    assert (done.status, same.status) == (303, 303)
+    assert 'name="newest" value="2"' in shown
+    assert (overtaken.status, done.status, same.status) == (409, 303, 303)
     row = await bed.pool.fetchrow(
         "SELECT version, applied_by, document FROM config_version ORDER BY version DESC LIMIT 1"
     )

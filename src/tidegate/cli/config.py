@@ -215,8 +215,15 @@ def apply(project_dir: Path | None, *, dry_run: bool, yes: bool, as_json: bool) 
             refuse_without_consent([words], yes=yes)
         elif needs_consent(found):
             refuse_without_consent([], yes=yes)
-        version = await put_to_work(session.conn, text, applied_by=operator(), files=files, connectors=connectors)
-        keep_in_step(session.project, version)
+        version = await put_to_work(
+            session.conn,
+            text,
+            applied_by=operator(),
+            files=files,
+            connectors=connectors,
+            expected_version=newest.version if newest is not None else 0,
+        )
+        keep_in_step(session.project, version, seen=text)
         return version
 
     version = run_session(project_dir, body)
@@ -277,7 +284,12 @@ def rollback(project_dir: Path | None, number: int, *, dry_run: bool, yes: bool)
         if newest is not None and needs_consent(meanings(newest.config, wanted.config)):
             refuse_without_consent([], yes=yes)
         version = await put_to_work(
-            session.conn, wanted.document, applied_by=operator(), files=wanted.files, connectors=connectors
+            session.conn,
+            wanted.document,
+            applied_by=operator(),
+            files=wanted.files,
+            connectors=connectors,
+            expected_version=newest.version if newest is not None else 0,
         )
         await _write_here(session, version)
         return version

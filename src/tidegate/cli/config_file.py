@@ -56,7 +56,8 @@ async def adopt_file(
 ) -> UUID:
     """Put the file to work when something starts, unless a version that was made elsewhere is newer; return the tenant.
 
-    Then that version goes on serving, and `report` is told what to do about the file. Safe to repeat.
+    Then that version goes on serving, and `report` is told what to do about the file. Safe to repeat. Raises ConflictError
+    when somebody else makes a version at this very moment.
     """
     config = parse(document, roles=roles_of(connectors))
     tenants: dict[str, UUID] = {name: key for key, name in await conn.fetch(_TENANTS)}
@@ -77,17 +78,32 @@ async def adopt_file(
         if verdict == "both":
             report(f"{made}, though the file was changed too; look: tidegate config diff, then apply or pull")
             return tenant_id
-    version = await put_to_work(conn, document, applied_by=operator(), files=files, connectors=connectors)
-    keep_in_step(project, version)
+    version = await put_to_work(
+        conn,
+        document,
+        applied_by=operator(),
+        files=files,
+        connectors=connectors,
+        expected_version=newest.version if newest is not None else 0,
+    )
+    keep_in_step(project, version, seen=document)
     return version.tenant_id
 
 
-def keep_in_step(project: Project, version: ConfigVersion) -> bool:
+def keep_in_step(project: Project, version: ConfigVersion, *, seen: str) -> bool:
     """Write a version into the file where the file says something else, and note that they agree; return whether it did.
 
-    A file that cannot be written (mounted read-only) is left as it is, and that is said.
+    `seen` is the file as it was looked at. One that somebody saved since, or that cannot be written (mounted read-only), is
+    left as it is, and that is said.
     """
     text = read_file(project)
+    if text not in (seen, version.document):
+        note_step(project, version, seen)
+        click.echo(
+            f"{FILE_NAME} was saved meanwhile and stays as it is; it is not version {version.version}: tidegate config diff",
+            err=True,
+        )
+        return False
     is_behind = text != version.document
     if is_behind:
         is_behind = replace_file(project.config_file, version.document)

@@ -109,7 +109,7 @@ def _move(
     connectors = known_connectors()
 
     async def body(session: Session) -> Moved:
-        await _require_file_in_step(session)
+        seen = await _require_file_in_step(session)
 
         async def do(*, is_trial: bool) -> Moved:
             return await move_mode(
@@ -129,7 +129,7 @@ def _move(
         if mode != "observe" and trial.version.is_new:
             refuse_without_consent([], yes=yes)
         moved = await do(is_trial=False)
-        keep_in_step(session.project, moved.version)
+        keep_in_step(session.project, moved.version, seen=seen)
         return moved
 
     moved = run_session(project_dir, body)
@@ -164,12 +164,12 @@ def _print(move: Move, moved: Moved) -> None:
             click.echo(f"  {words}: {before} -> {after}")
 
 
-async def _require_file_in_step(session: Session) -> None:
-    """Refuse to write over changes of the file that were never put to work. Raises ConfigurationError."""
+async def _require_file_in_step(session: Session) -> str:
+    """Refuse to write over changes of the file that were never put to work; return its text. Raises ConfigurationError."""
     newest = await History(session.conn, session.tenant_id).newest()
-    if newest is None:
-        return
     text = read_file(session.project)
+    if newest is None:
+        return text
     verdict = compare(
         text,
         tenant=newest.config.tenant,
@@ -183,3 +183,4 @@ async def _require_file_in_step(session: Session) -> None:
             code="file_ahead",
             hint="look with `tidegate config diff`, then `tidegate config apply` or undo them",
         )
+    return text

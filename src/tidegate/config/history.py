@@ -62,9 +62,9 @@ class History:
         self._conn = conn
         self._tenant_id = tenant_id
 
-    async def newest(self) -> Version | None:
-        """Return the newest version that can be used, None when there is none."""
-        for version in await read_history(self._conn, self._tenant_id, limit=20):
+    async def newest(self, *, below: int = VERSION_MAX) -> Version | None:
+        """Return the newest version that can be used, None when there is none. `below`: of those before this number."""
+        for version in await read_history(self._conn, self._tenant_id, limit=20, below=below):
             if version.found is not None:
                 return version
         return None

@@ -13,9 +13,11 @@ import msgspec
 
 from tidegate.config import Config
 from tidegate.config.effective import effective
+from tidegate.config.history import History
 from tidegate.config.snapshots import Snapshots
 from tidegate.config.stock_modes import StockModes
 from tidegate.config.versions import ConfigVersion, lock_config, record_version
+from tidegate.kernel.errors import ConflictError
 from tidegate.kernel.ids import new_id
 from tidegate.mapping.references import Files
 from tidegate.sdk.connector import Connector
@@ -35,17 +37,21 @@ async def put_to_work(
     files: Files | None = None,
     include_since: Mapping[str, datetime] | None = None,
     connectors: Mapping[str, Connector] | None = None,
+    expected_version: int | None = None,
 ) -> ConfigVersion:
     """Record a configuration as the newest of its tenant, make its modes count, and mark what its stock flow owes.
 
     `files` and `connectors` as in `record_version`. `include_since`: flow -> also send what was placed since then and is
-    not known there.
+    not known there. `expected_version`: the newest one that the caller compared with, 0 where there was none; None puts
+    it to work whatever is there.
     One transaction; safe to repeat. When it returns, nothing new leaves under the modes that were before. Raises
-    ConfigurationError when the document is not valid.
+    ConfigurationError when the document is not valid, ConflictError when somebody else made a version meanwhile.
     """
     async with conn.transaction():
         version = await record_version(conn, document, applied_by=applied_by, files=files, connectors=connectors)
         if version.is_new:
+            if expected_version is not None:
+                await _refuse_if_overtaken(conn, version, expected_version)
             detail = msgspec.json.encode({"version": version.version}).decode()
             await conn.execute(
                 _ADD_AUDIT, version.tenant_id, new_id(), applied_by, "config.applied", version.config.tenant, detail
@@ -54,6 +60,17 @@ async def put_to_work(
         await settle_modes(conn, version.tenant_id, planned, include_since=include_since)
         await mark_for_telling(conn, version.tenant_id, told_channels(planned), only_untold=True)
     return version
+
+
+async def _refuse_if_overtaken(conn: Connection, made: ConfigVersion, expected: int) -> None:
+    """Raise ConflictError when the newest version before the one that was just made is not the expected one."""
+    before = await History(conn, made.tenant_id).newest(below=made.version)
+    if before is not None and before.version != expected:
+        raise ConflictError(
+            f"version {before.version} was made meanwhile by {before.applied_by}; nothing was changed",
+            code="version_overtaken",
+            hint="look at what would change by now, then repeat it",
+        )
 
 
 async def refresh_modes(conn: Connection, tenant_id: UUID) -> Settled:

@@ -231,7 +231,12 @@ async def _put(
     version, is_new = newest.version, False
     if not dry_run:
         made = await put_to_work(
-            conn, document, applied_by=desk.caller.actor, files=files, connectors=desk.world.connectors or None
+            conn,
+            document,
+            applied_by=desk.caller.actor,
+            files=files,
+            connectors=desk.world.connectors or None,
+            expected_version=newest.version,
         )
         if made.tenant_id != desk.tenant_id:
             raise ConfigurationError("it is another tenant's", code="tenant_foreign")

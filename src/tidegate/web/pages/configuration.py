@@ -55,12 +55,18 @@ async def show_one(here: Here) -> Response[Any]:
 async def roll_back(here: Here) -> Response[Any]:
     """Make an older version's text the newest version."""
     number = _number(here.path("number"))
+    newest = here.field("newest")  # as the page showed it, with what going back would mean
     await here.prove()
     async with here.writing() as conn:
         wanted = await read_version(conn, here.tenant_id, number)
         parse(wanted.document, connectors=here.connectors, files=wanted.files)
         version = await put_to_work(
-            conn, wanted.document, applied_by=here.actor, files=wanted.files, connectors=here.connectors
+            conn,
+            wanted.document,
+            applied_by=here.actor,
+            files=wanted.files,
+            connectors=here.connectors,
+            expected_version=_number(newest) if newest else None,
         )
     if not version.is_new:
         return here.go("/config", f"Version {version.version} is at work, and says the same.")
