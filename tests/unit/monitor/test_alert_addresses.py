@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
 
 from tidegate.kernel.errors import ConfigurationError
 from tidegate.monitor.alerts.addresses import build_target, hide
+from tidegate.monitor.alerts.post import WORDS_MAX, LastWords
 
 MAIL = {"kind": "mail", "host": "smtp.example.com", "from": "tide@example.com", "to": ["ops@example.com"]}
 
@@ -92,3 +94,30 @@ def test_words_of_a_library_lose_every_part_of_the_address() -> None:
 
 def test_a_target_does_not_show_its_address() -> None:
     assert "pass-word" not in repr(build_target("ops", {"url": "mailtos://me:pass-word@example.com"}))
+
+
+@pytest.mark.parametrize(
+    ("url", "secret"),
+    [
+        ("signl4://teamsecret12", "teamsecret12"),
+        ("tgram://123456789:AAAbcdefghijklmnop/12315544", "AAAbcdefghijklmnop"),
+        ("wxteams://" + "Ab" * 40, "Ab" * 40),
+        ("pover://user1234567890@apptoken1234567890", "apptoken1234567890"),
+        ("opsgenie://0f3c1b1a-1111-2222-3333-444455556666", "0f3c1b1a-1111-2222-3333-444455556666"),
+        ("jsons://user:p%40ssw%20rd99@h.example.org/x", "p@ssw rd99"),
+        ("slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazk", "T1JJ3T3L2"),
+    ],
+)
+def test_a_key_in_the_place_of_a_host_is_hidden_too(url: str, secret: str) -> None:
+    """L4: redaction; several services have their whole key there, and apprise logs the address that it posts to."""
+    for said in (secret, secret.lower(), secret.upper()):
+        assert said not in hide(f"POST URL: https://api.example.com/bot{said}/send", url)
+
+
+def test_a_key_that_is_cut_in_two_is_hidden_before() -> None:
+    """L4: of what a library says only the end is kept."""
+    heard = LastWords("signl4://teamsecret12")
+    heard.emit(
+        logging.LogRecord("apprise", logging.DEBUG, "", 0, "to teamsecret12" + " " * (4 * WORDS_MAX - 8), (), None)
+    )
+    assert "secret12" not in heard.words

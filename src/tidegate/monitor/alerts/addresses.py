@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 import msgspec
 
@@ -59,6 +60,9 @@ FORBIDDEN_OPTIONS = frozenset(
 SECURITY_MODES = {"starttls": "starttls", "tls": "ssl", "none": "insecure"}
 _SECURITY_PORTS = {"starttls": 587, "tls": 465, "none": 25}
 _MAIL_FIELDS = frozenset({"host", "port", "security", "user", "password", "from", "to"})
+HIDDEN = "***"
+PIECE_CHARS_MIN = 4
+"""Shorter parts of an address are no secrets, and parts of other words."""
 _SLACK_HOSTS = ("hooks.slack.com",)
 
 
@@ -100,13 +104,22 @@ def build_target(name: str, given: Mapping[str, Any]) -> Target:
 
 
 def hide(words: str, url: str) -> str:
-    """Return words of a library without any part of the address that could be a secret."""
+    """Return words of a library without any part of the address that could be a secret. Pure.
+
+    Many services have their key where other addresses have a host or a port (`signl4://KEY`, `tgram://ID:KEY/CHAT`): of the
+    first part only what is certainly the name of a host stays readable.
+    """
     parts = urlsplit(url)
-    pieces = {parts.username or "", parts.password or "", *parts.path.split("/"), *_values(parts.query)}
-    host = parts.hostname or ""
-    for piece in sorted((piece for piece in pieces if len(piece) >= 4 and piece != host), key=len, reverse=True):
-        words = words.replace(piece, "***")
-    return words.replace(url, "***")
+    login, _, place = parts.netloc.rpartition("@")
+    pieces = {*login.split(":"), *parts.path.split("/"), parts.fragment, *_values(parts.query)}
+    if not (parts.scheme in MAIL_SCHEMES or place.startswith("[") or "." in place.partition(":")[0]):
+        pieces |= {place, *place.split(":")}
+    pieces |= {unquote(piece) for piece in pieces}
+    found = "|".join(
+        re.escape(piece) for piece in sorted(pieces, key=len, reverse=True) if len(piece) >= PIECE_CHARS_MIN
+    )
+    words = words.replace(url, HIDDEN)
+    return re.sub(found, HIDDEN, words, flags=re.IGNORECASE) if found else words
 
 
 def _mail_url(given: Mapping[str, Any]) -> str:

@@ -78,20 +78,21 @@ class Guard:
 class LastWords(logging.Handler):
     """Keeps what apprise said last: it tells a failure by False, and the reason in its log."""
 
-    def __init__(self) -> None:
-        """Know nothing yet."""
+    def __init__(self, url: str) -> None:
+        """Know nothing yet. Parts of the address are left out before a line is cut: half a key is a key to guess from."""
         super().__init__(logging.DEBUG)
         self.words = ""
+        self._url = url
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a line; warnings and the details behind them."""
-        self.words = f"{self.words} {record.getMessage()}"[-4 * WORDS_MAX :]
+        self.words = f"{self.words} {hide(record.getMessage(), self._url)}"[-4 * WORDS_MAX :]
 
 
 def post(letter: Letter) -> Answer:
     """Post a letter. Nothing but SystemExit and KeyboardInterrupt escapes."""
     guard = Guard([ip_network(text) for text in letter.allow])
-    heard = LastWords()
+    heard = LastWords(letter.url)
     try:
         import apprise  # noqa: PLC0415 - slow, and needed here only
 
