@@ -82,6 +82,8 @@ HOSTILE = {
     "network": ("import socket; socket.socket()", "hook_failed", "may not do this: socket"),
     "read": ("open('/etc/passwd')", "hook_failed", "may not open files"),
     "write": ("open('/tmp/x', 'w')", "hook_failed", "may not open files"),
+    "climb": ("open(sys.prefix + '/../' * 20 + 'etc/passwd')", "hook_failed", "may not open files"),
+    "flags": ("os.open(os.__file__, os.O_RDWR)", "hook_failed", "may not open files"),
     "kill": ("os.kill(os.getppid(), 9)", "hook_failed", "may not do this: os.kill"),
     "crash": ("import ctypes; ctypes.string_at(0)", "hook_failed", "ended with signal"),
     "close": ("os.closerange(0, 200)\nreturn order", "hook_failed", ""),

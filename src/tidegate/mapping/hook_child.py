@@ -47,7 +47,7 @@ _AMOUNTS = frozenset({"total", "shipping_total", "discount", "unit_price"})
 _FORBIDDEN = (
     "os.fork", "os.forkpty", "os.exec", "os.posix_spawn", "os.spawn", "os.system", "os.startfile", "subprocess.Popen",
     "pty.spawn", "socket.", "os.kill", "os.killpg", "signal.pthread_kill", "os.remove", "os.rename", "os.mkdir", "os.rmdir",
-    "os.link", "os.symlink", "os.truncate", "os.chmod", "os.chown", "os.listdir", "os.scandir", "os.putenv", "shutil.",
+    "os.link", "os.symlink", "os.utime", "os.setxattr", "os.removexattr", "os.truncate", "os.chmod", "os.chown", "os.listdir", "os.scandir", "os.putenv", "shutil.",
     "ctypes.dlopen", "ctypes.dlsym", "mmap.", "sqlite3.", "ftplib.", "smtplib.", "urllib.",
 )  # fmt: skip
 """Beginnings of audit events that a hook has no business with."""
@@ -151,13 +151,25 @@ def _readable_places() -> tuple[str, ...]:
 def _guard(readable: tuple[str, ...]) -> Callable[[str, tuple[Any, ...]], None]:
     def audit(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
-            path, mode = str(arguments[0]), arguments[1]
-            if (mode is not None and set(mode) & set("wax+")) or not path.startswith(readable):
+            path, mode, flags = arguments
+            if _is_writing(mode, flags) or not _is_below(path, readable):
                 raise PermissionError("a hook may not open files; give it what it needs as a value table")
         elif event.startswith(_FORBIDDEN):
             raise PermissionError(f"a hook may not do this: {event}")
 
     return audit
+
+
+def _is_writing(mode: str | None, flags: int) -> bool:
+    """Whether a file would be opened for more than reading: by its mode, or by flags as `os.open` takes them."""
+    wanted = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+    return bool(flags & wanted) or (mode is not None and not set(mode).isdisjoint("wax+"))
+
+
+def _is_below(path: object, places: tuple[str, ...]) -> bool:
+    """Whether a path is below one of the places, and does not climb out of it again."""
+    text = str(path)
+    return any(text.startswith(place) and ".." not in text[len(place) :].split("/") for place in places)
 
 
 class _Alarm:
