@@ -183,6 +183,34 @@ async def test_a8_signing_in_leads_to_this_site_only(stranger: Visitor, elsewher
     assert (await stranger.sign_in(to=elsewhere)).headers["Location"] == "/"
 
 
+@pytest.mark.parametrize(
+    "headers", [{"Host": "x:99999"}, {"Host": "x:abc"}, {"Host": "["}, {"Origin": "http://["}, {"Origin": "http://x:y"}]
+)
+async def test_g12_a_host_or_an_origin_that_is_none_is_no_error_of_ours(
+    stranger: Visitor, headers: dict[str, str]
+) -> None:
+    """Anybody may send them: none of them may leave a traceback in the log."""
+    looks = [await stranger.get(path, **headers) for path in ("/", "/login", "/v1/events", "/healthz")]
+    sent = await stranger.post("/login", {"form_token": "0" * 64}, **headers)
+
+    assert {answer.status for answer in looks} == ({400} if "Host" in headers else {200, 303, 401})
+    assert sent.status == (400 if "Host" in headers else 403)
+
+
+async def test_a8_an_action_that_fails_after_the_password_was_typed_does_not_sign_out(
+    admin: Visitor, clock: SetClock
+) -> None:
+    """The session went on under a new cookie: it must arrive, or the new one lies about without an owner."""
+    clock.advance(minutes=11)
+    failed = await admin.act("/config/999/rollback", at="/", password=PASSWORD)
+    assert failed.status == 404
+    assert (await admin.get("/")).status == 200
+
+
+async def test_commands_that_cannot_exist_are_refused(admin: Visitor) -> None:
+    assert (await admin.act("/commands/retry", at="/", command_x="yes")).status == 400
+
+
 async def test_a8_a_dangerous_action_asks_for_the_password_when_it_was_typed_long_ago(
     bed: applybed.Bed, admin: Visitor, clock: SetClock
 ) -> None:

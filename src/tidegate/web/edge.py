@@ -1,10 +1,14 @@
-"""Around everything: an id per request, headers that protect, a deadline for bodies, and the very last error handler."""
+"""Around everything: an id per request, headers that protect, a deadline for bodies, and the very last error handler.
+
+A request whose `Host` names none goes no further: what is behind may take the addresses of requests apart.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
 import msgspec
 import structlog
@@ -46,6 +50,9 @@ class Edge:
             return
         request_id = scope["tidegate_request_id"] = public_id("req", self._cell, new_id())
         answer = _Answer(send, request_id)
+        if not all(is_host(value) for name, value in scope["headers"] if name == b"host"):
+            await answer.problem(ProblemError(400, "host_invalid", "the header Host names no host"))
+            return
         try:
             await self._app(scope, _Body(receive, self._body_seconds), answer)
         except Exception as error:
@@ -55,6 +62,17 @@ class Edge:
             await answer.problem(
                 ProblemError(500, "internal", "an error of ours; it is in the log under the request id")
             )
+
+
+def is_host(value: bytes) -> bool:
+    """Whether a `Host` header is a host with or without a port. Pure."""
+    text = value.decode("latin-1")
+    try:
+        parts = urlsplit(f"//{text}")
+        is_port = parts.port is None or parts.port > 0
+    except ValueError:
+        return False
+    return text.isascii() and parts.netloc == text and is_port and parts.username is None
 
 
 class _Body:

@@ -17,6 +17,7 @@ from tidegate.monitor.commands_view import list_commands, read_command, read_wai
 from tidegate.monitor.search import list_connections
 from tidegate.web.pages.lists import PAGE_ROWS, id_in_path, next_address, read_asked
 from tidegate.web.pages.visit import Here
+from tidegate.web.problems import ProblemError
 
 RETRIED = ("failed", "in_doubt")
 CANCELLED = ("pending", "failed", "in_doubt")
@@ -108,10 +109,13 @@ async def retry_many(here: Here) -> Response[Any]:
     chosen = [name.removeprefix("command_") for name in here.fields if name.startswith("command_")][:BULK_MAX]
     if not chosen:
         return here.go("/commands?state=failed", "Nothing was chosen.")
+    try:
+        command_ids = [UUID(hex=text) for text in chosen]
+    except ValueError as error:
+        raise ProblemError(400, "form_invalid", "the form names a command that cannot exist") from error
     await here.prove()
     done, left = 0, 0
-    for text in chosen:
-        command_id = UUID(hex=text)
+    for command_id in command_ids:
         async with here.writing() as conn:
             try:
                 await retry_command(conn, tenant_id=here.tenant_id, command_id=command_id, actor=here.actor)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal
 
 import structlog
 from litestar import Request, Response, Router
+from litestar.datastructures import Cookie
 from litestar.handlers import HTTPRouteHandler
 
 from tidegate.kernel.errors import TidegateError
@@ -105,6 +106,7 @@ def build_pages(world: World) -> Router:
 def _handler(desk: Desk, route: Route) -> HTTPRouteHandler:
     async def handle(request: Request[Any, Any, Any]) -> Response[Any]:
         door = Door(request)
+        here: Here | None = None
         try:
             here = await _enter(desk, door)
             if route.is_page:
@@ -115,7 +117,7 @@ def _handler(desk: Desk, route: Route) -> HTTPRouteHandler:
         except PasswordNeeded as question:
             return await _ask_password(desk, door, question.message)
         except Exception as error:
-            return answer_failure(desk, door, error)
+            return answer_failure(desk, door, error, cookies=here.cookies if here is not None else ())
 
     return HTTPRouteHandler(route.path, http_method=route.method, status_code=200)(handle)
 
@@ -185,8 +187,11 @@ def _open_handlers(desk: Desk) -> list[HTTPRouteHandler]:
     ]
 
 
-def answer_failure(desk: Desk, door: Door, error: Exception) -> Response[Any]:
-    """Return the page of a failure: what happened, what to do, and under which id the log has it."""
+def answer_failure(desk: Desk, door: Door, error: Exception, *, cookies: Sequence[Cookie] = ()) -> Response[Any]:
+    """Return the page of a failure: what happened, what to do, and under which id the log has it.
+
+    `cookies` were made before it failed: after the password was typed, the session goes on under the new one only.
+    """
     request_id = request_id_of(door.request.scope)
     problem = as_problem(error)
     if problem.status == 500:
@@ -194,4 +199,4 @@ def answer_failure(desk: Desk, door: Door, error: Exception) -> Response[Any]:
     if "text/html" not in door.request.headers.get("accept", "text/html") and door.request.url.path == "/live":
         return respond(problem, request_id)
     values = {"problem": problem, "request_id": request_id, "now": desk.world.clock.now(), "tenant": desk.tenant}
-    return answer_html(desk.renderer.page("failure.html", values), door, status=problem.status)
+    return answer_html(desk.renderer.page("failure.html", values), door, status=problem.status, cookies=list(cookies))

@@ -101,7 +101,7 @@ class Door:
         """Raise ProblemError when a form was sent from another site's page."""
         origin = self.request.headers.get("origin")
         if origin is not None:
-            is_own = urlsplit(origin).netloc.lower() == self.host.lower() != ""
+            is_own = _netloc(origin) == self.host.lower() != ""
         else:
             is_own = self.request.headers.get("sec-fetch-site", "same-origin") in ("same-origin", "none")
         if not is_own:
@@ -233,6 +233,14 @@ class Here:
         if note and self.door.request.method == "GET":
             self.cookies.append(self.door.set_cookie("tidegate_note", ""))
             return note[:NOTE_CHARS_MAX]
+        return ""
+
+
+def _netloc(origin: str) -> str:
+    """Return host and port of an origin, '' for what is none."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
         return ""
 
 
