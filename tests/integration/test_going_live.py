@@ -11,6 +11,7 @@ from tests.stockbed import move_stock
 from tidegate.kernel.errors import ConflictError
 from tidegate.kernel.ids import new_id
 from tidegate.store.connections import Connection, Pool
+from tidegate.sync import statements
 from tidegate.sync.going_live import put_to_work
 
 pytestmark = pytest.mark.asyncio
@@ -75,6 +76,18 @@ async def test_a_flow_that_was_live_before_marks_only_what_was_never_told(owner_
         await add_channel(conn, tenant_id, "live")
 
         await put_to_work(conn, LIVE, applied_by="test")
+
+        assert await dirty(conn) == {"NEW"}
+
+
+async def test_no_number_is_made_up_for_what_was_never_counted(owner_pool: Pool) -> None:
+    """Also not by the look of the workers for articles that a channel never heard of."""
+    async with owner_pool.acquire() as conn:
+        tenant_id = (await put_to_work(conn, LIVE, applied_by="test")).tenant_id
+        await add_channel(conn, tenant_id, "live")
+        channels = await conn.fetch("SELECT connection_id FROM connection")
+
+        await conn.execute(statements.MARK_UNTOLD, tenant_id, [row[0] for row in channels])
 
         assert await dirty(conn) == {"NEW"}
 

@@ -121,6 +121,24 @@ async def test_what_was_asked_for_is_created_once_and_what_the_erp_knows_is_not(
     assert await commands(bed) == [("pending", None)], "touched again, it exists once"
 
 
+async def test_including_older_orders_shuts_none_out_that_counted_before(bed: Bed) -> None:
+    """A flow that never observed has no switch: `since` alone decides, and asking for more takes nothing away."""
+    await bed.pool.execute("DELETE FROM flow_mode")
+    await put(bed, "live")
+    early = placed_now(order_event("1", [("A", 1)], payment="pending"))
+    await bed.append([("shop_a", early)])
+    await bed.apply()
+    assert await commands(bed) == []
+
+    await move(bed, "orders", "live", include_since=datetime.now(UTC))
+    paid = order_event("1", [("A", 1)], revision=2)
+    paid["order"]["placed_at"] = early["order"]["placed_at"]
+    await bed.append([("shop_a", paid)])
+    await bed.apply()
+
+    assert await commands(bed) == [("pending", None)]
+
+
 async def test_including_what_is_older_than_since_is_refused(bed: Bed) -> None:
     with pytest.raises(ConfigurationError, match="left alone"):
         await move(bed, "orders", "live", include_since=datetime(2025, 12, 31, tzinfo=UTC))
@@ -256,6 +274,26 @@ async def test_observing_an_item_stops_what_is_pending_and_changes_are_not_marke
 
     assert (await marks(bed))["A"] == ("observe", False, False)
     assert (await marks(bed))["B"] == ("live", True, True)
+
+
+async def test_what_a_channel_shows_is_not_known_any_more_when_an_item_was_observed(bed: Bed) -> None:
+    """While we observed, others may have written there: the number is told although it is the one that we told last."""
+    await put(bed, "live")
+    await bed.append([("erp", move_event("m1", "A", 5))])
+    await bed.apply()
+    await bed.pool.execute(
+        "UPDATE channel_stock SET dirty = false, dirty_at = NULL, push_version = 1, acked_quantity = 5, acked_at = now()"
+    )
+
+    await move(bed, "stock", "observe", "sku:A")
+    await move(bed, "stock", "live", "sku:A")
+
+    rows = await bed.pool.fetch(
+        "SELECT sku, dirty, acked_quantity FROM channel_stock JOIN inventory_item USING (tenant_id, item_id)"
+        " WHERE connection_id = $1 AND sku IN ('A', 'B') ORDER BY sku",
+        bed.connections["shop_a"],
+    )
+    assert [tuple(row) for row in rows] == [("A", True, None), ("B", False, 5)]
 
 
 async def test_an_approval_is_for_one_telling(bed: Bed) -> None:

@@ -80,12 +80,13 @@ WHERE c.tenant_id = $1 AND c.connection_id = l.connection_id AND c.item_id = l.i
 """
 # The update finds its row by key, not by place: a row that changed while its lock was awaited lies elsewhere now.
 
-# Articles that a channel was never told of, counted after they stopped observing.
+# Articles that a channel was never told of and that were counted: of others there is no number.
 MARK_UNTOLD = """
 WITH untold AS MATERIALIZED (
-  SELECT connection_id, item_id FROM channel_stock
+  SELECT connection_id, item_id FROM channel_stock m
   WHERE tenant_id = $1 AND connection_id = ANY($2::uuid[]) AND push_version = 0 AND NOT dirty AND acked_quantity IS NULL
     AND mode <> 'observe'
+    AND EXISTS (SELECT FROM stock_level s WHERE s.tenant_id = $1 AND s.item_id = m.item_id)
   ORDER BY connection_id, item_id FOR NO KEY UPDATE
 )
 UPDATE channel_stock c SET dirty = true, dirty_at = clock_timestamp()

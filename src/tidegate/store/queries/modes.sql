@@ -12,9 +12,10 @@ SET mode = excluded.mode, rules = excluded.rules, revision = excluded.revision, 
     live_from = CASE WHEN f.mode = 'observe' AND excluded.mode <> 'observe' THEN clock_timestamp() ELSE f.live_from END
 
 -- name: flow_modes_include
--- Also create what was placed since then. $1 tenant, $2 connections, $3 flow, $4 since.
+-- Also create what was placed since then. $1 tenant, $2 connections, $3 flow, $4 since. Where no switch shuts anything out
+-- (null, which least() would skip), it stays so.
 UPDATE flow_mode
-SET live_from = least(live_from, $4::timestamptz), changed_at = clock_timestamp(),
+SET live_from = CASE WHEN live_from IS NOT NULL THEN least(live_from, $4::timestamptz) END, changed_at = clock_timestamp(),
     revision = (SELECT max(revision) + 1 FROM flow_mode WHERE tenant_id = $1)
 WHERE tenant_id = $1 AND connection_id = ANY($2::uuid[]) AND flow = $3 AND mode <> 'observe'
 
@@ -99,7 +100,8 @@ ORDER BY f.fulfillment_id
 
 -- name: marks_settle
 -- Give items the mode that they have in each channel, and return how many changed. $1 tenant, $2 connections, $3 whether each
--- is told stock numbers, $4 the flow's mode, $5 items with another mode, $6 their modes.
+-- is told stock numbers, $4 the flow's mode, $5 items with another mode, $6 their modes. What a channel shows of an item that was
+-- observed is not known: others may have written it.
 WITH exception AS MATERIALIZED (
     SELECT * FROM unnest($5::uuid[], $6::text[]) AS e (item_id, mode)
 ), chosen AS MATERIALIZED (
@@ -120,7 +122,8 @@ WITH exception AS MATERIALIZED (
         dirty_at = CASE WHEN chosen.mode = 'observe' THEN NULL WHEN m.mode = 'observe' THEN clock_timestamp()
                         ELSE m.dirty_at END,
         not_before = CASE WHEN chosen.mode = 'observe' OR m.mode = 'observe' THEN NULL ELSE m.not_before END,
-        tries = CASE WHEN chosen.mode = 'observe' OR m.mode = 'observe' THEN 0 ELSE m.tries END
+        tries = CASE WHEN chosen.mode = 'observe' OR m.mode = 'observe' THEN 0 ELSE m.tries END,
+        acked_quantity = CASE WHEN m.mode = 'observe' THEN NULL ELSE m.acked_quantity END
     FROM chosen
     WHERE m.tenant_id = $1 AND m.connection_id = chosen.connection_id AND m.item_id = chosen.item_id
     RETURNING m.dirty
