@@ -273,6 +273,30 @@ async def test_a_foreign_issue_cannot_be_retried(database: Database, owner_pool:
         assert (await bed.states())["failed"] == 1
 
 
+async def test_nothing_is_thrown_away_by_a_retry_while_its_flow_observes(database: Database, owner_pool: Pool) -> None:
+    """T2s would end it as observed, the issue would be resolved, and going live would not bring it back."""
+    async with arranged(database, owner_pool) as (bed, remote, keeper):
+        await bed.article("MUG", on_hand=5)
+        await refused_orders(bed, remote, 2)
+        await keeper.look()
+        (issue,) = await issues_of(bed)
+        set_mode = "UPDATE flow_mode SET mode = $1 WHERE flow = 'orders'"
+        await bed.pool.execute(set_mode, "observe")
+
+        async with bed.pool.acquire() as conn:
+            preview = await preview_retry(conn, tenant_id=bed.tenant_id, issue_id=issue.issue_id, connectors=CONNECTORS)
+        with pytest.raises(ConflictError, match="observes"):
+            await send_all(bed, issue.issue_id)
+
+        assert any("observes" in words for words in preview.waits)
+        assert (await bed.states())["failed"] == 2
+
+        await bed.pool.execute(set_mode, "propose")
+        await send_all(bed, issue.issue_id)
+        rows = await bed.pool.fetch("SELECT state, approved_by FROM command WHERE kind = 'order.create'")
+        assert [tuple(row) for row in rows] == [("pending", "test")] * 2
+
+
 async def test_many_failures_are_grouped_in_bounded_steps(database: Database, owner_pool: Pool) -> None:
     """Thousands that fail at once, of three causes, are read once each; a look that finds nothing new changes nothing."""
     async with arranged(database, owner_pool) as (bed, _remote, keeper):

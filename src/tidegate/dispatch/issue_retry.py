@@ -15,8 +15,9 @@ import msgspec
 
 from tidegate import __version__
 from tidegate.commerce.commands import DEADLINE_SECONDS, CommandKind
-from tidegate.dispatch.statements import COMMAND_CHANNEL
-from tidegate.kernel.errors import ConfigurationError
+from tidegate.dispatch.modes import flow_of
+from tidegate.dispatch.statements import COMMAND_CHANNEL, FLOW_MODE
+from tidegate.kernel.errors import ConfigurationError, ConflictError
 from tidegate.kernel.fixes import Fix, fix_of
 from tidegate.kernel.ids import new_id
 from tidegate.sdk.connector import Connector
@@ -147,7 +148,8 @@ async def retry_step(
     """Send the next failures of an issue again, in order, at most `limit` (and STEP_MAX); one transaction.
 
     `rebuild` makes requests anew under new keys; `in_doubt` takes commands in doubt too, which somebody has looked up. Safe
-    to repeat: what is on its way is left alone. Raises ConfigurationError: no such issue, or nothing to retry in it.
+    to repeat: what is on its way is left alone. Where a person must approve what is sent, this is the approval. Raises
+    ConfigurationError: no such issue, or nothing to retry in it; ConflictError: its flow observes.
     """
     await _facts(conn, tenant_id, issue_id)
     states = ["failed", "in_doubt"] if in_doubt else ["failed"]
@@ -159,10 +161,11 @@ async def retry_step(
             return Step(sent=(), skipped=0, last=None)
         pushes = [row for row in rows if row["kind"] == CommandKind.INVENTORY_SET]
         actions = [row for row in rows if row["subject_kind"] == "command" and row not in pushes]
+        await _require_writing(conn, tenant_id, actions)
         events = [row["subject_id"] for row in rows if row["subject_kind"] == "event"]
         sent = [
-            *await _push(conn, tenant_id, pushes, states),
-            *await _act(conn, tenant_id, actions, states, rebuild=rebuild),
+            *await _push(conn, tenant_id, pushes, states, actor=actor),
+            *await _act(conn, tenant_id, actions, states, rebuild=rebuild, actor=actor),
             *([row["event_id"] for row in await conn.fetch(_REPLAY, tenant_id, events)] if events else []),
         ]
         if sent:
@@ -223,24 +226,36 @@ async def _facts(conn: Connection, tenant_id: UUID, issue_id: UUID) -> Any:
     return facts
 
 
-async def _push(conn: Connection, tenant_id: UUID, rows: Sequence[Any], states: list[str]) -> list[UUID]:
+async def _require_writing(conn: Connection, tenant_id: UUID, rows: Sequence[Any]) -> None:
+    """Hold the modes of what these commands belong to. Raises ConflictError when one observes: T2s would end them."""
+    flows = sorted({(row["connection_id"], flow_of(CommandKind(row["kind"]))) for row in rows if row["kind"]})
+    for connection_id, flow in flows:
+        if await conn.fetchval(FLOW_MODE, tenant_id, connection_id, flow) == "observe":
+            raise ConflictError(
+                f"the {flow} flow observes: nothing of it is sent",
+                code="flow_observes",
+                hint=f"tidegate live {flow}, then retry",
+            )
+
+
+async def _push(conn: Connection, tenant_id: UUID, rows: Sequence[Any], states: list[str], *, actor: str) -> list[UUID]:
     if not rows:
         return []
     marks = sorted({(row["connection_id"], row["entity_id"]) for row in rows})
     await conn.fetch(_LOCK_MARKS, tenant_id, [one for one, _ in marks], [item for _, item in marks])
-    ended = await conn.fetch(_PUSHES, tenant_id, [row["subject_id"] for row in rows], states)
+    ended = await conn.fetch(_PUSHES, tenant_id, [row["subject_id"] for row in rows], states, actor)
     return sorted(row["command_id"] for row in ended)
 
 
 async def _act(
-    conn: Connection, tenant_id: UUID, rows: Sequence[Any], states: list[str], *, rebuild: bool
+    conn: Connection, tenant_id: UUID, rows: Sequence[Any], states: list[str], *, rebuild: bool, actor: str
 ) -> list[UUID]:
     if not rows:
         return []
     deadlines = {kind: DEADLINE_SECONDS[kind] for kind in CommandKind if kind is not CommandKind.INVENTORY_SET}
     commands = [row["subject_id"] for row in rows]
     limits = ([str(kind) for kind in deadlines], list(deadlines.values()))
-    moved = await conn.fetch(_ACTIONS, tenant_id, commands, rebuild, states, *limits)
+    moved = await conn.fetch(_ACTIONS, tenant_id, commands, rebuild, states, *limits, actor)
     return sorted(row["command_id"] for row in moved)
 
 
@@ -285,6 +300,8 @@ def _waits(facts: Any) -> tuple[str, ...]:
     waits = []
     if facts["writes_stopped"]:
         waits.append("all writes are stopped: tidegate writes resume")
+    if facts["flow_mode"] == "observe":
+        waits.append("its flow observes: nothing of it is sent before it is live")
     if facts["connection_state"] not in (None, "active"):
         waits.append(f"{facts['connection']} is {facts['connection_state']}: tidegate connect {facts['connection']}")
     return tuple(waits)

@@ -1,7 +1,11 @@
 -- name: retry_facts
 -- What a retry of an issue would meet. $1 tenant, $2 issue.
 SELECT i.class, i.code, i.operation, i.standing, i.retried, c.name AS connection, c.connector, c.state AS connection_state,
-       (SELECT s.is_on FROM switch s WHERE s.name = 'stop_all_writes') AS writes_stopped
+       (SELECT s.is_on FROM switch s WHERE s.name = 'stop_all_writes') AS writes_stopped,
+       (SELECT f.mode FROM flow_mode f
+        WHERE f.tenant_id = $1 AND f.connection_id = i.connection_id
+          AND f.flow = CASE WHEN i.operation IN ('order.create', 'order.cancel') THEN 'orders'
+                            WHEN i.operation = 'fulfillment.create' THEN 'shipments' END) AS flow_mode
 FROM issue i LEFT JOIN connection c ON c.tenant_id = i.tenant_id AND c.connection_id = i.connection_id
 WHERE i.tenant_id = $1 AND i.issue_id = $2
 
@@ -56,7 +60,7 @@ ORDER BY m.subject_id
 
 -- name: retry_actions
 -- Let action commands be sent again, each unless a later one of its target went out. $1 tenant, $2 commands, $3 rebuild, $4 states,
--- then per kind: kind, seconds until its deadline.
+-- then per kind: kind, seconds until its deadline; $7 who: where a person must approve what is sent, this is the approval.
 WITH wanted AS MATERIALIZED (
     SELECT c.command_id, c.connection_id, c.target_key, c.entity_id, k.seconds
     FROM command c JOIN unnest($5::text[], $6::float8[]) AS k(kind, seconds) ON k.kind = c.kind
@@ -76,7 +80,7 @@ WITH wanted AS MATERIALIZED (
 UPDATE command c
 SET state = 'pending', code = 'retried_by_operator', reason = NULL, not_before = NULL, settles_at = NULL, negatives = 0,
     attempt_number = 0, finished_at = NULL, deadline_at = clock_timestamp() + make_interval(secs => f.seconds),
-    call_id = CASE WHEN $3 THEN NULL ELSE call_id END
+    call_id = CASE WHEN $3 THEN NULL ELSE call_id END, approved_by = $7, approved_at = clock_timestamp()
 FROM free f
 WHERE c.tenant_id = $1 AND c.command_id = f.command_id AND c.command_id = ANY($2::uuid[]) AND c.state = ANY($4::text[])
 RETURNING c.command_id
@@ -88,7 +92,8 @@ JOIN unnest($2::uuid[], $3::uuid[]) AS n(connection_id, item_id) USING (connecti
 WHERE m.tenant_id = $1 ORDER BY m.item_id, m.connection_id FOR NO KEY UPDATE OF m
 
 -- name: retry_pushes
--- End stock commands and mark their items: a number is never sent again, a new one is. $1 tenant, $2 commands, $3 states.
+-- End stock commands and mark their items: a number is never sent again, a new one is, unless the item observes. $1 tenant,
+-- $2 commands, $3 states, $4 who: where a person must approve what is sent, this is the approval.
 WITH ended AS (
     UPDATE command SET state = 'superseded', code = 'retried_by_operator', finished_at = clock_timestamp(),
            not_before = NULL, settles_at = NULL
@@ -100,7 +105,10 @@ WITH ended AS (
     UPDATE channel_stock m
     SET acked_quantity = CASE WHEN m.blocked_by = ANY(i.commands) THEN NULL ELSE m.acked_quantity END,
         blocked_by = CASE WHEN m.blocked_by = ANY(i.commands) THEN NULL ELSE m.blocked_by END, not_before = NULL, tries = 0,
-        dirty = true, dirty_at = coalesce(m.dirty_at, clock_timestamp())
+        dirty = m.mode <> 'observe',
+        dirty_at = CASE WHEN m.mode <> 'observe' THEN coalesce(m.dirty_at, clock_timestamp()) END,
+        approved_by = CASE WHEN m.mode = 'propose' THEN $4 ELSE m.approved_by END,
+        approved_at = CASE WHEN m.mode = 'propose' THEN clock_timestamp() ELSE m.approved_at END
     FROM items i WHERE m.tenant_id = $1 AND m.connection_id = i.connection_id AND m.item_id = i.entity_id
 )
 SELECT command_id FROM ended
