@@ -116,6 +116,26 @@ async def test_apply_and_web_never_see_a_credential(database: Database, role: Ro
     assert await refused(database.access(role), "SELECT ciphertext FROM credential")
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE tenant SET name = 'other'",
+        "UPDATE flow_mode SET tenant_id = gen_random_uuid()",
+        "UPDATE flow_mode SET flow = 'orders'",
+        "UPDATE channel_stock SET item_id = gen_random_uuid()",
+        "UPDATE config_version SET document = ''",
+        "UPDATE config_bundle SET files = '{}'",
+        "UPDATE alert_target SET address = ''",
+        "UPDATE login SET password_hash = ''",
+        "DELETE FROM audit_log",
+    ],
+)
+@pytest.mark.asyncio
+async def test_web_renames_nothing_and_rewrites_no_history(database: Database, statement: str) -> None:
+    """SECURITY A10: it may lock what it only reads, and add versions, but not change what is there."""
+    assert await refused(database.access(Role.WEB), statement)
+
+
 @pytest.mark.asyncio
 async def test_time_limits_hold_in_pools_and_at_the_login(database: Database) -> None:
     for role, limits in ROLE_LIMITS.items():

@@ -110,10 +110,6 @@ GRANT UPDATE (mode, rules, live_from, revision, changed_at) ON flow_mode TO tide
 GRANT UPDATE (mode, approved_by, approved_at) ON channel_stock TO tidegate_web;
 GRANT SELECT ON login, fetch_request, config_bundle, command_key TO tidegate_web;
 GRANT SELECT, INSERT, DELETE ON login_session TO tidegate_web;
-GRANT INSERT ON config_version, config_bundle TO tidegate_web;
-GRANT UPDATE (name) ON tenant TO tidegate_web;  -- needed to lock the row; nothing is ever changed
-GRANT INSERT, UPDATE ON flow_mode TO tidegate_web;
-GRANT UPDATE (mode) ON channel_stock TO tidegate_web;
 GRANT UPDATE (is_on, reason, changed_by, changed_at) ON switch TO tidegate_web;  -- stop and allow all writes
 GRANT UPDATE (seen_at) ON login_session TO tidegate_web;
 GRANT SELECT, INSERT, UPDATE, DELETE ON login_failure TO tidegate_web;
