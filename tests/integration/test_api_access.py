@@ -178,6 +178,39 @@ async def everything(owner_pool: Pool) -> Any:
     return [[row["row"] for row in found if "key.created" not in row["row"]] for found in rows]
 
 
+SAID = "unknown: jane.doe@example.test, call +49 30 1234567"
+QUOTING = (
+    "UPDATE command SET reason = $1",
+    "UPDATE event_parked SET reason = $1",
+    "UPDATE connection SET state_reason = $1",
+    "UPDATE poll_cursor SET last_error = $1",
+    "UPDATE lane_state SET snooze_reason = $1, snoozed_until = clock_timestamp() + interval '1 hour'",
+    "UPDATE sync_read SET error = $1",
+    "UPDATE alert SET cause = $1",
+)
+"""Where words of other systems are kept as they were said."""
+
+
+async def test_people_that_other_systems_quote_are_masked(database: Database, owner_pool: Pool) -> None:
+    """P7: on every route, as on the pages."""
+    tenant = await add_tenant(owner_pool, "one")
+    for statement in QUOTING:
+        await owner_pool.execute(statement, SAID)
+    leaking, masking = [], 0
+    async with api_bed(database, owner_pool) as bed:
+        key = await bed.key(tenant, "*:read")
+        for method, path in NEEDS:
+            if method == "GET":
+                answer = await bed.call("GET", address_of(path, tenant), key=key)
+                assert answer.status < 500
+                masking += "[e-mail]" in answer.body.decode() and "[phone]" in answer.body.decode()
+                if "jane.doe" in answer.body.decode() or "1234567" in answer.body.decode():
+                    leaking.append(path)
+
+    assert leaking == []
+    assert masking >= 5
+
+
 async def test_lists_hold_what_is_ones_own(database: Database, owner_pool: Pool) -> None:
     """A5: nothing of the other tenant is in any list, with any filter that names it."""
     one, two = await add_tenant(owner_pool, "one"), await add_tenant(owner_pool, "two")

@@ -14,6 +14,7 @@ import msgspec
 from tidegate.config.alerts import Alerts, QuietHours, Severity, time_of_day
 from tidegate.config.schedule import seconds_of
 from tidegate.kernel.ids import public_id
+from tidegate.kernel.text import mask_people
 from tidegate.monitor.alerts.records import Alert, Silence
 from tidegate.monitor.alerts.rules import RULES, Rule
 
@@ -151,7 +152,7 @@ def _body(kind: NoticeKind, rule: Rule, alerts: Sequence[Alert], house: House, n
     zone = ZoneInfo(house.timezone)
     lines = []
     for alert in alerts[:LISTED_MAX]:
-        lines.append(f"{_line(alert.subject) or rule.title}: {_line(alert.cause)[:CAUSE_CHARS_MAX]}")
+        lines.append(f"{_line(alert.subject) or rule.title}: {_line(mask_people(alert.cause))[:CAUSE_CHARS_MAX]}")
         lines.append(f"  since {_moment(alert.since, zone)}{_end(alert, zone)}, {_name(alert, house)}")
     if len(alerts) > LISTED_MAX:
         lines.append(f"... and {len(alerts) - LISTED_MAX} more: tidegate alerts")

@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from tidegate.kernel.errors import ConflictError
 from tidegate.kernel.ids import public_id
+from tidegate.kernel.text import mask_people
 from tidegate.monitor.alerts import operator
 from tidegate.monitor.alerts.records import Alert as Found
 from tidegate.store.connections import Connection as Conn
@@ -131,5 +132,6 @@ def build_router() -> Router:
 def _alert(alert: Found, cell: str) -> Alert:
     return Alert(
         id=public_id("alr", cell, alert.alert_id),
-        **{name: getattr(alert, name) for name in Alert.__struct_fields__ if name != "id"},
+        cause=mask_people(alert.cause),
+        **{name: getattr(alert, name) for name in Alert.__struct_fields__ if name not in ("id", "cause")},
     )

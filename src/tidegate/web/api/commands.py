@@ -15,6 +15,7 @@ from tidegate.commerce.commands import CommandKind
 from tidegate.commerce.states import CommandState
 from tidegate.dispatch import operator
 from tidegate.kernel.ids import public_id, time_of
+from tidegate.kernel.text import mask_people
 from tidegate.monitor.commands_view import list_commands as read_commands
 from tidegate.monitor.commands_view import read_command, read_wait
 from tidegate.store.connections import Connection as Conn
@@ -22,6 +23,7 @@ from tidegate.web.api.desk import Desk
 from tidegate.web.api.documents import READ_PROBLEMS, WRITE_PROBLEMS, answer, body, needs, problems
 from tidegate.web.api.identifiers import TEXT, CommandId, Connection, IdempotencyKey, parse_id
 from tidegate.web.api.lists import EXAMPLE_CURSOR, Cursor, Limit, read_id_cursor, write_cursor
+from tidegate.web.api.words import masked
 
 LIST = "commands"
 _ENTITIES = {"order.create": "ord", "order.cancel": "ord", "fulfillment.create": "ful", "inventory.set": "itm"}
@@ -212,7 +214,7 @@ async def show_command(desk: NamedDependency[Desk], command_id: CommandId) -> Co
         deadline_at=row["deadline_at"],
         cause_id=desk.public("evt", cause) if cause is not None else None,
         idempotency_key=attempts[0]["idempotency_key"] if attempts else None,
-        waits=Waits(rule=wait.rule, words=wait.words, until=wait.until) if wait is not None else None,
+        waits=Waits(rule=wait.rule, words=mask_people(wait.words), until=wait.until) if wait is not None else None,
         attempts=tuple(_attempt(each, desk.cell) for each in attempts if each["attempt_id"] is not None),
     )
 
@@ -286,12 +288,13 @@ def _fields(row: Any, cell: str) -> dict[str, Any]:
         "id": public_id("cmd", cell, row["command_id"]),
         "planned_at": time_of(row["command_id"]),
         "entity_id": public_id(_ENTITIES.get(row["kind"], "ent"), cell, row["entity_id"]),
+        "reason": masked(row["reason"]),
         **{name: row[name] for name in _COLUMNS},
     }
 
 
 _COLUMNS = (
-    "connection", "kind", "state", "code", "reason", "attempt_number", "not_before", "version", "quantity", "finished_at"
+    "connection", "kind", "state", "code", "attempt_number", "not_before", "version", "quantity", "finished_at"
 )  # fmt: skip
 
 

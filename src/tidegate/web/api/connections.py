@@ -13,6 +13,7 @@ from msgspec import Meta
 from tidegate.monitor.status import FeedStatus, LaneStatus, Status, read_status
 from tidegate.web.api.desk import Desk
 from tidegate.web.api.documents import READ_PROBLEMS, answer, needs, problems
+from tidegate.web.api.words import masked
 
 
 class Feed(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,10 +96,10 @@ def _connection(lane: LaneStatus, status: Status) -> ConnectionState:
         name=lane.connection,
         connector=lane.connector,
         state=lane.state,
-        state_reason=lane.state_reason,
+        state_reason=masked(lane.state_reason),
         tokens=lane.tokens,
         snoozed_until=lane.snoozed_until,
-        snooze_reason=lane.snooze_reason,
+        snooze_reason=masked(lane.snooze_reason),
         dirty=lane.dirty,
         dirty_since=lane.dirty_since,
         commands=tuple(
@@ -111,4 +112,4 @@ def _connection(lane: LaneStatus, status: Status) -> ConnectionState:
 
 
 def _feed(feed: FeedStatus) -> Feed:
-    return Feed(feed=feed.feed, last_ok_at=feed.last_ok_at, last_error=feed.last_error)
+    return Feed(feed=feed.feed, last_ok_at=feed.last_ok_at, last_error=masked(feed.last_error))

@@ -22,6 +22,7 @@ from tidegate.web.api.desk import Desk
 from tidegate.web.api.documents import READ_PROBLEMS, WRITE_PROBLEMS, answer, body, needs, problems
 from tidegate.web.api.identifiers import Connection, IdempotencyKey, id_pattern, parse_id
 from tidegate.web.api.lists import EXAMPLE_CURSOR, Cursor, Limit, read_id_cursor, write_cursor
+from tidegate.web.api.words import masked
 
 LIST = "runs"
 RunId = Annotated[str, PathParameter(description="Id of a run.", pattern=id_pattern("run"))]
@@ -268,7 +269,7 @@ def _run(run: RunView, cell: str) -> RunDetail:
         requested_by=run.requested_by,
         requested_at=run.requested_at,
         finished_at=run.finished_at,
-        reads=tuple(RunRead(**{name: getattr(each, name) for name in RunRead.__struct_fields__}) for each in run.reads),
+        reads=tuple(_read(each) for each in run.reads),
     )
 
 
@@ -291,3 +292,8 @@ def _difference(row: DriftRow) -> Difference:
 
 def _exact(value: Decimal | None) -> str | None:
     return None if value is None else f"{value.normalize():f}"
+
+
+def _read(read: Any) -> RunRead:
+    told = {name: getattr(read, name) for name in RunRead.__struct_fields__ if name != "error"}
+    return RunRead(error=masked(read.error), **told)

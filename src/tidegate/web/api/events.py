@@ -21,6 +21,7 @@ from tidegate.web.api.desk import Desk
 from tidegate.web.api.documents import READ_PROBLEMS, WRITE_PROBLEMS, answer, needs, problems
 from tidegate.web.api.identifiers import TEXT, Connection, EventId, IdempotencyKey, parse_id
 from tidegate.web.api.lists import EXAMPLE_CURSOR, Cursor, Limit, read_id_cursor, write_cursor
+from tidegate.web.api.words import masked
 
 LIST = "events"
 Outcome = Literal["applied", "superseded", "ignored", "quarantined", "needs_fetch", "waiting", "parked"]
@@ -226,7 +227,7 @@ def _event(row: Any, cell: str) -> Event:
         conflict=row["conflict"],
         outcome=row["state"],
         code=row["code"],
-        reason=row["reason"],
+        reason=masked(row["reason"]),
         run=row["run"],
     )
 
@@ -245,12 +246,17 @@ def _detail(row: Any, outcomes: list[Any], cell: str) -> EventDetail:
         sender_id=row["external_id"],
         occurred_at=row["occurred_at"],
         conflict=row["conflict"],
-        undecodable=row["undecodable"],
+        undecodable=masked(row["undecodable"]),
         body_sha256=row["body_sha256"],
         outcomes=tuple(
             EventOutcome(
                 entity_id=_entity(outcome, cell),
-                **{name: outcome[name] for name in EventOutcome.__struct_fields__ if name != "entity_id"},
+                reason=masked(outcome["reason"]),
+                **{
+                    name: outcome[name]
+                    for name in EventOutcome.__struct_fields__
+                    if name not in ("entity_id", "reason")
+                },
             )
             for outcome in outcomes
         ),

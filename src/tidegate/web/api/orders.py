@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from tidegate.commerce.states import FulfillmentState, OrderState, PaymentState
 from tidegate.kernel.ids import public_id
+from tidegate.kernel.text import mask_people
 from tidegate.monitor import orders_view
 from tidegate.monitor.explain import explain_order
 from tidegate.monitor.orders_view import OrderFilter, OrderRows
@@ -313,7 +314,8 @@ def _story(story: Story) -> OrderStory:
     waits = tuple(
         OrderWait(
             command_id=wait["command"],
-            **{name: wait[name] for name in OrderWait.__struct_fields__ if name != "command_id"},
+            words=mask_people(wait["words"]),
+            **{name: wait[name] for name in OrderWait.__struct_fields__ if name not in ("command_id", "words")},
         )
         for wait in story.waits
     )

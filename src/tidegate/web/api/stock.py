@@ -12,6 +12,7 @@ from litestar.params import PathParameter, QueryParameter
 from msgspec import Meta
 
 from tidegate.kernel.ids import public_id
+from tidegate.kernel.text import mask_people
 from tidegate.monitor import stock_view
 from tidegate.monitor.explain_sku import explain_sku
 from tidegate.monitor.sku_story import SkuStory
@@ -246,7 +247,10 @@ def _detail(view: StockView, cell: str) -> StockDetail:
         ),
         entries=tuple(_entry(row, cell) for row in view.entries),
         channels=tuple(
-            ChannelNumber(**{name: getattr(each, name) for name in ChannelNumber.__struct_fields__})
+            ChannelNumber(
+                waits=mask_people(each.waits),
+                **{name: getattr(each, name) for name in ChannelNumber.__struct_fields__ if name != "waits"},
+            )
             for each in view.channels
         ),
     )

@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from tidegate.kernel.text import mask_people
 from tidegate.monitor import story
 
 
@@ -28,4 +29,4 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 def of_step(step: story.Step) -> Step:
     """Return a step without its details. Pure."""
-    return Step(at=step.at, kind=step.kind, words=step.words, about=step.about or None, tone=step.tone)
+    return Step(at=step.at, kind=step.kind, words=mask_people(step.words), about=step.about or None, tone=step.tone)
