@@ -19,6 +19,7 @@ from tidegate.store.connections import Pool
 from tidegate.store.database import Database
 from tidegate.sync.going_live import put_to_work
 from tidegate.sync.moving import Move, move_mode
+from tidegate.sync.rebinding import follow_bindings, lock_catalogue
 
 pytestmark = pytest.mark.asyncio
 TEXT = """\
@@ -294,6 +295,33 @@ async def test_what_a_channel_shows_is_not_known_any_more_when_an_item_was_obser
         bed.connections["shop_a"],
     )
     assert [tuple(row) for row in rows] == [("A", True, None), ("B", False, 5)]
+
+
+async def test_a_new_binding_makes_no_number_up_and_throws_nothing_away(bed: Bed) -> None:
+    """What was never counted is not told as 0; what failed stays failed while its flow observes, for it would only end."""
+    await put(bed, "live")
+    await sold(bed, "1")
+    await bed.pool.execute("UPDATE command SET state = 'failed', code = 'sku_unbound', finished_at = now()")
+    await move(bed, "orders", "observe")
+    variants = {row[0]: row[1] for row in await bed.pool.fetch("SELECT sku, variant_id FROM variant")}
+
+    async def bind(name: str, sku: str, *, is_channel: bool) -> None:
+        async with bed.pool.acquire() as conn, conn.transaction():
+            await lock_catalogue(conn, bed.tenant_id)
+            await follow_bindings(
+                conn, bed.tenant_id, bed.connections[name], moves=(), bound=(variants[sku],), is_channel=is_channel, counts=False
+            )  # fmt: skip
+
+    await bind("shop_a", "C", is_channel=True)
+    await bind("shop_a", "A", is_channel=True)
+    await bind("erp", "A", is_channel=False)
+    found = await marks(bed)
+    assert (found["A"], found["C"]) == (("live", True, True), ("live", False, True))
+    assert await commands(bed) == [("failed", "sku_unbound")]
+
+    await move(bed, "orders", "live")
+    await bind("erp", "A", is_channel=False)
+    assert await commands(bed) == [("pending", "retried_by_operator")]
 
 
 async def test_an_approval_is_for_one_telling(bed: Bed) -> None:

@@ -136,20 +136,28 @@ WHERE m.tenant_id = $1 AND m.connection_id = $2 AND m.item_id = ANY($3::uuid[]) 
                   WHERE i.tenant_id = $1 AND i.item_id = m.item_id)
 
 -- name: rebind_mark
--- Tell every channel the numbers of these items anew; what the connection itself shows of them is not known. $1 tenant, $2 items, $3 connection.
+-- Tell every channel the numbers of these items anew, where they were ever counted; what the connection itself shows of them is
+-- not known. $1 tenant, $2 items, $3 connection.
+WITH wanted AS (
+    SELECT n.item_id, EXISTS (SELECT FROM stock_level s WHERE s.tenant_id = $1 AND s.item_id = n.item_id) AS is_counted
+    FROM unnest($2::uuid[]) AS n (item_id)
+)
 UPDATE channel_stock m
-SET dirty = m.dirty OR m.mode <> 'observe',
-    dirty_at = CASE WHEN m.mode <> 'observe' THEN coalesce(m.dirty_at, clock_timestamp()) ELSE m.dirty_at END,
+SET dirty = m.dirty OR (w.is_counted AND m.mode <> 'observe'),
+    dirty_at = CASE WHEN w.is_counted AND m.mode <> 'observe' THEN coalesce(m.dirty_at, clock_timestamp()) ELSE m.dirty_at END,
     acked_quantity = CASE WHEN m.connection_id = $3 THEN NULL ELSE m.acked_quantity END, not_before = NULL, tries = 0
-WHERE m.tenant_id = $1 AND m.item_id = ANY($2::uuid[])
+FROM wanted w WHERE m.tenant_id = $1 AND m.item_id = w.item_id
 
 -- name: rebind_retry
--- What waited for a binding is built anew and goes out. $1 tenant, $2 connection, $3 orders.
+-- What waited for a binding is built anew and goes out, unless its flow observes: then T2s would only end it. $1 tenant, $2 connection, $3 orders.
 UPDATE command
 SET state = 'pending', code = 'retried_by_operator', reason = NULL, not_before = NULL, settles_at = NULL, negatives = 0,
     attempt_number = 0, finished_at = NULL, call_id = NULL, deadline_at = clock_timestamp() + interval '3 days'
 WHERE tenant_id = $1 AND state = 'failed' AND code = 'sku_unbound' AND kind <> 'inventory.set'
   AND (connection_id = $2 OR entity_id = ANY($3::uuid[]))
+  AND NOT EXISTS (SELECT FROM flow_mode f
+                  WHERE f.tenant_id = $1 AND f.connection_id = command.connection_id AND f.mode = 'observe'
+                    AND f.flow = CASE WHEN kind = 'fulfillment.create' THEN 'shipments' ELSE 'orders' END)
 RETURNING connection_id
 
 -- name: rebind_supersede
