@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 from tests.house.repository import ROOT, text_files, tracked_files
 
@@ -53,3 +54,12 @@ def _hits(pattern: re.Pattern[str]) -> list[str]:
         for name, text in text_files()
         if name.endswith("package-lock.json") and pattern is not LEFT_OPEN and (match := pattern.search(text))
     ]
+
+
+def test_test_modules_outside_of_packages_have_names_of_their_own() -> None:
+    """pytest imports them by their bare name: two of one name cannot be collected in one run."""
+    bare = [
+        path for path in tracked_files() if path.name.startswith("test_") and not (path.parent / "__init__.py").exists()
+    ]
+    names = Counter(path.name for path in bare)
+    assert [name for name, count in names.items() if count > 1] == []
