@@ -23,9 +23,11 @@ from tidegate.store.connections import Pool
 from tidegate.store.database import Database
 from tidegate.store.roles import Role
 from tidegate.sync.going_live import put_to_work
+from tidegate.web.logins import set_password
 from tidegate.web.pages.desk import Desk
 from tidegate.web.pages.live import STREAMS_MAX
 from tidegate.web.pages.routes import ROUTES
+from tidegate.web.passwords import PasswordCheck
 from tidegate.web.settings import WebSettings
 from tidegate.web.world import World
 
@@ -205,6 +207,23 @@ async def test_a8_an_action_that_fails_after_the_password_was_typed_does_not_sig
     failed = await admin.act("/config/999/rollback", at="/", password=PASSWORD)
     assert failed.status == 404
     assert (await admin.get("/")).status == 200
+
+
+async def test_a8_a_password_that_is_replaced_while_it_is_checked_opens_nothing(
+    bed: applybed.Bed, stranger: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reset ends all sessions: none may begin behind it with the old password."""
+    check = PasswordCheck.matches
+
+    async def replaced_meanwhile(self: PasswordCheck, stored: str | None, password: str) -> bool:
+        found = await check(self, stored, password)
+        async with bed.pool.acquire() as conn:
+            await set_password(conn, tenant_id=bed.tenant_id, name="admin", password_hash="other", actor="test")
+        return found
+
+    monkeypatch.setattr(PasswordCheck, "matches", replaced_meanwhile)
+    assert (await stranger.sign_in()).status == 403
+    assert await bed.pool.fetchval("SELECT count(*) FROM login_session") == 0
 
 
 async def test_commands_that_cannot_exist_are_refused(admin: Visitor) -> None:

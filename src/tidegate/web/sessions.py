@@ -100,28 +100,33 @@ class Sessions:
 
         A try is counted before the password is looked at, so many at once gain nothing; a right one clears the count.
         """
-        refused = await self._prove(name, password, address)
-        if refused is not None:
-            return refused
+        proven = await self._prove(name, password, address)
+        if isinstance(proven, Refused):
+            return proven
         now = self._world.clock.now()
         token = secrets.token_urlsafe(TOKEN_BYTES)
         async with writing(self._world, self._tenant_id) as conn:
             await conn.execute(_FORGET, self._tenant_id, now - IDLE, now - ABSOLUTE)
-            await conn.execute(_BEGIN, self._tenant_id, hash_token(token), name, now, now)
+            if await conn.fetchval(_BEGIN, self._tenant_id, hash_token(token), name, now, now, proven) is None:
+                return Refused(wait_seconds=0.0)  # another password was set while this one was checked
             await record(conn, self._tenant_id, f"page:{name}", "login.signed_in", name, address=address)
         return SignedIn(token=token)
 
     async def confirm(self, visit: Visit, password: str, *, address: str) -> SignedIn | Refused:
         """Prove the password once more: the session goes on under a new cookie, and does not live longer for it."""
-        refused = await self._prove(visit.name, password, address)
-        if refused is not None:
-            return refused
+        proven = await self._prove(visit.name, password, address)
+        if isinstance(proven, Refused):
+            return proven
         token = secrets.token_urlsafe(TOKEN_BYTES)
         async with writing(self._world, self._tenant_id) as conn:
             if await conn.fetchval(_END, self._tenant_id, visit.session_hash) is None:
                 return Refused(wait_seconds=0.0)  # signed out meanwhile
             now = self._world.clock.now()
-            await conn.execute(_BEGIN, self._tenant_id, hash_token(token), visit.name, now, visit.started_at)
+            begun = await conn.fetchval(
+                _BEGIN, self._tenant_id, hash_token(token), visit.name, now, visit.started_at, proven
+            )
+            if begun is None:
+                return Refused(wait_seconds=0.0)
         return SignedIn(token=token)
 
     async def find(self, token: str) -> Visit | None:
@@ -155,19 +160,20 @@ class Sessions:
         rows = await conn.fetch(_ALIVE, self._tenant_id, list(session_hashes), now - IDLE, now - ABSOLUTE)
         return {row["session_hash"] for row in rows}
 
-    async def _prove(self, name: str, password: str, address: str) -> Refused | None:
+    async def _prove(self, name: str, password: str, address: str) -> Refused | str:
+        """Return the hash that the password is right for, or why it is not taken."""
         subjects = subjects_of(name, address)
         async with writing(self._world, self._tenant_id) as conn:
             wait = await self._admit(conn, subjects)
         if wait > 0:
             return Refused(wait_seconds=wait)
         async with reading(self._world, self._tenant_id) as conn:
-            stored = await conn.fetchval(_HASH, self._tenant_id, name) if NAME.fullmatch(name) else None
-        if not await self._check.matches(stored, password):
+            stored: str | None = await conn.fetchval(_HASH, self._tenant_id, name) if NAME.fullmatch(name) else None
+        if not await self._check.matches(stored, password) or stored is None:
             return Refused(wait_seconds=0.0)
         async with writing(self._world, self._tenant_id) as conn:
             await conn.execute(_FAILURE_CLEAR, self._tenant_id, [subject for subject, _ in subjects])
-        return None
+        return stored
 
     async def _admit(self, conn: Connection, subjects: Iterable[tuple[bytes, Lockout]]) -> float:
         """Count the try as a failure in advance; return how long it has to wait instead, then nothing is counted."""

@@ -50,8 +50,11 @@ DELETE FROM login_failure WHERE tenant_id = $1 AND subject = ANY($2::bytea[])
 DELETE FROM login_failure WHERE tenant_id = $1 AND last_at < $2
 
 -- name: login_session_begin
--- Begin a session. $1 tenant, $2 hash, $3 name, $4 now, $5 when it was started.
-INSERT INTO login_session (tenant_id, session_hash, name, started_at, seen_at, confirmed_at) VALUES ($1, $2, $3, $5, $4, $4)
+-- Begin a session, unless the password that was proven has been replaced meanwhile. $1 tenant, $2 hash, $3 name, $4 now,
+-- $5 when it was started, $6 the hash of the password that was proven.
+INSERT INTO login_session (tenant_id, session_hash, name, started_at, seen_at, confirmed_at)
+SELECT $1, $2, l.name, $5, $4, $4 FROM login l WHERE l.tenant_id = $1 AND l.name = $3 AND l.password_hash = $6
+RETURNING true
 
 -- name: login_session_find
 -- A session that still holds. $1 tenant, $2 hash, $3 seen since, $4 started since.
