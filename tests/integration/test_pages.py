@@ -32,6 +32,7 @@ from tidegate.web.settings import WebSettings
 from tidegate.web.world import World
 
 pytestmark = pytest.mark.asyncio
+SIGN_IN_BURST = WebSettings().sign_in_burst
 HOSTILE = (
     "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{ 7*7 }}${7*7}\u202e mail@example.test +49 30 1234567"
 )
@@ -162,6 +163,16 @@ async def test_a8_wrong_passwords_are_told_alike_and_lock_the_door(stranger: Vis
     assert [answer.status for answer in unknown] == [answer.status for answer in answers]
     assert "The name or the password is wrong." in answers[0].text
     assert (await stranger.sign_in()).status == 429
+
+
+async def test_a8_one_address_has_so_many_tries_whatever_names_it_invents(stranger: Visitor, clock: SetClock) -> None:
+    clock.hold()
+    answers = [await stranger.sign_in(f"name{number}", "wrong") for number in range(SIGN_IN_BURST + 1)]
+
+    assert [answer.status for answer in answers] == [403] * SIGN_IN_BURST + [429]
+    assert (await stranger.sign_in()).status == 429
+    clock.advance(seconds=6)
+    assert (await stranger.sign_in()).status == 303
 
 
 async def test_a8_sessions_end_by_themselves_and_by_signing_out(admin: Visitor, clock: SetClock) -> None:

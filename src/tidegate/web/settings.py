@@ -32,6 +32,9 @@ class WebSettings:
     stranger_per_second: float = 1.0
     """Requests per second of one address that carry no good API key."""
     stranger_burst: int = 30
+    sign_in_per_second: float = 0.2
+    """Tries to sign in per second from one address, in the long run, under whatever names."""
+    sign_in_burst: int = 30
     callers_max: int = 10_000
     """Callers whose rate is remembered; those that were silent longest are forgotten first."""
     drain_seconds: int = 3

@@ -9,6 +9,7 @@ from tidegate.config.versions import ConfigVersion
 from tidegate.kernel.errors import TransientError
 from tidegate.store.connections import Connection
 from tidegate.store.sql import query
+from tidegate.web.buckets import Buckets
 from tidegate.web.database import reading
 from tidegate.web.pages.assets import Assets
 from tidegate.web.pages.live import Hub
@@ -29,6 +30,12 @@ class Desk:
         self.assets = Assets()
         self.renderer = Renderer(self.assets, world.cell)
         self.hub = Hub(world, self.renderer, self)
+        self.guesses = Buckets(
+            per_second=world.settings.sign_in_per_second,
+            burst=world.settings.sign_in_burst,
+            callers_max=world.settings.callers_max,
+        )
+        """How often one address may try to sign in, under whatever names."""
         self._tenant_id: UUID | None = None
         self._sessions: Sessions | None = None
         self._snapshots = Snapshots()

@@ -43,6 +43,10 @@ async def sign_in(desk: Desk, door: Door, fields: Mapping[str, str]) -> Response
         return await _show(desk, door, place, status=403)
     sessions = desk.sessions(await desk.tenant_id())
     name = fields.get("name", "").strip()[:FIELD_NAME_CHARS_MAX]
+    grant = desk.guesses.take(door.address, desk.world.clock.monotonic())
+    if not grant.allowed:
+        message = f"There were too many tries from your address. Wait {grant.retry_after_seconds} s, then try again."
+        return await _show(desk, door, place, message=message, name=name, status=429)
     answer = await sessions.sign_in(name, fields.get("password", ""), address=door.address)
     if isinstance(answer, Refused):
         if answer.wait_seconds:
