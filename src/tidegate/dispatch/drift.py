@@ -14,8 +14,6 @@ from uuid import UUID
 import msgspec
 
 from tidegate.config import Config
-from tidegate.config.effective import effective
-from tidegate.config.snapshots import read_newest
 from tidegate.config.stock_modes import StockModes
 from tidegate.dispatch import shown_statements as statements
 from tidegate.dispatch.drift_decide import (
@@ -154,10 +152,9 @@ async def compare_chunk(scope: Scope, read: ShownRead, *, feeds_are_even: bool) 
 
 
 async def _config(conn: Connection, scope: Scope) -> Config:
-    for version in await read_newest(conn):
-        if version.tenant_id == scope.connection.tenant_id:
-            return effective(version.config, scope.clock.now()).planned
-    return Config()
+    await scope.snapshots.read(conn)
+    found = scope.snapshots.at(scope.connection.tenant_id, scope.clock.now())
+    return found.planned if found is not None else Config()
 
 
 class _Ready(msgspec.Struct, frozen=True, kw_only=True):

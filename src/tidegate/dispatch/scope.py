@@ -12,6 +12,7 @@ from uuid import UUID
 import asyncpg
 
 from tidegate.commerce.commands import CommandKind
+from tidegate.config.snapshots import Snapshots
 from tidegate.dispatch.mapping import NO_MAPS, MapsAtWork
 from tidegate.dispatch.records import ConnectionRow, Ownership
 from tidegate.dispatch.safety import Safety
@@ -48,6 +49,8 @@ class Scope:
     """What is withheld from the channel now."""
     maps: Callable[[], MapsAtWork] = lambda: NO_MAPS
     """The maps of the newest configuration; they may change between two calls."""
+    snapshots: Snapshots = field(default_factory=Snapshots, compare=False)
+    """Configurations that the lane read; each version is parsed once."""
 
     @property
     def ids(self) -> tuple[UUID, UUID]:
