@@ -30,6 +30,8 @@ log = structlog.get_logger("intake.door")
 
 FLUSH_SECONDS = 5.0
 """How often refusals are written down."""
+IDLE_ROUNDS = 5
+"""So many rounds of the watch are one while no connection is open; all deadlines are longer than that."""
 SESSION = {"lock_timeout": "1000ms", "enable_seqscan": "off"}
 """A lane waits for another one's rows for milliseconds; longer means that something hangs. Its statements are planned
 once, perhaps while the tables are empty: only the way through the indexes is right at every size."""
@@ -161,7 +163,7 @@ class DoorProcess:
         log.info("door.closed", count=len(pending))
 
     async def _watch(self) -> None:
-        """Enforce all deadlines, ten times a second: cheaper than a timer per request."""
+        """Enforce all deadlines, ten times a second, less often while nobody is there: cheaper than a timer per request."""
         while not (self._draining and not self.protocols):
             now = self.monotonic()
             self._renderer.tick(self._clock.now().timestamp())
@@ -169,7 +171,8 @@ class DoorProcess:
                 lane.watch(now)
             for protocol in list(self.protocols):
                 protocol.enforce(now)
-            await asyncio.sleep(self.settings.watch_seconds)
+            is_idle = not self.protocols and not self._draining
+            await asyncio.sleep(self.settings.watch_seconds * (IDLE_ROUNDS if is_idle else 1))
 
     # --- requests --------------------------------------------------------------------------------------------------
     def find(self, target: bytes) -> Endpoint | None:

@@ -29,7 +29,7 @@ from tidegate.store.database import Database, ensure_embedded_database, ensure_e
 from tidegate.store.roles import Role
 from tidegate.vault.keys import derive_class_root
 
-POSTGRES_WATCH_SECONDS = 0.25
+POSTGRES_WATCH_SECONDS = 0.5
 """How often the embedded server is looked at; one small file and one /proc entry."""
 UPKEEP_SECONDS = 3600.0
 UPKEEP_RETRY_SECONDS = 60.0
