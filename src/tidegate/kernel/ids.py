@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, SafeUUID
 
 SLOTS = 1024
 """Virtual slots that work is divided into."""
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _VALUE = {letter: value for value, letter in enumerate(_ALPHABET)}
 _COUNT_MASK = (1 << 60) - 1
@@ -50,12 +51,12 @@ def _uuid(value: int) -> UUID:
 
 def time_of(identifier: UUID) -> datetime:
     """Return when a UUIDv7 was made (UTC, millisecond resolution)."""
-    return datetime.fromtimestamp((identifier.int >> 80) / 1000, UTC)
+    return _EPOCH + timedelta(milliseconds=identifier.int >> 80)
 
 
 def first_id_at(moment: datetime) -> UUID:
     """Return the smallest UUIDv7 of a moment: a bound for partitions and time ranges. Before 1970 there are none."""
-    return UUID(int=max(0, int(moment.timestamp() * 1000)) << 80)
+    return UUID(int=max(0, (moment - _EPOCH) // timedelta(milliseconds=1)) << 80)
 
 
 def public_id(kind: str, cell: str, identifier: UUID) -> str:
