@@ -22,6 +22,16 @@ MAKES_PARTITIONS = "eventlog/partitions.py"
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "managers", "base", "misc"}
 
 
+ITEMS_BEFORE_CHANNELS = re.compile(r"ORDER BY (\w+\.)?item_id, (\w+\.)?connection_id\b[^;\n]*\bFOR (NO KEY )?UPDATE")
+
+
+def test_marks_are_locked_by_channel_and_then_by_item() -> None:
+    """One lock order everywhere: a statement with the other one meets T2 in a deadlock."""
+    texts = [(path.name, path.read_text()) for kind in ("*.py", "*.sql") for path in sorted(PACKAGE.rglob(kind))]
+    assert any("ORDER BY connection_id, item_id FOR NO KEY UPDATE" in text for _, text in texts)
+    assert [name for name, text in texts if ITEMS_BEFORE_CHANNELS.search(text)] == []
+
+
 def test_import_contracts_hold() -> None:
     """A room imports only rooms below it; only the composition root imports connectors."""
     status = lint_imports(config_filename=str(ROOT / ".importlinter"), no_cache=True)

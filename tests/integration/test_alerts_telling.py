@@ -24,10 +24,11 @@ from tidegate.monitor.alerts.delivery import Message
 from tidegate.monitor.alerts.delivery import tell as deliver
 from tidegate.monitor.alerts.operator import acknowledge, list_targets, remove_target, silence
 from tidegate.monitor.alerts.post import Letter
+from tidegate.runtime.postgres import EmbeddedPostgres
 from tidegate.store.connections import Pool
 from tidegate.store.database import Database
 from tidegate.store.pool import direct_connection
-from tidegate.store.roles import Role
+from tidegate.store.roles import SUPERUSER, Role
 
 pytestmark = pytest.mark.asyncio
 CONNECTORS = {"hostile": QUIET}
@@ -289,6 +290,26 @@ async def test_one_leads_and_the_other_takes_over(bed: Bed, watch: Watch, hook: 
         await second.until_over("quarantined")
         await second.round()
     assert [post["kind"] for post in hook.posts] == ["firing", "resolved"]
+
+
+async def test_whoever_lost_the_session_lost_the_lead(bed: Bed, watch: Watch, postgres: EmbeddedPostgres) -> None:
+    """The lock goes with the session: a new session leads only when it gets the lock anew."""
+    async with watching(bed.database, bed.pool, CONNECTORS, clock=watch.clock) as second:
+        assert await watch.round()
+        lost = watch.evaluator._conn
+        assert lost is not None
+        admin = await asyncpg.connect(postgres.dsn(SUPERUSER, await bed.pool.fetchval("SELECT current_database()")))
+        ended = await admin.fetchval(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name LIKE 'tidegate-alerts%'"
+        )
+        await admin.close()
+        assert ended == 1
+        await until(second.round)
+        await until(lost.is_closed)
+
+        assert not await watch.round()
+        assert await second.round()
 
 
 async def test_a_gateway_that_does_not_lead_says_what_it_misses(bed: Bed, watch: Watch) -> None:

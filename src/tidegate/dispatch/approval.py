@@ -24,6 +24,8 @@ from tidegate.store.sql import query
 T = TypeVar("T")
 BATCH_MAX = 500
 """Proposals per transaction."""
+WITHIN_ONE_MAX = 1_000
+"""Proposals that somebody may decide inside of one open transaction: their marks stay locked until its end."""
 FLOW_KINDS = {
     "orders": (CommandKind.ORDER_CREATE, CommandKind.ORDER_CANCEL),
     "shipments": (CommandKind.FULFILLMENT_CREATE,),
@@ -224,6 +226,12 @@ async def choose_marks(conn: Connection, tenant_id: UUID, selection: Selection) 
         if (named is None or (row["connection_id"], row["item_id"]) in named)
         and (selection.skus is None or matches(row["sku"], selection.skus))
     ]
+
+
+async def count_chosen(conn: Connection, tenant_id: UUID, selection: Selection) -> int:
+    """Return how many proposals are meant. Reads only."""
+    commands = await choose_commands(conn, tenant_id, selection)
+    return len(commands) + len(await choose_marks(conn, tenant_id, selection))
 
 
 def _batches(values: Sequence[T]) -> Iterator[Sequence[T]]:

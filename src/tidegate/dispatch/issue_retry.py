@@ -86,6 +86,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
     sent: tuple[UUID, ...]
     """Commands and events that go again."""
+    events: frozenset[UUID] = frozenset()
+    """Those of `sent` that are events."""
     skipped: int
     """Changed meanwhile, overtaken, or in doubt."""
     last: UUID | None
@@ -163,10 +165,11 @@ async def retry_step(
         actions = [row for row in rows if row["subject_kind"] == "command" and row not in pushes]
         await _require_writing(conn, tenant_id, actions)
         events = [row["subject_id"] for row in rows if row["subject_kind"] == "event"]
+        replayed = [row["event_id"] for row in await conn.fetch(_REPLAY, tenant_id, events)] if events else []
         sent = [
             *await _push(conn, tenant_id, pushes, states, actor=actor),
             *await _act(conn, tenant_id, actions, states, rebuild=rebuild, actor=actor),
-            *([row["event_id"] for row in await conn.fetch(_REPLAY, tenant_id, events)] if events else []),
+            *replayed,
         ]
         if sent:
             await conn.execute(_NOTE, tenant_id, issue_id, sent)
@@ -177,7 +180,7 @@ async def retry_step(
             if lanes:
                 await conn.execute("SELECT pg_notify($1, $2)", COMMAND_CHANNEL, ",".join(lanes[:100]))
     last = rows[-1]["subject_id"] if len(rows) == count else None
-    return Step(sent=tuple(sent), skipped=len(rows) - len(sent), last=last)
+    return Step(sent=tuple(sent), events=frozenset(replayed), skipped=len(rows) - len(sent), last=last)
 
 
 async def read_result(conn: Connection, *, tenant_id: UUID, subject_id: UUID, is_event: bool) -> Result:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 from collections import OrderedDict
 
@@ -63,3 +64,16 @@ class Buckets:
             reset_seconds=math.ceil((self._burst - tokens) / self._per_second),
             retry_after_seconds=0 if allowed else max(1, math.ceil(missing / self._per_second)),
         )
+
+
+def place_of(peer: str) -> str:
+    """Return what an address is counted under: an IPv6 network of 64 bits is one caller."""
+    try:
+        address = ipaddress.ip_address(peer)
+    except ValueError:
+        return peer
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None:
+            return str(address.ipv4_mapped)
+        return str(ipaddress.ip_network((int(address) >> 64 << 64, 64)))
+    return str(address)

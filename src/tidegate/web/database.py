@@ -57,7 +57,7 @@ async def _acquired(world: World) -> AsyncIterator[Connection]:
             yield conn
     except asyncpg.QueryCanceledError as error:
         raise TransientError("the database took too long", code="too_slow", wait_seconds=5) from error
-    except asyncpg.LockNotAvailableError as error:
+    except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
         raise TransientError("somebody else is changing the same thing", code="busy", wait_seconds=1) from error
     except asyncpg.DataError as error:
         # What requests may hold is checked before; this is the net below, and no reason to tell what the database said.

@@ -155,6 +155,7 @@ class Evaluator:
     async def round(self) -> bool:
         """Do one round; return whether this process leads. Raises what asyncpg raises."""
         if self._conn is None or self._conn.is_closed():
+            self._forget()  # the lock went with the lost session: whoever has it now leads
             self._conn = await self._open()
         async with self._busy:
             await self._lead(self._conn)

@@ -100,7 +100,7 @@ WITH untold AS MATERIALIZED (
       AND EXISTS (SELECT FROM variant_item v JOIN binding b ON b.tenant_id = $1 AND b.connection_id = m.connection_id
                     AND b.kind = 'variant' AND b.internal_id = v.variant_id
                   WHERE v.tenant_id = $1 AND v.item_id = m.item_id)
-    ORDER BY m.item_id, m.connection_id FOR NO KEY UPDATE OF m
+    ORDER BY m.connection_id, m.item_id FOR NO KEY UPDATE OF m
 ), marked AS (
     UPDATE channel_stock m SET dirty = true, dirty_at = clock_timestamp() FROM untold u
     WHERE m.tenant_id = $1 AND m.connection_id = u.connection_id AND m.item_id = u.item_id RETURNING 1

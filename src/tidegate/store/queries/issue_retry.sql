@@ -89,7 +89,7 @@ RETURNING c.command_id
 -- Lock the marks of stock commands, in the one order. $1 tenant, $2 connections, $3 items.
 SELECT m.connection_id FROM channel_stock m
 JOIN unnest($2::uuid[], $3::uuid[]) AS n(connection_id, item_id) USING (connection_id, item_id)
-WHERE m.tenant_id = $1 ORDER BY m.item_id, m.connection_id FOR NO KEY UPDATE OF m
+WHERE m.tenant_id = $1 ORDER BY m.connection_id, m.item_id FOR NO KEY UPDATE OF m
 
 -- name: retry_pushes
 -- End stock commands and mark their items: a number is never sent again, a new one is, unless the item observes. $1 tenant,

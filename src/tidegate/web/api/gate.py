@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections import OrderedDict
 from collections.abc import MutableMapping
@@ -23,7 +22,7 @@ from prometheus_client import Counter
 
 from tidegate.kernel import telemetry
 from tidegate.kernel.errors import TransientError
-from tidegate.web.buckets import Buckets, Grant
+from tidegate.web.buckets import Buckets, Grant, place_of
 from tidegate.web.database import reading, writing
 from tidegate.web.edge import App, Message, Receive, Scope, Send
 from tidegate.web.keys import KEY_CLASS, Caller, PresentedKey, Refusal, find_caller, note_use, read_key
@@ -68,7 +67,7 @@ class Doorman:
         """Return who calls. Raises ProblemError 401 or 429, TransientError when the database is away."""
         now = self._world.clock.monotonic()
         presented = _present(authorization)
-        place = _place(peer)
+        place = place_of(peer)
         if not self._strangers.look(place, now).allowed and not self._was_good(presented, now):
             self._refuse_rate(self._strangers.look(place, now))
         caller = await self._find(presented, peer)
@@ -92,7 +91,7 @@ class Doorman:
 
     def admit_stranger(self, peer: str) -> Grant:
         """Let somebody without a key read what is public. Raises ProblemError 429."""
-        grant = self._strangers.take(_place(peer), self._world.clock.monotonic())
+        grant = self._strangers.take(place_of(peer), self._world.clock.monotonic())
         if not grant.allowed:
             self._refuse_rate(grant)
         return grant
@@ -288,19 +287,6 @@ def _present(authorization: str | None) -> PresentedKey | Refusal:
     if scheme.lower() != "bearer":
         return Refusal.ABSENT
     return read_key(text.strip()) or Refusal.MALFORMED
-
-
-def _place(peer: str) -> str:
-    """Return what an address is counted under: an IPv6 network of 64 bits is one caller."""
-    try:
-        address = ipaddress.ip_address(peer)
-    except ValueError:
-        return peer
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            return str(address.ipv4_mapped)
-        return str(ipaddress.ip_network((int(address) >> 64 << 64, 64)))
-    return str(address)
 
 
 def _is_text(value: str) -> bool:

@@ -245,8 +245,6 @@ async def retry_issue(
     after = read_id_cursor(LIST, data.after)
 
     async def effect(conn: Conn) -> RetryStep:
-        members = await view.list_members(conn, desk.tenant_id, wanted, after=after, limit=data.limit)
-        kinds = {each.subject_id: "cmd" if each.kind == "command" else "evt" for each in members}
         step = await issue_retry.retry_step(
             conn,
             tenant_id=desk.tenant_id,
@@ -258,7 +256,7 @@ async def retry_issue(
             in_doubt=data.in_doubt,
         )
         last = write_cursor(LIST, step.last) if step.last is not None else None
-        sent = tuple(desk.public(kinds.get(each, "cmd"), each) for each in step.sent)
+        sent = tuple(desk.public("evt" if each in step.events else "cmd", each) for each in step.sent)
         return RetryStep(sent=sent, skipped=step.skipped, last=last)
 
     return await desk.once(idempotency_key, effect)

@@ -15,7 +15,6 @@ from tidegate.web.problems import ProblemError
 EXAMPLE_CURSOR = "WzEsImV2ZW50cyIsIjAxOTMifQ"
 """For the description."""
 LIMIT_MAX = 200
-LIMIT_DEFAULT = 50
 CURSOR_CHARS_MAX = 400
 CURSOR_PATTERN = "^[A-Za-z0-9_-]+$"
 

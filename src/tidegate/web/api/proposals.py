@@ -17,8 +17,6 @@ from tidegate.web.api.documents import WRITE_PROBLEMS, answer, body, needs, prob
 from tidegate.web.api.identifiers import TEXT, IdempotencyKey, parse_id
 from tidegate.web.problems import InvalidPart, ProblemError
 
-PROPOSALS_MAX = 1_000
-"""In one request: it is one transaction."""
 FlowName = Literal["orders", "shipments", "stock"]
 PATTERN_CHARS_MAX = 200
 
@@ -134,13 +132,12 @@ async def _select(desk: Desk, conn: Conn, chosen: Chosen) -> Selection:
         connection_id=await desk.find_connection(conn, chosen.connection),
         skus=chosen.skus,
     )
-    number = len(await approval.choose_commands(conn, desk.tenant_id, selection))
-    number += len(await approval.choose_marks(conn, desk.tenant_id, selection))
-    if number > PROPOSALS_MAX:
+    number = await approval.count_chosen(conn, desk.tenant_id, selection)
+    if number > approval.WITHIN_ONE_MAX:
         raise ProblemError(
             422,
             "too_many",
-            f"{number} proposals are meant, and one request decides {PROPOSALS_MAX} at most",
+            f"{number} proposals are meant, and one request decides {approval.WITHIN_ONE_MAX} at most",
             hint="narrow it down by flow, connection or SKU, or use: tidegate approve",
         )
     return selection

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from tidegate.config.snapshots import Snapshots
 from tidegate.config.versions import ConfigVersion
 from tidegate.kernel.errors import TransientError
 from tidegate.store.connections import Connection
@@ -38,7 +37,6 @@ class Desk:
         """How often one address may try to sign in, under whatever names."""
         self._tenant_id: UUID | None = None
         self._sessions: Sessions | None = None
-        self._snapshots = Snapshots()
 
     async def tenant_id(self) -> UUID:
         """Return the tenant's id. Raises TransientError while it was never started, or the database is away."""
@@ -62,8 +60,8 @@ class Desk:
         Raises TransientError while there is none.
         """
         tenant_id = await self.tenant_id()
-        await self._snapshots.read(conn)
-        version = self._snapshots.versions.get(tenant_id)
+        await self.world.snapshots.read(conn)
+        version = self.world.snapshots.versions.get(tenant_id)
         if version is None:
             raise TransientError("no configuration was put to work yet", code="config_missing", hint="tidegate up")
         return version

@@ -10,7 +10,7 @@ from litestar import Response
 from tidegate.commerce.money import Money
 from tidegate.config.records import Mode
 from tidegate.config.stock_modes import FlowName
-from tidegate.dispatch.approval import Selection, approve, reject
+from tidegate.dispatch.approval import WITHIN_ONE_MAX, Selection, approve, count_chosen, reject
 from tidegate.dispatch.operator import allow_writes, stop_writes
 from tidegate.monitor.flows_view import read_proposals, view_flows
 from tidegate.sync.moving import Move, move_mode
@@ -60,6 +60,12 @@ async def decide(here: Here) -> Response[Any]:
     if is_all:
         await here.prove()
     async with here.writing() as conn:
+        number = await count_chosen(conn, here.tenant_id, selection)
+        if number > WITHIN_ONE_MAX:
+            message = (
+                f"Nothing was changed: these are {number} proposals, and the page decides {WITHIN_ONE_MAX} at once."
+            )
+            return here.go(PLACE, f"{message} For all of them: tidegate {verb} --all")
         if verb == "approve":
             verdict = await approve(conn, tenant_id=here.tenant_id, selection=selection, actor=here.actor)
         else:

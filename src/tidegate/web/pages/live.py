@@ -165,7 +165,6 @@ class Hub:
     def forget(self) -> None:
         """Read anew for the next one who asks: somebody has changed something."""
         self._figures_at = 0.0
-        self._slow_due = 0.0
 
     async def stream(self, session_hash: bytes, topics: Sequence[str]) -> AsyncIterator[bytes]:
         """Yield server-sent events: every fragment of the topics now, then each one that changed; end with the session.

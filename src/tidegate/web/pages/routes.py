@@ -109,7 +109,7 @@ def _handler(desk: Desk, route: Route) -> HTTPRouteHandler:
         here: Here | None = None
         try:
             here = await _enter(desk, door)
-            if route.is_page:
+            if route.is_page and route.method == "GET":
                 await _refresh_frame(desk)
             return await route.body(here)
         except Redirect as elsewhere:

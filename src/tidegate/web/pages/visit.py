@@ -19,6 +19,7 @@ from litestar.datastructures import Cookie
 
 from tidegate.config import Config
 from tidegate.store.connections import Connection
+from tidegate.web.buckets import place_of
 from tidegate.web.database import reading, writing
 from tidegate.web.pages.desk import Desk
 from tidegate.web.problems import ProblemError
@@ -73,9 +74,9 @@ class Door:
 
     @property
     def address(self) -> str:
-        """Who calls: the other end of the socket."""
+        """Who calls: the other end of the socket, an IPv6 network of 64 bits as one."""
         client = self.request.client
-        return client.host if client is not None else "?"
+        return place_of(client.host) if client is not None else "?"
 
     def cookie_name(self, name: str) -> str:
         """Return the name of a cookie: bound to host and path over TLS, to the port on loopback."""
