@@ -214,6 +214,23 @@ async def test_a_connection_without_a_lane_is_named_and_the_run_ends(bed: Bed) -
     assert await finished(bed, made.run_id)
 
 
+async def test_a_connection_that_stopped_in_the_middle_holds_no_run_open(bed: Bed) -> None:
+    """Only its own lane ends a read, and it has none any more: nobody would be read again."""
+    first = await request(bed)
+    await bed.pool.execute("UPDATE connection SET state = 'waiting_auth' WHERE name = 'erp'")
+    await bed.pool.execute(
+        "UPDATE sync_read SET state = 'done'"
+        " WHERE connection_id = (SELECT connection_id FROM connection WHERE name = 'shop_a')"
+    )
+
+    second = await request(bed, "shop_a")
+
+    assert second.is_new
+    assert await finished(bed, first.run_id)
+    rows = await bed.pool.fetch("SELECT state, error FROM sync_read WHERE run_id = $1 ORDER BY state", first.run_id)
+    assert [tuple(row) for row in rows] == [("done", None), ("failed", "the connection is waiting_auth")]
+
+
 async def test_nothing_to_compare_is_said(bed: Bed) -> None:
     async with bed.pool.acquire() as conn:
         with pytest.raises(ConfigurationError, match="nothing to compare"):

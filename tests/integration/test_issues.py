@@ -218,6 +218,28 @@ async def test_stock_numbers_are_computed_anew(database: Database, owner_pool: P
         assert remote.world.articles[article_id_of("MUG")].shop_on_hand == 9
 
 
+async def test_a_stock_failure_stays_while_its_item_observes(database: Database, owner_pool: Pool) -> None:
+    """Nothing would be told, and the failure would be gone: sent again it was neither."""
+    async with arranged(database, owner_pool) as (bed, remote, keeper):
+        await bed.article("MUG", on_hand=5)
+        remote.put_faults(Fault(kind="reject_items", method="PUT", path="/api/shop/stock", times=1))
+        await bed.move("MUG", on_hand=1)
+        async with bed.running():
+            await until(lambda: _has(bed, CommandKind.INVENTORY_SET, failed=1))
+        await keeper.look()
+        (issue,) = await issues_of(bed)
+        await bed.pool.execute("UPDATE channel_stock SET mode = 'observe'")
+        failed = await bed.pool.fetchval("SELECT command_id FROM command WHERE state = 'failed'")
+
+        async with bed.pool.acquire() as conn:
+            step = await retry_step(conn, tenant_id=bed.tenant_id, issue_id=issue.issue_id, actor="test")
+            with pytest.raises(ConflictError, match="observes"):
+                await retry_command(conn, tenant_id=bed.tenant_id, command_id=failed, actor="test")
+
+        assert (step.sent, step.skipped) == ((), 1)
+        assert await bed.states(CommandKind.INVENTORY_SET) == {"failed": 1}
+
+
 async def test_a_connection_that_waits_is_an_issue_until_it_goes_on(database: Database, owner_pool: Pool) -> None:
     async with arranged(database, owner_pool) as (bed, _remote, keeper):
         set_state = "UPDATE connection SET state = $2, state_reason = $3 WHERE connection_id = $1"

@@ -57,7 +57,8 @@ async def test_quarantined_events_are_replayed_after_the_fix_and_foretold_before
         assert (await preview_retry(conn, **who, connectors={"hostile": fixed})).again == {}
 
         first = await retry_step(conn, **who, actor="test", limit=1)
-        assert len(first.sent) == 1 and first.events == set(first.sent)
+        assert len(first.sent) == 1
+        assert first.events == set(first.sent)
         waiting = await read_result(conn, tenant_id=bed.tenant_id, subject_id=first.sent[0], is_event=True)
         assert waiting.state == "waiting"
         bed.connector = fixed

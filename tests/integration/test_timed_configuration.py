@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
 import pytest_asyncio
-from tests.dispatchbed import Bed, stock_world, until
+from tests.dispatchbed import SETTINGS, Bed, stock_world, until
 
 from tidegate.sdk.testing.hostile import HostileServer
 from tidegate.sdk.testing.hostile_world import article_id_of
@@ -72,6 +73,17 @@ async def test_rules_that_changed_while_nobody_ran_are_told_by_the_next_one(bed:
 
     async with bed.running():
         await until(lambda: shown(remote) == (20, 12))
+
+
+async def test_rules_for_many_items_are_followed_step_by_step(bed: Bed, remote: HostileServer) -> None:
+    """More items than one transaction looks at."""
+    settings = dataclasses.replace(SETTINGS, safety_step_items=1)
+    async with bed.running(settings=settings):
+        await until(lambda: shown(remote) == (20, 20))
+        await until(bed.is_settled)
+        await bed.configure(more='overrides: [{match: "sku:*", stock.safety: 4}]')
+        await until(lambda: shown(remote) == (16, 16))
+        await until(bed.is_settled)
 
 
 async def test_a_profile_begins_and_ends_by_itself(bed: Bed, remote: HostileServer) -> None:

@@ -54,6 +54,10 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+LOOK_BACK_MAX = 20
+"""How many versions are tried when the newest ones are refused by this release."""
+
+
 class History:
     """The versions of one tenant."""
 
@@ -64,9 +68,11 @@ class History:
 
     async def newest(self, *, below: int = VERSION_MAX) -> Version | None:
         """Return the newest version that can be used, None when there is none. `below`: of those before this number."""
-        for version in await read_history(self._conn, self._tenant_id, limit=20, below=below):
-            if version.found is not None:
-                return version
+        for _ in range(LOOK_BACK_MAX):  # one at a time: nearly always the first one will do, and each is parsed
+            found = await read_history(self._conn, self._tenant_id, limit=1, below=below)
+            if not found or found[0].found is not None:
+                return found[0] if found else None
+            below = found[0].version
         return None
 
     async def read(self, number: int) -> Version:

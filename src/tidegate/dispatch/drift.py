@@ -109,6 +109,11 @@ async def request_run(conn: Connection, *, tenant_id: UUID, actor: str, names: S
     async with conn.transaction():
         await conn.execute(statements.LOCK_REQUESTS, tenant_id)
         found = await conn.fetchval(statements.OPEN_RUN, tenant_id)
+        if found is not None:
+            await conn.execute(statements.LOCK_RUN, tenant_id, found)
+            await conn.execute(statements.END_STOPPED, tenant_id, found)
+            await conn.execute(statements.END_RUN, tenant_id, found)
+            found = await conn.fetchval(statements.OPEN_RUN, tenant_id)
         run_id = found or new_id()
         if found is None:
             await conn.execute(statements.FORGET_RUNS, tenant_id, RUNS_KEPT - 1)

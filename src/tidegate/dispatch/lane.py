@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import heapq
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import assert_never
 from uuid import UUID
 
@@ -46,6 +47,7 @@ from tidegate.store.fence import Fenced
 
 log = structlog.get_logger()
 
+_FIRST = UUID(int=0)
 OpenApi = Callable[[], Awaitable[ClosableApi]]
 """Makes the connection's Api; the credentials are decrypted here. Raises TidegateError."""
 RETRY_SECONDS = 1.0
@@ -230,11 +232,16 @@ class Lane:
             return
         self._is_safety_due = False  # set again while this runs when the rules change once more
         try:
-            marked = await self.scope.transact(lambda conn: mark_for_safety(conn, self.scope))
+            rules, after = self.scope.safety.rules, _FIRST
+            while True:
+                step = await self.scope.transact(partial(mark_for_safety, scope=self.scope, rules=rules, after=after))
+                self._is_stale |= step.marked > 0
+                if step.last is None:
+                    break
+                after = step.last
         except BaseException:
             self._is_safety_due = True
             raise
-        self._is_stale |= marked > 0
 
     def _list(self, now: float) -> list[Candidate]:
         feeds = self._feeds.due(now) if self._reads_feeds else []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import msgspec
@@ -45,6 +47,9 @@ class MapsAtWork:
 
 
 NO_MAPS = MapsAtWork()
+_QUOTED_CHARS = (20, 30, 80)
+"""How much of a value the messages of tables and transforms quote at most."""
+_TELLING_CHARS = 2
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,9 +80,36 @@ def shape_of(maps: MapsAtWork, command: PendingCommand, asked: Asked | None) -> 
             payload = asked.answer
         if not isinstance(payload, Refused):
             payload = apply_map(flow_map, payload, draft.facts, is_approved=command.is_approved)
-        return to_unbuildable(payload) if isinstance(payload, Refused) else payload
+        return to_unbuildable(conceal(payload, draft.payload)) if isinstance(payload, Refused) else payload
 
     return shape
+
+
+def conceal(refused: Refused, payload: CreateOrder | CreateFulfillment) -> Refused:
+    """Return it without what the payload says of a person: reasons stand in plain text where a command is looked at.
+
+    Tables, transforms and hooks quote what they could not take, whole or its beginning.
+    """
+    if not isinstance(payload, CreateOrder):
+        return refused
+    values = {text.strip() for text in (payload.note, *_texts(msgspec.to_builtins(payload.private)))}
+    begun = {text[:length] for text in values for length in _QUOTED_CHARS if len(text) > length}
+    reason = refused.reason
+    for text in sorted((each for each in values | begun if len(each) >= _TELLING_CHARS), key=len, reverse=True):
+        reason = re.sub(rf"(?<!\w){re.escape(text)}(?!\w)", "...", reason, flags=re.IGNORECASE)
+    return msgspec.structs.replace(refused, reason=reason)
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            if name != "country_code":
+                yield from _texts(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts(inner)
 
 
 def to_unbuildable(refused: Refused) -> Unbuildable:

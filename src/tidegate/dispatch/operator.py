@@ -63,6 +63,7 @@ SET blocked_by = CASE WHEN blocked_by = $4 THEN NULL ELSE blocked_by END, not_be
     approved_at = CASE WHEN $5 AND mode = 'propose' THEN clock_timestamp() ELSE approved_at END
 WHERE tenant_id = $1 AND connection_id = $2 AND item_id = $3
 """
+MARK_MODE = "SELECT mode FROM channel_stock WHERE tenant_id = $1 AND connection_id = $2 AND item_id = $3"
 SET_SWITCH = """
 UPDATE switch SET is_on = $2, reason = $3, changed_by = $4, changed_at = clock_timestamp() WHERE name = $1
 """
@@ -163,6 +164,10 @@ async def _end_push(
     """End a stock push and set its item free. The mark is locked first, as everywhere."""
     item = (tenant_id, row["connection_id"], row["entity_id"])
     await conn.fetch(LOCK_MARKS, tenant_id, row["connection_id"], [row["entity_id"]])
+    if remark and await conn.fetchval(MARK_MODE, *item) == "observe":
+        raise ConflictError(
+            "its item observes: no number is told", code="flow_observes", hint="let the item go live first"
+        )
     values = (reason,) if reason is not None else ()
     state: str | None = await conn.fetchval(statement, tenant_id, command_id, *values)
     if state is not None:

@@ -50,7 +50,7 @@ class Scope:
     maps: Callable[[], MapsAtWork] = lambda: NO_MAPS
     """The maps of the newest configuration; they may change between two calls."""
     snapshots: Snapshots = field(default_factory=Snapshots, compare=False)
-    """Configurations that the lane read; each version is parsed once."""
+    """Configurations that lanes of the process read for comparisons; each version is parsed once."""
 
     @property
     def ids(self) -> tuple[UUID, UUID]:

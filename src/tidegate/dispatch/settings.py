@@ -9,6 +9,8 @@ from dataclasses import dataclass
 class DispatchSettings:
     """Bounds and times of the lanes."""
 
+    safety_step_items: int = 5_000
+    """Items whose safety stock is looked at in one transaction, when the rules changed."""
     window_commands: int = 128
     """Pending commands that a lane looks at."""
     window_seconds_min: float = 0.1

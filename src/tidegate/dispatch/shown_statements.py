@@ -60,7 +60,8 @@ WHERE r.tenant_id = $1 AND r.run_id = $2 AND r.finished_at IS NULL
 # --- what a comparison needs -------------------------------------------------------------------------------------------
 COMPARED_READ = "SELECT read_at FROM sync_read WHERE tenant_id = $1 AND connection_id = $2 AND run_id = $3"
 STATES_OF_RUN = """
-SELECT c.name, c.connection_id, s.state, s.read_at IS NOT NULL AS is_read
+SELECT c.name, c.connection_id, CASE WHEN c.state = 'active' THEN s.state ELSE 'failed' END AS state,
+       s.read_at IS NOT NULL AS is_read
 FROM sync_read s JOIN connection c USING (tenant_id, connection_id) WHERE s.tenant_id = $1 AND s.run_id = $2
 """
 # Whether movements that happened before the page was read may still be on their way into the ledger.
@@ -186,6 +187,14 @@ OPEN_RUN = """
 SELECT run_id FROM sync_run WHERE tenant_id = $1 AND finished_at IS NULL ORDER BY run_id DESC LIMIT 1
 """
 ADD_RUN = "INSERT INTO sync_run (tenant_id, run_id, kind, requested_by) VALUES ($1, $2, 'drift', $3)"
+# A connection without a lane ends no read by itself: the run would stay open, and nobody would be read again.
+END_STOPPED = """
+UPDATE sync_read s SET state = 'failed', error = 'the connection is ' || c.state, version = s.version + 1,
+       finished_at = clock_timestamp()
+FROM connection c
+WHERE s.tenant_id = $1 AND s.run_id = $2 AND s.state IN ('waiting', 'reading', 'comparing')
+  AND c.tenant_id = s.tenant_id AND c.connection_id = s.connection_id AND c.state <> 'active'
+"""
 ADD_READS = """
 INSERT INTO sync_read (tenant_id, run_id, connection_id)
 SELECT $1, $2, c.connection_id FROM connection c WHERE c.tenant_id = $1 AND c.name = ANY($3::text[]) AND c.state = 'active'

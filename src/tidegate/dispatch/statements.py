@@ -117,11 +117,12 @@ FROM lane_state WHERE tenant_id = $1 AND connection_id = $2
 """
 LOAD_SAFETY = "SELECT safety_rules FROM lane_state WHERE tenant_id = $1 AND connection_id = $2"
 STORE_SAFETY = "UPDATE lane_state SET safety_rules = $3 WHERE tenant_id = $1 AND connection_id = $2"
-# The items that the channel was told a number of, or is about to be.
+# The items that the channel was told a number of, or is about to be: those after $3, at most $4.
 TOLD_ITEMS = """
 SELECT m.item_id, i.sku
 FROM channel_stock m JOIN inventory_item i ON i.tenant_id = $1 AND i.item_id = m.item_id
-WHERE m.tenant_id = $1 AND m.connection_id = $2 AND m.push_version > 0
+WHERE m.tenant_id = $1 AND m.connection_id = $2 AND m.push_version > 0 AND m.item_id > $3
+ORDER BY m.item_id LIMIT $4
 """
 MARK_ITEMS = """
 WITH chosen AS MATERIALIZED (

@@ -128,21 +128,31 @@ async def begin_stock(conn: Connection, scope: Scope, marks: tuple[DirtyMark, ..
     return await _open_stock(conn, scope, news) if news else NotBegun("nothing")
 
 
-async def mark_for_safety(conn: Connection, scope: Scope) -> int:
-    """Mark the items of which other units are withheld now than when the channel was told; return how many.
+class SafetyStep(msgspec.Struct, frozen=True, kw_only=True):
+    """What one step of marking did."""
+
+    marked: int = 0
+    last: UUID | None = None
+    """Where the next step goes on; None: all were looked at, and the rules are stored."""
+
+
+async def mark_for_safety(conn: Connection, scope: Scope, rules: SafetyRules, after: UUID) -> SafetyStep:
+    """Mark the next items of which `rules` withhold other units than when the channel was told; safe to begin anew.
 
     The rules were put into `scope` before, so a number that is built meanwhile follows them or is marked here.
     """
     await scope.fence(conn)
-    rules = scope.safety.rules
     stored = await conn.fetchval(statements.LOAD_SAFETY, *scope.ids)
     before = msgspec.json.decode(stored, type=SafetyRules) if stored is not None else NO_RULES
     if before == rules:
-        return 0
-    items = [(row[0], row[1]) for row in await conn.fetch(statements.TOLD_ITEMS, *scope.ids)]
+        return SafetyStep()
+    rows = await conn.fetch(statements.TOLD_ITEMS, *scope.ids, after, scope.settings.safety_step_items)
+    items = [(row[0], row[1]) for row in rows]
     marked = await conn.execute(statements.MARK_ITEMS, *scope.ids, changed_items(before, rules, items))
-    await conn.execute(statements.STORE_SAFETY, *scope.ids, msgspec.json.encode(rules).decode())
-    return int(marked.rpartition(" ")[2])
+    last = items[-1][0] if len(items) == scope.settings.safety_step_items else None
+    if last is None:
+        await conn.execute(statements.STORE_SAFETY, *scope.ids, msgspec.json.encode(rules).decode())
+    return SafetyStep(marked=int(marked.rpartition(" ")[2]), last=last)
 
 
 async def begin_look(conn: Connection, scope: Scope, command: DoubtfulCommand) -> tuple[UUID, Payload] | None:

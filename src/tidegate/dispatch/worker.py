@@ -74,6 +74,8 @@ class Worker:
         self._connections: list[ConnectionRow] = []
         self._rest_until: dict[UUID, float] = {}
         self._snapshots = Snapshots()
+        self._compared_under = Snapshots()
+        """Read by lanes inside of their transactions, and apart from what the worker goes by."""
         self._maps: dict[UUID, MapsAtWork] = {}
         self._maps_of: dict[UUID, int] = {}
         self._wake = asyncio.Event()
@@ -220,6 +222,7 @@ class Worker:
             writer=self._name,
             settings=self._settings,
             maps=lambda: self._maps.get(connection.tenant_id, NO_MAPS),
+            snapshots=self._compared_under,
         )
 
         def has_lease() -> bool:

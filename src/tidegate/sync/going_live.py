@@ -14,7 +14,6 @@ import msgspec
 from tidegate.config import Config
 from tidegate.config.effective import effective
 from tidegate.config.history import History
-from tidegate.config.snapshots import Snapshots
 from tidegate.config.stock_modes import StockModes
 from tidegate.config.versions import ConfigVersion, lock_config, record_version
 from tidegate.kernel.errors import ConflictError
@@ -80,10 +79,10 @@ async def refresh_modes(conn: Connection, tenant_id: UUID) -> Settled:
     """
     async with conn.transaction():
         await lock_config(conn, tenant_id)
-        snapshots = Snapshots()
-        await snapshots.read(conn)
-        found = snapshots.at(tenant_id, datetime.now(UTC))
-        return await settle_modes(conn, tenant_id, found.planned) if found is not None else Settled()
+        newest = await History(conn, tenant_id).newest()
+        if newest is None:
+            return Settled()
+        return await settle_modes(conn, tenant_id, effective(newest.config, datetime.now(UTC)).planned)
 
 
 async def mark_for_telling(conn: Connection, tenant_id: UUID, names: Sequence[str], *, only_untold: bool) -> int:

@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 
 from tidegate.commerce.states import OrderState
-from tidegate.config.versions import CONFIG_LOCK_CLASS
+from tidegate.config.versions import lock_config
 from tidegate.inventory.ledger import Counters, LevelKey, Posting, post
 from tidegate.kernel.errors import ConflictError
 from tidegate.kernel.ids import new_id
@@ -24,7 +24,6 @@ from tidegate.sync.load import lock_levels
 from tidegate.sync.write import COMMAND_CHANNEL, store_entries
 
 _CHANGED = query("catalogue_changed")
-_LOCK_CONFIG = query("config_lock")
 _LINES = query("rebind_lines")
 _LOCK_MARKS = query("rebind_lock_marks")
 _LOCK_ORDERS = query("rebind_lock_orders")
@@ -62,7 +61,7 @@ async def lock_catalogue(conn: Connection, tenant_id: UUID) -> None:
     Call it before bindings are changed: until the transaction ends nobody applies an event of the tenant.
     """
     await conn.execute(_CHANGED, tenant_id)  # the tenant's row first, as everybody who takes both
-    await conn.execute(_LOCK_CONFIG, CONFIG_LOCK_CLASS, tenant_id)
+    await lock_config(conn, tenant_id)
 
 
 async def moves_of(

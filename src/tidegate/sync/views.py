@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from uuid import UUID
 
+import asyncpg
 import structlog
 
 from tidegate.kernel.clock import Clock
@@ -15,6 +16,8 @@ from tidegate.sync.reading import TenantReader, TenantView
 from tidegate.sync.write import COMMAND_CHANNEL
 
 log = structlog.get_logger()
+_ONE_TENANTS = (asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError, asyncpg.TransactionRollbackError)
+"""What one tenant can make go wrong, by its size or by what somebody else holds of it."""
 
 
 class Views:
@@ -46,10 +49,10 @@ class Views:
             async with self._pool.acquire() as conn:
                 await self._read(conn)
                 for tenant_id, view in self._views.items():
-                    if not view.is_settled:
-                        await self._settle_modes(conn, tenant_id)
-                    if view.policy.stock_channels:
-                        await _mark_untold(conn, tenant_id, view)
+                    try:
+                        await self._attend(conn, tenant_id, view)
+                    except _ONE_TENANTS as error:  # too much for the limits, or somebody holds it: the others go on
+                        log.warning("apply.tenant_delayed", tenant_id=tenant_id, error_class=type(error).__name__)
             self._due = self._clock.monotonic() + self._seconds_to_next()
 
     async def find(self, tenant_id: UUID, connection_ids: set[UUID]) -> TenantView | None:
@@ -60,6 +63,12 @@ class Views:
                 await self._read(conn)
             view = self._views.get(tenant_id)
         return view
+
+    async def _attend(self, conn: Connection, tenant_id: UUID, view: TenantView) -> None:
+        if not view.is_settled:
+            await self._settle_modes(conn, tenant_id)
+        if view.policy.stock_channels:
+            await _mark_untold(conn, tenant_id, view)
 
     async def _settle_modes(self, conn: Connection, tenant_id: UUID) -> None:
         """Make the modes of the configuration count: a timed override began or ended, or this is a new release."""

@@ -92,12 +92,14 @@ JOIN unnest($2::uuid[], $3::uuid[]) AS n(connection_id, item_id) USING (connecti
 WHERE m.tenant_id = $1 ORDER BY m.connection_id, m.item_id FOR NO KEY UPDATE OF m
 
 -- name: retry_pushes
--- End stock commands and mark their items: a number is never sent again, a new one is, unless the item observes. $1 tenant,
--- $2 commands, $3 states, $4 who: where a person must approve what is sent, this is the approval.
+-- End stock commands and mark their items: a number is never sent again, a new one is. Those of items that observe
+-- stay as they are: nothing would be told. $1 tenant, $2 commands, $3 states, $4 who: where a person must approve what is sent, this is the approval.
 WITH ended AS (
-    UPDATE command SET state = 'superseded', code = 'retried_by_operator', finished_at = clock_timestamp(),
+    UPDATE command c SET state = 'superseded', code = 'retried_by_operator', finished_at = clock_timestamp(),
            not_before = NULL, settles_at = NULL
-    WHERE tenant_id = $1 AND command_id = ANY($2::uuid[]) AND kind = 'inventory.set' AND state = ANY($3::text[])
+    WHERE c.tenant_id = $1 AND c.command_id = ANY($2::uuid[]) AND c.kind = 'inventory.set' AND c.state = ANY($3::text[])
+      AND EXISTS (SELECT FROM channel_stock m WHERE m.tenant_id = $1 AND m.connection_id = c.connection_id
+                    AND m.item_id = c.entity_id AND m.mode <> 'observe')
     RETURNING command_id, connection_id, entity_id
 ), items AS (
     SELECT connection_id, entity_id, array_agg(command_id) AS commands FROM ended GROUP BY connection_id, entity_id

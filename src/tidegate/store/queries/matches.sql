@@ -79,10 +79,6 @@ WHERE v.tenant_id = $1 AND v.variant_id = n.variant_id AND v.barcode = ''
 -- Bindings of articles changed: who applies events looks them up anew. $1 tenant.
 UPDATE tenant SET catalogue_version = catalogue_version + 1 WHERE tenant_id = $1
 
--- name: config_lock
--- Wait for the batches that are being applied, and hold others up until the transaction ends. $1 class, $2 tenant.
-SELECT pg_advisory_xact_lock($1, hashtext($2::uuid::text))
-
 -- name: rebind_unbound_variants
 -- Variants by SKU that no connection has bound: made from the SKU of an event. $1 tenant, $2 SKUs.
 SELECT v.sku, v.variant_id FROM variant v
