@@ -3,7 +3,9 @@
 Makes a fresh project, runs `tidegate up` in it, waits until nothing is left to do, and measures for a minute: CPU and
 memory of every process, PostgreSQL's included, and the statements that reach the database. Nothing of yours is touched.
 
-The last line of standard output is one JSON object: `cpu_percent` (of one core), `queries_per_s`, `rss_mb`.
+The last line of standard output is one JSON object: `cpu_percent` (of one core), `queries_per_s`, `rss_mb`. Waking a
+sleeping process costs fifty microseconds on one machine and two thousand on another: `bare_process_percent` is what a
+Python process costs in the same minute that wakes up twice a second and does nothing.
 """
 
 from __future__ import annotations
@@ -12,11 +14,12 @@ import argparse
 import asyncio
 import json
 import re
+import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import asyncpg
@@ -32,6 +35,14 @@ from tidegate.store.roles import SUPERUSER
 SETTLE_SECONDS = 40.0
 """After the last thing that was asked for: start-up work, the first audits and the first vacuums are over then."""
 COUNT_SECONDS = 60.0
+BARE = """
+import asyncio
+async def main():
+    while True:
+        await asyncio.sleep(0.5)
+asyncio.run(main())
+"""
+"""Python's own event loop and nothing on it."""
 FLOWS = """
 owns: {stock.on_hand: erp, shipment: erp}
 flows:
@@ -73,11 +84,15 @@ def measure(installation: Installation, seconds: float) -> dict[str, object]:
     """Return the figures."""
     project = Project(installation.folder)
     say(f"measuring for {seconds:.0f} s")
-    before, started = cpu_by_process(project), time.monotonic()
-    transactions = asyncio.run(count_transactions(project))
-    time.sleep(seconds)
-    after, elapsed = cpu_by_process(project), time.monotonic() - started
+    transactions = asyncio.run(count_transactions(project))  # outside of what is measured: it is a session of its own
+    with bare_process() as bare:
+        before, started = cpu_by_process(project), time.monotonic()
+        bare_before = bare.cpu_times()
+        time.sleep(seconds)
+        after, elapsed = cpu_by_process(project), time.monotonic() - started
+        bare_after = bare.cpu_times()
     transactions = asyncio.run(count_transactions(project)) - transactions
+    bare_seconds = bare_after.user + bare_after.system - bare_before.user - bare_before.system
     memory = memory_by_process(project)
     used = {name: 100 * (after[name] - before.get(name, 0.0)) / elapsed for name in after}
     for name, percent in sorted(used.items(), key=lambda item: -item[1]):
@@ -90,9 +105,22 @@ def measure(installation: Installation, seconds: float) -> dict[str, object]:
         "rss_mb": round(sum(rss for rss, _ in memory.values())),
         "pss_mb": round(sum(pss for _, pss in memory.values())),
         "transactions_per_s": round(transactions / elapsed, 2),
+        "bare_process_percent": round(100 * bare_seconds / elapsed, 2),
         "processes": len(memory),
         "seconds": round(elapsed),
     }
+
+
+@contextmanager
+def bare_process() -> Iterator[psutil.Process]:
+    """Run a process that does nothing but wake up twice a second: what this machine asks for doing nothing."""
+    child = subprocess.Popen([sys.executable, "-c", BARE])
+    try:
+        time.sleep(1.0)
+        yield psutil.Process(child.pid)
+    finally:
+        child.kill()
+        child.wait()
 
 
 def processes(project: Project) -> Iterator[tuple[str, psutil.Process]]:

@@ -41,7 +41,7 @@ from tidegate.vault.keys import KeyRing
 log = structlog.get_logger()
 
 POOL_SIZE_MAX = 12
-TICK_SECONDS = 0.5
+TICK_SECONDS = 1.0
 """How often the node's slots are looked at in memory."""
 
 OpenConnection = Callable[[ConnectionRow, Connector, Callable[[], bool]], Awaitable[ClosableApi]]

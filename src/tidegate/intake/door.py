@@ -30,7 +30,7 @@ log = structlog.get_logger("intake.door")
 
 FLUSH_SECONDS = 5.0
 """How often refusals are written down."""
-IDLE_ROUNDS = 5
+IDLE_ROUNDS = 10
 """So many rounds of the watch are one while no connection is open; all deadlines are longer than that."""
 SESSION = {"lock_timeout": "1000ms", "enable_seqscan": "off"}
 """A lane waits for another one's rows for milliseconds; longer means that something hangs. Its statements are planned

@@ -44,7 +44,7 @@ class Settings:
     """Longest pause between attempts to reach the database."""
     start_seconds: float = 2.0
     """How long a starting door waits for the database before it listens all the same."""
-    refresh_seconds: float = 2.0
+    refresh_seconds: float = 5.0
     """How often the connections and their secrets are read again."""
     retry_after_seconds: int = 5
     """What a 503 tells the sender."""

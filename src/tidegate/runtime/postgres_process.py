@@ -5,6 +5,7 @@ postmaster refuses to start while they live. They are found by their working dir
 every PostgreSQL process is its own data directory, and ended one by one by their pids.
 """
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -93,6 +94,28 @@ def process_exists(pid: int) -> bool:
     except PermissionError:
         return True
     return not _is_zombie(pid)
+
+
+async def wait_for_end(pid: int, *, seconds_max: float, poll_seconds: float) -> None:
+    """Wait until process `pid` ended, or for `seconds_max`. The kernel says so where it can (Linux), else it is looked at."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds_max
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    except (AttributeError, OSError):
+        while process_exists(pid) and loop.time() < deadline:  # noqa: ASYNC110 - a process sets no event
+            await asyncio.sleep(poll_seconds)
+        return
+    ended = asyncio.Event()
+    loop.add_reader(descriptor, ended.set)
+    try:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), seconds_max)
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
 
 
 def send_signal(pid: int, signal_number: signal.Signals) -> None:

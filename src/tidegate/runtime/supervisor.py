@@ -21,6 +21,7 @@ from tidegate.runtime.children import DRAIN_SECONDS, Child, describe_children, e
 from tidegate.runtime.handover import Handover
 from tidegate.runtime.log_file import open_log
 from tidegate.runtime.postgres import DEFAULT_VERSION, EmbeddedPostgres
+from tidegate.runtime.postgres_process import wait_for_end
 from tidegate.runtime.project import Project
 from tidegate.runtime.restart import plan_restart_seconds
 from tidegate.runtime.roles import CONNECTORS_ENTRY, PROCESS_ROLES
@@ -30,7 +31,9 @@ from tidegate.store.roles import Role
 from tidegate.vault.keys import derive_class_root
 
 POSTGRES_WATCH_SECONDS = 0.5
-"""How often the embedded server is looked at; one small file and one /proc entry."""
+"""How often a server is looked at on systems whose kernel does not tell of its end."""
+POSTGRES_LOOK_SECONDS = 30.0
+"""How often it is looked at all the same."""
 UPKEEP_SECONDS = 3600.0
 UPKEEP_RETRY_SECONDS = 60.0
 
@@ -151,9 +154,11 @@ class Supervisor:
         """Start the embedded server again when it died; children reconnect by themselves."""
         failures = 0
         while True:
-            await asyncio.sleep(POSTGRES_WATCH_SECONDS)
-            if postgres.is_running():
+            pid = postgres.pid
+            if pid is not None:
                 failures = 0
+                await wait_for_end(pid, seconds_max=POSTGRES_LOOK_SECONDS, poll_seconds=POSTGRES_WATCH_SECONDS)
+            if postgres.is_running():
                 continue
             self._log.error("postgres.died", retries=failures)
             try:

@@ -101,7 +101,7 @@ GRANT SELECT ON flow_mode TO tidegate_web;
 GRANT SELECT ON sync_run, sync_read, shown, drift, match_open, match_decision TO tidegate_web;
 GRANT INSERT, DELETE ON sync_run TO tidegate_web;  -- asks for a run, which forgets old ones
 GRANT UPDATE (finished_at) ON sync_run TO tidegate_web;
-GRANT INSERT ON sync_read TO tidegate_web;
+GRANT INSERT, UPDATE (state, error, version, finished_at) ON sync_read TO tidegate_web;  -- ends reads of what is stopped
 
 -- web lets people sign in and puts a configuration to work for them
 GRANT UPDATE (created_at) ON tenant TO tidegate_web;  -- needed to lock the row; nothing is ever changed

@@ -15,12 +15,12 @@ class Settings:
     """Nodes in one process: while one waits for the database, another one maps. Each owns slots of its own."""
     batch_events_max: int = 500
     """Events of one T2."""
-    slow_poll_seconds: float = 3.0
+    slow_poll_seconds: float = 5.0
     """How often a process looks whether something came that nobody notified it of, or a parked event's time has come."""
     sleep_seconds: float = 30.0
     """How long a strand sleeps at most that has nothing to do, and whose process looks for it."""
-    view_seconds: float = 5.0
-    """How often configuration and connections are read again."""
+    view_seconds: float = 10.0
+    """How often configuration and connections are read again when nobody says that they changed."""
     lease_seconds: float = LEASE_SECONDS
     """A strand whose heartbeat is older than this is taken for hung, and its slots are taken over."""
     crashes_until_single: int = 2

@@ -103,6 +103,8 @@ class Strand:
         lease = self._settings.lease_seconds
         node = self._node = await Node.join(self._context.access, role="apply", name=self._name, lease_seconds=lease)
         await node.listen("tidegate_event", self._notified)
+        await node.listen("tidegate_config", self._reconfigured)
+        await node.listen("tidegate_connection", self._reconfigured)
         stopper = asyncio.create_task(self._wake_on(stop))
         try:
             while not stop.is_set():
@@ -141,6 +143,10 @@ class Strand:
 
     def _notified(self, payload: str) -> None:
         self._reader.notice(payload)
+        self._wake.set()
+
+    def _reconfigured(self, _payload: str) -> None:
+        self._views.expire()
         self._wake.set()
 
     async def _sleep(self) -> None:
