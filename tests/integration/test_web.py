@@ -6,6 +6,8 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import aiohttp
@@ -148,6 +150,7 @@ async def test_every_answer_is_guarded_by_headers_and_named_by_an_id(database: D
     assert answer.headers["content-type"] == "application/problem+json"
     assert problem["code"] == "not_found"
     assert problem["request_id"] == answer.headers["x-request-id"]
+    assert abs(parsedate_to_datetime(answer.headers["date"]) - datetime.now(UTC)) < timedelta(minutes=5)
     assert problem["request_id"].startswith("req_c0_")
     assert answer.headers["cache-control"] == "no-store"
     assert answer.headers["x-content-type-options"] == "nosniff"

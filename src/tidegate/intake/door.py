@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
 from collections import Counter
@@ -30,8 +31,8 @@ log = structlog.get_logger("intake.door")
 
 FLUSH_SECONDS = 5.0
 """How often refusals are written down."""
-IDLE_ROUNDS = 10
-"""So many rounds of the watch are one while no connection is open; all deadlines are longer than that."""
+IDLE_SECONDS = 10.0
+"""How often the watch goes round while no connection is open; the next one wakes it."""
 SESSION = {"lock_timeout": "1000ms", "enable_seqscan": "off"}
 """A lane waits for another one's rows for milliseconds; longer means that something hangs. Its statements are planned
 once, perhaps while the tables are empty: only the way through the indexes is right at every size."""
@@ -105,6 +106,7 @@ class DoorProcess:
         self._server: asyncio.Server | None = None
         self._draining = False
         self._is_stale = False
+        self._occupied = asyncio.Event()
 
     @property
     def port(self) -> int:
@@ -126,7 +128,7 @@ class DoorProcess:
         while not self._is_ready() and self.monotonic() < until:  # noqa: ASYNC110 - several conditions, once
             await asyncio.sleep(0.01)
         self._server = await asyncio.get_running_loop().create_server(
-            lambda: DoorProtocol(self), self.settings.host, self.settings.port, **listen_options()
+            self._accept, self.settings.host, self.settings.port, **listen_options()
         )
         log.info("door.opened", port=self.port, host=self.settings.host)
 
@@ -144,6 +146,7 @@ class DoorProcess:
     async def drain(self) -> None:
         """Stop listening, answer what is in hand, write the counters down, close. At most `drain_seconds`."""
         self._draining = True
+        self._occupied.set()
         if self._server is not None:
             self._server.close()
         until = self.monotonic() + self.settings.drain_seconds
@@ -162,8 +165,12 @@ class DoorProcess:
             protocol.close()
         log.info("door.closed", count=len(pending))
 
+    def _accept(self) -> DoorProtocol:
+        self._occupied.set()
+        return DoorProtocol(self)
+
     async def _watch(self) -> None:
-        """Enforce all deadlines, ten times a second, less often while nobody is there: cheaper than a timer per request."""
+        """Enforce all deadlines, ten times a second while anybody is there: cheaper than a timer per request."""
         while not (self._draining and not self.protocols):
             now = self.monotonic()
             self._renderer.tick(self._clock.now().timestamp())
@@ -171,8 +178,14 @@ class DoorProcess:
                 lane.watch(now)
             for protocol in list(self.protocols):
                 protocol.enforce(now)
-            is_idle = not self.protocols and not self._draining
-            await asyncio.sleep(self.settings.watch_seconds * (IDLE_ROUNDS if is_idle else 1))
+            is_there = self.protocols or self._draining or any(lane.is_busy for lane in self._lanes)
+            if is_there or self._occupied.is_set():  # set: somebody is just coming in, and not counted yet
+                self._occupied.clear()
+                await asyncio.sleep(self.settings.watch_seconds)
+                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(IDLE_SECONDS):
+                    await self._occupied.wait()
 
     # --- requests --------------------------------------------------------------------------------------------------
     def find(self, target: bytes) -> Endpoint | None:

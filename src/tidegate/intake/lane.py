@@ -91,6 +91,11 @@ class CommitLane:
         self._waiting.append(waiting)
         self._wake.set()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything waits or is being stored: its deadlines have to be watched."""
+        return bool(self._waiting or self._in_flight)
+
     def watch(self, now: float) -> None:
         """Answer what is overdue, and throw the connection away when a commit takes too long."""
         latest = now - self._settings.answer_seconds

@@ -23,8 +23,6 @@ from tidegate.web.application import build_application
 from tidegate.web.settings import read_settings
 from tidegate.web.world import World
 
-TICK_SECONDS = 1.0
-"""How often the date of answers moves on; nothing else waits for it."""
 KEEP_ALIVE_SECONDS = 5
 _log = structlog.get_logger("web.app")
 
@@ -56,6 +54,7 @@ async def serve(context: Context, stop: asyncio.Event) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
+            date_header=False,  # `edge` writes it: uvicorn's own needs a clock that ticks all day
             proxy_headers=False,  # X-Forwarded-For is what anybody may write: the peer of the socket is who calls
             ws="none",
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
@@ -94,7 +93,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to the process, which owns them, and wakes up once a second instead of ten times."""
+    """Leaves signals to the process, which owns them, and does not wake up ten times a second to see what time it is."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -106,10 +105,9 @@ class _Server(uvicorn.Server):
         self._leaving.set()
 
     async def main_loop(self) -> None:
-        """Keep the `Date` header true until it is time to leave."""
-        while not await self.on_tick(0):
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._leaving.wait(), TICK_SECONDS)
+        """Wait until it is time to leave."""
+        await self.on_tick(0)
+        await self._leaving.wait()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
+from email.utils import formatdate
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
@@ -115,7 +116,8 @@ class _Answer:
             given = list(message.get("headers", ()))
             names = {name.lower() for name, _ in given}
             added = [(name, value) for name, value in DEFAULT_HEADERS if name not in names]
-            message = {**message, "headers": [*given, *added, (b"x-request-id", self._request_id.encode())]}
+            date = (b"date", formatdate(usegmt=True).encode())
+            message = {**message, "headers": [date, *given, *added, (b"x-request-id", self._request_id.encode())]}
         await self._send(message)
 
     async def problem(self, problem: ProblemError) -> None:
