@@ -24,6 +24,7 @@ from tidegate.dispatch.records import ConnectionRow, Ownership
 from tidegate.dispatch.safety import safety_rules
 from tidegate.dispatch.scope import Scope
 from tidegate.dispatch.settings import DEFAULTS, DispatchSettings
+from tidegate.kernel.clock import seconds_to_beat
 from tidegate.kernel.errors import AuthenticationError, ConfigurationError
 from tidegate.kernel.ids import slot_of
 from tidegate.mapping.compile import compile_maps, has_hooks
@@ -98,7 +99,9 @@ class Worker:
                 self._wake.clear()
                 await self._round(node, self._pool)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), TICK_SECONDS)
+                    await asyncio.wait_for(
+                        self._wake.wait(), seconds_to_beat(TICK_SECONDS, self._context.clock.monotonic())
+                    )
                     await asyncio.sleep(self._settings.wake_seconds)
         finally:
             stopper.cancel()

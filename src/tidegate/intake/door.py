@@ -22,6 +22,7 @@ from tidegate.intake.quota import TenantQuota
 from tidegate.intake.receive import receive
 from tidegate.intake.settings import Settings, read_settings
 from tidegate.intake.statements import CONNECTIONS_CHANGED, COUNT_REFUSALS
+from tidegate.kernel.clock import seconds_to_beat
 from tidegate.kernel.errors import IntakeError, InvariantError
 from tidegate.store.connections import DATABASE_ERRORS, DirectConnection
 from tidegate.store.context import Context
@@ -283,7 +284,9 @@ class DoorProcess:
                 if connection is not None:
                     connection.terminate()
                 connection = None
-            await self._pause(self.settings.refresh_seconds if self._directory.is_loaded else 0.2)
+            await self._pause(
+                seconds_to_beat(self.settings.refresh_seconds, self.monotonic()) if self._directory.is_loaded else 0.2
+            )
         if connection is not None:
             await self._close(connection)
 

@@ -16,7 +16,7 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from tidegate.kernel.clock import Clock
+from tidegate.kernel.clock import Clock, seconds_to_beat
 from tidegate.kernel.errors import TidegateError
 from tidegate.kernel.ids import new_id, public_id
 from tidegate.monitor.grouping import Cause, Change, Failure, Group, fingerprint_of, group, read_failure, sweep
@@ -91,7 +91,7 @@ async def serve(context: Context, stop: asyncio.Event) -> None:
             except Exception as error:
                 log.error("keeper.failed", exc_info=error)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), LOOK_SECONDS)
+                await asyncio.wait_for(stop.wait(), seconds_to_beat(LOOK_SECONDS, asyncio.get_running_loop().time()))
     finally:
         await pool.close()
 

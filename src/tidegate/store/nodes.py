@@ -19,6 +19,7 @@ from uuid import UUID
 import asyncpg
 import structlog
 
+from tidegate.kernel.clock import seconds_to_beat
 from tidegate.kernel.ids import new_id
 from tidegate.store.connections import DATABASE_ERRORS, DirectConnection
 from tidegate.store.fence import NodeRole
@@ -222,7 +223,8 @@ class Node:
                 self._forget()
             with contextlib.suppress(TimeoutError):
                 # Not wait_for: before Python 3.12 it swallows a cancellation that meets the event.
-                async with asyncio.timeout(self._beat_seconds if self._conn else 0.5):
+                now = asyncio.get_running_loop().time()
+                async with asyncio.timeout(seconds_to_beat(self._beat_seconds, now) if self._conn else 0.5):
                     await self._beat.wait()
 
     def _forget(self) -> None:

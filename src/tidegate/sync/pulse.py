@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
+from tidegate.kernel.clock import seconds_to_beat
 from tidegate.store.connections import DATABASE_ERRORS, Pool
 from tidegate.sync import statements
 
@@ -45,7 +46,7 @@ async def beat(
     """
     while not stop.is_set():
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(seconds_to_beat(seconds, asyncio.get_running_loop().time())):
                 await stop.wait()
         try:
             await refresh()

@@ -20,7 +20,7 @@ import structlog
 
 from tidegate.config.records import Config
 from tidegate.config.snapshots import Snapshots
-from tidegate.kernel.clock import Clock
+from tidegate.kernel.clock import Clock, seconds_to_beat
 from tidegate.monitor.alerts import metrics
 from tidegate.monitor.alerts.addresses import HEARTBEAT_KIND
 from tidegate.monitor.alerts.evaluate import evaluate
@@ -130,7 +130,7 @@ class Evaluator:
                 self._wake.clear()
                 seconds = await self.try_round()
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(seconds):
+                    async with asyncio.timeout(seconds_to_beat(seconds, asyncio.get_running_loop().time())):
                         await self._wake.wait()
         finally:
             stopper.cancel()
