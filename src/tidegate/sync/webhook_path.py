@@ -8,15 +8,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import secrets
 from uuid import UUID
 
 from tidegate.kernel.redaction import Secret
+from tidegate.sdk.signatures import new_signing_key
 from tidegate.vault.keys import derive_class_root
 
 TOKEN_BYTES = 20
 """160 bits: nobody guesses a path."""
-WEBHOOK_SECRET_BYTES = 32
 _PATH_CLASS = "webhook-path"
 
 
@@ -41,4 +40,4 @@ class WebhookPaths:
 
 def new_webhook_secret() -> Secret:
     """Return a fresh secret in the form of Standard Webhooks: `whsec_` and 32 bytes in base64."""
-    return Secret("whsec_" + base64.b64encode(secrets.token_bytes(WEBHOOK_SECRET_BYTES)).decode())
+    return Secret(new_signing_key("symmetric"))

@@ -1,22 +1,15 @@
-"""Standard Webhooks, against vectors of the reference libraries where the shared facts are at hand."""
+"""Standard Webhooks with a shared secret: headers, window, rotation, keys."""
 
 import base64
 import hmac
-import json
-import os
-from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidegate.kernel.errors import IntakeError
-from tidegate.sdk import signatures
 from tidegate.sdk.signatures import StandardWebhooks, sign_standard_webhooks
 
-SHARED = Path(os.environ.get("TIDEGATE_SHARED", Path(__file__).parents[3] / ".." / "shared"))
-VECTORS = SHARED / "facts" / "signature_vectors.json"
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OTHER = "whsec_" + base64.b64encode(b"another secret, long enough").decode()
 NOW = 1_790_000_000
@@ -35,21 +28,6 @@ def code_of(
     except IntakeError as error:
         return error.code
     return None
-
-
-def vectors() -> list[dict[str, Any]]:
-    if not VECTORS.exists():
-        return []
-    found = json.loads(VECTORS.read_text())["vectors"]
-    return [vector for vector in found if vector.get("scheme") == "standard-webhooks-v1"]
-
-
-@pytest.mark.skipif(not VECTORS.exists(), reason="the shared facts are not beside the project")
-@pytest.mark.parametrize("vector", vectors(), ids=lambda vector: vector["id"])
-def test_vectors_of_the_reference_libraries(vector: dict[str, Any]) -> None:
-    code = code_of(vector["headers"], base64.b64decode(vector["body_b64"]), (vector["secret"],), vector["now"])
-
-    assert (code is None) == vector["valid"], code
 
 
 def test_several_signatures_and_secrets_may_rotate() -> None:
@@ -81,7 +59,10 @@ def test_a_signed_time_that_is_no_number_is_malformed(timestamp: str) -> None:
     signed = b".".join((b"msg_1", timestamp.encode(), b"{}"))
     good = headers()
     good["webhook-timestamp"] = timestamp
-    good["webhook-signature"] = "v1," + signatures._signature(SECRET, signed).decode()
+    good["webhook-signature"] = (
+        "v1,"
+        + base64.b64encode(hmac.digest(base64.b64decode(SECRET.removeprefix("whsec_")), signed, "sha256")).decode()
+    )
 
     assert code_of(good) == "signature_malformed"
 

@@ -13,7 +13,18 @@ from typing import Literal, Protocol
 from tidegate.kernel.errors import TidegateError
 from tidegate.sdk.connector import Connector
 from tidegate.sdk.http import Api, Response
-from tidegate.sdk.signatures import STANDARD_WEBHOOKS_TOLERANCE_SECONDS, StandardWebhooks, sign_standard_webhooks
+from tidegate.sdk.signatures import (
+    STANDARD_WEBHOOKS_TOLERANCE_SECONDS,
+    ShopifyHmac,
+    Signer,
+    StandardWebhooks,
+    StripeSignature,
+    WooCommerceHmac,
+    shopify_headers,
+    standard_webhooks_headers,
+    stripe_headers,
+    woocommerce_headers,
+)
 from tidegate.sdk.testing.conformance.fixtures import ErrorFixture, EventFixture, ExchangeFixture, load
 
 TimeRule = Literal["window", "age", "none"]
@@ -75,7 +86,7 @@ def load_subject(
 ) -> Subject:
     """Return the subject of a connector's package: its CONNECTOR, its errors.error_of, its fixtures folder.
 
-    `signing` is needed for schemes other than Standard Webhooks.
+    `signing` is needed for schemes that `sdk.signatures` does not have.
     """
     module = importlib.import_module(package)
     errors = importlib.import_module(f"{package}.errors")
@@ -89,26 +100,37 @@ def load_subject(
         events=load(fixtures, EventFixture),
         errors=load(fixtures / "errors", ErrorFixture),
         exchanges=load(fixtures / "exchanges", ExchangeFixture),
-        signing=signing or _standard_signing(connector),
+        signing=signing or _known_signing(connector),
         remote=remote,
     )
 
 
-def _standard_signing(connector: Connector) -> Signing | None:
-    if connector.webhook is None or not isinstance(connector.webhook.verify, StandardWebhooks):
-        return None
+def _known_signing(connector: Connector) -> Signing | None:
+    """Return how the deliveries of a scheme of `sdk.signatures` are signed, None for another scheme."""
+    match connector.webhook and connector.webhook.verify:
+        case StandardWebhooks(tolerance_seconds=tolerance):
+            return _signing(standard_webhooks_headers, "webhook-", "window", tolerance)
+        case StripeSignature(tolerance_seconds=tolerance):
+            return _signing(stripe_headers, "stripe-signature", "age", tolerance)
+        case ShopifyHmac():
+            return _signing(shopify_headers, "x-shopify-hmac-sha256", "none")
+        case WooCommerceHmac():
+            return _signing(woocommerce_headers, "x-wc-webhook-signature", "none")
+        case _:
+            return None
+
+
+def _signing(signer: Signer, prefix: str, time_rule: TimeRule, tolerance_seconds: int = 0) -> Signing:
+    """Return the signing of a scheme; the headers that begin with `prefix` are its signature, others are as recorded."""
+
+    def sign(headers: Mapping[str, str], body: bytes, secret: str, now: int) -> Mapping[str, str]:
+        made = signer(secret, headers.get("webhook-id", "msg_conformance"), body, now)
+        return {name: value for name, value in made.items() if name.startswith(prefix)}
+
     return Signing(
-        sign=_sign_standard,
+        sign=sign,
         secret="whsec_" + base64.b64encode(b"conformance-kit-secret-one").decode(),
         other_secret="whsec_" + base64.b64encode(b"conformance-kit-secret-two").decode(),
-        tolerance_seconds=connector.webhook.verify.tolerance_seconds,
+        time_rule=time_rule,
+        tolerance_seconds=tolerance_seconds,
     )
-
-
-def _sign_standard(headers: Mapping[str, str], body: bytes, secret: str, now: int) -> Mapping[str, str]:
-    message_id = headers.get("webhook-id", "msg_conformance")
-    return {
-        "webhook-id": message_id,
-        "webhook-timestamp": str(now),
-        "webhook-signature": sign_standard_webhooks(secret, message_id, now, body),
-    }
