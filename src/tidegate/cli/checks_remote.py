@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from tidegate.kernel.errors import AuthenticationError, ConfigurationError, Tide
 from tidegate.kernel.fixes import fix_of
 from tidegate.kernel.ids import new_id
 from tidegate.kernel.redaction import Secret
+from tidegate.sdk.budgets import speed_of
 from tidegate.sdk.client import HttpApi
 from tidegate.sdk.connector import Connector
 from tidegate.sdk.health import CredentialLife, Grants, Limits, SubscriptionHealth
@@ -338,10 +340,13 @@ def _judge_life(remote: Remote, life: CredentialLife) -> None:
 
 def _judge_limits(remote: Remote, limits: Limits) -> None:
     budget = remote.connector.budget
-    ours = f"we spend at most {budget.per_second:g} calls/s (burst {budget.capacity:g})"
+    speed = speed_of(budget)
+    ours = f"we spend at most {speed.per_second:g} calls/s (burst {speed.burst:g})"
+    if not math.isfinite(speed.per_second):
+        ours = f"we make at most {remote.connector.concurrency_max} calls at the same time"
     if limits.per_second is None:
         remote.add("limits", ok(remote.check, f"it announces no limit; {ours}: {budget.source}", code="limits"))
-    elif limits.per_second < budget.per_second:
+    elif limits.per_second < speed.per_second:
         remote.add(
             "limits",
             warn(

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import msgspec
 
-from tidegate.sdk.connector import TokenBucket
+from tidegate.sdk.budgets import Budget, TokenBucket, speed_of
 
+_BURST_MAX = 1000.0
 _EPSILON = 1e-9
 """Tokens that rounding may take away."""
 
@@ -18,6 +19,17 @@ class Tokens(msgspec.Struct, frozen=True):
 
     tokens: float
     at: float
+
+
+def bucket_of(budget: Budget) -> TokenBucket:
+    """Return a bucket that stays within a budget, as long as lanes count with buckets only."""
+    if isinstance(budget, TokenBucket):
+        return budget
+    speed = speed_of(budget)
+    own = list(speed.operations.values())
+    burst = min([speed.burst, *(each.burst for each in own), _BURST_MAX])
+    per_second = min([speed.per_second, *(each.per_second for each in own), _BURST_MAX])
+    return TokenBucket(capacity=max(1.0, burst / 2), per_second=per_second / 2)
 
 
 def refill(state: Tokens, bucket: TokenBucket, now: float) -> Tokens:

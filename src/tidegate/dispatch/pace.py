@@ -18,7 +18,7 @@ class Pace:
 
     def __init__(self, connector: Connector, settings: DispatchSettings, now: float) -> None:
         """Start with an empty bucket; `resume` fills in what is known."""
-        self._bucket = connector.budget
+        self._bucket = budget.bucket_of(connector.budget)
         self._calls_max = connector.concurrency_max
         self._settings = settings
         self._tokens = Tokens(0.0, now)

@@ -13,6 +13,7 @@ import asyncpg
 
 from tidegate.commerce.commands import CommandKind
 from tidegate.config.snapshots import Snapshots
+from tidegate.dispatch.budget import bucket_of
 from tidegate.dispatch.mapping import NO_MAPS, MapsAtWork
 from tidegate.dispatch.records import ConnectionRow, Ownership
 from tidegate.dispatch.safety import Safety
@@ -79,7 +80,7 @@ class Scope:
 
     async def charge(self, conn: Connection, charge: float) -> None:
         """Take `charge` from the stored budget."""
-        bucket = self.connector.budget
+        bucket = bucket_of(self.connector.budget)
         await conn.execute(CHARGE_LANE, *self.ids, charge, bucket.capacity, bucket.per_second)
 
     async def charge_read(self, charge: float) -> None:

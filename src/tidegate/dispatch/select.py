@@ -18,7 +18,8 @@ import msgspec
 from tidegate.commerce.commands import CommandKind, Priority
 from tidegate.dispatch.budget import Tokens, wait_seconds
 from tidegate.dispatch.records import DirtyMark, DoubtfulCommand, FetchRequest, PendingCommand, ShownRead, Window
-from tidegate.sdk.connector import Connector, TokenBucket
+from tidegate.sdk.budgets import TokenBucket
+from tidegate.sdk.connector import Connector
 
 AGEING_SECONDS_PER_POINT = 6.0
 """Classes are 10 points apart."""

@@ -20,6 +20,7 @@ from tidegate.dispatch.safety import safety_rules
 from tidegate.dispatch.statements import NUMBERS
 from tidegate.kernel.clock import EPOCH
 from tidegate.monitor.flows_view import FlowView, view_flows
+from tidegate.sdk.budgets import speed_of
 from tidegate.sdk.connector import Connector
 from tidegate.store.connections import Connection
 from tidegate.store.sql import query
@@ -263,7 +264,7 @@ def cost_of(name: str, connector: Connector, kind: CommandKind, items: int) -> C
     if spec is None or not items:
         return None
     calls = math.ceil(items / spec.bulk_max)
-    return _cost(name, connector, kind.value, items, calls, calls * spec.charge)
+    return _cost(name, connector, kind.value, items, calls, calls * spec.charge, spec.operation)
 
 
 def look_of(name: str, connector: Connector, articles: int) -> Cost | None:
@@ -271,12 +272,12 @@ def look_of(name: str, connector: Connector, articles: int) -> Cost | None:
     if connector.shown is None or not articles:
         return None
     calls = math.ceil(articles / connector.shown.articles_max)
-    return _cost(name, connector, "look", articles, calls, calls * connector.shown.charge)
+    return _cost(name, connector, "look", articles, calls, calls * connector.shown.charge, connector.shown.operation)
 
 
-def _cost(name: str, connector: Connector, purpose: str, items: int, calls: int, charge: float) -> Cost:
-    budget = connector.budget
-    seconds = max(0.0, charge - budget.capacity) / budget.per_second
+def _cost(name: str, connector: Connector, purpose: str, items: int, calls: int, charge: float, operation: str) -> Cost:
+    speed = speed_of(connector.budget).of(operation)
+    seconds = max(0.0, charge - speed.burst) / speed.per_second if math.isfinite(speed.burst) else 0.0
     return Cost(connection=name, purpose=purpose, items=items, calls=calls, charge=charge, seconds=round(seconds, 1))
 
 

@@ -20,6 +20,8 @@ from tidegate.commerce.commands import CommandKind, Payload
 from tidegate.commerce.stock import StockNumber
 from tidegate.kernel.errors import TidegateError
 from tidegate.kernel.redaction import Secret
+from tidegate.sdk.budgets import DEFAULT_BUDGET, Budget, BudgetReader
+from tidegate.sdk.budgets import TokenBucket as TokenBucket  # noqa: PLC0414 - connectors find it here too
 from tidegate.sdk.health import NO_CHECKS, Checks
 from tidegate.sdk.http import Api, Response, Session
 from tidegate.sdk.signatures import Signer, Verifier
@@ -92,6 +94,8 @@ class Feed:
     interval: timedelta
     charge: float = 1.0
     """Budget tokens per page."""
+    operation: str = ""
+    """What the platform calls it, where operations have budgets of their own (`PerOperation`)."""
 
 
 # --- what the other side shows ---------------------------------------------------------------------------------------
@@ -150,6 +154,8 @@ class Shown:
     """Articles per page; what a plan of calls counts with."""
     charge: float = 1.0
     """Budget tokens per page."""
+    operation: str = ""
+    """What the platform calls it, where operations have budgets of their own (`PerOperation`)."""
 
 
 # --- going out -----------------------------------------------------------------------------------------------------
@@ -202,6 +208,8 @@ class CommandSpec:
     """How long after the lost answer a 'not found' may be believed (the request may still be running)."""
     charge: float = 1.0
     """Budget tokens per call."""
+    operation: str = ""
+    """What the platform calls it, where operations have budgets of their own (`PerOperation`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,16 +222,6 @@ class Target:
     """What the platform makes of it, in words for people."""
     chars_max: int | None = None
     """Longest text that the platform takes; None where it has no limit."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TokenBucket:
-    """A budget: `capacity` tokens, refilled by `per_second`."""
-
-    capacity: float
-    per_second: float
-    source: str = ""
-    """Where the vendor says so."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -307,7 +305,10 @@ class Connector:
     commands: Mapping[CommandKind, CommandSpec] = field(default_factory=dict)
     targets: Mapping[CommandKind, tuple[Target, ...]] = field(default_factory=dict)
     """What a map may fill. A target that is not declared is refused when the configuration is checked."""
-    budget: TokenBucket = TokenBucket(capacity=10, per_second=10)
+    budget: Budget = DEFAULT_BUDGET
+    """How many calls the platform allows; see `sdk.budgets`."""
+    read_budget: BudgetReader | None = None
+    """What an answer, of whatever status, says about the platform's own count. None: the usual headers are read."""
     concurrency_max: int = 4
     """Calls of one connection in flight."""
     request_deadline: timedelta = timedelta(seconds=30)

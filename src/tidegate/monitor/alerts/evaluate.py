@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
-from tidegate.dispatch.budget import Tokens, refill
+from tidegate.dispatch.budget import Tokens, bucket_of, refill
 from tidegate.monitor.alerts.records import Reading, Signals
 
 CALLS_MIN = 3
@@ -175,7 +175,7 @@ def _budgets(signals: Signals) -> Iterator[Reading]:
         connector = signals.connectors.get(lane.connector)
         if connector is None or lane.tokens is None or lane.tokens_at is None:
             continue
-        bucket = connector.budget
+        bucket = bucket_of(connector.budget)
         age = max(0.0, (signals.now - lane.tokens_at).total_seconds())
         left = refill(Tokens(lane.tokens, 0.0), bucket, age).tokens
         share = max(0.0, left / bucket.capacity) if bucket.capacity else 1.0

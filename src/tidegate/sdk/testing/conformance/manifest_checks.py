@@ -12,6 +12,7 @@ from typing import Any
 from tidegate.commerce.commands import CommandKind
 from tidegate.kernel.errors import TidegateError
 from tidegate.kernel.redaction import Secret
+from tidegate.sdk.budgets import speed_of
 from tidegate.sdk.http import Session
 from tidegate.sdk.testing.conformance.fixtures import Answered, ExchangeFixture
 from tidegate.sdk.testing.conformance.script import Fault, answered, call, lost, not_sent
@@ -59,21 +60,24 @@ def check_pace(subject: Subject) -> None:
     """C4: budget, concurrency, deadline, intervals and charges are positive; the budget says where it comes from."""
     connector = subject.connector
     budget = connector.budget
-    assert budget.capacity >= 1, "a budget of at least one token"
-    assert budget.per_second > 0, "a budget that refills"
-    assert len(budget.source) >= 8, "say where the budget comes from (TokenBucket.source)"
+    speeds = [speed_of(budget), *speed_of(budget).operations.values()]
+    assert all(speed.burst >= 1 for speed in speeds), "a budget of at least one token"
+    assert all(speed.per_second > 0 for speed in speeds), "a budget that refills"
+    assert len(budget.source) >= 8, "say where the budget comes from (its `source`)"
     assert 1 <= connector.concurrency_max <= 64, f"concurrency_max {connector.concurrency_max}"
     assert DEADLINES[0] <= connector.request_deadline <= DEADLINES[1], f"deadline {connector.request_deadline}"
     for name, feed in connector.feeds.items():
         assert feed.interval >= timedelta(seconds=1), f"feed {name}: interval {feed.interval}"
-        assert 0 < feed.charge <= budget.capacity, f"feed {name}: charge {feed.charge}"
+        assert 0 < feed.charge <= speed_of(budget).of(feed.operation).burst, f"feed {name}: charge {feed.charge}"
     if connector.shown is not None:
         assert connector.shown.fields, "shown: name the fields"
         assert connector.shown.articles_max >= 1, f"shown: articles_max {connector.shown.articles_max}"
-        assert 0 < connector.shown.charge <= budget.capacity, f"shown: charge {connector.shown.charge}"
+        assert 0 < connector.shown.charge <= speed_of(budget).of(connector.shown.operation).burst, (
+            f"shown: charge {connector.shown.charge}"
+        )
     for kind, spec in connector.commands.items():
         assert spec.bulk_max >= 1, f"{kind.value}: bulk_max {spec.bulk_max}"
-        assert 0 < spec.charge <= budget.capacity, f"{kind.value}: charge {spec.charge}"
+        assert 0 < spec.charge <= speed_of(budget).of(spec.operation).burst, f"{kind.value}: charge {spec.charge}"
         assert spec.readback_settle > timedelta(0), f"{kind.value}: readback_settle"
 
 
