@@ -211,7 +211,14 @@ def _details(row: Any, attempts: list[Any], wait: Any, cell: str) -> dict[str, A
 _ATTEMPT_FIELDS = (
     "purpose", "attempt_number", "started_at", "outcome", "code", "http_status", "duration_ms", "late", "answered_at"
 )  # fmt: skip
-_ENTITY_PREFIX = {"order.create": "ord", "order.cancel": "ord", "fulfillment.create": "ful"}
+_ENTITY_PREFIX = {
+    "order.create": "ord",
+    "order.cancel": "ord",
+    "fulfillment.create": "ful",
+    "payment.capture": "ord",
+    "payment.void": "ord",
+    "refund.create": "ord",
+}
 
 
 def _entity(row: Any, cell: str) -> str:

@@ -71,8 +71,14 @@ class PaymentSeen(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     external_id: str
     kind: Literal["authorise", "capture", "sale", "void", "refund"]
     state: str
+    """In the channel's own words; of a refund: `failed` or `cancelled` when no money was given back."""
     amount_minor: int
     method: str
+    psp_reference: str = ""
+    """The id at the payment provider: of the payment (Stripe: `pi_...`), for a refund that of the refund (`re_...`).
+    A refund with one was carried out by the channel itself; without one it is only recorded there."""
+    reference: str = ""
+    """Of a refund: our public refund id (`rfn_...`) where the channel keeps it, because we made it there."""
 
 
 class OrderSeen(msgspec.Struct, frozen=True, kw_only=True, tag="order_seen"):
@@ -149,6 +155,47 @@ class StockMoved(msgspec.Struct, frozen=True, kw_only=True, tag="stock_moved", g
     sequence: int = 0
 
 
+class PaymentObserved(msgspec.Struct, frozen=True, kw_only=True, tag="payment_observed"):
+    """A payment as its provider shows it. It may be seen before the order that it pays: it waits by `external_id`."""
+
+    external_id: str
+    """The payment's id at the provider: what `PaymentSeen.psp_reference` of a channel's order names."""
+    state: Literal["pending", "authorised", "captured", "voided", "failed"]
+    """captured: some or all of it was taken, and nothing more can be."""
+    currency: str
+    amount_minor: int
+    """What was asked for, or authorised."""
+    capturable_minor: int = 0
+    """What may still be captured."""
+    captured_minor: int = 0
+    refunded_minor: int = 0
+    multi_capture: bool = False
+    """Whether the provider lets this payment be captured in parts."""
+    method: str = ""
+    expires_at: datetime | None = None
+    """When an authorisation lapses, where the provider says so. Aware UTC."""
+    version: int
+    sequence: int = 0
+
+
+class RefundSeen(msgspec.Struct, frozen=True, kw_only=True, tag="refund_seen"):
+    """Money that went back, or is going back, as the payment provider shows it."""
+
+    external_id: str
+    """The refund's or dispute's id at the provider."""
+    payment_external_id: str
+    state: Literal["pending", "succeeded", "failed", "cancelled"]
+    """Of a dispute: pending while it is open, succeeded when the money is gone, cancelled when it was won."""
+    amount_minor: int
+    currency: str
+    kind: Literal["refund", "dispute"] = "refund"
+    reference: str = ""
+    """Our public refund id where we made it, '' where somebody else did."""
+    reason: str = ""
+    version: int
+    sequence: int = 0
+
+
 class VariantSeen(msgspec.Struct, frozen=True, kw_only=True, tag="variant_seen"):
     """An article as a system shows it."""
 
@@ -183,5 +230,14 @@ class Ignored(msgspec.Struct, frozen=True, kw_only=True, tag="ignored"):
 
 
 CanonicalChange = (
-    OrderSeen | ShipmentSeen | FulfillmentSeen | StockMoved | VariantSeen | LocationSeen | NeedsFetch | Ignored
+    OrderSeen
+    | ShipmentSeen
+    | FulfillmentSeen
+    | StockMoved
+    | PaymentObserved
+    | RefundSeen
+    | VariantSeen
+    | LocationSeen
+    | NeedsFetch
+    | Ignored
 )

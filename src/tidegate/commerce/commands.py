@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from enum import IntEnum, StrEnum
+from typing import Literal
 
 import msgspec
 
@@ -31,6 +32,10 @@ class CommandKind(StrEnum):
     ORDER_CANCEL = "order.cancel"
     FULFILLMENT_CREATE = "fulfillment.create"
     INVENTORY_SET = "inventory.set"
+    PAYMENT_CAPTURE = "payment.capture"
+    PAYMENT_VOID = "payment.void"
+    REFUND_CREATE = "refund.create"
+    """At a payment provider: give the money back. In a channel: record there that it was given back."""
 
 
 PRIORITY_OF = {
@@ -38,6 +43,9 @@ PRIORITY_OF = {
     CommandKind.ORDER_CANCEL: Priority.ORDER,
     CommandKind.FULFILLMENT_CREATE: Priority.FULFILLMENT,
     CommandKind.INVENTORY_SET: Priority.INVENTORY,
+    CommandKind.PAYMENT_CAPTURE: Priority.PAYMENT,
+    CommandKind.PAYMENT_VOID: Priority.PAYMENT,
+    CommandKind.REFUND_CREATE: Priority.PAYMENT,
 }
 
 DEADLINE_SECONDS = {
@@ -45,6 +53,9 @@ DEADLINE_SECONDS = {
     CommandKind.ORDER_CANCEL: 3 * 86_400.0,
     CommandKind.FULFILLMENT_CREATE: 3 * 86_400.0,
     CommandKind.INVENTORY_SET: 3_600.0,
+    CommandKind.PAYMENT_CAPTURE: 3 * 86_400.0,
+    CommandKind.PAYMENT_VOID: 3 * 86_400.0,
+    CommandKind.REFUND_CREATE: 3 * 86_400.0,
 }
 """Total time from planning until a command is given up and shown as failed."""
 
@@ -136,4 +147,53 @@ class SetInventory(msgspec.Struct, frozen=True, kw_only=True, tag="inventory.set
     quantity: int
 
 
-Payload = CreateOrder | CancelOrder | CreateFulfillment | SetInventory
+class CapturePayment(msgspec.Struct, frozen=True, kw_only=True, tag="payment.capture"):
+    """Take authorised money at the payment provider, once under `reference`."""
+
+    reference: str
+    """Our public id of the capture (`cap_...`): what read-back looks for where a payment can be captured in parts."""
+    order_reference: str
+    """Our public order id."""
+    payment_external_id: str
+    """The payment's id at the provider."""
+    amount_minor: int
+    """> 0, in minor units of `currency`."""
+    currency: str
+    is_final: bool
+    """Nothing more will be captured: what is left of the authorisation is released."""
+
+
+class VoidPayment(msgspec.Struct, frozen=True, kw_only=True, tag="payment.void"):
+    """Release an authorisation of which nothing was captured. Twice is once: a voided payment stays voided."""
+
+    order_reference: str
+    payment_external_id: str
+
+
+class CreateRefund(msgspec.Struct, frozen=True, kw_only=True, tag="refund.create"):
+    """Give money back at the payment provider, or record in the channel that it was given back there; once under `reference`.
+
+    A channel must record it without moving money itself: the money has left already. What the channel shows of it
+    afterwards carries `reference` in `PaymentSeen.reference`, so that it is not taken for a refund of the channel's own.
+    """
+
+    reference: str
+    """Our public refund id (`rfn_...`): what read-back looks for, on both sides."""
+    order_reference: str
+    """Our public order id."""
+    order_external_id: str
+    """The order's id in the channel."""
+    payment_external_id: str
+    """The payment's id at the provider."""
+    psp_reference: str
+    """The refund's id at the provider; '' where it does not exist there yet, that is in commands for the provider."""
+    amount_minor: int
+    """> 0, in minor units of `currency`."""
+    currency: str
+    reason: str = ""
+    """In words, '' where nobody gave one."""
+    kind: Literal["refund", "dispute"] = "refund"
+    """dispute: the money was taken back by the customer's bank."""
+
+
+Payload = CreateOrder | CancelOrder | CreateFulfillment | SetInventory | CapturePayment | VoidPayment | CreateRefund

@@ -93,7 +93,7 @@ def check_flows(config: Config, document: Document, connectors: Connectors) -> I
     yield from _check_agreement(config, document)
 
 
-_ROLE_WORDS = {"channel": "sales channel", "erp": "ERP"}
+_ROLE_WORDS = {"channel": "sales channel", "erp": "ERP", "payment": "payment provider"}
 
 
 def _mentions(config: Config) -> Iterator[tuple[Path, str, str]]:
@@ -105,6 +105,12 @@ def _mentions(config: Config) -> Iterator[tuple[Path, str, str]]:
         yield ("flows", "orders", "to"), orders.target, "erp"
     if shipments is not None:
         yield ("flows", "shipments", "from"), shipments.source, "erp"
+        if shipments.capture is not None:
+            yield ("flows", "shipments", "capture"), shipments.capture, "payment"
+    if config.flows.payments is not None:
+        yield ("flows", "payments", "from"), config.flows.payments.source, "payment"
+    if config.owns.payment is not None:
+        yield ("owns", "payment"), config.owns.payment, "payment"
     if stock is not None:
         yield ("flows", "stock", "from"), stock.source, "erp"
         for index, name in enumerate(stock.targets):
@@ -118,6 +124,7 @@ def _check_agreement(config: Config, document: Document) -> Iterator[Problem]:
     pairs = (
         ("stock", config.flows.stock and config.flows.stock.source, "stock.on_hand", config.owns.on_hand),
         ("shipments", config.flows.shipments and config.flows.shipments.source, "shipment", config.owns.shipment),
+        ("payments", config.flows.payments and config.flows.payments.source, "payment", config.owns.payment),
     )
     for flow, source, key, owner in pairs:
         if source and owner and source != owner:
@@ -132,6 +139,7 @@ def _check_agreement(config: Config, document: Document) -> Iterator[Problem]:
                 message=f"flow {flow!r} needs an owner of {key}",
                 hint=f"add under `owns`: {key}: {source}",
             )
+    yield from _check_capture(config, document)
     orders, stock = config.flows.orders, config.flows.stock
     named = (
         (("flows", "orders", "from"), orders.sources if orders else None),
@@ -142,6 +150,18 @@ def _check_agreement(config: Config, document: Document) -> Iterator[Problem]:
             yield Problem(mark=document.mark_of(path), message=f"{'.'.join(path)} names no connection")
         elif names is not None and len(set(names)) < len(names):
             yield Problem(mark=document.mark_of(path), message=f"{'.'.join(path)} names a connection twice")
+
+
+def _check_capture(config: Config, document: Document) -> Iterator[Problem]:
+    """Who captures is the provider whose payments are known: without them there is nothing to capture."""
+    shipments, payments = config.flows.shipments, config.flows.payments
+    capture = shipments.capture if shipments is not None else None
+    if capture is not None and (payments is None or payments.source != capture):
+        yield Problem(
+            mark=document.mark_of(("flows", "shipments", "capture")),
+            message=f"flows.shipments.capture names {capture!r}, but flows.payments does not come from it",
+            hint=f"add under `flows`: payments: {{from: {capture}}}",
+        )
 
 
 def check_network(config: Config, document: Document) -> Iterator[Problem]:

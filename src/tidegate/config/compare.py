@@ -106,6 +106,11 @@ def _modes(old: Config, new: Config) -> Iterator[Meaning]:
         if after != "observe" and after == before and _targets(now) - _targets(was):
             names = ", ".join(sorted(_targets(now) - _targets(was)))
             yield Meaning(kind="writes", words=f"{flow} are written to {names} too")
+    capture = new.flows.shipments.capture if new.flows.shipments is not None else None
+    captured = old.flows.shipments.capture if old.flows.shipments is not None else None
+    if capture is not None and capture != captured and new.flows.payments is not None:
+        words = f"payments are captured at {capture} when goods have left"
+        yield Meaning(kind="writes" if new.flows.payments.mode != "observe" else "note", words=words)
     yield from _since(old, new)
 
 
@@ -121,7 +126,7 @@ def _since(old: Config, new: Config) -> Iterator[Meaning]:
 
 
 def _owners(old: Config, new: Config) -> Iterator[Meaning]:
-    for field, name in (("on_hand", "stock.on_hand"), ("shipment", "shipment")):
+    for field, name in (("on_hand", "stock.on_hand"), ("shipment", "shipment"), ("payment", "payment")):
         before, after = getattr(old.owns, field), getattr(new.owns, field)
         if before is not None and before != after:
             yield Meaning(kind="rights", words=f"{after or 'nobody'} owns {name} now, in place of {before}")

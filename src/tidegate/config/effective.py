@@ -12,12 +12,13 @@ import msgspec
 from tidegate.config.records import Config, Override, Profile
 from tidegate.config.schedule import Window, schedule_of
 
-FLOWS = ("orders", "shipments", "stock")
+FLOWS = ("orders", "shipments", "payments", "stock")
 PLACES: Mapping[str, tuple[str, ...]] = {
     "stock_mode": ("flows", "stock", "mode"),
     "stock_safety": ("flows", "stock", "safety"),
     "orders_mode": ("flows", "orders", "mode"),
     "shipments_mode": ("flows", "shipments", "mode"),
+    "payments_mode": ("flows", "payments", "mode"),
     "polling_enabled": ("polling", "enabled"),
     "polling_interval_min": ("polling", "interval_min"),
 }

@@ -13,20 +13,21 @@ from typing import Any
 from tidegate.config.document import Document, Path, Problem
 
 Roles = Mapping[str, Collection[str]]
-"""Connector -> the roles that it can play (`channel`, `erp`). What a version was filled with is stored with it."""
+"""Connector -> the roles that it can play (`channel`, `erp`, `payment`). What a version was filled with is stored with it."""
 
 NONE = "none"
 SHOP_AND_ERP = "shop-and-erp"
 STOCK_ONLY = "stock-only"
 _FLOWS = {SHOP_AND_ERP: ("orders", "shipments", "stock"), STOCK_ONLY: ("stock",)}
 _OWNED = {"orders": (), "shipments": ("shipment",), "stock": ("stock.on_hand",)}
+_PAYMENT = "payment"
 
 
 def fill(document: Document, roles: Roles) -> tuple[Document, list[Problem]]:
     """Return the document with what its preset and its `since` say filled in, and what is wrong with the preset.
 
     Without a preset one applies by itself when neither `owns` nor `flows` names a connection, and the connections are one
-    ERP and channels.
+    ERP and channels, and at most one payment provider.
     """
     root = document.root
     wanted = root.get("preset")
@@ -54,28 +55,31 @@ def _names_connections(root: Mapping[str, Any]) -> bool:
     return named or (bool(owns) and owns is not None) or (bool(flows) and not isinstance(flows, dict))
 
 
-def _parts(connections: Any, roles: Roles) -> tuple[list[str], str] | None:
-    """Return the channels and the one ERP, None when the connections are not that."""
+def _parts(connections: Any, roles: Roles) -> tuple[list[str], str, str | None] | None:
+    """Return the channels, the one ERP and the payment provider, if any; None when the connections are not that."""
     if not isinstance(connections, dict):
         return None
     channels: list[str] = []
     erps: list[str] = []
     either: list[str] = []
+    providers: list[str] = []
     for name, entry in connections.items():
         use = entry.get("use") if isinstance(entry, dict) else None
         found = roles.get(use) if isinstance(use, str) else None
         if not found:
             return None
         kind = either if len(found) > 1 else erps if "erp" in found else channels
+        kind = providers if _PAYMENT in found else kind
         kind.append(name)
     if not erps and len(either) == 1:
         erps, either = either, []
-    if len(erps) != 1 or not channels + either:
+    if len(erps) != 1 or not channels + either or len(providers) > 1:
         return None
-    return [name for name in connections if name != erps[0]], erps[0]
+    sold = [name for name in connections if name not in (erps[0], *providers)]
+    return sold, erps[0], providers[0] if providers else None
 
 
-def _fillings(preset: str, channels: list[str], erp: str) -> dict[Path, Any]:
+def _fillings(preset: str, channels: list[str], erp: str, provider: str | None) -> dict[Path, Any]:
     flows: dict[str, dict[str, Any]] = {
         "orders": {"from": channels, "to": erp},
         "shipments": {"from": erp},
@@ -83,6 +87,10 @@ def _fillings(preset: str, channels: list[str], erp: str) -> dict[Path, Any]:
     }
     filled: dict[Path, Any] = {("owns", key): erp for flow in _FLOWS[preset] for key in _OWNED[flow]}
     filled.update({("flows", flow, key): value for flow in _FLOWS[preset] for key, value in flows[flow].items()})
+    if provider is not None and "shipments" in _FLOWS[preset]:
+        filled["owns", "payment"] = provider
+        filled["flows", "payments", "from"] = provider
+        filled["flows", "shipments", "capture"] = provider
     return filled
 
 

@@ -71,6 +71,8 @@ class Owns(_Part, frozen=True, kw_only=True):
     order: Literal["origin"] = "origin"
     shipment: str | None = None
     """The connection that ships."""
+    payment: str | None = None
+    """The payment provider: what it says of a payment counts for its order."""
     price: str | None = None
     """The connection whose prices count; other systems' prices are compared with its."""
 
@@ -107,6 +109,30 @@ class ShipmentsFlow(_Part, frozen=True, kw_only=True):
     mode: Mode = "observe"
     blackout: tuple[Recurrence, ...] = ()
     """Windows in which what the flow writes waits in the outbox."""
+    capture: str | None = None
+    """The payment provider at which the money is captured when goods have left; the one that `flows.payments` comes from.
+    Absent: somebody else captures."""
+
+
+class PaymentsFlow(_Part, frozen=True, kw_only=True):
+    """What the payment provider says drives the order; money is captured, released and given back by it."""
+
+    source: str = msgspec.field(name="from")
+    """The payment provider."""
+    target: Literal["origin"] = msgspec.field(name="to", default="origin")
+    since: datetime | None = None
+    """Payments of orders placed before this moment are left alone. Aware UTC."""
+    mode: Mode = "observe"
+    blackout: tuple[Recurrence, ...] = ()
+    """Windows in which what the flow writes waits in the outbox."""
+    partial: Literal["full_on_first", "per_shipment"] = "full_on_first"
+    """What a part shipment captures: everything, once, or what left with it. A payment that can be captured only once is
+    captured whole in any case."""
+    refunds: Literal["both", "to_provider", "to_channel", "none"] = "both"
+    """Which way refunds are carried over: to the provider what the channel only recorded, to the channel what the
+    provider shows."""
+    refund_wait: Duration = "60s"
+    """How long a refund that one side shows is given to appear at the other side by itself."""
 
 
 class StockFlow(_Part, frozen=True, kw_only=True):
@@ -127,6 +153,7 @@ class Flows(_Part, frozen=True, kw_only=True):
 
     orders: OrdersFlow | None = None
     shipments: ShipmentsFlow | None = None
+    payments: PaymentsFlow | None = None
     stock: StockFlow | None = None
 
 
@@ -155,6 +182,7 @@ class Profile(_Part, frozen=True, kw_only=True):
     stock_safety: Safety | None = msgspec.field(name="stock.safety", default=None)
     orders_mode: Mode | None = msgspec.field(name="orders.mode", default=None)
     shipments_mode: Mode | None = msgspec.field(name="shipments.mode", default=None)
+    payments_mode: Mode | None = msgspec.field(name="payments.mode", default=None)
     polling_enabled: bool | None = msgspec.field(name="polling.enabled", default=None)
     polling_interval_min: Duration | None = msgspec.field(name="polling.interval_min", default=None)
 

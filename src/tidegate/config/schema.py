@@ -21,7 +21,7 @@ _LISTS = (
     ("Routes", "warning"),
     ("Routes", "info"),
 )
-_WINDOWS = ("OrdersFlow", "ShipmentsFlow", "StockFlow")
+_WINDOWS = ("OrdersFlow", "ShipmentsFlow", "PaymentsFlow", "StockFlow")
 
 
 def schema(connectors: Mapping[str, Connector] | None = None) -> dict[str, Any]:

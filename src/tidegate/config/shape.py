@@ -17,7 +17,7 @@ _LISTS: tuple[Path, ...] = (
     ("flows", "orders", "from"),
     ("flows", "stock", "to"),
     ("network", "allow"),
-    *(("flows", flow, "blackout") for flow in ("orders", "shipments", "stock")),
+    *(("flows", flow, "blackout") for flow in ("orders", "shipments", "payments", "stock")),
     ("groups", "*"),
     *(("alerts", "routes", severity) for severity in ("critical", "warning", "info")),
 )

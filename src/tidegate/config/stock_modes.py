@@ -12,7 +12,7 @@ import msgspec
 from tidegate.config.records import Config, Mode, Override
 from tidegate.config.skus import SkuRules, patterns_of
 
-FlowName = Literal["orders", "shipments", "stock"]
+FlowName = Literal["orders", "shipments", "payments", "stock"]
 
 
 def modes_of(config: Config, connection_name: str) -> dict[FlowName, Mode]:
@@ -21,11 +21,13 @@ def modes_of(config: Config, connection_name: str) -> dict[FlowName, Mode]:
     So do orders while nobody said since when they count. For stock it is the flow's own mode: single SKUs may have another one, see `StockModes`.
     """
     orders, shipments, stock = config.flows.orders, config.flows.shipments, config.flows.stock
+    payments = config.flows.payments
     return {
         "orders": orders.mode
         if orders is not None and orders.since and orders.target == connection_name
         else "observe",
         "shipments": shipments.mode if shipments is not None else "observe",
+        "payments": payments.mode if payments is not None else "observe",
         "stock": stock.mode if stock is not None and connection_name in stock.targets else "observe",
     }
 

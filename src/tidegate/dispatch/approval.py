@@ -30,6 +30,7 @@ FLOW_KINDS = {
     "orders": (CommandKind.ORDER_CREATE, CommandKind.ORDER_CANCEL),
     "shipments": (CommandKind.FULFILLMENT_CREATE,),
     "stock": (CommandKind.INVENTORY_SET,),
+    "payments": (CommandKind.PAYMENT_CAPTURE, CommandKind.PAYMENT_VOID, CommandKind.REFUND_CREATE),
 }
 """Flow -> the kinds of commands that it plans."""
 APPROVED_CODE = "approved"

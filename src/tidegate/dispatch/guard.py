@@ -53,6 +53,7 @@ class GuardedApi:
         path: str,
         *,
         json: Any = None,
+        form: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
         changes_state: bool = True,
@@ -64,7 +65,7 @@ class GuardedApi:
         self.http_status, self.excerpt = None, b""
         try:
             response = await self._api.request(
-                method, path, json=json, headers=headers, params=params, changes_state=changes_state
+                method, path, json=json, form=form, headers=headers, params=params, changes_state=changes_state
             )
         except TidegateError as error:
             self._note_failure(error, changes_state)

@@ -16,6 +16,9 @@ _FLOW_OF: dict[CommandKind, FlowName] = {
     CommandKind.ORDER_CANCEL: "orders",
     CommandKind.FULFILLMENT_CREATE: "shipments",
     CommandKind.INVENTORY_SET: "stock",
+    CommandKind.PAYMENT_CAPTURE: "payments",
+    CommandKind.PAYMENT_VOID: "payments",
+    CommandKind.REFUND_CREATE: "payments",
 }
 
 

@@ -267,6 +267,9 @@ _ENTITY_OF = {
     CommandKind.ORDER_CANCEL: "order",
     CommandKind.FULFILLMENT_CREATE: "fulfillment",
     CommandKind.INVENTORY_SET: "item",
+    CommandKind.PAYMENT_CAPTURE: "order",
+    CommandKind.PAYMENT_VOID: "order",
+    CommandKind.REFUND_CREATE: "order",
 }
 
 

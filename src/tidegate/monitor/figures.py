@@ -107,6 +107,9 @@ _KIND_WORDS = {
     "order.create": "orders for the ERP",
     "order.cancel": "cancellations for the ERP",
     "fulfillment.create": "shipments to report",
+    "payment.capture": "payments to capture",
+    "payment.void": "payments to release",
+    "refund.create": "refunds to make or to report",
 }
 _STATE_WORDS: Mapping[str, tuple[str, Tone]] = {
     "failed": ("failed", "bad"),

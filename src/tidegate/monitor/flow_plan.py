@@ -138,6 +138,7 @@ _KINDS = {
     "orders": (CommandKind.ORDER_CREATE, CommandKind.ORDER_CANCEL),
     "shipments": (CommandKind.FULFILLMENT_CREATE,),
     "stock": (CommandKind.INVENTORY_SET,),
+    "payments": (CommandKind.PAYMENT_CAPTURE, CommandKind.PAYMENT_VOID, CommandKind.REFUND_CREATE),
 }
 
 
@@ -146,7 +147,11 @@ def _waiting_of(
 ) -> dict[str, int]:
     counts: dict[str, int] = {}
     kinds = {kind.value for kind in _KINDS[flow.name]}
-    there = {ids[name] for name in flow.targets if name in ids} if flow.name != "shipments" else set(ids.values())
+    there = (
+        {ids[name] for name in flow.targets if name in ids}
+        if flow.name not in ("shipments", "payments")
+        else set(ids.values())
+    )
     for row in rows:
         if row["kind"] in kinds and row["connection_id"] in there:
             counts[row["state"]] = counts.get(row["state"], 0) + row["commands"]

@@ -63,7 +63,7 @@ def view_flows(config: Config, now: datetime) -> FlowsView:
     """Return the flows of a configuration as they are at a moment. Pure."""
     found = effective(config, now)
     flows = []
-    for name in ("orders", "shipments", "stock"):
+    for name in ("orders", "shipments", "payments", "stock"):
         flow = getattr(config.flows, name)
         if flow is None:
             continue

@@ -115,6 +115,9 @@ _KIND_WORDS = {
     "order.cancel": "cancel the order",
     "fulfillment.create": "report the shipment",
     "inventory.set": "set the stock number",
+    "payment.capture": "capture the payment",
+    "payment.void": "release the payment",
+    "refund.create": "give money back",
 }
 
 

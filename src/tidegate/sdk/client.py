@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
@@ -88,6 +89,7 @@ class HttpApi:
         path: str,
         *,
         json: Any = None,
+        form: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
         changes_state: bool = True,
@@ -97,7 +99,7 @@ class HttpApi:
         After a 401, or what the connector's `refuses_session` tells to be one, it logs in anew and sends the request once
         more: the refused one certainly had no effect.
         """
-        content = _encode(json)
+        content, content_type = _encode(json, form)
         session = await self.session()
         for last_try in (False, True):
             try:
@@ -105,7 +107,7 @@ class HttpApi:
                     method,
                     path,
                     content=content,
-                    headers={**session.headers, **(headers or {})},
+                    headers={**content_type, **session.headers, **(headers or {})},
                     params=params,
                     changes_state=changes_state,
                 )
@@ -253,12 +255,19 @@ class _WithoutSession:
         path: str,
         *,
         json: Any = None,
+        form: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
         changes_state: bool = True,
     ) -> Response:
+        content, content_type = _encode(json, form)
         return await self._api._send(
-            method, path, content=_encode(json), headers=headers or {}, params=params, changes_state=changes_state
+            method,
+            path,
+            content=content,
+            headers={**content_type, **(headers or {})},
+            params=params,
+            changes_state=changes_state,
         )
 
 
@@ -304,8 +313,13 @@ async def _read_bounded(answer: aiohttp.ClientResponse) -> bytes:
     return b"".join(chunks)
 
 
-def _encode(json: Any) -> bytes | None:
-    return None if json is None else msgspec.json.encode(json)
+def _encode(json: Any, form: Mapping[str, str] | None) -> tuple[bytes | None, dict[str, str]]:
+    """Return the body of a request and the header that names its type."""
+    if form is not None:
+        if json is not None:
+            raise InvariantError("a request has one body: json or form", code="two_bodies")
+        return urlencode(form).encode(), {"Content-Type": "application/x-www-form-urlencoded"}
+    return (None, {}) if json is None else (msgspec.json.encode(json), {})
 
 
 def _check_headers(headers: Mapping[str, str]) -> None:

@@ -282,7 +282,8 @@ class Connector:
     """Of the connector's code; recorded with every outcome."""
     mapping_version: int
     """Raise it when the mapper's result changes; a re-run after a fix then passes the version gates."""
-    roles: frozenset[Literal["channel", "erp"]]
+    roles: frozenset[Literal["channel", "erp", "payment"]]
+    """channel: sells. erp: counts the goods and ships. payment: holds the money that shoppers paid."""
     fields: tuple[Field, ...]
     open_session: Callable[[Api, Mapping[str, Secret], Mapping[str, Any]], Awaitable[Session]]
     """(api without session, secrets, connection settings) -> headers for the following requests. Called again after a 401."""

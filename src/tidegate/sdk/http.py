@@ -48,12 +48,14 @@ class Api(Protocol):
         path: str,
         *,
         json: Any = None,
+        form: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
         changes_state: bool = True,
     ) -> Response:
         """Send one request to base_url + path and return its answer, whatever its status below 500 and not 401/403/429.
 
+        The body is `json`, or `form` as `application/x-www-form-urlencoded` in the order given, or none.
         `changes_state=False` marks a read: a lost answer of a read is TransientError, of a write OutcomeUnknownError.
         Raises AuthenticationError (401; 403 is for the connector's table), RateLimitedError (429), TransientError (not
         sent, or a read got no whole answer or a 5xx, with the wait of its Retry-After), OutcomeUnknownError (a write was

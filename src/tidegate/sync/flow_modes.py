@@ -31,6 +31,7 @@ SELECT connection_id, flow, mode, rules, live_from, revision FROM flow_mode WHER
 KINDS: dict[FlowName, tuple[CommandKind, ...]] = {
     "orders": (CommandKind.ORDER_CREATE, CommandKind.ORDER_CANCEL),
     "shipments": (CommandKind.FULFILLMENT_CREATE,),
+    "payments": (CommandKind.PAYMENT_CAPTURE, CommandKind.PAYMENT_VOID, CommandKind.REFUND_CREATE),
     "stock": (),  # numbers are no commands before they are sent
 }
 INCLUDE_ROWS_MAX = 2_000

@@ -36,6 +36,8 @@ Versioned = (
     | changes.ShipmentSeen
     | changes.FulfillmentSeen
     | changes.StockMoved
+    | changes.PaymentObserved
+    | changes.RefundSeen
     | changes.VariantSeen
     | changes.LocationSeen
 )
@@ -46,6 +48,8 @@ FETCH_TOPIC: dict[type[Versioned], str] = {
     changes.ShipmentSeen: "shipment",
     changes.FulfillmentSeen: "fulfillment",
     changes.StockMoved: "move",
+    changes.PaymentObserved: "payment",
+    changes.RefundSeen: "refund",
     changes.VariantSeen: "variant",
     changes.LocationSeen: "location",
 }
@@ -143,6 +147,8 @@ class Fold:
             case changes.FulfillmentSeen():
                 known = parse_reference(change.reference, "ful")
                 return Outcome("ignored", "echo" if known else "foreign_fulfillment", None, "fulfillment", known)
+            case changes.PaymentObserved() | changes.RefundSeen():
+                return Outcome("ignored", "no_flow", "payments are not followed yet")
             case changes.VariantSeen():
                 key = (prepared.event.connection_id, change.external_id, change.sku)
                 return Outcome("applied", "known", None, "variant", self._catalogue.variant(key))

@@ -174,7 +174,7 @@ WITH mine AS (
                                        AND kind = 'command' LIMIT $3) m
     JOIN command c ON c.tenant_id = $1 AND c.command_id = m.subject_id
 ), held AS (
-    SELECT entity_id AS order_id FROM mine WHERE kind IN ('order.create', 'order.cancel')
+    SELECT entity_id AS order_id FROM mine WHERE kind IN ('order.create', 'order.cancel', 'payment.capture', 'payment.void', 'refund.create')
     UNION
     SELECT f.order_id FROM mine JOIN fulfillment f ON f.tenant_id = $1 AND f.fulfillment_id = mine.entity_id
     WHERE mine.kind = 'fulfillment.create'

@@ -26,7 +26,15 @@ from tidegate.web.api.lists import EXAMPLE_CURSOR, Cursor, Limit, read_id_cursor
 from tidegate.web.api.words import masked
 
 LIST = "commands"
-_ENTITIES = {"order.create": "ord", "order.cancel": "ord", "fulfillment.create": "ful", "inventory.set": "itm"}
+_ENTITIES = {
+    "order.create": "ord",
+    "order.cancel": "ord",
+    "fulfillment.create": "ful",
+    "inventory.set": "itm",
+    "payment.capture": "ord",
+    "payment.void": "ord",
+    "refund.create": "ord",
+}
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):

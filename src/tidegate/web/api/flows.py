@@ -27,7 +27,7 @@ from tidegate.web.problems import ProblemError
 class Flow(msgspec.Struct, frozen=True, kw_only=True):
     """What moves where."""
 
-    name: Annotated[str, Meta(description="orders, shipments or stock")]
+    name: Annotated[str, Meta(description="orders, shipments, payments or stock")]
     sources: tuple[str, ...]
     targets: Annotated[tuple[str, ...], Meta(description="Connections; origin is the one that the order came from")]
     mode: Annotated[str, Meta(description="As it counts now, timed overrides applied")]
@@ -96,7 +96,7 @@ _MOVED = FlowMoved(
     commands=0,
     proposed_commands=0,
 )
-FlowName = Annotated[Literal["orders", "shipments", "stock"], PathParameter(description="Name of a flow.")]
+FlowName = Annotated[Literal["orders", "shipments", "payments", "stock"], PathParameter(description="Name of a flow.")]
 
 
 @post(
@@ -200,6 +200,19 @@ def _flows(file: Config, now: Config, why: Mapping[str, str]) -> tuple[Flow, ...
                 configured_mode=shipments.mode,
                 held=why.get("shipments"),
                 since=shipments.since,
+            )
+        )
+    if file.flows.payments is not None and now.flows.payments is not None:
+        payments = file.flows.payments
+        found.append(
+            Flow(
+                name="payments",
+                sources=(payments.source,),
+                targets=(payments.target,),
+                mode=now.flows.payments.mode,
+                configured_mode=payments.mode,
+                held=why.get("payments"),
+                since=payments.since,
             )
         )
     if file.flows.stock is not None and now.flows.stock is not None:

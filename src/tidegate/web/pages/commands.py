@@ -134,5 +134,12 @@ def _counters(ledger: Any) -> dict[str, int]:
 
 def _about(here: Here, row: Any) -> str:
     """Return the id of what the command is about, for the page that tells its story; '' for an item."""
-    kind = {"order.create": "ord", "order.cancel": "ord", "fulfillment.create": "ful"}.get(row["kind"])
+    kind = {
+        "order.create": "ord",
+        "order.cancel": "ord",
+        "fulfillment.create": "ful",
+        "payment.capture": "ord",
+        "payment.void": "ord",
+        "refund.create": "ord",
+    }.get(row["kind"])
     return public_id(kind, here.cell, row["entity_id"]) if kind else ""

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from tidegate.commerce.commands import CommandKind
+from tidegate.commerce.commands import CommandKind, VoidPayment
 from tidegate.kernel import errors as kernel_errors
 from tidegate.kernel.errors import (
     AuthenticationError,
@@ -129,13 +129,15 @@ def check_equal_calls_send_equal_requests(subject: Subject) -> None:
 
 def check_reference_is_sent(subject: Subject) -> None:
     """X9: what is created carries our reference, so that a read-back can find it."""
-    creating = (CommandKind.ORDER_CREATE.value, CommandKind.FULFILLMENT_CREATE.value)
+    kinds = (CommandKind.ORDER_CREATE, CommandKind.FULFILLMENT_CREATE, CommandKind.REFUND_CREATE)
+    creating = tuple(kind.value for kind in kinds)
     for fixture in subject.exchanges_of("execute"):
         if fixture.call.name not in creating or not any("done" in outcome for outcome in _listed(fixture.expected)):
             continue
         _, api = _run(subject, fixture)
         written = msgspec.json.encode([request for request in api.sent if request.changes_state]).decode()
         for payload in payloads_of(fixture):
+            assert not isinstance(payload, VoidPayment), "a release creates nothing"
             assert payload.reference in written, f"{fixture.name}: {payload.reference} is in no request"
 
 

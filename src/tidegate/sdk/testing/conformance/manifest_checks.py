@@ -82,7 +82,7 @@ def check_pace(subject: Subject) -> None:
 
 
 def check_capabilities(subject: Subject) -> None:
-    """C5: a channel takes stock numbers and tells orders, an ERP takes orders; what it says of its counting agrees."""
+    """C5: a channel takes stock and tells orders, an ERP takes orders, a provider moves money; its counting agrees."""
     connector = subject.connector
     told = {topic for event in subject.events for topic in (type(change).__name__ for change in event.changes)}
     if "channel" in connector.roles:
@@ -92,6 +92,10 @@ def check_capabilities(subject: Subject) -> None:
     if "erp" in connector.roles:
         assert CommandKind.ORDER_CREATE in connector.commands, "an ERP takes order.create"
         assert "StockMoved" in told, "an ERP tells movements of stock: record one"
+    if "payment" in connector.roles:
+        for kind in (CommandKind.PAYMENT_CAPTURE, CommandKind.PAYMENT_VOID, CommandKind.REFUND_CREATE):
+            assert kind in connector.commands, f"a payment provider takes {kind.value}"
+        assert {"PaymentObserved", "RefundSeen"} <= told, "a payment provider tells payments and refunds: record both"
     if connector.deducts_own_orders:
         assert connector.stock_number == "on_hand", "only a channel that counts on_hand takes its own orders off"
 

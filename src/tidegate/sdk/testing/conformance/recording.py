@@ -43,15 +43,17 @@ class RecordingApi:
         path: str,
         *,
         json: Any = None,
+        form: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
         changes_state: bool = True,
     ) -> Response:
         """See `sdk.http.Api.request`; an exchange that raises is not kept."""
         response = await self._api.request(
-            method, path, json=json, headers=headers, params=params, changes_state=changes_state
+            method, path, json=json, form=form, headers=headers, params=params, changes_state=changes_state
         )
-        body = None if json is None else msgspec.json.decode(msgspec.json.encode(json))
+        sent = json if form is None else form
+        body = None if sent is None else msgspec.json.decode(msgspec.json.encode(sent))
         request = ExpectedRequest(method=method, path=path, params=dict(params) if params else None, body=body)
         self.exchanges.append(Exchange(request=request, answer=answered(response, self._kept_headers)))
         return response

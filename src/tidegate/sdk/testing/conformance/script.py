@@ -66,6 +66,7 @@ class ScriptedApi:
         path: str,
         *,
         json: Any = None,
+        form: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
         changes_state: bool = True,
@@ -77,7 +78,7 @@ class ScriptedApi:
             path=path,
             params=dict(params or {}),
             headers={name.lower(): value for name, value in (headers or {}).items()},
-            body=msgspec.json.decode(msgspec.json.encode(json)),
+            body=msgspec.json.decode(msgspec.json.encode(json if form is None else form)),
             changes_state=changes_state,
         )
         self.sent.append(request)
