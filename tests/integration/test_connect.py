@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from typing import Any
 from uuid import UUID
@@ -16,6 +16,8 @@ from tidegate.config.versions import record_version
 from tidegate.kernel.clock import SystemClock
 from tidegate.kernel.errors import AuthenticationError, ConfigurationError
 from tidegate.kernel.redaction import Secret
+from tidegate.sdk.connector import Field, Inspection
+from tidegate.sdk.http import Api
 from tidegate.sdk.testing.hostile import HostileServer
 from tidegate.sdk.testing.hostile_connector import CONNECTOR
 from tidegate.store.connections import Pool
@@ -220,3 +222,53 @@ async def test_no_secret_and_no_path_is_readable_in_the_database(world: World, s
         rows = await world.pool.fetch(f'SELECT t::text FROM "{table}" t')
         text = "\n".join(row[0] for row in rows).encode()
         assert not [needle for needle in needles if needle in text or needle.hex().encode() in text], table
+
+
+async def test_a_signing_secret_that_the_operator_gives_is_taken_and_the_one_before_it_still_verifies(
+    world: World, shop: HostileServer
+) -> None:
+    assert CONNECTOR.webhook is not None
+    field = Field(name="signing_secret", question="Secret of the app", secret=True, default="")
+    webhook = replace(CONNECTOR.webhook, secret_field="signing_secret")
+    connector = replace(CONNECTOR, fields=(*CONNECTOR.fields, field), webhook=webhook)
+
+    async def connect_with(secret: str) -> Webhook:
+        secrets = {"api_key": Secret("hostile-api-key"), "signing_secret": Secret(secret)}
+        _, found = await world.connect(world.order(shop, "shop", connector=connector, secrets=secrets))
+        assert found is not None
+        return found
+
+    first = await connect_with("")
+    assert not first.is_given
+    given = await connect_with("the secret of the app 1")
+    assert (given.secret, given.is_new, given.is_given) == (Secret("the secret of the app 1"), True, True)
+    assert given.url == first.url, "the address stays"
+    rotated = await connect_with("the secret of the app 2")
+    again = await connect_with("the secret of the app 2")
+
+    assert (rotated.is_new, again.is_new) == (True, False)
+    async with world.pool.acquire() as conn:
+        connection_id = await conn.fetchval("SELECT connection_id FROM connection")
+        active = await credentials.active_webhook_secrets(conn, world.ring, world.tenant_id, connection_id)
+    assert active == [Secret("the secret of the app 2"), Secret("the secret of the app 1")]
+
+
+async def test_a_system_without_a_list_is_bound_to_our_articles(world: World, shop: HostileServer) -> None:
+    await world.connect(world.order(shop, "shop"))
+    bare = Inspection(external_account="", account_name="3PL", version="1", locations=(), variants=())
+
+    async def inspect(_api: Api) -> Inspection:
+        return bare
+
+    connector = replace(CONNECTOR, name="listless", articles_are_ours=True, inspect=inspect, subscribe=None)
+    order = world.order(shop, "threepl", connector=connector, is_channel=False)
+
+    first, _ = await world.connect(order)
+    stock(shop, "C")
+    await world.connect(world.order(shop, "shop"))
+    second, _ = await world.connect(order)
+
+    assert first.inspection.external_account == "threepl"
+    assert [external_id for external_id, _ in first.matches.exact] == ["A", "B"]
+    assert [external_id for external_id, _ in second.matches.exact] == ["C"]
+    assert second.matches.bound == 3

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from tidegate.config.roles import is_channel
 from tidegate.kernel.clock import SystemClock
 from tidegate.kernel.errors import ConfigurationError, TransientError
 from tidegate.kernel.redaction import Secret
-from tidegate.sdk.connector import Connector, Inspection, Location
+from tidegate.sdk.connector import Connector, Field, HandedOver, Inspection, Location
 from tidegate.sync import connect as connecting
 from tidegate.sync.connect import Connected, ConnectOrder, Webhook
 from tidegate.sync.going_live import mark_for_telling, told_channels
@@ -87,10 +87,13 @@ def connect(
     answers = _read_answers(given, from_json)
     connectors = known_connectors()
 
-    async def body(session: Session) -> tuple[Connected, Webhook | None, str | None]:
+    async def body(session: Session) -> tuple[Connected, Webhook | None, str | None, list[HandedOver]]:
         config = await _refresh_config(session, connectors)
         connector = _connector_of(config, name, connectors)
-        order = _order(session, config, name, connector, answers, asks=not yes and from_json != _STANDARD_INPUT)
+        ring = session.key_ring()
+        stored = await connecting.stored_secrets(session.conn, ring, session.tenant_id, name)
+        asks = not yes and from_json != _STANDARD_INPUT
+        order = _order(session, config, name, connector, answers, stored=stored, asks=asks)
         order = msgspec.structs.replace(
             order,
             stock_location=location,
@@ -106,7 +109,6 @@ def connect(
             raise describe_unreachable(name, str(order.settings.get("base_url", "")), error) from error
         if order.is_channel and order.stock_location is None and not yes and sys.stdin.isatty():
             order = msgspec.structs.replace(order, stock_location=_ask_location(inspection.locations))
-        ring = session.key_ring()
         connected = await connecting.store(session.conn, ring, order, inspection)
         if name in told_channels(config):
             await mark_for_telling(session.conn, session.tenant_id, [name], only_untold=True)
@@ -116,13 +118,13 @@ def connect(
             webhook = await connecting.set_up_webhook(session.conn, ring, order, connected, api, paths)
         finally:
             await api.close()
-        return connected, webhook, await note_open(session)
+        return connected, webhook, await note_open(session), _handed_over(order, stored)
 
-    connected, webhook, note = run_session(project_dir, body)
+    connected, webhook, note, handed = run_session(project_dir, body)
     if as_json:
-        print_json(_as_json(connected, webhook))
+        print_json(_as_json(connected, webhook, handed))
     else:
-        _print(name, connected, webhook)
+        _print(name, connected, webhook, handed)
         if note is not None:
             click.echo(safe_line(note))
 
@@ -181,9 +183,20 @@ def _connector_of(config: Config, name: str, connectors: Mapping[str, Connector]
 
 
 def _order(
-    session: Session, config: Config, name: str, connector: Connector, answers: Mapping[str, str], *, asks: bool
+    session: Session,
+    config: Config,
+    name: str,
+    connector: Connector,
+    answers: Mapping[str, str],
+    *,
+    stored: Mapping[str, Secret],
+    asks: bool,
 ) -> ConnectOrder:
-    """Put file, answers and questions together. Raises ConfigurationError for an answer that is still missing."""
+    """Put file, answers, questions and the `stored` secrets together.
+
+    A stored secret stands for an answer where nobody is asked, and where the secret is ours to make. Raises
+    ConfigurationError for an answer that is still missing.
+    """
     unknown = sorted(set(answers) - {field.name for field in connector.fields})
     if unknown:
         known = ", ".join(field.name for field in connector.fields)
@@ -195,10 +208,12 @@ def _order(
     secrets: dict[str, Secret] = {}
     for field in connector.fields:
         value = answers.get(field.name, options.get(field.name))
-        if value is None and asks:
-            value = click.prompt(field.question, default=field.default, hide_input=field.secret, type=str)
+        if value is None and field.name in stored and (field.make is not None or not asks):
+            value = stored[field.name].reveal()
+        if value is None and asks and field.make is None:
+            value = _ask(field, stored.get(field.name) if field.secret else None)
         if value is None:
-            value = field.default
+            value = field.default if field.make is None else field.make({**options, **settings})
         if value is None:
             raise ConfigurationError(
                 f"connector {connector.name!r} needs {field.name}: {field.question}",
@@ -210,7 +225,7 @@ def _order(
         else:
             settings[field.name] = value
     settings = {**options, **settings}
-    base_url = settings.get("base_url") or settings.get("url")
+    base_url = settings.get("base_url") or settings.get("url") or connector.base_url
     if base_url is None:
         raise ConfigurationError(
             f"connection {name!r} has no url", code="answer_missing", hint="write it in tidegate.yaml: url: https://..."
@@ -229,6 +244,21 @@ def _order(
     )
 
 
+def _ask(field: Field, stored: Secret | None) -> str:
+    if stored is None:
+        return str(click.prompt(field.question, default=field.default, hide_input=field.secret, type=str))
+    question = f"{field.question} (Enter keeps the stored one)"
+    return str(click.prompt(question, default=stored.reveal(), show_default=False, hide_input=True, type=str))
+
+
+def _handed_over(order: ConnectOrder, stored: Mapping[str, Secret]) -> list[HandedOver]:
+    """Return what has to be pasted at the other side: what is public, and what is new."""
+    if order.connector.hand_over is None:
+        return []
+    known = {one.value for one in order.connector.hand_over(stored)} if stored else set()
+    return [one for one in order.connector.hand_over(order.secrets) if one.is_public or one.value not in known]
+
+
 def _ask_location(locations: tuple[Location, ...]) -> str | None:
     if len(locations) < 2:
         return None
@@ -239,7 +269,7 @@ def _ask_location(locations: tuple[Location, ...]) -> str | None:
     return str(click.prompt("Which one shall be told stock numbers", type=choice))
 
 
-def _print(name: str, connected: Connected, webhook: Webhook | None) -> None:
+def _print(name: str, connected: Connected, webhook: Webhook | None, handed: Sequence[HandedOver]) -> None:
     inspection, matches = connected.inspection, connected.matches
     click.echo(safe_line(f"{'connected' if connected.is_new else 'reconnected'} {name}: {_title(inspection)}"))
     print_table(("found", "number", ""), _summary(connected), empty="")
@@ -252,6 +282,8 @@ def _print(name: str, connected: Connected, webhook: Webhook | None) -> None:
         click.echo(f"replaced: {', '.join(connected.rotated)}")
     if webhook is not None:
         _print_webhook(webhook)
+    for one in handed:
+        click.echo(safe_line(f"{one.label}: {one.value.reveal()}" + ("" if one.is_public else "   (shown once)")))
 
 
 def _print_webhook(webhook: Webhook) -> None:
@@ -260,7 +292,9 @@ def _print_webhook(webhook: Webhook) -> None:
         return
     click.echo(safe(f"webhook: to be set up by you. {webhook.subscription.explanation}"))
     click.echo(f"  address  {webhook.url}")
-    if webhook.is_new:
+    if webhook.is_given:
+        click.echo("  secret   the one that you gave")
+    elif webhook.is_new:
         click.echo(f"  secret   {webhook.secret.reveal()}   (shown once)")
     else:
         click.echo("  secret   as it was; --rotate-webhook makes a new one")
@@ -302,7 +336,7 @@ def _lists(matches: Matches) -> list[tuple[str, list[str]]]:
     return [(words, names) for words, names in lists if names]
 
 
-def _as_json(connected: Connected, webhook: Webhook | None) -> dict[str, Any]:
+def _as_json(connected: Connected, webhook: Webhook | None, handed: Sequence[HandedOver]) -> dict[str, Any]:
     """Return the result for programs. Address and secret are in it only when somebody has to register them."""
     inspection = connected.inspection
     document: dict[str, Any] = {
@@ -317,11 +351,13 @@ def _as_json(connected: Connected, webhook: Webhook | None) -> dict[str, Any]:
         "stock_location": connected.places.stock_location,
         "rotated": connected.rotated,
     }
+    if handed:
+        document["hand_over"] = {one.label: one.value.reveal() for one in handed}
     if webhook is not None:
         registered = webhook.subscription.registered
         document["webhook"] = {"registered": registered, "explanation": webhook.subscription.explanation}
         if not registered:
             document["webhook"]["url"] = webhook.url
-            if webhook.is_new:
+            if webhook.is_new and not webhook.is_given:
                 document["webhook"]["secret"] = webhook.secret.reveal()
     return document

@@ -107,7 +107,7 @@ class HttpApi:
                     method,
                     path,
                     content=content,
-                    headers={**content_type, **session.headers, **(headers or {})},
+                    headers=self._headers(session, {**content_type, **(headers or {})}, content),
                     params=params,
                     changes_state=changes_state,
                 )
@@ -119,6 +119,14 @@ class HttpApi:
                 return response
             session = await self._open(session)
         raise InvariantError("unreachable")
+
+    def _headers(self, session: Session, headers: Mapping[str, str], content: bytes | None) -> Mapping[str, str]:
+        """Return the headers of one try: the session's, the request's, and the signature of both with the body."""
+        together = {**session.headers, **headers}
+        if session.sign is None:
+            return together
+        lowered = {name.lower(): value for name, value in together.items()}
+        return {**together, **session.sign(lowered, content or b"", self._clock.now().timestamp())}
 
     async def close(self) -> None:
         """Close all connections. The api can be used again afterwards and logs in anew."""

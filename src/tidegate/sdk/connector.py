@@ -58,6 +58,9 @@ class Webhook:
     """(lower-cased headers, raw body) -> keys. Runs after `verify`. ValueError means: authentic but unreadable."""
     sign: Signer | None = None
     """Signs as the platform does, for the self-test of `tidegate doctor`. None: that test is left out."""
+    secret_field: str = ""
+    """The field whose answer signs the deliveries, where the platform or the operator makes that secret: an app's client
+    secret, a public key. Without an answer, and where this is '', connecting makes one."""
     stored_headers: frozenset[str] = frozenset({"content-type", "user-agent"})
     """Allow-list of headers kept with the event."""
     body_bytes_max: int = 1 << 20
@@ -232,6 +235,17 @@ class Field:
     question: str
     secret: bool
     default: str | None = None
+    make: Callable[[Mapping[str, Any]], str] | None = None
+    """(settings) -> a fresh value, for a secret that is ours to make: it is made once, when the operator gives none."""
+
+
+class HandedOver(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that the operator has to paste at the other side."""
+
+    label: str
+    value: Secret
+    is_public: bool = False
+    """True: it may be shown again at any time. False: it is shown when it is new."""
 
 
 class Variant(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -255,7 +269,7 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
     """What a connector found at the other end with the given credentials."""
 
     external_account: str
-    """Stable id of the shop or database: reconnecting it revives the connection."""
+    """Stable id of the shop or database: reconnecting it revives the connection. '': it has none, the name stands for it."""
     account_name: str
     version: str
     locations: tuple[Location, ...]
@@ -296,6 +310,8 @@ class Connector:
     webhook: Webhook | None = None
     subscribe: Callable[[Api, str, Secret], Awaitable[Subscription]] | None = None
     """(api, public webhook URL, signing secret) -> idempotent registration."""
+    hand_over: Callable[[Mapping[str, Secret]], Sequence[HandedOver]] | None = None
+    """(secrets) -> what the other side must know to trust what we send. Pure."""
     checks: Checks = NO_CHECKS
     """What the platform can say about its own side."""
     feeds: Mapping[str, Feed] = field(default_factory=dict)
@@ -306,6 +322,12 @@ class Connector:
     commands: Mapping[CommandKind, CommandSpec] = field(default_factory=dict)
     targets: Mapping[CommandKind, tuple[Target, ...]] = field(default_factory=dict)
     """What a map may fill. A target that is not declared is refused when the configuration is checked."""
+    base_url: str | None = None
+    """Where the platform answers when the connection's entry names no `url`. None: the entry must name it."""
+    articles_are_ours: bool = False
+    """The platform has no list of articles: it is bound to every article of ours, under its SKU."""
+    answers_by_status: bool = False
+    """A 2xx says that it is done, whatever its body says."""
     budget: Budget = DEFAULT_BUDGET
     """How many calls the platform allows; see `sdk.budgets`."""
     read_budget: BudgetReader | None = None

@@ -6,7 +6,7 @@ egress guard: only public addresses, or the ones the operator allowed (`network.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -18,6 +18,9 @@ class Session:
     """What a request needs to be let in: headers made from a credential. Never printed."""
 
     headers: Mapping[str, str] = field(repr=False)
+    sign: Callable[[Mapping[str, str], bytes, float], Mapping[str, str]] | None = field(default=None, repr=False)
+    """(headers of the request with lower-case names, body, now in Unix seconds) -> further headers, for a platform that
+    wants each request signed. Called for each try, so that its time is the try's own."""
 
 
 @dataclass(frozen=True)

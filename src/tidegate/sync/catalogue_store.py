@@ -18,6 +18,7 @@ from tidegate.sync.open_matches import OpenMatch, list_open
 from tidegate.sync.rebinding import follow_bindings, lock_catalogue, moves_of
 
 _VARIANTS = query("variants_known")
+_UNBOUND_HERE = query("variants_unbound_here")
 _ADD_VARIANTS = query("variants_add")
 _ADD_ITEMS = query("inventory_items_add")
 _ADD_BILLS = query("variant_items_add")
@@ -73,6 +74,27 @@ async def bind_variants(
     rows_open = list_open(name, found, matches, known, set(now_bound.values()))
     await _keep_open(conn, tenant_id, connection_id, rows_open)
     return matches
+
+
+async def bind_ours(
+    conn: Connection, tenant_id: UUID, connection_id: UUID, *, is_channel: bool, counts: bool = False
+) -> Matches:
+    """Bind every article of ours, under its SKU, to a system that has no list of its own.
+
+    Belongs into the caller's transaction. Safe to repeat: what is new is bound.
+    """
+    bound = await _bindings(conn, tenant_id, connection_id, "variant")
+    rows = await conn.fetch(_UNBOUND_HERE, tenant_id, connection_id)
+    pairs = [(row["sku"], row["variant_id"]) for row in rows]
+    if pairs:
+        await lock_catalogue(conn, tenant_id)
+    await _bind(conn, tenant_id, connection_id, "variant", pairs)
+    if is_channel:
+        await conn.execute(_ADD_CHANNEL_STOCK, tenant_id, connection_id)
+        await refresh_modes(conn, tenant_id)
+    found = [Variant(external_id=sku, sku=sku, title=sku) for sku, _ in pairs]
+    await _follow(conn, tenant_id, connection_id, found, pairs, is_channel=is_channel, counts=counts)
+    return Matches(kept=tuple(bound), exact=tuple(pairs))
 
 
 async def _follow(

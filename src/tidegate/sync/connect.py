@@ -7,7 +7,7 @@ written at the other side but the webhook's registration.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 from uuid import UUID
 
 import msgspec
@@ -21,13 +21,14 @@ from tidegate.sdk.connector import Connector, Inspection, Subscription
 from tidegate.sdk.egress import Network
 from tidegate.store.connections import Connection
 from tidegate.store.sql import query
-from tidegate.sync.catalogue_store import bind_locations, bind_variants
+from tidegate.sync.catalogue_store import bind_locations, bind_ours, bind_variants
 from tidegate.sync.match import Matches, Places
 from tidegate.sync.webhook_path import WebhookPaths, new_webhook_secret
 from tidegate.vault import credentials
 from tidegate.vault.keys import KeyRing
 
 _FIND = query("connect_find")
+_ID_OF_NAME = query("connection_named")
 _LEADER = query("connect_leader")
 _ADD = query("connect_add")
 _REVIVE = query("connect_revive")
@@ -65,6 +66,13 @@ class ConnectOrder(msgspec.Struct, frozen=True, kw_only=True):
     actor: str = "operator"
 
 
+class _Part(TypedDict):
+    """The part that a connection plays."""
+
+    is_channel: bool
+    counts: bool
+
+
 class Webhook(msgspec.Struct, frozen=True, kw_only=True):
     """The webhook of a connection. Holds secrets: show it once, never store or log it."""
 
@@ -72,6 +80,8 @@ class Webhook(msgspec.Struct, frozen=True, kw_only=True):
     secret: Secret
     is_new: bool
     """False: address and secret are the ones that were there."""
+    is_given: bool = False
+    """The operator gave the secret."""
     subscription: Subscription
 
 
@@ -95,9 +105,23 @@ async def look(order: ConnectOrder, *, allow: Sequence[Network], clock: Clock) -
     """
     api = open_api(order, allow=allow, clock=clock)
     try:
-        return await order.connector.inspect(api)
+        inspection = await order.connector.inspect(api)
     finally:
         await api.close()
+    if inspection.external_account:
+        return inspection
+    return msgspec.structs.replace(inspection, external_account=order.name)
+
+
+async def stored_secrets(conn: Connection, ring: KeyRing, tenant_id: UUID, name: str) -> dict[str, Secret]:
+    """Return field -> secret of the connection of this name; empty for a new one and for what cannot be read."""
+    connection_id = await conn.fetchval(_ID_OF_NAME, tenant_id, name)
+    if connection_id is None:
+        return {}
+    try:
+        return await credentials.get_all(conn, ring, tenant_id, connection_id, "credential")
+    except TidegateError:
+        return {}
 
 
 def open_api(order: ConnectOrder, *, allow: Sequence[Network], clock: Clock) -> HttpApi:
@@ -140,16 +164,14 @@ async def store(conn: Connection, ring: KeyRing, order: ConnectOrder, inspection
             _REVIVE, order.tenant_id, connection_id, order.name, _json(settings), inspection.external_account
         )
         rotated = await _store_secrets(conn, ring, order, connection_id)
-        matches = await bind_variants(
-            conn,
-            order.tenant_id,
-            connection_id,
-            inspection.variants,
-            name=order.name,
-            leads=leads,
-            is_channel=order.is_channel,
-            counts=order.counts,
-        )
+        part: _Part = {"is_channel": order.is_channel, "counts": order.counts}
+        if order.connector.articles_are_ours:
+            matches = await bind_ours(conn, order.tenant_id, connection_id, **part)
+        else:
+            variants = inspection.variants
+            matches = await bind_variants(
+                conn, order.tenant_id, connection_id, variants, name=order.name, leads=leads, **part
+            )
         detail = {"new": found is None, "rotated": rotated, "bound": matches.bound}
         audit = (new_id(), order.actor, "connection.connected", order.name, _json(detail))
         await conn.execute(_AUDIT, order.tenant_id, *audit)
@@ -176,7 +198,8 @@ async def set_up_webhook(
 
     The address and the secret are stored before the other side hears of them, so a run that ends in between is
     mended by the next one. Address and secret stay as they are unless `order.rotates_webhook`, an API secret was
-    replaced, or there are none. Raises what the other side answers.
+    replaced, or there are none. A secret that the operator gave (`Webhook.secret_field`) is taken as it is; the one before
+    it goes on verifying beside it. Raises what the other side answers.
     """
     if order.connector.webhook is None:
         return None
@@ -188,8 +211,13 @@ async def set_up_webhook(
         generation = int(settings.get("webhook_generation", 1)) + (1 if order.rotates_webhook else 0)
         path = paths.path(connection_id, generation)
         secrets = await credentials.active_webhook_secrets(conn, ring, tenant_id, connection_id)
-        is_new = not secrets or order.rotates_webhook or bool(connected.rotated)
-        secret = new_webhook_secret() if is_new else secrets[0]
+        given = order.secrets.get(order.connector.webhook.secret_field) or Secret("")
+        is_given = bool(given.reveal())
+        if is_given:
+            is_new = given not in secrets[:1]
+        else:
+            is_new = not secrets or order.rotates_webhook or bool(_api_secrets(order.connector, connected.rotated))
+        secret = given if is_given else new_webhook_secret() if is_new else secrets[0]
         if is_new:
             await credentials.put(conn, ring, tenant_id, connection_id, "intake", credentials.WEBHOOK_SECRET, secret)
         await conn.execute(_SET_PATH, tenant_id, connection_id, paths.digest(path))
@@ -201,7 +229,14 @@ async def set_up_webhook(
     subscription = await _subscribe(order.connector, api, url, secret)
     state = "registered" if subscription.registered else "manual"
     await conn.execute(_SET_WEBHOOK_STATE, tenant_id, connection_id, state)
-    return Webhook(url=url, secret=secret, is_new=is_new, subscription=subscription)
+    return Webhook(url=url, secret=secret, is_new=is_new, is_given=is_given, subscription=subscription)
+
+
+def _api_secrets(connector: Connector, names: Sequence[str]) -> set[str]:
+    """Return those of the fields that let us in at the other side: not the keys that we sign with, nor its own."""
+    assert connector.webhook is not None
+    ours = {field.name for field in connector.fields if field.make is not None}
+    return set(names) - ours - {connector.webhook.secret_field}
 
 
 async def _subscribe(connector: Connector, api: HttpApi, url: str, secret: Secret) -> Subscription:

@@ -38,6 +38,14 @@ SELECT $1, n.* FROM unnest($2::uuid[], $3::text[], $4::text[]) AS n (variant_id,
 ON CONFLICT (tenant_id, sku) DO NOTHING
 RETURNING variant_id
 
+-- name: variants_unbound_here
+-- Variants with a SKU that are not bound in a connection. $1 tenant, $2 connection.
+SELECT v.sku, v.variant_id FROM variant v
+WHERE v.tenant_id = $1 AND v.sku NOT LIKE 'no-sku:%'
+  AND NOT EXISTS (SELECT FROM binding b WHERE b.tenant_id = $1 AND b.connection_id = $2 AND b.kind = 'variant'
+                                          AND (b.internal_id = v.variant_id OR b.external_id = v.sku))
+ORDER BY v.sku
+
 -- name: inventory_items_add
 -- Make inventory items whose SKU nobody has. $1 tenant, $2 ids, $3 SKUs.
 INSERT INTO inventory_item (tenant_id, item_id, sku)
