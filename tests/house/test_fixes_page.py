@@ -32,7 +32,7 @@ NO_FAILURES = {
     "not_retryable", "not_running", "note_too_long", "nothing_left", "nothing_to_compare", "nothing_to_include",
     "number_on_its_way", "observed", "overtaken", "path_malformed", "replanned", "resend_is_safe", "settling",
     "sku_not_here", "stock_location",
-    "two_bodies", "unknown_topic", "version_overtaken", "wrong_state", "account_changed", "stale_policy", "refused",
+    "two_bodies", "unknown_topic", "unknown_type", "connection_unknown", "no_webhook", "not_signed_by_us", "secret_is_theirs", "version_overtaken", "wrong_state", "account_changed", "stale_policy", "refused",
 }  # fmt: skip
 
 

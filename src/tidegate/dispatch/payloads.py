@@ -121,10 +121,12 @@ async def build_action(
     *,
     cell: str,
     shape: Shape | None = None,
+    articles_are_ours: bool = False,
 ) -> Payload | Unbuildable | Stale:
     """Return the payload of an action command, its order locked against changes until the transaction ends.
 
-    `shape` makes the target's payload of the drafted one, where there is a map for it.
+    `shape` makes the target's payload of the drafted one, where there is a map for it. `articles_are_ours`: an article
+    that is not bound at the target stands there under its SKU.
     """
     if command.kind is CommandKind.ORDER_CANCEL:
         return await _build_cancel(conn, connection, command.entity_id, cell)
@@ -132,6 +134,8 @@ async def build_action(
     if isinstance(draft, Unbuildable):
         return draft
     payload = shape(draft) if shape is not None else draft.payload
+    if isinstance(payload, CreateOrder) and articles_are_ours:
+        return _by_sku(payload)
     if isinstance(payload, CreateOrder) and isinstance(draft.payload, CreateOrder):
         return await _with_articles(conn, connection, payload, draft.payload)
     return payload
@@ -230,6 +234,12 @@ async def _with_articles(
         return _unbound(unbound, connection.name)
     replace = msgspec.structs.replace
     lines = (line if line.item_external_id else replace(line, item_external_id=found[line.sku]) for line in order.lines)
+    return replace(order, lines=tuple(lines))
+
+
+def _by_sku(order: CreateOrder) -> CreateOrder:
+    replace = msgspec.structs.replace
+    lines = (line if line.item_external_id else replace(line, item_external_id=line.sku) for line in order.lines)
     return replace(order, lines=tuple(lines))
 
 

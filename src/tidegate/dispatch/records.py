@@ -21,6 +21,8 @@ class ConnectionRow(msgspec.Struct, frozen=True, kw_only=True):
     connector: str
     external_account: str
     settings: Mapping[str, Any]
+    credentials: int = 0
+    """Rises when a stored credential is replaced: the lane then begins anew with the new one."""
 
 
 class Ownership(msgspec.Struct, frozen=True, kw_only=True):

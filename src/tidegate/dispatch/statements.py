@@ -11,8 +11,12 @@ COMMAND_CHANNEL = "tidegate_command"
 
 # --- waking up -------------------------------------------------------------------------------------------------------
 CONNECTIONS = """
-SELECT tenant_id, connection_id, name, connector, external_account, settings FROM connection
-WHERE state = 'active' ORDER BY tenant_id, connection_id
+SELECT c.tenant_id, c.connection_id, c.name, c.connector, c.external_account, c.settings,
+       (SELECT coalesce(sum(s.record_version), 0)::int FROM credential s
+        WHERE s.tenant_id = c.tenant_id AND s.connection_id = c.connection_id AND s.key_class = 'credential'
+          AND s.active) AS credentials
+FROM connection c
+WHERE c.state = 'active' ORDER BY c.tenant_id, c.connection_id
 """
 
 # The one query of an idle node: which lanes have something to do, and may anything be written.

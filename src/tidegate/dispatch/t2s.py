@@ -70,7 +70,15 @@ async def begin_action(
         )
     else:
         shape = shape_of(maps, command, asked)
-        payload = await build_action(conn, scope.connection, command, scope.cipher, cell=scope.cell, shape=shape)
+        payload = await build_action(
+            conn,
+            scope.connection,
+            command,
+            scope.cipher,
+            cell=scope.cell,
+            shape=shape,
+            articles_are_ours=scope.connector.articles_are_ours,
+        )
     if isinstance(payload, Stale):
         return NotBegun("moved")
     if isinstance(payload, Unbuildable):

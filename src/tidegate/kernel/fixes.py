@@ -193,6 +193,23 @@ FIXES: Mapping[str, Fix] = {
     "base_url_missing": _cause(
         "the connection has no address", "write its url into tidegate.yaml, then tidegate connect NAME"
     ),
+    "url_missing": _cause(
+        "the connection has no url to send to", "write its url into tidegate.yaml, then tidegate connect NAME"
+    ),
+    "endpoint_missing": _cause(
+        "nothing takes events at the receiver's address", "correct its url in tidegate.yaml, then tidegate connect NAME"
+    ),
+    "endpoint_gone": _cause(
+        "the receiver asked to be sent nothing any more",
+        "switch it on there or take it out of the flows, then tidegate connect NAME",
+    ),
+    "signing_key_unusable": _cause(
+        "the key that we sign with cannot be used", "tidegate webhook rotate NAME --sending, then tidegate connect NAME"
+    ),
+    "signs_with_unknown": _cause(
+        "signs_with is no kind of key", "write hmac or ed25519 in tidegate.yaml, then tidegate connect NAME"
+    ),
+    "payload_kb": _cause("payload_kb is no number", "correct it in tidegate.yaml, then tidegate connect NAME"),
     "cursor_moved": Fix("two processes read one feed", "it goes on by itself"),
     "item_missing": Fix(
         "the answer does not speak of every item", "report it with the sample; it is looked at again by itself"

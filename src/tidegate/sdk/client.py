@@ -166,7 +166,7 @@ class HttpApi:
         changes_state: bool,
     ) -> Response:
         """Exchange one request for one response. Raises the errors of `failures`."""
-        if not path.startswith("/"):
+        if path and not path.startswith("/"):
             raise InvariantError(f"a path begins with '/', this one is {path!r}", code="path_malformed")
         _check_headers(headers)
         phase = Phase(before_send=self.before_send)

@@ -56,7 +56,7 @@ class Api(Protocol):
         params: Mapping[str, str] | None = None,
         changes_state: bool = True,
     ) -> Response:
-        """Send one request to base_url + path and return its answer, whatever its status below 500 and not 401/403/429.
+        """Send one request to base_url + path ('' for the base URL itself) and return its answer, whatever its status below 500 and not 401/403/429.
 
         The body is `json`, or `form` as `application/x-www-form-urlencoded` in the order given, or none.
         `changes_state=False` marks a read: a lost answer of a read is TransientError, of a write OutcomeUnknownError.

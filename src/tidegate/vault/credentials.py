@@ -55,6 +55,14 @@ async def put(
     return version
 
 
+async def retire_older(connection: Connection, tenant_id: UUID, connection_id: UUID, field: str) -> int:
+    """Deactivate all versions of a secret but the newest and return how many that were."""
+    newest = int(await connection.fetchval(_HIGHEST, tenant_id, connection_id, field))
+    done = await connection.execute(_RETIRE, tenant_id, connection_id, field, newest - 1)
+    await connection.execute("SELECT pg_notify('tidegate_connection', $1)", str(connection_id))
+    return int(done.rpartition(" ")[2])
+
+
 async def get_all(
     connection: Connection, ring: KeyRing, tenant_id: UUID, connection_id: UUID, key_class: KeyClass
 ) -> dict[str, Secret]:

@@ -118,3 +118,7 @@ WITH chosen AS (
     RETURNING m.item_id
 )
 SELECT count(*), (SELECT pg_notify('tidegate_command', '')) FROM marked
+
+-- name: connection_for_keys
+-- A connection by its name. $1 tenant, $2 name.
+SELECT connection_id, connector, settings FROM connection WHERE tenant_id = $1 AND name = $2

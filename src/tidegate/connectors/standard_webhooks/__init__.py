@@ -1,0 +1,57 @@
+"""Standard Webhooks: whatever can send or take signed events: Zapier, Make, a 3PL, a marketplace, a script of one's own.
+
+In: documented event types become canonical changes, so that such a system can be a channel, a warehouse or an ERP.
+Out: orders, cancellations, shipments and stock numbers go there as signed requests.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from tidegate.commerce.commands import CommandKind
+from tidegate.connectors.standard_webhooks import client, mapper, webhooks
+from tidegate.sdk.connector import CommandSpec, Connector, Field, TokenBucket
+
+CONNECTOR = Connector(
+    name="standard_webhooks",
+    title="Standard Webhooks",
+    version="1.0.0",
+    mapping_version=1,
+    roles=frozenset({"channel", "erp"}),
+    fields=(
+        Field(name="locations", question="Its stock locations, separated by commas", secret=False, default="main"),
+        Field(name="signs_with", question="We sign with 'hmac' or 'ed25519'", secret=False, default="hmac"),
+        Field(name="payload_kb", question="Largest request that it takes, in kB", secret=False, default="20"),
+        Field(
+            name="verify_key",
+            question="Secret (whsec_...) or public key (whpk_...) of its deliveries, nothing: we make a secret",
+            secret=True,
+            default="",
+        ),
+        Field(
+            name="signing_key",
+            question="Key that we sign with (whsec_... or whsk_...), several with a space between",
+            secret=True,
+            make=client.make_signing_key,
+        ),
+    ),
+    open_session=client.open_session,
+    inspect=client.inspect,
+    normalize=mapper.normalize,
+    webhook=webhooks.WEBHOOK,
+    hand_over=client.hand_over,
+    commands={
+        CommandKind.ORDER_CREATE: CommandSpec(execute=client.send_one, safe_to_resend=True),
+        CommandKind.ORDER_CANCEL: CommandSpec(execute=client.send_one, safe_to_resend=True),
+        CommandKind.FULFILLMENT_CREATE: CommandSpec(execute=client.send_one, safe_to_resend=True),
+        CommandKind.INVENTORY_SET: CommandSpec(execute=client.send_stock, bulk_max=50, safe_to_resend=True),
+    },
+    base_url=client.NO_ADDRESS,
+    articles_are_ours=True,
+    answers_by_status=True,
+    budget=TokenBucket(
+        capacity=20, per_second=10, source="the specification names no limit; a receiver that has one answers 429"
+    ),
+    concurrency_max=4,
+    request_deadline=timedelta(seconds=20),
+)

@@ -1,0 +1,229 @@
+"""A shop and a warehouse that know nothing but signed events: an order goes all the way, keys change without a pause."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from standardwebhooks.webhooks import Webhook
+
+from tests.acceptance.installation import Installation, eventually, installed
+from tests.hookbed import Receiver, deliver, receiving
+from tidegate.sdk.signatures import StandardWebhooks
+
+pytestmark = pytest.mark.timeout(300)
+FILE = """
+listen: {{host: 127.0.0.1, port: {port}, web_port: {web_port}}}
+network: {{allow: ["127.0.0.0/8"]}}
+connections:
+  shop: {{use: standard_webhooks, url: "{shop}"}}
+  threepl: {{use: standard_webhooks, url: "{threepl}", signs_with: ed25519}}
+owns: {{stock.on_hand: threepl, shipment: threepl}}
+flows:
+  orders:    {{from: [shop], to: threepl, since: 2020-01-01, mode: live}}
+  shipments: {{from: threepl, to: origin, mode: live}}
+  stock:     {{from: threepl, to: [shop], mode: live}}
+"""
+
+
+@dataclass
+class Side:
+    """One of the two systems: what it takes, and how it sends."""
+
+    receiver: Receiver
+    url: str = ""
+    secret: str = ""
+    verify_key: str = ""
+    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def send(self, event_type: str, data: dict[str, Any], *, secret: str | None = None) -> int:
+        event = {"type": event_type, "timestamp": datetime.now(UTC).isoformat(), "data": data}
+        return deliver(self.url, secret or self.secret, f"msg_{event_type}_{next(self.numbers)}", event)
+
+
+@dataclass
+class Day:
+    tidegate: Installation
+    shop: Side
+    threepl: Side
+
+    def order(self, external_id: str, quantity: int, **changes: Any) -> int:
+        data = {
+            "id": external_id,
+            "state": "open",
+            "payment_state": "paid",
+            "placed_at": datetime.now(UTC).isoformat(),
+            "currency": "EUR",
+            "total": str(10 * quantity),
+            "lines": [{"id": "1", "sku": "TEA", "title": "Tea", "quantity": quantity, "unit_price": "10.00"}],
+        }
+        return self.shop.send("order.paid", {**data, **changes})
+
+    def asked(self, external_id: str, event_type: str = "order.create") -> dict[str, Any] | None:
+        """What the 3PL was asked about a shop's order."""
+        found = (one.event["data"] for one in self.threepl.receiver.of_type(event_type))
+        return next((data for data in found if data.get("number") == external_id), None)
+
+    def told(self) -> int | None:
+        """The number of TEA that the shop was told last."""
+        items = [
+            item
+            for one in self.shop.receiver.of_type("inventory.set")
+            for item in one.event["data"]["items"]
+            if item["sku"] == "TEA"
+        ]
+        return items[-1]["quantity"] if items else None
+
+
+@pytest.fixture(scope="module")
+def day() -> Iterator[Day]:
+    with receiving("/shop") as shop, receiving("/3pl/") as threepl, installed() as tidegate:
+        text = FILE.format(port=tidegate.port, web_port=tidegate.web_port, shop=shop.url, threepl=threepl.url)
+        (tidegate.folder / "tidegate.yaml").write_text(text)
+        tidegate.do("up", "--detach")
+        sides = {"shop": Side(shop), "threepl": Side(threepl)}
+        for name, side in sides.items():
+            made = tidegate.do("connect", name, "--yes", "--json").json
+            side.url, side.secret = made["webhook"]["url"], made["webhook"]["secret"]
+            (side.verify_key,) = made["hand_over"].values()
+        day = Day(tidegate, **sides)
+        # The warehouse counts its first article; then both are bound to it.
+        side = sides["threepl"]
+        assert side.send("stock.changed", {"id": "M-1", "sku": "TEA", "kind": "receive", "delta": 10}) // 100 == 2
+        eventually(lambda: tidegate.run("stock", "show", "TEA").status == 0, "the article is not there", tidegate)
+        for name in sides:
+            tidegate.do("connect", name, "--yes")
+        yield day
+
+
+def test_a_counted_article_reaches_the_shop(day: Day) -> None:
+    eventually(lambda: day.told() == 10, "the shop was not told 10", day.tidegate)
+
+    taken = day.shop.receiver.of_type("inventory.set")[-1]
+    Webhook(day.shop.verify_key).verify(taken.body, taken.headers)
+
+
+def test_an_order_goes_all_the_way(day: Day) -> None:
+    eventually(lambda: day.told() == 10, "the shop was not told 10", day.tidegate)
+    assert day.order("A-1", 3) // 100 == 2
+    eventually(lambda: day.asked("A-1") is not None, "the 3PL was not asked", day.tidegate)
+    asked = day.asked("A-1")
+    assert asked is not None
+
+    taken = day.threepl.receiver.of_type("order.create")[-1]
+    StandardWebhooks()(taken.headers, taken.body, [day.threepl.verify_key], datetime.now(UTC).timestamp())
+    assert (asked["lines"][0]["sku"], asked["lines"][0]["quantity"], asked["total"]) == ("TEA", 3, "30.00")
+    eventually(lambda: day.told() == 7, "the shop does not show 7", day.tidegate)
+    day.threepl.send(
+        "shipment.created",
+        {
+            "id": "S-1",
+            "order": asked["id"],
+            "lines": [{"sku": "TEA", "quantity": 3, "line": asked["lines"][0]["id"]}],
+            "shipped_at": datetime.now(UTC).isoformat(),
+            "tracking": "TRACK-9",
+            "moves_stock": True,
+        },
+    )
+    eventually(
+        lambda: bool(day.shop.receiver.of_type("fulfillment.create")), "the shop did not hear of it", day.tidegate
+    )
+
+    told = day.shop.receiver.of_type("fulfillment.create")[0].event["data"]
+    assert (told["order"], told["tracking"], told["lines"]) == ("A-1", "TRACK-9", [{"line": "1", "quantity": 3}])
+    eventually(
+        lambda: day.tidegate.do("stock", "show", "TEA", "--json").json["levels"][0]["on_hand"] == 7,
+        "the goods did not leave",
+        day.tidegate,
+    )
+    assert [one.event["data"]["number"] for one in day.threepl.receiver.of_type("order.create")] == ["A-1"]
+
+
+def test_a_repeated_delivery_changes_nothing_and_a_refusal_stops_nothing_else(day: Day) -> None:
+    data = {"id": "M-1", "sku": "TEA", "kind": "receive", "delta": 10}
+    before = day.tidegate.do("stock", "show", "TEA", "--json").json["levels"]
+
+    assert day.threepl.send("stock.changed", data) // 100 == 2
+    assert day.threepl.send("stock.counted", {"id": "C-1", "sku": "TEA", "counted": 99}) // 100 == 2
+    assert day.threepl.send("customer.updated", {"id": "9"}) // 100 == 2
+    assert day.threepl.send("stock.changed", data, secret=day.shop.secret) == 401
+    eventually(
+        lambda: day.tidegate.do("events", "list", "--outcome", "waiting", "--json").json == [],
+        "events wait",
+        day.tidegate,
+    )
+
+    assert day.tidegate.do("stock", "show", "TEA", "--json").json["levels"] == before
+    (kept,) = day.tidegate.do("events", "list", "--outcome", "quarantined", "--json").json
+    assert "delta" in kept["reason"]
+    ignored = day.tidegate.do("events", "list", "--outcome", "ignored", "--json").json
+    assert "unknown_type" in {one["code"] for one in ignored}
+
+
+def test_a_receiver_that_is_away_gets_the_same_event_again(day: Day) -> None:
+    day.threepl.receiver.answers += [(503, {"retry-after": "1"}, b""), (500, {}, b"")]
+
+    day.order("A-2", 1)
+    eventually(lambda: len(day.threepl.receiver.of_type("order.create")) >= 4, "it was not sent again", day.tidegate)
+    eventually(
+        lambda: day.tidegate.do("commands", "list", "--state", "succeeded", "--json").json != [],
+        "not done",
+        day.tidegate,
+    )
+
+    tries = [one for one in day.threepl.receiver.of_type("order.create") if one.event["data"]["number"] == "A-2"]
+    assert len({one.headers["webhook-id"] for one in tries}) == 1
+    assert len({one.body for one in tries}) == 1
+
+
+def test_keys_change_without_a_pause_in_both_directions(day: Day) -> None:
+    rotated = day.tidegate.do("webhook", "rotate", "threepl", "--json").json
+    assert (rotated["is_new"], rotated["registered"]) == (True, False)
+    again = day.tidegate.do("webhook", "rotate", "threepl", "--json").json
+    assert (again["is_new"], again["secret"]) == (False, rotated["secret"])
+    eventually(
+        lambda: day.threepl.send("customer.updated", {"id": "1"}, secret=rotated["secret"]) // 100 == 2,
+        "the new secret does not verify",
+        day.tidegate,
+    )
+    assert day.threepl.send("customer.updated", {"id": "2"}) // 100 == 2, "the old one verifies beside it"
+
+    new_key = day.tidegate.do("webhook", "rotate", "threepl", "--sending", "--json").json["value"]
+    assert new_key.startswith("whpk_")
+    assert new_key in day.tidegate.do("webhook", "keys", "threepl").out
+    day.order("A-3", 1)
+    eventually(lambda: day.asked("A-3") is not None, "the 3PL was not asked", day.tidegate)
+    taken = day.threepl.receiver.of_type("order.create")[-1]
+    now = datetime.now(UTC).timestamp()
+    for key in (day.threepl.verify_key, new_key):
+        StandardWebhooks()(taken.headers, taken.body, [key], now)
+
+    ended = day.tidegate.do("webhook", "rotate", "threepl", "--finish", "--json").json["ended"]
+    assert len(ended) == 2
+    eventually(lambda: day.threepl.send("customer.updated", {"id": "3"}) == 401, "the old one still verifies")
+    assert day.threepl.send("customer.updated", {"id": "4"}, secret=rotated["secret"]) // 100 == 2
+    day.threepl.secret = rotated["secret"]
+    assert day.tidegate.do("webhook", "rotate", "threepl", "--finish").out == "nothing older was in use\n"
+
+
+def test_a_receiver_that_says_gone_is_sent_nothing_more_and_the_reason_is_shown(day: Day) -> None:
+    day.threepl.receiver.answers += [(410, {}, b"")]
+
+    day.order("A-4", 1)
+    eventually(
+        lambda: "asked to be sent nothing" in day.tidegate.run("status").out + day.tidegate.run("doctor").out,
+        "the pause is not shown",
+        day.tidegate,
+    )
+    sent = len(day.threepl.receiver.taken)
+    day.order("A-5", 1)
+    day.tidegate.do("connect", "threepl", "--yes")
+    eventually(lambda: day.asked("A-5") is not None, "it does not go on", day.tidegate)
+
+    assert day.asked("A-4") is not None
+    assert len(day.threepl.receiver.taken) >= sent + 2
+    assert day.tidegate.run("conservation").status in (0, 1)
