@@ -322,3 +322,17 @@ async def test_two_doors_share_a_port_and_one_may_leave(database: Database, owne
     assert statuses == [200] * 50
     writers = await owner_pool.fetch("SELECT DISTINCT split_part(writer, '.', 1) FROM conservation")
     assert len(writers) == 2
+
+
+async def test_a_question_whether_somebody_is_there_is_answered_and_not_stored(
+    database: Database, owner_pool: Pool, shop: Shop
+) -> None:
+    asks = connector(is_ping=lambda _headers, body: body == b"webhook_id=1")
+    async with running_door(database, connectors=[asks]) as door:
+        question = shop.deliver("e1", body=b"webhook_id=1", headers={"webhook-signature": None})
+        assert (await door.send(question)).status == 200
+        elsewhere = shop.deliver("e1", body=b"webhook_id=1", path="/in/c0/nobody", headers={"webhook-signature": None})
+        assert (await door.send(elsewhere)).status == 401
+        assert (await door.send(shop.deliver("e2"))).status == 200
+
+    assert await stored(owner_pool) == 1

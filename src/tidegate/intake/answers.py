@@ -19,6 +19,8 @@ class Answer:
 
 
 STORED = Answer(HTTPStatus.OK, b'{"stored":true}')
+PONG = Answer(HTTPStatus.OK, b'{"stored":false}')
+"""For a platform that asks, unsigned, whether somebody is there: nothing is kept of it."""
 HEALTHY = Answer(HTTPStatus.OK, b'{"healthy":true}')
 READY = Answer(HTTPStatus.OK, b'{"ready":true}')
 UNAUTHORISED = Answer(HTTPStatus.UNAUTHORIZED, b'{"error":"unauthorised"}')

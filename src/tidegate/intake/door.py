@@ -229,7 +229,10 @@ class DoorProcess:
             log.exception("delivery.broke", connection_id=endpoint.connection_id)
             self.answer_unavailable(request)
         else:
-            self._admit(Delivery(self, request, event, endpoint.connector))
+            if event is None:
+                request.answer(answers.PONG)
+            else:
+                self._admit(Delivery(self, request, event, endpoint.connector))
 
     def _admit(self, delivery: Delivery) -> None:
         if self._quota.admits(delivery.event.tenant_id, delivery.read_at):

@@ -29,8 +29,10 @@ _NOBODY = StandardWebhooks()
 _NOBODYS_SECRETS = (b64encode(os.urandom(32)).decode(),)
 
 
-def receive(endpoint: Endpoint, headers: Mapping[str, str], body: bytes, now: float) -> NewEvent:
+def receive(endpoint: Endpoint, headers: Mapping[str, str], body: bytes, now: float) -> NewEvent | None:
     """Return the event of a delivery that is genuine. `headers` have lower-case names, `now` is in Unix seconds.
+
+    None for a question whether somebody is there, which some platforms ask unsigned when a subscription is made.
 
     An authentic body whose keys cannot be read becomes an event too: it is marked undecodable and T2 quarantines it.
     Raises IntakeError: status 401 for anything that does not verify (with the same work done for a path that nobody
@@ -39,6 +41,8 @@ def receive(endpoint: Endpoint, headers: Mapping[str, str], body: bytes, now: fl
     webhook, key = endpoint.webhook, endpoint.key
     if endpoint.refusal or webhook is None or key is None:
         raise _closed(endpoint, headers, body, now)
+    if webhook.is_ping is not None and webhook.is_ping(headers, body):
+        return None
     try:
         webhook.verify(headers, body, endpoint.secrets, now)
     except IntakeError as error:

@@ -108,7 +108,7 @@ class HttpApi:
                     path,
                     content=content,
                     headers=self._headers(session, {**content_type, **(headers or {})}, content),
-                    params=params,
+                    params=self._query(session, method, path, params),
                     changes_state=changes_state,
                 )
                 raise_if_refused(self._connector, response)
@@ -127,6 +127,15 @@ class HttpApi:
             return together
         lowered = {name.lower(): value for name, value in together.items()}
         return {**together, **session.sign(lowered, content or b"", self._clock.now().timestamp())}
+
+    def _query(
+        self, session: Session, method: str, path: str, params: Mapping[str, str] | None
+    ) -> Mapping[str, str] | None:
+        """Return the query with what the session adds to this one request."""
+        if session.sign_query is None:
+            return params
+        query = params or {}
+        return {**query, **session.sign_query(method, self._base_url + path, query, self._clock.now())}
 
     async def close(self) -> None:
         """Close all connections. The api can be used again afterwards and logs in anew."""

@@ -64,6 +64,11 @@ class Webhook:
     stored_headers: frozenset[str] = frozenset({"content-type", "user-agent"})
     """Allow-list of headers kept with the event."""
     body_bytes_max: int = 1 << 20
+    keyed_by_body: bool = False
+    """True where the sender's event ids are not unique: `sender_event_id` is then a digest of the body."""
+    is_ping: Callable[[Mapping[str, str], bytes], bool] | None = None
+    """(lower-cased headers, raw body) -> whether the platform only asks, unsigned, if somebody is there. Such a request to
+    an address of ours is answered 200; it is no event and nothing is stored. None: the platform asks no such thing."""
 
 
 class FeedItem(msgspec.Struct, frozen=True, kw_only=True, gc=False):

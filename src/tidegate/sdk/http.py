@@ -8,19 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol
 
 import msgspec
 
+QuerySigner = Callable[[str, str, Mapping[str, str], datetime], Mapping[str, str]]
+"""(method, URL without query, query parameters, now) -> parameters that sign this one request."""
+
 
 @dataclass(frozen=True)
 class Session:
-    """What a request needs to be let in: headers made from a credential. Never printed."""
+    """What a request needs to be let in: headers made from a credential, or a signature per request. Never printed."""
 
     headers: Mapping[str, str] = field(repr=False)
     sign: Callable[[Mapping[str, str], bytes, float], Mapping[str, str]] | None = field(default=None, repr=False)
     """(headers of the request with lower-case names, body, now in Unix seconds) -> further headers, for a platform that
     wants each request signed. Called for each try, so that its time is the try's own."""
+    sign_query: QuerySigner | None = field(default=None, repr=False)
+    """Adds to the query of every request what signs it, where a platform wants that (OAuth 1.0a)."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,344 @@
+"""Orders and articles as the REST API shows them, as canonical changes. Pure; webhooks, polls and fetches carry one shape.
+
+A webhook's topic is only a hint: its body is built when it is delivered, so `order.created` may show a completed order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Annotated, Any
+
+import msgspec
+
+from tidegate.commerce.changes import (
+    Address,
+    CanonicalChange,
+    Customer,
+    Ignored,
+    NeedsFetch,
+    OrderLineSeen,
+    OrderPrivate,
+    OrderSeen,
+    PaymentSeen,
+    VariantSeen,
+)
+from tidegate.commerce.money import currency_exponent, money_from_decimal
+from tidegate.commerce.states import OrderState, PaymentState
+from tidegate.kernel.clock import EPOCH
+from tidegate.sdk.connector import RawEvent
+from tidegate.sdk.decoding import decode_body
+
+Id = Annotated[int, msgspec.Meta(ge=1, le=2**62)]
+AnyId = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+Units = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+Amount = Annotated[str, msgspec.Meta(pattern=r"^(-?[0-9]{1,13}(\.[0-9]{1,8})?)?$")]
+"""Decimal text in major units; '' where there is none."""
+Text = str | None
+
+NOT_PLACED = frozenset(("checkout-draft", "auto-draft", "draft"))
+"""The buyer is still at the checkout, or somebody still writes the order."""
+PARENTS = frozenset(("variable", "grouped", "external", "variable-subscription"))
+"""Kinds of products that are not sold and counted themselves."""
+
+
+class _Meta(msgspec.Struct, gc=False):
+    key: str = ""
+    value: Any = None
+
+
+class _Line(msgspec.Struct, gc=False):
+    id: Id
+    quantity: Units
+    total: Amount
+    product_id: AnyId | None = None
+    variation_id: AnyId | None = None
+    total_tax: Amount = ""
+    sku: Text = None
+    name: Text = None
+
+
+class _Fee(msgspec.Struct, gc=False):
+    total: Amount = ""
+    total_tax: Amount = ""
+
+
+class _Shipping(msgspec.Struct, gc=False):
+    method_id: Text = None
+    instance_id: str | int | None = None
+
+
+class _Refund(msgspec.Struct, gc=False):
+    id: Id
+    total: Amount
+
+
+class _Address(msgspec.Struct, gc=False):
+    first_name: Text = None
+    last_name: Text = None
+    company: Text = None
+    address_1: Text = None
+    address_2: Text = None
+    city: Text = None
+    state: Text = None
+    postcode: Text = None
+    country: Text = None
+    email: Text = None
+    phone: Text = None
+
+
+class _Order(msgspec.Struct):
+    id: Id
+    status: Annotated[str, msgspec.Meta(min_length=1, max_length=40)]
+    currency: Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$")]
+    date_created_gmt: datetime
+    date_modified_gmt: datetime
+    total: Amount
+    number: Text = None
+    total_tax: Amount = ""
+    shipping_total: Amount = ""
+    shipping_tax: Amount = ""
+    date_paid_gmt: datetime | None = None
+    date_completed_gmt: datetime | None = None
+    customer_id: AnyId | None = None
+    payment_method: Text = None
+    transaction_id: Text = None
+    billing: _Address = msgspec.field(default_factory=_Address)
+    shipping: _Address = msgspec.field(default_factory=_Address)
+    meta_data: list[_Meta] = []
+    line_items: list[_Line] = []
+    fee_lines: list[_Fee] = []
+    shipping_lines: list[_Shipping] = []
+    refunds: list[_Refund] = []
+
+
+class _Product(msgspec.Struct, gc=False):
+    id: Id
+    type: str = "simple"
+    parent_id: AnyId | None = None
+    sku: Text = None
+    name: Text = None
+
+
+class _Reference(msgspec.Struct, gc=False):
+    id: Id
+
+
+class _Action(msgspec.Struct, gc=False):
+    action: str
+    arg: Id
+
+
+_ORDER = msgspec.json.Decoder(_Order)
+_PRODUCT = msgspec.json.Decoder(_Product)
+_REFERENCE = msgspec.json.Decoder(_Reference)
+_ACTION = msgspec.json.Decoder(_Action)
+
+
+def normalize(event: RawEvent) -> Sequence[CanonicalChange]:
+    """Return what the shop shows of an order or an article. Raises ValueError for a body that is neither.
+
+    Version: `date_modified_gmt`, which counts seconds; two states of one second are told apart by a fetch.
+    """
+    kind, _, verb = event.topic.partition(".")
+    if kind == "order":
+        if verb == "deleted":  # holds the id alone
+            return [NeedsFetch(topic="order", external_id=str(decode_body(_REFERENCE, event.body).id))]
+        return [_order(decode_body(_ORDER, event.body))]
+    if kind == "action" and verb.startswith("woocommerce_order_"):
+        return [NeedsFetch(topic="order", external_id=str(decode_body(_ACTION, event.body).arg))]
+    if kind in ("product", "variant"):
+        if verb == "deleted":
+            return [
+                Ignored(code="article_deleted", reason="a deleted article is sold no more; nothing follows from it")
+            ]
+        return [_variant(decode_body(_PRODUCT, event.body))]
+    return [Ignored(code="topic_not_used", reason="Tidegate keeps nothing of this topic")]
+
+
+def article_id(product_id: int, variation_id: int) -> str:
+    """Return the id of an article: that of the product, or `<product>-<variation>`, which the API needs to reach it."""
+    return f"{product_id}-{variation_id}" if variation_id else str(product_id)
+
+
+# --- orders --------------------------------------------------------------------------------------------------------
+def _order(raw: _Order) -> CanonicalChange:
+    if raw.status in NOT_PLACED:
+        return Ignored(code="not_placed", reason="the order is not placed yet")
+    if len({line.id for line in raw.line_items}) < len(raw.line_items):
+        raise ValueError("two lines of the order have the same id")
+    fees = sum(_minor(fee.total, raw) + _minor(fee.total_tax, raw) for fee in raw.fee_lines)
+    return OrderSeen(
+        external_id=str(raw.id),
+        number=raw.number or str(raw.id),
+        version=_version(raw.date_modified_gmt),
+        placed_at=_utc(raw.date_created_gmt),
+        currency=raw.currency,
+        order_state=_order_state(raw),
+        payment_state=_payment_state(raw),
+        lines=tuple(_line(line, raw) for line in sorted(raw.line_items, key=lambda line: line.id)),
+        total_minor=_minor(raw.total, raw),
+        shipping_minor=_minor(raw.shipping_total, raw) + _minor(raw.shipping_tax, raw) + max(0, fees),
+        discount_minor=max(0, -fees),
+        tax_minor=_minor(raw.total_tax, raw),
+        shipping_method=_shipping_method(raw),
+        payments=_payments(raw),
+        private=OrderPrivate(
+            customer=Customer(
+                external_id=str(raw.customer_id) if raw.customer_id else "",
+                email=raw.billing.email or "",
+                first_name=raw.billing.first_name or "",
+                last_name=raw.billing.last_name or "",
+                phone=raw.billing.phone or "",
+            ),
+            shipping_address=_address(raw.shipping if _is_told(raw.shipping) else raw.billing),
+            billing_address=_address(raw.billing),
+        ),
+    )
+
+
+def _line(raw: _Line, order: _Order) -> OrderLineSeen:
+    """Return a line; its unit price is what one unit really costs after coupons and with tax, exact to six digits.
+
+    The shop's own `price` is a float and is not used. A refund leaves quantities as they are.
+    """
+    total = _minor(raw.total, order) + _minor(raw.total_tax, order)
+    unit = Decimal(total) / raw.quantity if raw.quantity else Decimal(0)
+    variant = article_id(raw.product_id or 0, raw.variation_id or 0)
+    return OrderLineSeen(
+        external_id=str(raw.id),
+        sku=raw.sku or "",
+        variant_external_id=variant,
+        title=raw.name or raw.sku or variant,
+        ordered=raw.quantity,
+        current=raw.quantity,
+        unit_price=format(round(unit.scaleb(-currency_exponent(order.currency)), 6), "f"),
+        total_minor=total,
+        tax_minor=_minor(raw.total_tax, order),
+    )
+
+
+def _order_state(raw: _Order) -> OrderState:
+    """Return the state. What is completed stays open: only a shipment ends the units that are promised.
+
+    A failed payment promises nothing until the buyer tries again. A status that a plugin brought is open: whether the
+    order may leave is for its money to say.
+    """
+    if raw.status in ("cancelled", "trash"):
+        return OrderState.CANCELLED
+    if raw.status == "refunded":
+        return OrderState.CLOSED if raw.date_completed_gmt else OrderState.CANCELLED
+    if raw.status == "failed":
+        return OrderState.DRAFT
+    if raw.status == "pending":
+        return OrderState.PENDING
+    if raw.status == "on-hold" and not _is_authorised(raw):
+        return OrderState.ON_HOLD
+    return OrderState.OPEN
+
+
+def _payment_state(raw: _Order) -> PaymentState:
+    total = _minor(raw.total, raw)
+    refunded = sum(abs(_minor(refund.total, raw)) for refund in raw.refunds)
+    if raw.status == "refunded" or (refunded and refunded >= total):
+        return PaymentState.REFUNDED
+    if refunded:
+        return PaymentState.PARTIALLY_REFUNDED
+    if raw.status == "failed":
+        return PaymentState.FAILED
+    if _is_authorised(raw):
+        return PaymentState.VOIDED if raw.status == "cancelled" else PaymentState.AUTHORISED
+    if raw.date_paid_gmt is not None:
+        return PaymentState.PAID
+    return PaymentState.VOIDED if raw.status in ("cancelled", "trash") else PaymentState.PENDING
+
+
+def _is_authorised(raw: _Order) -> bool:
+    """Return whether the payment plugin says that the money is authorised and not captured yet."""
+    return any(meta.key == "_stripe_charge_captured" and meta.value == "no" for meta in raw.meta_data)
+
+
+def _payments(raw: _Order) -> tuple[PaymentSeen, ...]:
+    """Return the payment, where there is one, and the refunds. The shop keeps no transactions of its own."""
+    method = raw.payment_method or ""
+    seen = []
+    if raw.date_paid_gmt is not None or _is_authorised(raw):
+        is_open = _is_authorised(raw)
+        seen.append(
+            PaymentSeen(
+                external_id=f"payment:{raw.id}",
+                kind="authorise" if is_open else "sale",
+                state="authorised" if is_open else "paid",
+                amount_minor=_minor(raw.total, raw),
+                method=method,
+            )
+        )
+    seen += [
+        PaymentSeen(
+            external_id=f"refund:{refund.id}",
+            kind="refund",
+            state="refunded",
+            amount_minor=abs(_minor(refund.total, raw)),
+            method=method,
+        )
+        for refund in sorted(raw.refunds, key=lambda refund: refund.id)
+    ]
+    return tuple(seen)
+
+
+def _shipping_method(raw: _Order) -> str:
+    """Return the rate as WooCommerce names it: `flat_rate:3`."""
+    for line in raw.shipping_lines:
+        if line.method_id:
+            return f"{line.method_id}:{line.instance_id}" if line.instance_id else line.method_id
+    return ""
+
+
+def _address(raw: _Address) -> Address:
+    return Address(
+        name=" ".join(part for part in (raw.first_name, raw.last_name) if part),
+        company=raw.company or "",
+        street1=raw.address_1 or "",
+        street2=raw.address_2 or "",
+        city=raw.city or "",
+        region=raw.state or "",
+        postal_code=raw.postcode or "",
+        country_code=raw.country or "",
+        phone=raw.phone or "",
+    )
+
+
+def _is_told(raw: _Address) -> bool:
+    return bool(raw.address_1 or raw.city or raw.postcode)
+
+
+# --- articles ------------------------------------------------------------------------------------------------------
+def _variant(raw: _Product) -> CanonicalChange:
+    """Return the article. It has no version: its time of change moves with every number that is set.
+
+    Another name or SKU under the same version makes the engine fetch the article, and the fetch is believed.
+    """
+    if raw.type in PARENTS and not raw.parent_id:
+        return Ignored(code="not_an_article", reason=f"a product of type {raw.type} is not counted itself")
+    parent, own = (raw.parent_id, raw.id) if raw.parent_id else (raw.id, 0)
+    return VariantSeen(
+        external_id=article_id(parent, own),
+        sku=raw.sku or "",
+        title=raw.name or raw.sku or str(raw.id),
+        version=1,
+    )
+
+
+# --- values --------------------------------------------------------------------------------------------------------
+def _minor(text: str, order: _Order) -> int:
+    return money_from_decimal(text, order.currency).amount_minor if text else 0
+
+
+def _utc(moment: datetime) -> datetime:
+    """Return the moment of a `_gmt` field, which is written without a zone."""
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _version(moment: datetime) -> int:
+    return max(0, (_utc(moment) - EPOCH) // timedelta(microseconds=1))

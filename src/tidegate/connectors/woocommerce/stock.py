@@ -1,0 +1,108 @@
+"""Setting stock: one batch per kind of path, each item set or refused by itself.
+
+The shop takes any number, the last writer wins, and an order over REST may sell what is not there. What is written is
+therefore compared with the article as the shop shows it in the same answer, after its own hooks ran.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from tidegate.commerce.commands import Payload, SetInventory
+from tidegate.connectors.woocommerce.errors import error_of_item
+from tidegate.connectors.woocommerce.wire import id_of, read_or_none, write
+from tidegate.kernel.errors import ConflictError, OutcomeUnknownError, RejectedError
+from tidegate.sdk.connector import Done, Failed, FindOutcome, ItemOutcome, NotFound
+from tidegate.sdk.http import Api
+
+BATCH_MAX = 100
+"""Items of a batch call, creations, updates and deletions together (413 above)."""
+STOCK_MAX = 2**31 - 1
+
+
+class _Article(msgspec.Struct):
+    """What matters of an article in an answer."""
+
+    id: int
+    manage_stock: bool | str | None = None
+    stock_quantity: int | float | None = None
+    error: Any = None
+
+
+class _Batch(msgspec.Struct):
+    update: list[_Article]
+
+
+Place = tuple[int, int]
+"""(product, variation or 0)"""
+
+
+async def set_inventory(api: Api, payloads: Sequence[Payload], _key: str) -> Sequence[ItemOutcome]:
+    """Set the numbers of many articles: one call for all simple ones, one for the variations of each product.
+
+    A call that fails as a whole ends it; what was set before is set again later, which changes nothing.
+    """
+    outcomes: list[ItemOutcome] = [NOT_ASKED] * len(payloads)
+    calls: dict[int, list[tuple[int, int, int]]] = {}
+    for index, payload in enumerate(payloads):
+        command = _command(payload)
+        try:
+            product, variation = place_of(command.variant_external_id)
+        except RejectedError as error:
+            outcomes[index] = Failed(error=error)
+            continue
+        calls.setdefault(product if variation else 0, []).append((index, variation or product, command.quantity))
+    for parent, items in calls.items():
+        path = f"/products/{parent}/variations/batch" if parent else "/products/batch"
+        update = [{"id": article, "stock_quantity": quantity} for _, article, quantity in items]
+        answer = await write(api, "POST", path, {"update": update}, _Batch)
+        if [one.id for one in answer.update] != [article for _, article, _ in items]:
+            raise OutcomeUnknownError("the answer names other articles than the call", code="item_missing")
+        for (index, _, quantity), shown in zip(items, answer.update, strict=True):
+            outcomes[index] = _judge(shown, quantity)
+    return outcomes
+
+
+async def find_inventory(api: Api, payload: Payload) -> FindOutcome:
+    """Look whether the shop shows the number that was sent."""
+    command = _command(payload)
+    product, variation = place_of(command.variant_external_id)
+    path = f"/products/{product}/variations/{variation}" if variation else f"/products/{product}"
+    shown = await read_or_none(api, path, _Article, {"_fields": "id,manage_stock,stock_quantity"})
+    return Done() if shown is not None and isinstance(_judge(shown, command.quantity), Done) else NotFound()
+
+
+def place_of(external_id: str) -> Place:
+    """Return product and variation of an article's id. Raises RejectedError for anything that is none."""
+    product, _, variation = external_id.partition("-")
+    return id_of(product), id_of(variation) if variation else 0
+
+
+NOT_ASKED = Failed(error=OutcomeUnknownError("the shop was not asked", code="item_missing"))
+_NOT_COUNTED = (
+    "turn on 'Track stock quantity' for it in the shop; a variation must count by itself, not with its product"
+)
+
+
+def _judge(shown: _Article, quantity: int) -> ItemOutcome:
+    if shown.error is not None:
+        return Failed(error=error_of_item(shown.error))
+    if shown.manage_stock is not True:
+        return Failed(
+            error=RejectedError("the shop does not count this article", code="stock_not_managed", hint=_NOT_COUNTED)
+        )
+    if shown.stock_quantity != quantity:
+        context: Mapping[str, object] = {"shown": shown.stock_quantity, "sent": quantity}
+        return Failed(
+            error=ConflictError("the shop shows another number than was set", code="stock_differs", context=context)
+        )
+    return Done()
+
+
+def _command(payload: Payload) -> SetInventory:
+    if not isinstance(payload, SetInventory):
+        raise TypeError(f"SetInventory expected, not {type(payload).__name__}")
+    return payload

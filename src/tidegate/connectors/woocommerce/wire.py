@@ -1,0 +1,60 @@
+"""Requests to the REST API (wc/v3) and what their answers hold. One request each, no retries.
+
+The `next` link of a page is never followed: over plain HTTP it carries the nonce and the signature that are already spent.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from tidegate.connectors.woocommerce.errors import error_of
+from tidegate.kernel.errors import RejectedError
+from tidegate.sdk.answers import read_answer
+from tidegate.sdk.http import Api, Response
+
+T = TypeVar("T")
+Raw = dict[str, Any]
+
+ROOT = "/wp-json/wc/v3"
+PAGE_MAX = 100
+"""Entities per page, the most that the API gives."""
+_ID = re.compile(r"[1-9][0-9]{0,18}")
+
+
+async def read(api: Api, path: str, kind: type[T], params: Mapping[str, str] | None = None) -> T:
+    """Return the body of a GET as `kind`. Raises the error that the answer stands for."""
+    response = await api.request("GET", ROOT + path, params=params, changes_state=False)
+    return _body(response, kind, changes_state=False)
+
+
+async def read_or_none(api: Api, path: str, kind: type[T], params: Mapping[str, str] | None = None) -> T | None:
+    """Return the body of a GET as `kind`, None when the shop says that there is no such thing."""
+    try:
+        return await read(api, path, kind, params)
+    except RejectedError as error:
+        if error.code not in ("not_found", "gone"):
+            raise
+        return None
+
+
+async def write(
+    api: Api, method: str, path: str, body: Any, kind: type[T], *, params: Mapping[str, str] | None = None
+) -> T:
+    """Send a change and return its answer as `kind`. Raises the error that the answer stands for."""
+    response = await api.request(method, ROOT + path, json=body, params=params)
+    return _body(response, kind, changes_state=True)
+
+
+def id_of(text: str) -> int:
+    """Return an id of the shop, which goes into a path. Raises RejectedError for anything else."""
+    if _ID.fullmatch(text) is None:
+        raise RejectedError(f"{text[:40]!r} is no id of this shop", code="id_malformed")
+    return int(text)
+
+
+def _body(response: Response, kind: type[T], *, changes_state: bool) -> T:
+    if response.status // 100 != 2:
+        raise error_of(response, changes_state=changes_state)
+    return read_answer(response, kind, changes_state=changes_state)
