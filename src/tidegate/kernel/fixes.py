@@ -113,6 +113,30 @@ FIXES: Mapping[str, Fix] = {
     ),
     "address_missing": _cause("the party that a map named has no address in the ERP", f"add one there, then {_RETRY}"),
     "currency_unknown": _cause("the ERP does not have the order's currency", f"create it there, then {_RETRY}"),
+    "stock_not_managed": _cause(
+        "the shop does not count this article", f"turn on its stock tracking in the shop, then {_RETRY}"
+    ),
+    "stock_differs": Fix("the shop shows another number than the one that it was told", _RETRY),
+    "sku_taken": _cause("another article of the shop has this SKU", f"give one of both another SKU, then {_RETRY}"),
+    "id_malformed": _cause(
+        "an id that is bound here is none of that system",
+        f"tidegate connect NAME, then {_REBUILD}",
+        rebuild=True,
+    ),
+    "batch_too_large": _cause(
+        "the shop takes fewer items in a call", f"raise the limit of the shop's batches to 100, then {_RETRY}"
+    ),
+    "blocked_by_host": _cause(
+        "a firewall in front of the shop refuses us", f"let this machine's address pass there, then {_RETRY}"
+    ),
+    "no_rest_api": _cause(
+        "there is no REST API at this address",
+        f"mend url in tidegate.yaml, or the shop's permalinks; tidegate doctor; then {_RETRY}",
+    ),
+    "order_not_shippable": _cause(
+        "the order there is in a state in which nothing is shipped",
+        "compare the order there with the shipment, then tidegate commands cancel, or mend its state and retry",
+    ),
     "no_stock_level": _cause(
         "the variant has no stock level at the chosen location", "tidegate connect NAME --location, then retry"
     ),

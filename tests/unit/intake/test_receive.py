@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.doorbed import SECRET, connector, delivery_body
 
+from tidegate.connectors.woocommerce import webhooks as woocommerce
 from tidegate.eventlog.records import undecodable_dedupe_key, webhook_dedupe_key
 from tidegate.intake.capture import find_unreadable, verify_capture
 from tidegate.intake.directory import Endpoint
@@ -186,3 +187,38 @@ def test_a_quota_lets_bursts_pass_and_holds_the_rate() -> None:
     assert quota.admits(other, 0.0)
     assert [quota.admits(one, 1.0) for _ in range(3)] == [True, True, False]
     assert all(TenantQuota(0.0).admits(one, 0.0) for _ in range(1000))
+
+
+FORM = {"content-type": "application/x-www-form-urlencoded"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "is_ping"),
+    [
+        (FORM, b"webhook_id=12", True),
+        ({"content-type": "application/x-www-form-urlencoded; charset=utf-8"}, b"webhook_id=1", True),
+        (FORM, b"webhook_id=12&order=1", False),
+        (FORM, b"webhook_id=", False),
+        ({**FORM, "x-wc-webhook-signature": "x"}, b"webhook_id=12", False),
+        ({"content-type": "application/json"}, b"webhook_id=12", False),
+        (FORM, b'{"id":1}', False),
+    ],
+)
+def test_only_the_bare_question_of_a_new_webhook_is_no_delivery(
+    headers: dict[str, str], body: bytes, is_ping: bool
+) -> None:
+    endpoint = dataclasses.replace(OPEN, webhook=woocommerce.WEBHOOK)
+
+    if is_ping:
+        assert receive(endpoint, headers, body, NOW) is None
+    else:
+        with pytest.raises(IntakeError, match="signature"):
+            receive(endpoint, headers, body, NOW)
+
+
+def test_a_closed_or_unknown_address_answers_no_question() -> None:
+    for refusal in ("unknown_path", "disabled"):
+        endpoint = dataclasses.replace(OPEN, webhook=woocommerce.WEBHOOK, refusal=refusal)
+        with pytest.raises(IntakeError) as caught:
+            receive(endpoint, FORM, b"webhook_id=12", NOW)
+        assert caught.value.status == 401
