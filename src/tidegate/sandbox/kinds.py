@@ -10,13 +10,15 @@ from typing import Any, cast
 from aiohttp import web
 
 from tidegate.kernel.errors import ConfigurationError
-from tidegate.sandbox import erp, threepl
+from tidegate.sandbox import erp, shopify, threepl
 from tidegate.sandbox.world import World
 
 Build = Callable[[World, str, Mapping[str, Any]], web.Application]
 """Makes the server of the platform with this name in this world, with these options; sets HANDLES in it."""
 
-KINDS: Mapping[str, Build] = MappingProxyType({"erp": erp.build, "threepl": threepl.build, "till": threepl.build_till})
+KINDS: Mapping[str, Build] = MappingProxyType(
+    {"erp": erp.build, "shopify": shopify.build, "threepl": threepl.build, "till": threepl.build_till}
+)
 
 
 def load_kind(place: str) -> tuple[str, Build]:
