@@ -34,7 +34,7 @@ class Kiosk:
     def __init__(self, place: Place) -> None:
         self.place, self.options = place, read_options(place, Options)
         place.stock_items(("front",))
-        place.sender.schedule = Schedule(retries=self.options.retries, timeout_seconds=2.0)
+        place.sender.schedule = Schedule(retries=self.options.retries, timeout_seconds=60.0)
         self.bucket = Bucket(self.options.burst, self.options.per_second, now=place.clock.monotonic())
         place.limits["requests"] = self.bucket
         self.app = new_app(
