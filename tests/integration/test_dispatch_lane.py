@@ -458,8 +458,13 @@ async def test_an_idle_node_is_quiet(bed: Bed) -> None:
     """No query but the slow poll and now and then the configuration."""
     settings = replace(SETTINGS, poll_seconds=2.0, config_seconds=15.0)
     seen: list[str] = []
+
+    async def are_feeds_read() -> bool:
+        return bool(await bed.pool.fetchval("SELECT count(*) >= 6 FROM poll_cursor WHERE last_ok_at IS NOT NULL"))
+
     async with bed.running(settings=settings) as (worker,):
         await until(bed.is_settled)
+        await until(are_feeds_read)
         await asyncio.sleep(1.0)
         assert worker._pool is not None
         for holder in worker._pool._holders:  # type: ignore[attr-defined]

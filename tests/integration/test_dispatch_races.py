@@ -102,7 +102,7 @@ async def test_a_t2s_that_commits_after_it_was_given_up_does_not_stay_sending(be
         async with scope.pool.acquire() as slow:
             transaction = slow.transaction()
             await transaction.start()
-            call = await t2s.begin_action(slow, scope, command)
+            call = await t2s.begin_actions(slow, scope, (command,))
             assert isinstance(call, OpenCall)
             back = asyncio.create_task(calls._take_back(scope, call))  # the COMMIT's answer does not come in time
             await asyncio.sleep(0.3)

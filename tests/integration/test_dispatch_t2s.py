@@ -13,7 +13,7 @@ from tidegate.commerce.commands import CommandKind
 from tidegate.dispatch.operator import stop_writes
 from tidegate.dispatch.records import ConnectionRow, Ownership, Window
 from tidegate.dispatch.scope import Scope
-from tidegate.dispatch.t2s import NotBegun, begin_action, begin_stock
+from tidegate.dispatch.t2s import NotBegun, begin_actions, begin_stock
 from tidegate.dispatch.window import load_window
 from tidegate.kernel.clock import SystemClock
 from tidegate.kernel.ids import new_id, slot_of
@@ -91,7 +91,7 @@ async def test_no_fulfillment_while_a_number_of_the_item_may_be_under_way(bed: B
     assert command.items == (bed.items["A"],)
     await bed.pool.execute("UPDATE channel_stock SET blocked_by = $1 WHERE item_id = $2", new_id(), bed.items["A"])
 
-    assert await scope.transact(lambda conn: begin_action(conn, scope, command)) == NotBegun("blocked")
+    assert await scope.transact(lambda conn: begin_actions(conn, scope, (command,))) == NotBegun("blocked")
     assert (await window_of(bed, scope)).blocked_items == {bed.items["A"]}
     assert await bed.states() == {"pending": 1}
 
@@ -104,12 +104,12 @@ async def test_nothing_begins_while_writes_are_stopped_or_the_connection_is_not_
     async with bed.pool.acquire() as conn:
         await stop_writes(conn, tenant_id=bed.tenant_id, actor="ann", reason="test")
 
-    assert await erp.transact(lambda conn: begin_action(conn, erp, command)) == NotBegun("stopped")
+    assert await erp.transact(lambda conn: begin_actions(conn, erp, (command,))) == NotBegun("stopped")
     assert await shop.transact(lambda conn: begin_stock(conn, shop, marks)) == NotBegun("stopped")
 
     await bed.pool.execute("UPDATE switch SET is_on = false")
     await bed.pool.execute("UPDATE connection SET state = 'paused'")
-    assert await erp.transact(lambda conn: begin_action(conn, erp, command)) == NotBegun("stopped")
+    assert await erp.transact(lambda conn: begin_actions(conn, erp, (command,))) == NotBegun("stopped")
     assert await bed.pool.fetchval("SELECT count(*) FROM attempt") == 0
 
 
@@ -119,7 +119,7 @@ async def test_a_command_that_changed_meanwhile_is_left_alone(bed: Bed) -> None:
     scope = await scope_of(bed, bed.erp)
     (command,) = (await window_of(bed, scope)).commands
     await bed.pool.execute("UPDATE command SET state = 'cancelled', finished_at = now()")
-    assert await scope.transact(lambda conn: begin_action(conn, scope, command)) == NotBegun("moved")
+    assert await scope.transact(lambda conn: begin_actions(conn, scope, (command,))) == NotBegun("moved")
 
     await bed.pool.execute("UPDATE command SET state = 'pending', finished_at = NULL")
     async with bed.pool.acquire() as conn:
@@ -127,7 +127,7 @@ async def test_a_command_that_changed_meanwhile_is_left_alone(bed: Bed) -> None:
             conn, bed.erp, CommandKind.ORDER_CANCEL, command.entity_id, command.target_key, version=2
         )
     newer = msgspec.structs.replace(command, command_id=later, kind=CommandKind.ORDER_CANCEL)
-    assert await scope.transact(lambda conn: begin_action(conn, scope, newer)) == NotBegun("moved")
+    assert await scope.transact(lambda conn: begin_actions(conn, scope, (newer,))) == NotBegun("moved")
     assert await bed.states() == {"pending": 2}
 
 
@@ -138,7 +138,7 @@ async def test_a_lane_that_lost_its_slot_begins_nothing(bed: Bed) -> None:
     await bed.pool.execute("UPDATE slot SET epoch = epoch + 1 WHERE role = 'dispatch' AND slot = $1", scope.owner.slot)
 
     with pytest.raises(Fenced):
-        await scope.transact(lambda conn: begin_action(conn, scope, command))
+        await scope.transact(lambda conn: begin_actions(conn, scope, (command,)))
     with pytest.raises(Fenced):
         await scope.charge_read(1.0)
 

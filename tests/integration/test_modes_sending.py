@@ -131,7 +131,7 @@ async def test_t2s_obeys_the_mode_of_the_database_and_not_what_its_lane_remember
             await refresh_modes(conn, bed.tenant_id)
             await bed.pool.execute("UPDATE command SET state = 'pending', finished_at = NULL, code = NULL")
 
-        begun = await lane.scope.transact(lambda conn: t2s.begin_action(conn, lane.scope, command))
+        begun = await lane.scope.transact(lambda conn: t2s.begin_actions(conn, lane.scope, (command,)))
 
     assert isinstance(begun, t2s.NotBegun)
     assert begun.why == "ended"
@@ -150,7 +150,7 @@ async def test_a_move_to_observe_waits_for_the_send_that_is_decided(bed: Bed, re
         async with scope.pool.acquire() as slow:
             transaction = slow.transaction()
             await transaction.start()
-            await t2s.begin_action(slow, scope, command)
+            await t2s.begin_actions(slow, scope, (command,))
             moving = asyncio.create_task(bed.configure(mode="observe"))
             await asyncio.wait([moving], timeout=0.4)
             assert not moving.done()

@@ -26,7 +26,15 @@ from tidegate.dispatch.payloads import Unbuildable, draft_action
 from tidegate.dispatch.perform import ATTEMPTED, build_evidence, execute, find, milliseconds_since, name_of
 from tidegate.dispatch.records import DirtyMark, DoubtfulCommand, Evidence, OpenCall, PendingCommand, Subject
 from tidegate.dispatch.scope import Scope
-from tidegate.dispatch.t2s import NotBegun, begin_action, begin_look, begin_stock, fail_command, park_mark
+from tidegate.dispatch.t2s import (
+    NotBegun,
+    Overtaken,
+    begin_actions,
+    begin_look,
+    begin_stock,
+    fail_command,
+    park_mark,
+)
 from tidegate.dispatch.t3 import Settled, Settlement, settle
 from tidegate.kernel import crashpoint
 from tidegate.kernel.errors import InvariantError, TidegateError
@@ -55,24 +63,39 @@ class CallResult:
     is_fenced: bool = False
 
 
-async def send_action(scope: Scope, command: PendingCommand, open_guard: OpenGuard) -> CallResult:
-    """Send one action command under a new attempt. Raises `Fenced` and `DATABASE_ERRORS` when nothing was sent.
+async def send_actions(scope: Scope, commands: tuple[PendingCommand, ...], open_guard: OpenGuard) -> CallResult:
+    """Send action commands of one kind in one call, under a new attempt.
 
-    A command that cannot even be begun (a stored value was tampered with, or breaks a rule of the database) ends failed:
-    it must not hold up the others.
+    When one of several cannot be begun, or was changed meanwhile, each is sent alone: it must not hold up the others. What
+    cannot even be begun alone (a stored value was tampered with, or breaks a rule of the database) ends failed. Raises
+    `Fenced` and `DATABASE_ERRORS` when nothing was sent.
     """
     api = await open_guard()
+    asks = needs_hooks(scope.maps(), commands[0])
+    if asks and len(commands) > 1:
+        return _together([await send_actions(scope, (command,), open_guard) for command in commands])
     try:
-        asked = await _ask_hooks(scope, command) if needs_hooks(scope.maps(), command) else None
-        call = await _begin(scope, lambda conn: begin_action(conn, scope, command, asked))
+        asked = await _ask_hooks(scope, commands[0]) if asks else None
+        call = await _begin(scope, lambda conn: begin_actions(conn, scope, commands, asked))
     except Exception as error:
-        if not is_poison(error):
+        if not isinstance(error, Overtaken) and not is_poison(error):
             raise
+        if len(commands) > 1:
+            return _together([await send_actions(scope, (command,), open_guard) for command in commands])
         code = error.code if isinstance(error, InvariantError) else "not_sendable"
-        log.error("command.poisonous", command_id=command.command_id, code=code, exc_info=error)
-        await scope.transact(lambda conn: fail_command(conn, scope, command.command_id, code))
+        log.error("command.poisonous", command_id=commands[0].command_id, code=code, exc_info=error)
+        await scope.transact(lambda conn: fail_command(conn, scope, commands[0].command_id, code))
         return CallResult(not_begun=NotBegun("ended"))
     return await _carry_out(scope, call, api)
+
+
+def _together(results: Sequence[CallResult]) -> CallResult:
+    """Return what calls that were made one after the other mean for the lane."""
+    decisions = [decision for result in results for decision in result.decisions]
+    is_fenced = any(result.is_fenced for result in results)
+    if not decisions and not is_fenced:
+        return results[-1]
+    return CallResult(decisions=decisions, is_fenced=is_fenced)
 
 
 async def _ask_hooks(scope: Scope, command: PendingCommand) -> Asked | None:
@@ -94,7 +117,7 @@ async def _ask_hooks(scope: Scope, command: PendingCommand) -> Asked | None:
 
 
 async def push_stock(scope: Scope, marks: tuple[DirtyMark, ...], open_guard: OpenGuard) -> CallResult:
-    """Tell a channel the numbers of these items. Raises as `send_action`.
+    """Tell a channel the numbers of these items. Raises as `send_actions`.
 
     When one of several items cannot be told, each is tried alone; the culprit is parked.
     """
@@ -108,11 +131,7 @@ async def push_stock(scope: Scope, marks: tuple[DirtyMark, ...], open_guard: Ope
         if len(marks) == 1:
             await scope.transact(lambda conn: park_mark(conn, scope, marks[0]))
             return CallResult(not_begun=NotBegun("ended"))
-        results = [await push_stock(scope, (mark,), open_guard) for mark in marks]
-        return CallResult(
-            decisions=[decision for result in results for decision in result.decisions],
-            is_fenced=any(result.is_fenced for result in results),
-        )
+        return _together([await push_stock(scope, (mark,), open_guard) for mark in marks])
     return await _carry_out(scope, call, api)
 
 
@@ -124,7 +143,7 @@ def is_poison(error: Exception) -> bool:
 
 
 async def look_after(scope: Scope, command: DoubtfulCommand, open_guard: OpenGuard) -> CallResult:
-    """Look whether a command in doubt was carried out, and settle it when that is clear. Raises as `send_action`."""
+    """Look whether a command in doubt was carried out, and settle it when that is clear. Raises as `send_actions`."""
     spec = scope.spec(command.kind)
     subject = command.subject()
     about = _about(subject, scope, spec)
@@ -211,10 +230,16 @@ async def _carry_out(scope: Scope, call: OpenCall | NotBegun, api: GuardedApi) -
     limit = scope.settings.execute_seconds_max
     outcomes = await execute(spec, api, call.payloads, call.idempotency_key, seconds_max=limit)
     crashpoint.reach("dispatch.call.answered")
+    shares_fate = len(outcomes) > 1 and all(outcome is outcomes[0] for outcome in outcomes)
     decisions = []
     for member, outcome in zip(call.members, outcomes, strict=True):
         ATTEMPTED.labels(scope.connector.name, call.kind, name_of(outcome)).inc()
-        about = replace(_about(member, scope, spec), writes_begun=api.writes_begun, earlier_writes=api.earlier_writes)
+        about = replace(
+            _about(member, scope, spec),
+            writes_begun=api.writes_begun,
+            earlier_writes=api.earlier_writes,
+            shares_fate=shares_fate,
+        )
         settle_seconds = scope.settle_seconds(call.kind)
         decisions.append(decide_outcome(outcome, about, settle_seconds=settle_seconds, settings=scope.settings))
     settlement = _settlement_of_call(call, decisions)

@@ -42,6 +42,8 @@ class ErrorClass(StrEnum):
 
 NO_LEASE = "not_sent_lease"
 """Code of a request that this node was not allowed to send any more; it says nothing about the other side."""
+REFUSED_TOGETHER = "refused_together"
+"""Code of a command whose whole call was refused, with others in it: any of them may be what was refused."""
 SUCCESS = "success"
 PARTIAL = "partial"
 """Outcome of a call whose members fared differently."""
@@ -95,6 +97,8 @@ class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
     """Of these, the ones that were carried out before the request that the outcome speaks of."""
     safe_to_resend: bool
     can_read_back: bool = True
+    shares_fate: bool = False
+    """The call had other members and was answered as a whole: what it was refused for may be one of the others."""
 
     @property
     def is_harmless_twice(self) -> bool:
@@ -119,6 +123,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     done: Done | None = None
     remark: bool = False
     """Stock: mark the item dirty again; a new number will be a new call."""
+    is_apart: bool = False
+    """The next try goes without company: its call was refused as a whole."""
     forget_acked: bool = False
     """Stock: it is not known what the channel shows."""
     lane: LaneEffect = LaneEffect.NONE
@@ -133,6 +139,14 @@ def decide_outcome(
         return Decision(state=CommandState.SUCCEEDED, done=outcome)
     error = outcome.error
     name = _class_after_writes(classify(error), about)
+    if about.shares_fate and _may_be_of_another(name, about):
+        return _apart(about, reason_of(error))
+    return _decide_failed(error, name, about, settle_seconds, settings)
+
+
+def _decide_failed(
+    error: TidegateError, name: ErrorClass, about: Circumstances, settle_seconds: float, settings: DispatchSettings
+) -> Decision:
     reason = reason_of(error)
     match name:
         case ErrorClass.RATE_LIMITED:
@@ -268,6 +282,27 @@ def _again(
         is_counted=is_counted,
         lane=lane,
         lane_wait_seconds=lane_wait,
+    )
+
+
+def _may_be_of_another(name: ErrorClass, about: Circumstances) -> bool:
+    """Whether a whole call came to nothing for its content, which may be that of another member."""
+    if name is ErrorClass.DEFECT:
+        return not about.writes_begun
+    return name in (ErrorClass.REJECTED, ErrorClass.CONFLICT) and not about.earlier_writes
+
+
+def _apart(about: Circumstances, reason: str) -> Decision:
+    """Put a member of a refused call back: alone it shows whether it was the one."""
+    is_stock = about.kind is CommandKind.INVENTORY_SET
+    return Decision(
+        state=CommandState.SUPERSEDED if is_stock else CommandState.PENDING,
+        code=REFUSED_TOGETHER,
+        reason=reason,
+        wait_seconds=0.0,
+        is_counted=False,
+        remark=is_stock,
+        is_apart=True,
     )
 
 

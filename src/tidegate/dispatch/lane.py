@@ -15,7 +15,7 @@ import structlog
 from tidegate.commerce.commands import CommandKind
 from tidegate.config import Config
 from tidegate.dispatch import statements
-from tidegate.dispatch.calls import CallResult, look_after, push_stock, send_action
+from tidegate.dispatch.calls import CallResult, look_after, push_stock, send_actions
 from tidegate.dispatch.decide import Decision, ErrorClass, LaneEffect, classify, reason_of
 from tidegate.dispatch.drift import compare_chunk
 from tidegate.dispatch.feeds import FeedTimes, fetch_entity, load_feed_ages, read_feed
@@ -39,7 +39,7 @@ from tidegate.dispatch.select import (
 )
 from tidegate.dispatch.shown import read_shown_page
 from tidegate.dispatch.t2s import mark_for_safety
-from tidegate.dispatch.window import load_window, without
+from tidegate.dispatch.window import load_urgent, load_window, without
 from tidegate.kernel.errors import TidegateError
 from tidegate.kernel.retry import full_jitter
 from tidegate.store.connections import DATABASE_ERRORS, Connection
@@ -91,16 +91,20 @@ class Lane:
         self._window = Window()
         self._just_ended: list[Task] = []
         self._is_stale = True
+        self._is_urgent = False
         self._loaded_at = -1e9
         self._timers: list[float] = []
+        self._due_at: float | None = None
+        """When the next thing that is parked is due, as far as the newest window knew."""
         now = scope.clock.monotonic()
         self._pace = Pace(scope.connector, scope.settings, now)
         self._feeds = FeedTimes(scope.connector, {}, now)
 
     # --- from outside --------------------------------------------------------------------------------------------
-    def wake(self) -> None:
-        """Say that there may be something new to do."""
+    def wake(self, *, is_urgent: bool = False) -> None:
+        """Say that there may be something new to do; what is urgent is looked for before anything else is begun."""
         self._is_stale = True
+        self._is_urgent |= is_urgent
         self._wake.set()
 
     def set_writes(self, allowed: bool) -> None:
@@ -212,18 +216,29 @@ class Lane:
         while self._timers and self._timers[0] <= now:
             heapq.heappop(self._timers)
             self._is_stale = True
+        if self._due_at is not None and self._due_at <= now:
+            self._due_at, self._is_stale = None, True
         candidates = self._list(now)
         is_old = now - self._loaded_at >= self.scope.settings.window_seconds_min
-        if not self._is_stale or (candidates and not is_old):
+        if not self._is_stale or (candidates and not is_old and not self._is_urgent):
             return candidates
-        self._is_stale = False
-        self._loaded_at = now
+        is_whole = not self._is_urgent
+        self._is_urgent = False
+        if is_whole:
+            self._is_stale = False
+            self._loaded_at = now
         self._just_ended.clear()
         async with self.scope.pool.acquire() as conn:
-            window = await load_window(conn, self.scope)
+            if is_whole:
+                window = await load_window(conn, self.scope)
+            else:
+                window = await load_urgent(conn, self.scope, self._window)
         for task in self._just_ended:  # it may have been read before these ended
             window = without(window, task)
         self._window = window
+        if is_whole:
+            due = window.due_seconds
+            self._due_at = None if due is None else self.scope.clock.monotonic() + due + TIMER_SLACK_SECONDS
         return self._list(now)
 
     async def _mark_for_safety(self) -> None:
@@ -252,6 +267,7 @@ class Lane:
         waits = [
             tokens_wait,
             self._timers[0] - now if self._timers else None,
+            self._due_at - now if self._due_at is not None else None,
             self._feeds.next_wait(now) if self._reads_feeds else None,
             self._pace.retry_wait(),
             self.scope.settings.window_seconds_min if self._is_stale else None,
@@ -300,8 +316,8 @@ class Lane:
 
     async def _carry_out(self, task: Task) -> CallResult:
         match task:
-            case SendCommand(command):
-                return await send_action(self.scope, command, self._guard)
+            case SendCommand():
+                return await send_actions(self.scope, task.commands, self._guard)
             case PushStock(marks):
                 return await push_stock(self.scope, marks, self._guard)
             case LookAfter(command=doubtful):

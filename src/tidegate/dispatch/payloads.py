@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -28,17 +28,18 @@ from tidegate.kernel.ids import public_id
 from tidegate.store.connections import Connection
 from tidegate.vault.bodies import BodyCipher
 
-LOCK_ORDER = """
-SELECT o.number, o.connection_id, c.name AS channel, o.external_id, o.placed_at, o.currency, o.shipping_minor,
+LOCK_ORDERS = """
+SELECT o.order_id, o.number, o.connection_id, c.name AS channel, o.external_id, o.placed_at, o.currency, o.shipping_minor,
        o.shipping_method, o.discount_minor, o.total_minor, o.order_state, o.payment_state, o.data_key_id,
        o.private
 FROM "order" o JOIN connection c ON c.tenant_id = o.tenant_id AND c.connection_id = o.connection_id
-WHERE o.tenant_id = $1 AND o.order_id = $2 FOR SHARE OF o
+WHERE o.tenant_id = $1 AND o.order_id = ANY($2::uuid[]) ORDER BY o.order_id FOR SHARE OF o
 """
-READ_ORDER = LOCK_ORDER.replace("FOR SHARE OF o", "")
-PAYMENT_METHOD = """
-SELECT method FROM payment WHERE tenant_id = $1 AND order_id = $2 AND kind IN ('sale', 'capture', 'authorise')
-ORDER BY kind = 'authorise', external_id DESC LIMIT 1
+READ_ORDERS = LOCK_ORDERS.replace("FOR SHARE OF o", "")
+PAYMENT_METHODS = """
+SELECT DISTINCT ON (order_id) order_id, method
+FROM payment WHERE tenant_id = $1 AND order_id = ANY($2::uuid[]) AND kind IN ('sale', 'capture', 'authorise')
+ORDER BY order_id, kind = 'authorise', external_id DESC
 """
 ARTICLES_OF_SKUS = """
 SELECT v.sku, b.external_id
@@ -47,13 +48,14 @@ FROM variant v JOIN binding b ON b.tenant_id = $1 AND b.connection_id = $2 AND b
 WHERE v.tenant_id = $1 AND v.sku = ANY($3::text[])
 """
 ORDER_LINES = """
-SELECT l.line_id, l.sku, l.title, l.current, l.unit_price::text AS unit_price, l.total_minor, b.external_id AS bound
+SELECT l.order_id, l.line_id, l.sku, l.title, l.current, l.unit_price::text AS unit_price, l.total_minor, b.external_id AS bound
 FROM order_line l
 LEFT JOIN binding b ON b.tenant_id = $1 AND b.connection_id = $2 AND b.kind = 'variant' AND b.internal_id = l.variant_id
-WHERE l.tenant_id = $1 AND l.order_id = $3 ORDER BY l.position, l.line_id
+WHERE l.tenant_id = $1 AND l.order_id = ANY($3::uuid[]) ORDER BY l.order_id, l.position, l.line_id
 """
-BOUND_ORDER = """
-SELECT external_id FROM binding WHERE tenant_id = $1 AND connection_id = $2 AND kind = 'order' AND internal_id = $3
+BOUND_ORDERS = """
+SELECT internal_id, external_id FROM binding
+WHERE tenant_id = $1 AND connection_id = $2 AND kind = 'order' AND internal_id = ANY($3::uuid[])
 """
 WAS_SENT = """
 SELECT EXISTS (SELECT FROM command WHERE tenant_id = $1 AND connection_id = $2 AND entity_id = $3
@@ -113,24 +115,46 @@ class Drafted(msgspec.Struct, frozen=True, kw_only=True):
     """What a map may read besides the payload."""
 
 
-async def build_action(
+async def build_actions(
     conn: Connection,
     connection: ConnectionRow,
-    command: PendingCommand,
+    commands: Sequence[PendingCommand],
     cipher: BodyCipher,
     *,
     cell: str,
-    shape: Shape | None = None,
+    shape_of: Callable[[PendingCommand], Shape | None] = lambda _command: None,
     articles_are_ours: bool = False,
-) -> Payload | Unbuildable | Stale:
-    """Return the payload of an action command, its order locked against changes until the transaction ends.
+) -> list[Payload | Unbuildable | Stale]:
+    """Return the payload of each action command (all of one kind), its order locked until the transaction ends.
 
-    `shape` makes the target's payload of the drafted one, where there is a map for it. `articles_are_ours`: an article
-    that is not bound at the target stands there under its SKU.
+    `shape_of` gives what makes the target's payload of the drafted one, where there is a map for it. `articles_are_ours`:
+    an article that is not bound at the target stands there under its SKU.
     """
-    if command.kind is CommandKind.ORDER_CANCEL:
-        return await _build_cancel(conn, connection, command.entity_id, cell)
-    draft = await draft_action(conn, connection, command, cipher, cell=cell, has_map=shape is not None)
+    shapes = [shape_of(command) for command in commands]
+    orders: Mapping[UUID, Drafted | Unbuildable] = {}
+    if commands[0].kind is CommandKind.ORDER_CREATE:
+        wanted = [command.entity_id for command in commands]
+        orders = await _draft_orders(conn, connection, wanted, cipher, cell, has_map=any(shapes))
+    built: list[Payload | Unbuildable | Stale] = []
+    for command, shape in zip(commands, shapes, strict=True):
+        if command.kind is CommandKind.ORDER_CANCEL:
+            built.append(await _build_cancel(conn, connection, command.entity_id, cell))
+            continue
+        draft = orders.get(command.entity_id) or await draft_action(
+            conn, connection, command, cipher, cell=cell, has_map=shape is not None
+        )
+        built.append(await _shaped(conn, connection, draft, shape, articles_are_ours=articles_are_ours))
+    return built
+
+
+async def _shaped(
+    conn: Connection,
+    connection: ConnectionRow,
+    draft: Drafted | Unbuildable,
+    shape: Shape | None,
+    *,
+    articles_are_ours: bool,
+) -> Payload | Unbuildable | Stale:
     if isinstance(draft, Unbuildable):
         return draft
     payload = shape(draft) if shape is not None else draft.payload
@@ -153,7 +177,8 @@ async def draft_action(
     """Return what a map is applied to. Outside of T2s it may be out of date as soon as it is read."""
     match command.kind:
         case CommandKind.ORDER_CREATE:
-            return await _draft_order(conn, connection, command.entity_id, cipher, cell, has_map=has_map)
+            order_id = command.entity_id
+            return (await _draft_orders(conn, connection, [order_id], cipher, cell, has_map=has_map))[order_id]
         case CommandKind.FULFILLMENT_CREATE:
             return await _draft_fulfillment(conn, connection.tenant_id, command.entity_id, cell)
         case _:
@@ -169,38 +194,67 @@ async def preview_action(
     """Return what a map would be applied to, also of what is long over. Reads only, and locks nothing."""
     if kind is CommandKind.FULFILLMENT_CREATE:
         return await _draft_fulfillment(conn, connection.tenant_id, entity_id, cell, is_preview=True)
-    return await _draft_order(conn, connection, entity_id, cipher, cell, has_map=True, is_preview=True)
+    drafts = await _draft_orders(conn, connection, [entity_id], cipher, cell, has_map=True, is_preview=True)
+    return drafts[entity_id]
 
 
-async def _draft_order(
+async def _draft_orders(
     conn: Connection,
     connection: ConnectionRow,
-    order_id: UUID,
+    order_ids: Sequence[UUID],
     cipher: BodyCipher,
     cell: str,
     *,
     has_map: bool,
     is_preview: bool = False,
-) -> Drafted | Unbuildable:
-    tenant_id = connection.tenant_id
-    order = await conn.fetchrow(READ_ORDER if is_preview else LOCK_ORDER, tenant_id, order_id)
+) -> dict[UUID, Drafted | Unbuildable]:
+    """Return each order as it is now; all of them in a few statements. Locks them, unless it is for a preview."""
+    tenant_id, wanted = connection.tenant_id, list(order_ids)
+    ids = (tenant_id, connection.connection_id, wanted)
+    orders = {
+        row["order_id"]: row for row in await conn.fetch(READ_ORDERS if is_preview else LOCK_ORDERS, tenant_id, wanted)
+    }
+    bound = {} if is_preview else {row[0]: row[1] for row in await conn.fetch(BOUND_ORDERS, *ids)}
+    lines: dict[UUID, list[Any]] = {}
+    for row in await conn.fetch(ORDER_LINES, *ids):
+        lines.setdefault(row["order_id"], []).append(row)
+    methods = {row[0]: row[1] for row in await conn.fetch(PAYMENT_METHODS, tenant_id, wanted)} if has_map else {}
+    await cipher.opener(conn, {(tenant_id, order["data_key_id"]) for order in orders.values()})
+    drafts: dict[UUID, Drafted | Unbuildable] = {}
+    for order_id in order_ids:
+        order, there = orders.get(order_id), bound.get(order_id)
+        left = [row for row in lines.get(order_id, ()) if row["current"] > 0]
+        refusal = _why_not(order, there, has_lines=bool(left), is_preview=is_preview)
+        if order is None or refusal is not None:
+            drafts[order_id] = refusal or _ORDER_MISSING
+            continue
+        private = cipher.open(tenant_id, order["data_key_id"], "order", order_id, order["private"])
+        payload = _order_payload(order, left, msgspec.json.decode(private, type=OrderPrivate), cell)
+        facts = {"payment_method": methods.get(order_id) or ""} if has_map else {}
+        drafts[order_id] = Drafted(payload=payload, facts=facts)
+    return drafts
+
+
+_ORDER_MISSING = Unbuildable(state=CommandState.FAILED, code="order_missing", reason="the order does not exist")
+
+
+def _why_not(order: Any, bound: str | None, *, has_lines: bool, is_preview: bool) -> Unbuildable | None:
+    """Return why an order is not created, None when it may be."""
     if order is None:
-        return Unbuildable(state=CommandState.FAILED, code="order_missing", reason="the order does not exist")
-    bound = None if is_preview else await conn.fetchval(BOUND_ORDER, tenant_id, connection.connection_id, order_id)
+        return _ORDER_MISSING
     if bound is not None:
         return Unbuildable(state=CommandState.SUCCEEDED, code="already_bound", reason=f"it exists there as {bound}")
-    rows = await conn.fetch(ORDER_LINES, tenant_id, connection.connection_id, order_id)
-    lines = [row for row in rows if row["current"] > 0]
-    if not lines or (order["order_state"] == "cancelled" and not is_preview):
+    if not has_lines or (order["order_state"] == "cancelled" and not is_preview):
         return Unbuildable(state=CommandState.CANCELLED, code="nothing_left", reason="nothing of the order is left")
     if not is_preview and not may_leave(order["order_state"], order["payment_state"]):
         reason = f"the order is {order['order_state']} and {order['payment_state']}: it goes out when it is released"
         return Unbuildable(state=CommandState.CANCELLED, code="not_released", reason=reason)
-    method = await conn.fetchval(PAYMENT_METHOD, tenant_id, order_id) if has_map else None
-    await cipher.opener(conn, [(tenant_id, order["data_key_id"])])
-    private = cipher.open(tenant_id, order["data_key_id"], "order", order_id, order["private"])
-    payload = CreateOrder(
-        reference=public_id("ord", cell, order_id),
+    return None
+
+
+def _order_payload(order: Any, lines: Sequence[Any], private: OrderPrivate, cell: str) -> CreateOrder:
+    return CreateOrder(
+        reference=public_id("ord", cell, order["order_id"]),
         number=order["number"],
         channel=order["channel"],
         placed_at=order["placed_at"],
@@ -210,9 +264,8 @@ async def _draft_order(
         shipping_method=order["shipping_method"] or "",
         discount_minor=order["discount_minor"],
         total_minor=order["total_minor"],
-        private=msgspec.json.decode(private, type=OrderPrivate),
+        private=private,
     )
-    return Drafted(payload=payload, facts={"payment_method": method or ""} if has_map else {})
 
 
 async def _with_articles(
@@ -247,7 +300,8 @@ async def _build_cancel(
     conn: Connection, connection: ConnectionRow, order_id: UUID, cell: str
 ) -> Payload | Unbuildable:
     ids = (connection.tenant_id, connection.connection_id, order_id)
-    bound = await conn.fetchval(BOUND_ORDER, *ids)
+    rows = await conn.fetch(BOUND_ORDERS, *ids[:2], [order_id])
+    bound = rows[0]["external_id"] if rows else None
     if bound is None and not await conn.fetchval(WAS_SENT, *ids):
         reason = f"the order never left for {connection.name}"
         return Unbuildable(state=CommandState.CANCELLED, code="never_created", reason=reason)

@@ -63,6 +63,8 @@ class DirtyMark(msgspec.Struct, frozen=True, kw_only=True):
     priority: int
     dirty_at: datetime
     tries: int
+    alone: bool = False
+    """Its last call was refused as a whole: it goes without company."""
 
 
 class DoubtfulCommand(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,6 +134,8 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     """Items with an inventory.set in flight or in doubt: no fulfillment of them may start."""
     held_items: frozenset[UUID] = frozenset()
     """Items of fulfillments in flight or in doubt: no number of them may be pushed."""
+    due_seconds: float | None = None
+    """From when it was read until more of what waits is due; None: nothing is parked."""
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):

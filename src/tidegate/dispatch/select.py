@@ -8,7 +8,7 @@ class, so nothing waits for ever.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 from datetime import datetime
 from typing import assert_never
 from uuid import UUID
@@ -17,6 +17,7 @@ import msgspec
 
 from tidegate.commerce.commands import CommandKind, Priority
 from tidegate.dispatch.budget import Tokens, wait_seconds
+from tidegate.dispatch.decide import REFUSED_TOGETHER
 from tidegate.dispatch.records import DirtyMark, DoubtfulCommand, FetchRequest, PendingCommand, ShownRead, Window
 from tidegate.sdk.budgets import TokenBucket
 from tidegate.sdk.connector import Connector
@@ -37,9 +38,15 @@ FEED_PRIORITY = int(Priority.INVENTORY_CRITICAL) + 5
 
 
 class SendCommand(msgspec.Struct, frozen=True):
-    """Send one action command."""
+    """Send an action command, or several of one kind, each of another target, in one call."""
 
     command: PendingCommand
+    others: tuple[PendingCommand, ...] = ()
+
+    @property
+    def commands(self) -> tuple[PendingCommand, ...]:
+        """All that are sent, the most urgent first."""
+        return (self.command, *self.others)
 
 
 class PushStock(msgspec.Struct, frozen=True):
@@ -112,9 +119,10 @@ class Busy:
     def occupy(self, task: Task) -> None:
         """Note what a task touches."""
         match task:
-            case SendCommand(command):
-                self.targets.add(command.target_key)
-                self.fulfilled_items.update(command.items)
+            case SendCommand():
+                for command in task.commands:
+                    self.targets.add(command.target_key)
+                    self.fulfilled_items.update(command.items)
             case PushStock(marks):
                 self.pushed_items.update(mark.item_id for mark in marks)
             case LookAfter(command=doubtful):
@@ -127,9 +135,10 @@ class Busy:
     def vacate(self, task: Task) -> None:
         """Forget what a task touched."""
         match task:
-            case SendCommand(command):
-                self.targets.discard(command.target_key)
-                self.fulfilled_items -= Counter(command.items)
+            case SendCommand():
+                for command in task.commands:
+                    self.targets.discard(command.target_key)
+                    self.fulfilled_items -= Counter(command.items)
             case PushStock(marks):
                 self.pushed_items.difference_update(mark.item_id for mark in marks)
             case LookAfter(command=doubtful):
@@ -230,29 +239,58 @@ def next_urgent_run(run: int, chosen: Candidate, candidates: Sequence[Candidate]
 def _sends(
     window: Window, busy: Busy, connector: Connector, now: datetime, kinds: Container[CommandKind]
 ) -> list[Candidate]:
+    """Return calls with the commands that may go. What is merged is of one kind, and no target is in two of them."""
     closed = window.blocked_items | busy.pushed_items
-    return [
-        Candidate(
-            task=SendCommand(command),
-            priority=command.priority,
-            waiting_seconds=(now - command.planned_at).total_seconds(),
-            charge=connector.commands[command.kind].charge if command.kind in connector.commands else 0.0,
-            is_write=True,
-            is_retry=command.attempt_number > 0 and command.code not in VERIFIED_CODES,
-        )
+    able = [
+        command
         for command in window.commands
         if command.kind in kinds and command.target_key not in busy.targets and closed.isdisjoint(command.items)
     ]
+    groups: dict[object, list[PendingCommand]] = {}
+    for command in able:
+        groups.setdefault(_company(command), []).append(command)
+    return [
+        Candidate(
+            task=SendCommand(chosen[0], tuple(chosen[1:])),
+            priority=chosen[0].priority,
+            waiting_seconds=(now - min(command.planned_at for command in chosen)).total_seconds(),
+            charge=spec.charge if spec is not None else 0.0,
+            is_write=True,
+            is_retry=any(command.attempt_number > 0 and command.code not in VERIFIED_CODES for command in chosen),
+        )
+        for group in groups.values()
+        for spec in (connector.commands.get(group[0].kind),)
+        for chosen in _cut(group, spec.bulk_max if spec is not None else 1)
+    ]
+
+
+def _company(command: PendingCommand) -> object:
+    """Return with what a command may share a call: fresh ones of its kind, and later those of the same frozen call.
+
+    What a whole call was refused for may be any of its members: each of them goes alone.
+    """
+    if command.code == REFUSED_TOGETHER:
+        return command.command_id
+    return command.kind if command.call_id is None else command.call_id
+
+
+def _cut(group: list[PendingCommand], size: int) -> Iterator[list[PendingCommand]]:
+    for start in range(0, len(group), max(1, size)):
+        yield group[start : start + max(1, size)]
 
 
 def _pushes(window: Window, busy: Busy, connector: Connector, now: datetime) -> list[Candidate]:
-    """Return a call with fresh numbers, and one with those that failed before: a bad one spoils no fresh ones."""
+    """Return a call with fresh numbers, one with those that failed before, and one for each that goes alone.
+
+    A bad number spoils no fresh ones.
+    """
     spec = connector.commands.get(CommandKind.INVENTORY_SET)
     if spec is None:
         return []
     closed = window.held_items | window.blocked_items | busy.pushed_items | busy.fulfilled_items.keys()
     marks = [mark for mark in window.marks if mark.item_id not in closed]
-    kinds = ([mark for mark in marks if not mark.tries], [mark for mark in marks if mark.tries])
+    fresh = [mark for mark in marks if not mark.tries and not mark.alone]
+    failed = [mark for mark in marks if mark.tries and not mark.alone]
     return [
         Candidate(
             task=PushStock(tuple(chosen[: spec.bulk_max])),
@@ -260,9 +298,9 @@ def _pushes(window: Window, busy: Busy, connector: Connector, now: datetime) -> 
             waiting_seconds=(now - chosen[0].dirty_at).total_seconds(),
             charge=spec.charge,
             is_write=True,
-            is_retry=chosen is kinds[1],
+            is_retry=chosen[0].tries > 0,
         )
-        for chosen in kinds
+        for chosen in (fresh, failed, *([mark] for mark in marks if mark.alone))
         if chosen
     ]
 

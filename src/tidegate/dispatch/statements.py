@@ -55,6 +55,39 @@ SELECT array(SELECT DISTINCT vi.item_id
              WHERE tenant_id = $1 AND connection_id = $2 AND blocked_by IS NOT NULL) AS blocked
 """
 
+# What a lane looks at first: which parts of its window hold anything that is due, what is touched, and how long it is until
+# more is due. Parked rows are found by indexes of their own.
+WAITING = """
+SELECT t.held, t.blocked,
+       EXISTS (SELECT FROM command c
+               WHERE c.tenant_id = $1 AND c.connection_id = $2 AND c.state = 'pending'
+                 AND (c.not_before IS NULL OR c.not_before <= statement_timestamp())) AS has_commands,
+       EXISTS (SELECT FROM channel_stock m
+               WHERE m.tenant_id = $1 AND m.connection_id = $2 AND m.dirty AND m.sendable AND m.blocked_by IS NULL
+                 AND (m.not_before IS NULL OR m.not_before <= statement_timestamp())) AS has_marks,
+       EXISTS (SELECT FROM command c
+               WHERE c.tenant_id = $1 AND c.connection_id = $2 AND c.state = 'in_doubt'
+                 AND c.not_before <= statement_timestamp()) AS has_doubtful,
+       EXISTS (SELECT FROM fetch_request f
+               WHERE f.tenant_id = $1 AND f.connection_id = $2 AND f.not_before <= statement_timestamp()) AS has_fetches,
+       EXISTS (SELECT FROM sync_read s
+               WHERE s.tenant_id = $1 AND s.connection_id = $2 AND s.state IN ('waiting', 'reading', 'comparing')
+                 AND s.not_before <= statement_timestamp()) AS has_reads,
+       extract(epoch FROM least(
+         (SELECT min(c.not_before) FROM command c
+          WHERE c.tenant_id = $1 AND c.connection_id = $2 AND c.state IN ('pending', 'in_doubt')
+            AND c.not_before > statement_timestamp()),
+         (SELECT min(m.not_before) FROM channel_stock m
+          WHERE m.tenant_id = $1 AND m.connection_id = $2 AND m.dirty AND m.sendable AND m.not_before > statement_timestamp()),
+         (SELECT min(f.not_before) FROM fetch_request f
+          WHERE f.tenant_id = $1 AND f.connection_id = $2 AND f.not_before > statement_timestamp()),
+         (SELECT min(s.not_before) FROM sync_read s
+          WHERE s.tenant_id = $1 AND s.connection_id = $2 AND s.state IN ('waiting', 'reading', 'comparing')
+            AND s.not_before > statement_timestamp())) - statement_timestamp())::float8 AS due_seconds
+FROM (
+"""
+WAITING += TOUCHED_ITEMS + ") t"
+
 # $4: items whose number is out. Fulfillments of these cannot go now, and must not fill the window of those that can.
 # OFFSET 0: one probe of the index per candidate, also while the planner takes a table that has just filled for empty.
 WINDOW_COMMANDS = """
@@ -88,7 +121,7 @@ FROM heads h ORDER BY h.priority, h.command_id
 """
 
 WINDOW_MARKS = """
-SELECT item_id, priority, dirty_at, tries FROM channel_stock
+SELECT item_id, priority, dirty_at, tries, alone FROM channel_stock
 WHERE tenant_id = $1 AND connection_id = $2 AND dirty AND sendable AND blocked_by IS NULL AND item_id <> ALL($4::uuid[])
   AND (not_before IS NULL OR not_before <= statement_timestamp())
 ORDER BY priority, dirty_at LIMIT $3
@@ -202,16 +235,16 @@ WHERE tenant_id = $1 AND connection_id = $2 AND item_id = ANY($3::uuid[])
 ORDER BY item_id FOR NO KEY UPDATE
 """
 
-# The command goes out under an attempt only if it is still the oldest open one of its target.
-# $3 command, $4 attempt, $5 call, $6 key, $7 data key, $8 sealed payload or null for a call that exists, $9 node,
-# $10 charge, $11 configuration, $12 version of the mapping or null.
-BEGIN_ACTION = """
+# Commands go out under an attempt only if each is still the oldest open one of its target, and stands for the same call as
+# before. $3 commands in payload order, $4 attempt, $5 call, $6 key, $7 data key, $8 sealed payload or null for a call that
+# exists, $9 node, $10 charge, $11 configuration, $12 version of the mapping or null, $13 the call so far or null.
+BEGIN_ACTIONS = """
 WITH taken AS (
   UPDATE command c
   SET state = 'sending', attempt_number = c.attempt_number + 1, attempt_id = $4, call_id = $5, code = NULL,
       reason = NULL, not_before = NULL, settles_at = NULL, negatives = 0
-  WHERE c.tenant_id = $1 AND c.connection_id = $2 AND c.command_id = $3 AND c.state = 'pending'
-    AND c.call_id IS NOT DISTINCT FROM CASE WHEN $8::bytea IS NULL THEN $5::uuid END
+  WHERE c.tenant_id = $1 AND c.connection_id = $2 AND c.command_id = ANY($3::uuid[]) AND c.state = 'pending'
+    AND c.call_id IS NOT DISTINCT FROM $13::uuid
     AND NOT EXISTS (SELECT FROM command older
                     WHERE older.tenant_id = $1 AND older.connection_id = $2 AND older.target_key = c.target_key
                       AND older.state IN ('proposed', 'pending', 'sending', 'in_doubt') AND older.command_id < c.command_id
@@ -220,13 +253,13 @@ WITH taken AS (
 ), frozen AS (
   INSERT INTO call (tenant_id, call_id, connection_id, kind, idempotency_key, members, charge, data_key_id, payload,
                     config_version, map_digest)
-  SELECT $1, $5, $2, kind, $6, ARRAY[command_id], $10::float8, $7, $8, $11::int, $12::bytea
-  FROM taken WHERE $8::bytea IS NOT NULL
+  SELECT $1, $5, $2, min(kind), $6, $3::uuid[], $10::float8, $7, $8, $11::int, $12::bytea
+  FROM taken HAVING $8::bytea IS NOT NULL AND count(*) > 0
 ), tried AS (
   INSERT INTO attempt (tenant_id, attempt_id, call_id, connection_id, purpose, attempt_number, node_id)
-  SELECT $1, $4, $5, $2, 'send', attempt_number, $9 FROM taken
+  SELECT $1, $4, $5, $2, 'send', max(attempt_number), $9 FROM taken HAVING count(*) > 0
 )
-SELECT attempt_number FROM taken
+SELECT command_id, attempt_number FROM taken
 """
 
 LOAD_CALL = """
@@ -445,12 +478,14 @@ SET blocked_by = NULL,
     dirty_at = CASE WHEN n.is_dirty AND m.mode <> 'observe' THEN coalesce(m.dirty_at, clock_timestamp()) ELSE m.dirty_at END,
     not_before = clock_timestamp() + make_interval(secs => n.wait_seconds),
     tries = CASE WHEN n.is_acked OR NOT n.is_dirty THEN 0 ELSE least(m.tries + n.counted, 1000) END,
+    alone = n.is_apart OR (m.alone AND n.is_dirty),
     approved_by = CASE WHEN n.is_dirty AND m.mode = 'propose' THEN coalesce(m.approved_by, c.approved_by)
                        ELSE m.approved_by END,
     approved_at = CASE WHEN n.is_dirty AND m.mode = 'propose' THEN coalesce(m.approved_at, c.approved_at)
                        ELSE m.approved_at END
-FROM unnest($3::uuid[], $4::uuid[], $5::int[], $6::bool[], $7::bool[], $8::bool[], $9::float8[], $10::int[])
-  AS n(command_id, item_id, quantity, is_acked, is_forgotten, is_dirty, wait_seconds, counted)
+FROM unnest($3::uuid[], $4::uuid[], $5::int[], $6::bool[], $7::bool[], $8::bool[], $9::float8[], $10::int[],
+            $11::bool[])
+  AS n(command_id, item_id, quantity, is_acked, is_forgotten, is_dirty, wait_seconds, counted, is_apart)
 JOIN command c ON c.tenant_id = $1 AND c.command_id = n.command_id
 WHERE m.tenant_id = $1 AND m.connection_id = $2 AND m.item_id = ANY($4::uuid[]) AND m.item_id = n.item_id
   AND m.blocked_by = n.command_id

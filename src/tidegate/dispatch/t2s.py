@@ -6,6 +6,7 @@ it, charges the budget, and moves the commands to `sending`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
@@ -21,7 +22,7 @@ from tidegate.dispatch.payloads import (
     Stale,
     StockNumberRow,
     Unbuildable,
-    build_action,
+    build_actions,
     build_stock_payload,
     read_stock_numbers,
     unbound_reason,
@@ -45,47 +46,71 @@ class NotBegun(msgspec.Struct, frozen=True):
     of its flow. nothing: the channel knows it all."""
 
 
-async def begin_action(
-    conn: Connection, scope: Scope, command: PendingCommand, asked: Asked | None = None
-) -> OpenCall | NotBegun:
-    """Begin an attempt at an action command: its first one, or another one of its frozen call.
+class Overtaken(Exception):
+    """Not every command of a call that was being begun is still to be sent: nothing of the call has happened."""
 
-    `asked` is what the hooks of its map said before, outside of this transaction.
+
+async def begin_actions(
+    conn: Connection, scope: Scope, commands: Sequence[PendingCommand], asked: Asked | None = None
+) -> OpenCall | NotBegun:
+    """Begin an attempt at action commands of one kind: their first one, or another one of the call that they were in.
+
+    What cannot be sent any more is left out, and ended where that is what it comes to; the rest goes out. `asked` is what
+    the hooks of its map said before, outside of this transaction; then there is one command. Raises `Overtaken` when
+    somebody else changed one of several commands meanwhile: then each is to be begun alone.
     """
     await scope.fence(conn)
-    refusal = await _look_at_mode(conn, scope, command)
-    if refusal is not None:
-        return refusal
-    if command.items:
-        marks = await conn.fetch(statements.LOCK_MARKS, *scope.ids, list(command.items))
-        if any(mark["blocked_by"] is not None for mark in marks):
-            return NotBegun("blocked")
-    if command.call_id is not None:
-        return await _begin_again(conn, scope, command, command.call_id)
-    maps = scope.maps()
-    if command.kind not in scope.connector.commands:
-        reason = f"connector {scope.connector.name} does not know {command.kind}"
-        payload: Payload | Unbuildable | Stale = Unbuildable(
-            state=CommandState.FAILED, code="not_supported", reason=reason
-        )
+    refusal, allowed = await _look_at_mode(conn, scope, commands)
+    if refusal is None or allowed:
+        allowed = await _without_blocked(conn, scope, allowed)
+        refusal = refusal if allowed else refusal or NotBegun("blocked")
+    if not allowed:
+        return refusal or NotBegun("moved")
+    if commands[0].call_id is not None:
+        return await _begin_again(conn, scope, allowed, commands[0].call_id)
+    return await _begin_first(conn, scope, allowed, asked)
+
+
+async def _without_blocked(
+    conn: Connection, scope: Scope, commands: Sequence[PendingCommand]
+) -> Sequence[PendingCommand]:
+    """Lock the marks that the commands touch; leave out those whose number is out."""
+    items = sorted({item for command in commands for item in command.items})
+    if not items:
+        return commands
+    marks = await conn.fetch(statements.LOCK_MARKS, *scope.ids, items)
+    blocked = {mark["item_id"] for mark in marks if mark["blocked_by"] is not None}
+    return [command for command in commands if blocked.isdisjoint(command.items)]
+
+
+async def _begin_first(
+    conn: Connection, scope: Scope, commands: Sequence[PendingCommand], asked: Asked | None
+) -> OpenCall | NotBegun:
+    maps, kind = scope.maps(), commands[0].kind
+    if kind not in scope.connector.commands:
+        reason = f"connector {scope.connector.name} does not know {kind}"
+        unknown = Unbuildable(state=CommandState.FAILED, code="not_supported", reason=reason)
+        built: list[Payload | Unbuildable | Stale] = [unknown] * len(commands)
     else:
-        shape = shape_of(maps, command, asked)
-        payload = await build_action(
+        built = await build_actions(
             conn,
             scope.connection,
-            command,
+            commands,
             scope.cipher,
             cell=scope.cell,
-            shape=shape,
+            shape_of=lambda command: shape_of(maps, command, asked),
             articles_are_ours=scope.connector.articles_are_ours,
         )
-    if isinstance(payload, Stale):
-        return NotBegun("moved")
-    if isinstance(payload, Unbuildable):
-        return await _end(conn, scope, command, payload)
-    call_id = new_id()
-    key = public_id("cal", scope.cell, call_id)
-    return await _begin(conn, scope, command, call_id, key, payload, maps=maps)
+    members, payloads, refusal = [], [], NotBegun("moved")
+    for command, payload in zip(commands, built, strict=True):
+        if isinstance(payload, Stale):
+            continue
+        if isinstance(payload, Unbuildable):
+            refusal = await _end(conn, scope, command, payload)
+        else:
+            members.append(command)
+            payloads.append(payload)
+    return await _begin(conn, scope, members, payloads, maps=maps) if members else refusal
 
 
 async def _end(conn: Connection, scope: Scope, command: PendingCommand, why: Unbuildable) -> NotBegun:
@@ -97,23 +122,26 @@ async def _end(conn: Connection, scope: Scope, command: PendingCommand, why: Unb
     return NotBegun("ended" if found else "moved")
 
 
-async def _look_at_mode(conn: Connection, scope: Scope, command: PendingCommand) -> NotBegun | None:
-    """Return why the command is not sent, None when it may be. Holds switch and mode until the transaction ends."""
-    row = await conn.fetchrow(statements.MAY_WRITE, *scope.ids, flow_of(command.kind))
+async def _look_at_mode(
+    conn: Connection, scope: Scope, commands: Sequence[PendingCommand]
+) -> tuple[NotBegun | None, Sequence[PendingCommand]]:
+    """Return why commands are not sent, and those that may be. Holds switch and mode until the transaction ends."""
+    ids = [command.command_id for command in commands]
+    row = await conn.fetchrow(statements.MAY_WRITE, *scope.ids, flow_of(commands[0].kind))
     if row is None or not row["may_write"]:
-        return NotBegun("stopped")
+        return NotBegun("stopped"), ()
     match row["mode"]:
         case "live":
-            return None
+            return None, commands
         case "propose":
-            moved = await conn.fetchval(statements.PROPOSE, *scope.ids, [command.command_id])
-            return NotBegun("proposed") if moved is not None else None
+            moved = {row[0] for row in await conn.fetch(statements.PROPOSE, *scope.ids, ids)}
+            left = [command for command in commands if command.command_id not in moved]
+            return NotBegun("proposed") if moved else None, left
         case "observe":
-            ending = (OBSERVED_CODE, OBSERVED_REASON)
-            await conn.execute(statements.END_OBSERVED, *scope.ids, [command.command_id], *ending)
-            return NotBegun("ended")
+            await conn.execute(statements.END_OBSERVED, *scope.ids, ids, OBSERVED_CODE, OBSERVED_REASON)
+            return NotBegun("ended"), ()
         case _:
-            return NotBegun("unsettled")
+            return NotBegun("unsettled"), ()
 
 
 async def begin_stock(conn: Connection, scope: Scope, marks: tuple[DirtyMark, ...]) -> OpenCall | NotBegun:
@@ -191,30 +219,41 @@ async def park_mark(conn: Connection, scope: Scope, mark: DirtyMark) -> None:
     await conn.execute(statements.PARK_MARK, *scope.ids, mark.item_id, scope.settings.poison_seconds)
 
 
-async def _begin_again(conn: Connection, scope: Scope, command: PendingCommand, call_id: UUID) -> OpenCall | NotBegun:
-    key, payloads = await _load_call(conn, scope, call_id)
-    return await _begin(conn, scope, command, call_id, key, payloads[command.command_id], maps=None)
+async def _begin_again(
+    conn: Connection, scope: Scope, commands: Sequence[PendingCommand], call_id: UUID
+) -> OpenCall | NotBegun:
+    """Send a frozen call again, as it stands and under its key, when all of its members are to go.
+
+    Some of them alone are another request, and so another call under a key of its own, with what was frozen for them.
+    """
+    key, frozen = await _load_call(conn, scope, call_id)
+    if set(frozen) == {command.command_id for command in commands}:
+        by_id = {command.command_id: command for command in commands}
+        members = [by_id[command_id] for command_id in frozen]
+        return await _begin(conn, scope, members, list(frozen.values()), maps=None, again=(call_id, key))
+    payloads = [frozen[command.command_id] for command in commands]
+    return await _begin(conn, scope, commands, payloads, maps=None)
 
 
 async def _begin(
     conn: Connection,
     scope: Scope,
-    command: PendingCommand,
-    call_id: UUID,
-    key: str,
-    payload: Payload,
+    commands: Sequence[PendingCommand],
+    payloads: Sequence[Payload],
     *,
     maps: MapsAtWork | None,
+    again: tuple[UUID, str] | None = None,
 ) -> OpenCall | NotBegun:
-    """`maps` shaped the payload; None: it is a frozen one that is sent again."""
-    attempt_id = new_id()
+    """`maps` shaped the payloads; None: they were frozen before. `again`: the call that is sent again, and its key."""
+    attempt_id, kind = new_id(), commands[0].kind
+    call_id, key = again or _new_call(scope)
     data_key = await scope.cipher.current(conn, scope.connection.tenant_id, scope.clock.now().date())
-    sealed = None if maps is None else scope.cipher.seal(data_key, "call", call_id, msgspec.json.encode([payload]))
-    charge = scope.connector.commands[command.kind].charge
-    attempt_number = await conn.fetchval(
-        statements.BEGIN_ACTION,
+    sealed = None if again else scope.cipher.seal(data_key, "call", call_id, msgspec.json.encode(payloads))
+    charge = scope.connector.commands[kind].charge
+    rows = await conn.fetch(
+        statements.BEGIN_ACTIONS,
         *scope.ids,
-        command.command_id,
+        [command.command_id for command in commands],
         attempt_id,
         call_id,
         key,
@@ -223,34 +262,46 @@ async def _begin(
         scope.owner.node_id,
         charge,
         maps.config_version if maps is not None else None,
-        maps.digest_for(command.kind) if maps is not None else None,
+        maps.digest_for(kind) if maps is not None else None,
+        commands[0].call_id,
     )
-    if attempt_number is None:
+    numbers = {row["command_id"]: row["attempt_number"] for row in rows}
+    if len(numbers) < len(commands):
+        if numbers or len(commands) > 1:
+            raise Overtaken
         return NotBegun("moved")
     await scope.charge(conn, charge)
     crashpoint.reach("dispatch.t2s.written")
-    member = Subject(
-        command_id=command.command_id,
-        kind=command.kind,
-        entity_id=command.entity_id,
-        version=command.version,
-        attempt_number=attempt_number,
-        deadline_at=command.deadline_at,
+    members = tuple(
+        Subject(
+            command_id=command.command_id,
+            kind=kind,
+            entity_id=command.entity_id,
+            version=command.version,
+            attempt_number=numbers[command.command_id],
+            deadline_at=command.deadline_at,
+        )
+        for command in commands
     )
     return OpenCall(
         call_id=call_id,
         attempt_id=attempt_id,
-        kind=command.kind,
+        kind=kind,
         idempotency_key=key,
-        members=(member,),
-        payloads=(payload,),
+        members=members,
+        payloads=tuple(payloads),
         is_resend=maps is None,
     )
 
 
+def _new_call(scope: Scope) -> tuple[UUID, str]:
+    call_id = new_id()
+    return call_id, public_id("cal", scope.cell, call_id)
+
+
 async def _open_stock(conn: Connection, scope: Scope, rows: list[StockNumberRow]) -> OpenCall:
-    call_id, attempt_id = new_id(), new_id()
-    key = public_id("cal", scope.cell, call_id)
+    attempt_id = new_id()
+    call_id, key = _new_call(scope)
     deadline_at = scope.clock.now() + timedelta(seconds=DEADLINE_SECONDS[CommandKind.INVENTORY_SET])
     members = tuple(_stock_subject(row, deadline_at) for row in rows)
     payloads = tuple(

@@ -177,6 +177,7 @@ async def _settle_stock(conn: Connection, scope: Scope, applied: Sequence[tuple[
             [d.remark for _, d in over],
             [d.wait_seconds for _, d in over],
             [int(d.is_counted) for _, d in over],
+            [d.is_apart for _, d in over],
         )
 
 

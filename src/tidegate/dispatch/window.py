@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, TypeVar, assert_never
+from uuid import UUID
 
 import msgspec
 from asyncpg import Record
@@ -22,34 +23,53 @@ FETCHES_MAX = 64
 
 
 async def load_window(conn: Connection, scope: Scope) -> Window:
-    """Return the lane's window. Reads only."""
-    touched = await conn.fetchrow(statements.TOUCHED_ITEMS, *scope.ids)
-    held = frozenset(touched["held"]) if touched is not None else frozenset()
-    blocked = frozenset(touched["blocked"]) if touched is not None else frozenset()
-    commands = await conn.fetch(statements.WINDOW_COMMANDS, *scope.ids, scope.settings.window_commands, list(blocked))
+    """Return the lane's window. Reads only.
+
+    One statement says what waits at all; only that is read.
+    """
+    row = await conn.fetchrow(statements.WAITING, *scope.ids)
+    if row is None:
+        return Window()
+    held, blocked = frozenset(row["held"]), frozenset(row["blocked"])
     spec = scope.spec(CommandKind.INVENTORY_SET)
     marks_max = spec.bulk_max * scope.connector.concurrency_max if spec is not None else 0
-    marks = await conn.fetch(statements.WINDOW_MARKS, *scope.ids, marks_max, list(held)) if marks_max else []
-    doubtful = await conn.fetch(statements.WINDOW_DOUBTFUL, *scope.ids, DOUBTFUL_MAX)
-    fetches = await conn.fetch(statements.WINDOW_FETCHES, *scope.ids, FETCHES_MAX)
-    reads = await conn.fetch(shown_statements.WINDOW_READS, *scope.ids)
+    commands = await _load_commands(conn, scope, row["blocked"]) if row["has_commands"] else ()
+    has_marks = marks_max and row["has_marks"]
+    marks = await conn.fetch(statements.WINDOW_MARKS, *scope.ids, marks_max, row["held"]) if has_marks else []
+    doubtful = await conn.fetch(statements.WINDOW_DOUBTFUL, *scope.ids, DOUBTFUL_MAX) if row["has_doubtful"] else []
+    fetches = await conn.fetch(statements.WINDOW_FETCHES, *scope.ids, FETCHES_MAX) if row["has_fetches"] else []
+    reads = await conn.fetch(shown_statements.WINDOW_READS, *scope.ids) if row["has_reads"] else []
     return Window(
-        commands=tuple(_pending(row) for row in commands),
+        commands=commands,
         marks=tuple(_struct(row, DirtyMark) for row in marks),
         doubtful=tuple(_struct(row, DoubtfulCommand) for row in doubtful),
         fetches=tuple(_struct(row, FetchRequest) for row in fetches),
         reads=tuple(_struct(row, ShownRead) for row in reads),
         blocked_items=blocked,
         held_items=held,
+        due_seconds=row["due_seconds"],
     )
+
+
+async def load_urgent(conn: Connection, scope: Scope, window: Window) -> Window:
+    """Return the window with its commands read anew, and nothing else: the most urgent come first. Reads only."""
+    commands = await _load_commands(conn, scope, list(window.blocked_items))
+    return msgspec.structs.replace(window, commands=commands)
+
+
+async def _load_commands(conn: Connection, scope: Scope, blocked: list[UUID]) -> tuple[PendingCommand, ...]:
+    limit = scope.settings.window_commands
+    rows = await conn.fetch(statements.WINDOW_COMMANDS, *scope.ids, limit, blocked)
+    return tuple(_pending(row) for row in rows)
 
 
 def without(window: Window, task: Task) -> Window:
     """Return the window without what `task` takes out of it. Pure."""
     replace = msgspec.structs.replace
     match task:
-        case SendCommand(taken):
-            return replace(window, commands=tuple(c for c in window.commands if c.command_id != taken.command_id))
+        case SendCommand():
+            sent = {command.command_id for command in task.commands}
+            return replace(window, commands=tuple(c for c in window.commands if c.command_id not in sent))
         case PushStock(marks):
             items = {mark.item_id for mark in marks}
             return replace(window, marks=tuple(mark for mark in window.marks if mark.item_id not in items))

@@ -115,11 +115,11 @@ class Worker:
         self._wake.set()
 
     def _commanded(self, payload: str) -> None:
-        """Lanes that the payload names are woken at once; without names the next poll finds out."""
+        """Lanes that the payload names are woken at once (see `sync.write`); without names the next poll finds out."""
         named = [part for part in payload.split(",") if part]
         for text in named:
             with contextlib.suppress(ValueError, KeyError):
-                self._lanes[UUID(text)][0].wake()
+                self._lanes[UUID(text.removeprefix("!"))][0].wake(is_urgent=text.startswith("!"))
         if not named:
             self._poll_due = 0.0
             self._wake.set()

@@ -13,8 +13,9 @@ from tidegate.eventlog.statements import APPEND, APPEND_CONFLICTS, FIND_CONFLICT
 from tidegate.store.connections import Connection
 
 _MS_PER_HOUR = 3_600_000
-NOTIFIED_TENANTS_MAX = 200
-"""A wake-up's payload has at most 8,000 bytes; with more tenants it names none, which means all."""
+NOTIFIED_TENANTS_MAX = 100
+NOTIFIED_SLOTS_MAX = 600
+"""A wake-up's payload has at most 8,000 bytes; with more tenants or slots it names none, which means any."""
 
 
 async def append_webhooks(connection: Connection, events: Sequence[NewEvent], *, writer: str) -> AppendResult:
@@ -74,8 +75,11 @@ def _append_order(event: NewEvent) -> tuple[bytes, bytes]:
 
 
 def _payload(events: Sequence[NewEvent]) -> str:
-    tenants = {event.tenant_id for event in events}
-    return ",".join(map(str, tenants)) if len(tenants) <= NOTIFIED_TENANTS_MAX else ""
+    """Return a wake-up's payload: tenants, and behind a semicolon slots, each comma separated; '' means any."""
+    tenants, slots = {event.tenant_id for event in events}, {event.slot for event in events}
+    if len(tenants) > NOTIFIED_TENANTS_MAX or len(slots) > NOTIFIED_SLOTS_MAX:
+        return ""
+    return f"{','.join(map(str, tenants))};{','.join(map(str, slots))}"
 
 
 def columns_of(events: Sequence[NewEvent]) -> list[list[Any]]:

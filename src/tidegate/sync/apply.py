@@ -140,7 +140,7 @@ class Applier:
             await mark_dirty(conn, self.tenant_id, self.policy, state)
             levels = await lock_levels(conn, self.tenant_id, {posting.key() for posting in result.postings})
             await writer.store_entries(conn, post(levels, result.postings))
-            await writer.store_commands(conn, state, result)
+            await writer.store_commands(conn, state, result, stock_channels=self.policy.stock_channels)
             await conn.execute(CLEAR_WORKING, self.node_id)
             reach("apply.t2.before_commit")
         reach("apply.t2.committed")

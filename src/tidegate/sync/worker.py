@@ -10,7 +10,7 @@ from uuid import UUID
 
 import structlog
 
-from tidegate.eventlog.read import QueuedEvent, QueueReader
+from tidegate.eventlog.read import BY_INDEX, QueuedEvent, QueueReader
 from tidegate.kernel.errors import InvariantError, TidegateError
 from tidegate.sdk.connector import Connector
 from tidegate.store.connections import DATABASE_ERRORS, Pool
@@ -36,8 +36,9 @@ CRASHES = "SELECT crashes FROM event_crash WHERE tenant_id = $1 AND event_id = $
 RETRY_SECONDS = 0.5
 REST_SECONDS = 5.0
 """How long a tenant without a usable key is left alone."""
-BY_KEY = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
-"""T2 reads by key and nothing else. A plan that was made while a table was empty must not read all of it later."""
+BY_KEY = {**BY_INDEX, "enable_hashjoin": "off", "enable_mergejoin": "off"}
+"""T2 reads by key and nothing else. A plan that was made while a table was empty must not read all of it later, and none
+is made again for each batch."""
 GC_THRESHOLDS = (50_000, 20, 100)
 """A batch holds thousands of objects until it is committed, hardly any of them in a cycle. With Python's own thresholds
 the collector walks them some 25 times per batch: a seventh of the process's CPU."""
@@ -88,7 +89,7 @@ class Strand:
         self._name = name
         self._settings = settings
         self._turns = turns
-        self._reader = QueueReader()
+        self._reader = QueueReader(is_set_up=True)
         self._views = views
         self._node: Node | None = None
         self._is_restless = True
@@ -142,8 +143,9 @@ class Strand:
         self._wake.set()
 
     def _notified(self, payload: str) -> None:
-        self._reader.notice(payload)
-        self._wake.set()
+        slots = self._reader.notice(payload)
+        if slots is None or not slots.isdisjoint(self.held_slots()):
+            self._wake.set()
 
     def _reconfigured(self, _payload: str) -> None:
         self._views.expire()

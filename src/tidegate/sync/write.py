@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 
 from tidegate import __version__
-from tidegate.commerce.commands import DEADLINE_SECONDS, PRIORITY_OF, CommandKind
+from tidegate.commerce.commands import DEADLINE_SECONDS, PRIORITY_OF, CommandKind, Priority
 from tidegate.inventory.ledger import Entry
 from tidegate.kernel.ids import new_id
 from tidegate.orders.records import Order
@@ -24,6 +24,8 @@ from tidegate.sync.records import NewFulfillment, Outcome, Prepared, Result, Sta
 
 COMMAND_CHANNEL = "tidegate_command"
 """NOTIFY channel that wakes the lanes."""
+WOKEN_MAX = 200
+"""A payload has at most 8,000 bytes; with more connections it names none."""
 ACTOR = "tidegate"
 _HOUR_ZERO = datetime(1970, 1, 1, tzinfo=UTC)
 COUNTED = ("applied", "superseded", "ignored", "quarantined")
@@ -57,16 +59,27 @@ class Writer:
         """Write ledger entries; see the function of this name."""
         await store_entries(conn, self.tenant_id, entries)
 
-    async def store_commands(self, conn: Connection, state: State, result: Result) -> None:
-        """Write commands that may meet older ones and wake the lanes; last in the lock order."""
+    async def store_commands(
+        self, conn: Connection, state: State, result: Result, *, stock_channels: Sequence[UUID]
+    ) -> None:
+        """Write commands that may meet older ones and wake the lanes; last in the lock order.
+
+        `stock_channels` are those that are told stock numbers.
+        """
         repeated = [command for command in result.commands if not _is_first(command, state)]
         repeated += await self._cancels(conn, result.cancels)
         if repeated:
             rows = await self._behind_open_ones(conn, self._command_rows(repeated))
             await conn.execute(statements.SAVE_COMMANDS, self.tenant_id, *_columns(rows))
         await self._fetches(conn, result)
-        if result.commands or repeated or result.fetches or result.postings or result.fulfillments:
-            await conn.execute("SELECT pg_notify($1, '')", COMMAND_CHANNEL)
+        touches_stock = bool(result.postings or result.fulfillments)
+        named = wake_up_call(
+            [*result.commands, *repeated],
+            [f.connection_id for f in result.fetches],
+            stock_channels if touches_stock else (),
+        )
+        if named is not None:
+            await conn.execute("SELECT pg_notify($1, $2)", COMMAND_CHANNEL, named)
 
     async def _orders(self, conn: Connection, orders: list[Order]) -> None:
         whole = [order for order in orders if order.private is not None]
@@ -212,6 +225,21 @@ class Writer:
             await conn.execute(statements.PARK, self.tenant_id, *_columns(rows))
         if settled:
             await conn.execute(statements.UNPARK, self.tenant_id, settled)
+
+
+def wake_up_call(commands: Iterable[PlannedCommand], read: Iterable[UUID], told: Iterable[UUID]) -> str | None:
+    """Return the payload that wakes the lanes with something to do, None when there is nothing. Pure.
+
+    Connections, comma separated; `!` before one means that what is waiting there is urgent: it is to be looked at at once.
+    '' wakes all of them.
+    """
+    commands = list(commands)
+    urgent = {c.connection_id for c in commands if PRIORITY_OF[c.kind] <= Priority.FULFILLMENT}
+    others = {c.connection_id for c in commands} | {*read, *told}
+    names = [f"!{each}" for each in sorted(urgent)] + [str(each) for each in sorted(others - urgent)]
+    if not names:
+        return None
+    return ",".join(names) if len(names) <= WOKEN_MAX else ""
 
 
 async def store_entries(conn: Connection, tenant_id: UUID, entries: Iterable[Entry]) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tidegate.commerce.commands import CommandKind, Priority
 from tidegate.dispatch.budget import Tokens
+from tidegate.dispatch.decide import REFUSED_TOGETHER
 from tidegate.dispatch.records import DirtyMark, DoubtfulCommand, FetchRequest, PendingCommand, Window
 from tidegate.dispatch.select import (
     Busy,
@@ -196,3 +200,39 @@ def test_a_feed_in_flight_is_not_read_twice() -> None:
     found = listed(Window(), busy, (("orders", 1.0), ("moves", 1.0)))
 
     assert [each.task for each in found] == [ReadFeed("moves")]
+
+
+# --- merging ---------------------------------------------------------------------------------------------------------
+def sends(window: Window, bulk_max: int) -> list[tuple[PendingCommand, ...]]:
+    create = replace(CONNECTOR.commands[CommandKind.ORDER_CREATE], bulk_max=bulk_max)
+    connector = replace(CONNECTOR, commands={**CONNECTOR.commands, CommandKind.ORDER_CREATE: create})
+    found = list_candidates(window, Busy(), (), connector, NOW)
+    return [each.task.commands for each in found if isinstance(each.task, SendCommand)]
+
+
+def test_what_is_merged_is_of_one_kind_and_one_history() -> None:
+    """Fresh ones together; those of one frozen call together; what was refused together goes alone."""
+    call = new_id()
+    fresh = [pending() for _ in range(5)]
+    again = [pending(call_id=call, attempt_number=1) for _ in range(2)]
+    apart = [pending(call_id=call, code=REFUSED_TOGETHER) for _ in range(2)]
+    cancel = pending(CommandKind.ORDER_CANCEL)
+    merged = sends(Window(commands=(*fresh, *again, *apart, cancel)), 3)
+    assert merged == [tuple(fresh[:3]), tuple(fresh[3:]), tuple(again), (apart[0],), (apart[1],), (cancel,)]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([None, UUID(int=1), UUID(int=2)]), st.booleans()), max_size=40),
+    st.integers(1, 7),
+)
+def test_merging_loses_nothing_and_keeps_to_the_cap(commands: list[tuple[UUID | None, bool]], bulk_max: int) -> None:
+    """Each command is in exactly one call, in the order of the window inside of it, and no call is above the cap."""
+    waiting = tuple(
+        pending(call_id=call, code=REFUSED_TOGETHER if apart and call else None) for call, apart in commands
+    )
+    merged = sends(Window(commands=waiting), bulk_max)
+    assert sorted(c.command_id for call in merged for c in call) == sorted(c.command_id for c in waiting)
+    for call in merged:
+        assert len(call) <= bulk_max
+        assert list(call) == [command for command in waiting if command in call]
+        assert len({command.call_id for command in call}) == 1
