@@ -86,9 +86,9 @@ def test_unknown_starts_empty() -> None:
     assert budget.resume(bucket, None, 1e9, 0.0).tokens == 0.0
 
 
-@given(st.lists(st.sampled_from(["send", "retry", "second"]), max_size=300))
+@given(st.lists(st.sampled_from(["send", "retry", "served", "second"]), max_size=300))
 def test_retries_stay_within_their_share(steps: list[str]) -> None:
-    """Retries <= first credit + 10 % of first sends + the trickle of time."""
+    """Retries that were not served <= first credit + 10 % of first sends + the trickle of time."""
     state, now = RetryAllowance(RETRY_CREDIT_MAX, 0.0), 0.0
     sent = retried = 0
     for step in steps:
@@ -99,6 +99,8 @@ def test_retries_stay_within_their_share(steps: list[str]) -> None:
             state, sent = budget.earn_by_send(state, share=0.1), sent + 1
         elif step == "retry" and budget.may_retry(state):
             state, retried = budget.spend_retry(state), retried + 1
+        elif step == "served" and budget.may_retry(state):
+            state = budget.pay_back(budget.spend_retry(state))
         assert retried <= RETRY_CREDIT_MAX + 0.1 * sent + 0.2 * now + 1e-6
 
 

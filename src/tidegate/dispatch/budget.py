@@ -105,6 +105,14 @@ def spend_retry(state: RetryAllowance) -> RetryAllowance:
     return RetryAllowance(max(0.0, state.credit - 1.0), state.at)
 
 
+def pay_back(state: RetryAllowance) -> RetryAllowance:
+    """Return the allowance after a retry that was served: it cost the other side nothing that it did not have.
+
+    So retries flow at the lane's pace while they help, and are scarce while they do not.
+    """
+    return RetryAllowance(min(RETRY_CREDIT_MAX, state.credit + 1.0), state.at)
+
+
 def may_retry(state: RetryAllowance) -> bool:
     """Return whether a retry is paid for."""
     return state.credit >= 1.0 - _EPSILON

@@ -374,7 +374,7 @@ class Lane:
         for decision in result.decisions:
             self._note_decision(decision, now)
         was_down = self._pace.is_down
-        self._pace.note(result.decisions, now)
+        self._pace.note(result.decisions, now, was_retry=candidate.is_retry)
         if self._pace.is_down and not was_down:
             log.error("lane.breaker_opened", connection=self.scope.connection.name)
         if was_down and not self._pace.is_down:

@@ -78,8 +78,8 @@ class Pace:
         """Whether the other side counts as down."""
         return self._breaker.is_tripped(self._settings.breaker_failures)
 
-    def note(self, decisions: Sequence[Decision], now: float) -> None:
-        """Note what a call came to."""
+    def note(self, decisions: Sequence[Decision], now: float, *, was_retry: bool = False) -> None:
+        """Note what a call came to. A retry that the other side served is paid back."""
         snooze = max((d.lane_wait_seconds for d in decisions if d.lane is LaneEffect.SNOOZE), default=0.0)
         if snooze:
             self.snooze(snooze, now)
@@ -90,6 +90,8 @@ class Pace:
             self._breaker = budget.note_failure(self._breaker, now, limit=limit, open_seconds=seconds)
         elif any(decision.lane is LaneEffect.NONE for decision in decisions):
             self._breaker = CLOSED
+            if was_retry:
+                self._retries = budget.pay_back(self._retries)
 
     def snooze(self, seconds: float, now: float) -> None:
         """The other side asked for peace: nothing is left in the bucket, and nothing is sent for so long."""
