@@ -8,11 +8,17 @@ from functools import cache
 from importlib import import_module
 from types import MappingProxyType
 
-from tidegate.connectors import standard_webhooks, tryton, vendure, woocommerce
+from tidegate.connectors import shopify, standard_webhooks, tryton, vendure, woocommerce
 from tidegate.kernel.errors import ConfigurationError
 from tidegate.sdk.connector import Connector
 
-BUNDLED = (standard_webhooks.CONNECTOR, tryton.CONNECTOR, vendure.CONNECTOR, woocommerce.CONNECTOR)
+BUNDLED = (
+    shopify.CONNECTOR,
+    standard_webhooks.CONNECTOR,
+    tryton.CONNECTOR,
+    vendure.CONNECTOR,
+    woocommerce.CONNECTOR,
+)
 FURTHER_VARIABLE = "TIDEGATE_CONNECTORS"
 """Connectors beside the bundled ones: `module:NAME`, separated by commas. For authors, before they package theirs."""
 

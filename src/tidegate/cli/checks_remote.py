@@ -24,7 +24,7 @@ from tidegate.kernel.redaction import Secret
 from tidegate.sdk.budgets import speed_of
 from tidegate.sdk.client import HttpApi
 from tidegate.sdk.connector import Connector
-from tidegate.sdk.health import CredentialLife, Grants, Limits, SubscriptionHealth
+from tidegate.sdk.health import ApiVersion, CredentialLife, Grants, Limits, SubscriptionHealth
 from tidegate.store.sql import query
 from tidegate.sync.webhook_path import WebhookPaths
 from tidegate.vault import credentials
@@ -155,6 +155,8 @@ async def _ask(remote: Remote) -> None:
         await _ask_about(remote, "webhooks", checks.webhook(remote.api, remote.url), _judge_webhook)
     if checks.credential is not None:
         await _ask_about(remote, "secrets", checks.credential(remote.api), _judge_life)
+    if checks.version is not None:
+        await _ask_about(remote, "connections", checks.version(remote.api), _judge_version)
     if checks.limits is not None:
         await _ask_about(remote, "limits", checks.limits(remote.api), _judge_limits)
     else:
@@ -322,6 +324,29 @@ def _judge_webhook(remote: Remote, health: SubscriptionHealth) -> None:
             "" if health.last_delivered_at is None else f", last delivery {health.last_delivered_at:%Y-%m-%d %H:%M} UTC"
         )
         remote.add("webhooks", ok(remote.check, f"its subscription has our address{told}", code="webhook"))
+
+
+def _judge_version(remote: Remote, version: ApiVersion) -> None:
+    newer = f"install a newer Tidegate: this one speaks {version.pinned}"
+    if version.served and version.served != version.pinned:
+        remote.add(
+            "connections",
+            fail(
+                remote.check,
+                f"it answers in API version {version.served}, asked was {version.pinned}",
+                newer,
+                code="api_version_drift",
+                why="a version that is not supported any more is answered by another one, whose fields may mean something else",
+            ),
+        )
+    elif version.supported and version.pinned not in version.supported:
+        words = f"it does not list API version {version.pinned} any more (it lists {', '.join(version.supported)})"
+        remote.add("connections", warn(remote.check, words, newer, code="api_version_unlisted"))
+    elif version.supported[:1] == (version.pinned,) and len(version.supported) > 1:
+        words = f"API version {version.pinned} is the oldest that it still supports"
+        remote.add("connections", warn(remote.check, words, newer, code="api_version_oldest"))
+    else:
+        remote.add("connections", ok(remote.check, f"it speaks API version {version.pinned}", code="api_version"))
 
 
 def _judge_life(remote: Remote, life: CredentialLife) -> None:

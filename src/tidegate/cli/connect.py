@@ -31,6 +31,7 @@ from tidegate.kernel.clock import SystemClock
 from tidegate.kernel.errors import ConfigurationError, TransientError
 from tidegate.kernel.redaction import Secret
 from tidegate.sdk.connector import Connector, Field, HandedOver, Inspection, Location
+from tidegate.sdk.egress import check_host
 from tidegate.sync import connect as connecting
 from tidegate.sync.connect import Connected, ConnectOrder, Webhook
 from tidegate.sync.going_live import mark_for_telling, told_channels
@@ -225,7 +226,7 @@ def _order(
         else:
             settings[field.name] = value
     settings = {**options, **settings}
-    base_url = settings.get("base_url") or settings.get("url") or connector.base_url
+    base_url = settings.get("base_url") or settings.get("url") or _own_address(connector, settings)
     if base_url is None:
         raise ConfigurationError(
             f"connection {name!r} has no url", code="answer_missing", hint="write it in tidegate.yaml: url: https://..."
@@ -242,6 +243,22 @@ def _order(
         webhook_base=config.webhook_base,
         actor=operator(),
     )
+
+
+def _own_address(connector: Connector, settings: Mapping[str, Any]) -> str | None:
+    """Return where the platform answers, for an entry without `url`. Raises ConfigurationError for a host of somebody else."""
+    if connector.base_url is None:
+        return None
+    try:
+        base_url = connector.base_url.format_map(settings)
+    except KeyError as error:
+        raise ConfigurationError(
+            f"the entry of a {connector.name} connection names no {error.args[0]}",
+            code="answer_missing",
+            hint=f"write it in tidegate.yaml beside `use: {connector.name}`",
+        ) from error
+    check_host(base_url, connector.hosts)
+    return base_url
 
 
 def _ask(field: Field, stored: Secret | None) -> str:

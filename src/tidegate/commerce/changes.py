@@ -220,6 +220,18 @@ class NeedsFetch(msgspec.Struct, frozen=True, kw_only=True, tag="needs_fetch"):
 
     topic: str
     external_id: str
+    version: int = 0
+    """The entity's version there, where the hint tells it: what is known already is not read again. 0: read it."""
+    placed_at: datetime | None = None
+    """Of an order: one that is unknown and was placed before the flow's `since` is not read."""
+
+
+class NeedsPerson(msgspec.Struct, frozen=True, kw_only=True, tag="needs_person"):
+    """The event asks for something that only a person can do; it stays in quarantine until one did."""
+
+    code: str
+    reason: str
+    """What to do, in a sentence for people."""
 
 
 class Ignored(msgspec.Struct, frozen=True, kw_only=True, tag="ignored"):
@@ -239,5 +251,6 @@ CanonicalChange = (
     | VariantSeen
     | LocationSeen
     | NeedsFetch
+    | NeedsPerson
     | Ignored
 )

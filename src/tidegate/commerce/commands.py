@@ -145,6 +145,12 @@ class SetInventory(msgspec.Struct, frozen=True, kw_only=True, tag="inventory.set
     variant_external_id: str
     location_external_id: str
     quantity: int
+    expected: int | None = None
+    """What the channel shows as far as we know, in the same units: the number that was last confirmed or read there, less
+    the channel's own sales since. For a channel that sets a number only where it is as expected (`conditional_set`); None
+    where nothing is known."""
+    counted_external_id: str = ""
+    """What the channel calls the thing that it counts, '' where that is the article itself."""
 
 
 class CapturePayment(msgspec.Struct, frozen=True, kw_only=True, tag="payment.capture"):

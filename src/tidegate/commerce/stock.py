@@ -18,6 +18,8 @@ class Level(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     committed: int = 0
     reserved: int = 0
     safety_stock: int = 0
+    unseen: int = 0
+    """Units that are gone from channels unexplained: they count as sold until their orders come."""
 
     @property
     def available(self) -> int:
@@ -41,7 +43,7 @@ def channel_quantity(level: Level, channel: ChannelOpen, *, stock_number: StockN
     below what has left the warehouse and is not yet confirmed there (else the channel would refuse the
     fulfillment), nor below 0.
     """
-    sellable = level.available - level.safety_stock
+    sellable = level.available - level.safety_stock - level.unseen
     if stock_number == "available":
         return max(0, sellable)
     return max(sellable + channel.unfulfilled, channel.shipped_unconfirmed, 0)

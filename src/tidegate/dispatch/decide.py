@@ -44,6 +44,11 @@ NO_LEASE = "not_sent_lease"
 """Code of a request that this node was not allowed to send any more; it says nothing about the other side."""
 REFUSED_TOGETHER = "refused_together"
 """Code of a command whose whole call was refused, with others in it: any of them may be what was refused."""
+STOCK_STALE = "stock_stale"
+"""Code of a number that was refused because the channel shows another one than was expected."""
+SIBLING_REFUSED = "sibling_refused"
+"""Code of a number that nothing is wrong with, in a call that was refused because of another one."""
+_REPLANNED = frozenset({STOCK_STALE, SIBLING_REFUSED, "idempotency_failed"})
 SUCCESS = "success"
 PARTIAL = "partial"
 """Outcome of a call whose members fared differently."""
@@ -127,6 +132,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """The next try goes without company: its call was refused as a whole."""
     forget_acked: bool = False
     """Stock: it is not known what the channel shows."""
+    shown: int | None = None
+    """Stock: what the channel was seen to show instead, in units of its article; None where nobody looked."""
     lane: LaneEffect = LaneEffect.NONE
     lane_wait_seconds: float = 0.0
 
@@ -158,9 +165,7 @@ def _decide_failed(
             wait = getattr(error, "wait_seconds", None) or full_jitter(about.attempt_number - 1)
             return _again(about, error, wait=wait, is_counted=True, lane=LaneEffect.FAILING)
         case ErrorClass.CONFLICT:
-            if about.kind is not CommandKind.INVENTORY_SET and about.attempt_number >= settings.conflicts_max:
-                return Decision(state=CommandState.FAILED, code=error.code, reason=reason)
-            return _again(about, error, wait=full_jitter(about.attempt_number - 1), is_counted=True)
+            return _conflict(about, error, settings)
         case ErrorClass.UNKNOWN:
             return _doubt(error.code, reason, about, settle_seconds, settings)
         case ErrorClass.REJECTED:
@@ -197,6 +202,8 @@ def decide_found(
             return _resend(about, code="found_partly", reason=found.detail or None)
         case NotFound() if about.is_harmless_twice:
             return _resend(about, code="not_found", reason=None)
+        case NotFound() if found.shown is not None and negatives >= 1 and settles_in_seconds <= 0:
+            return msgspec.structs.replace(_resend(about, code="not_found", reason=None), shown=found.shown)
         case NotFound():
             if settles_in_seconds > 0:
                 return Decision(state=CommandState.IN_DOUBT, code="not_found_yet", wait_seconds=settles_in_seconds)
@@ -303,6 +310,31 @@ def _apart(about: Circumstances, reason: str) -> Decision:
         is_counted=False,
         remark=is_stock,
         is_apart=True,
+    )
+
+
+def _conflict(about: Circumstances, error: TidegateError, settings: DispatchSettings) -> Decision:
+    if about.kind is CommandKind.INVENTORY_SET and error.code in _REPLANNED:
+        return _replan(error, wait=full_jitter(0) if error.code == STOCK_STALE else 0.0)
+    if about.kind is not CommandKind.INVENTORY_SET and about.attempt_number >= settings.conflicts_max:
+        return Decision(state=CommandState.FAILED, code=error.code, reason=reason_of(error))
+    return _again(about, error, wait=full_jitter(about.attempt_number - 1), is_counted=True)
+
+
+def _replan(error: TidegateError, *, wait: float) -> Decision:
+    """The channel shows another number than expected, or refused the call because of a sibling: nothing was set.
+
+    The old plan is never sent again. What the channel shows is learnt, and the next number is made of that.
+    """
+    shown = error.context.get("shown")
+    return Decision(
+        state=CommandState.SUPERSEDED,
+        code=error.code,
+        reason=reason_of(error),
+        wait_seconds=wait,
+        is_counted=False,
+        remark=True,
+        shown=shown if isinstance(shown, int) else None,
     )
 
 

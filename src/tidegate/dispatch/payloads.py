@@ -103,6 +103,9 @@ class StockNumberRow(msgspec.Struct, frozen=True, kw_only=True):
     push_version: int
     acked_quantity: int | None
     tries: int
+    counted_external_id: str = ""
+    is_unexplained: bool = False
+    """Units are gone, or came back, in this channel, and no order tells why yet."""
     ledger: bytes
     """JSON: the counters that the number was made of, and how many ledger entries they come from."""
 
@@ -371,6 +374,10 @@ async def read_stock_numbers(
     return [_stock_number(row, locked[row["item_id"]], stock_number, rules) for row in rows]
 
 
+COUNTERS = ("on_hand", "unavailable", "committed", "reserved", "safety_stock", "unseen")
+"""Columns of NUMBERS that make a `Level`."""
+
+
 def quantity_of(row: Any, stock_number: StockNumber, rules: SafetyRules) -> int:
     """Return the number of a row of NUMBERS for its channel, in units of the item."""
     counters, carried = _counters(row, rules), _carried(row)
@@ -379,7 +386,7 @@ def quantity_of(row: Any, stock_number: StockNumber, rules: SafetyRules) -> int:
 
 def _counters(row: Any, rules: SafetyRules) -> dict[str, int]:
     """Return the counters of an item; of the safety stocks of its levels and of the configuration the larger one counts."""
-    counters = {name: int(row[name]) for name in ("on_hand", "unavailable", "committed", "reserved", "safety_stock")}
+    counters = {name: int(row[name]) for name in COUNTERS}
     return {**counters, "safety_stock": max(counters["safety_stock"], rules.of(row["sku"]))}
 
 
@@ -398,18 +405,28 @@ def _stock_number(row: Any, mark: Any, stock_number: StockNumber, rules: SafetyR
         push_version=mark["push_version"],
         acked_quantity=mark["acked_quantity"],
         tries=mark["tries"],
+        counted_external_id=row["counted_external_id"],
+        is_unexplained=mark["is_unexplained"],
         ledger=msgspec.json.encode({**counters, **carried, "entries": int(row["entries"])}),
     )
 
 
-def build_stock_payload(row: StockNumberRow, connection: ConnectionRow, command_id: UUID, *, cell: str) -> SetInventory:
-    """Return the payload that sets an item's number; a pack of several units is sold whole."""
+def build_stock_payload(
+    row: StockNumberRow, connection: ConnectionRow, command_id: UUID, *, cell: str, is_conditional: bool
+) -> SetInventory:
+    """Return the payload that sets an item's number; a pack of several units is sold whole.
+
+    `is_conditional`: only where the channel shows what it is believed to show.
+    """
+    is_known = is_conditional and row.acked_quantity is not None
     return SetInventory(
         reference=public_id("cmd", cell, command_id),
         sku=row.sku,
         variant_external_id=row.variant_external_id or "",
         location_external_id=str(connection.settings.get("location_external_id", "")),
         quantity=row.quantity // row.units_per_variant,
+        expected=(row.acked_quantity or 0) // row.units_per_variant if is_known else None,
+        counted_external_id=row.counted_external_id,
     )
 
 

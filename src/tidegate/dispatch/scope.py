@@ -58,6 +58,12 @@ class Scope:
         """Tenant and connection: $1 and $2 of the room's statements."""
         return self.connection.tenant_id, self.connection.connection_id
 
+    @property
+    def follows_sales(self) -> bool:
+        """Whether what the channel shows is followed through its own sales: it lowers the number, and refuses a stale one."""
+        connector = self.connector
+        return connector.conditional_set and connector.deducts_own_orders and connector.stock_number == "available"
+
     def spec(self, kind: CommandKind) -> CommandSpec | None:
         """Return how the connector carries out a kind of command, None when it cannot."""
         return self.connector.commands.get(kind)

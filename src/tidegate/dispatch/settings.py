@@ -53,6 +53,11 @@ class DispatchSettings:
     """Longest time between two tries of a failing feed."""
     feed_wait_seconds: float = 30.0
     """How long a comparison of counts waits for movements of the same time."""
+    unseen_settle_seconds: float = 45.0
+    """How long after units were gone from a channel unexplained its orders must have been read, to believe that they were
+    not sold: a platform's list shows an order some seconds late."""
+    unseen_look_seconds: float = 15.0
+    """Between two looks whether such units are explained."""
     poison_seconds: float = 300.0
     """Before an item whose number cannot be told is looked at again."""
     excerpt_bytes_max: int = 4096

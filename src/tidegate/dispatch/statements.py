@@ -285,7 +285,7 @@ RETURNING true
 
 # --- T2s of stock ----------------------------------------------------------------------------------------------------
 LOCK_DIRTY = """
-SELECT item_id, push_version, acked_quantity, tries FROM channel_stock
+SELECT item_id, push_version, acked_quantity, tries, unseen + unseen_back > 0 AS is_unexplained FROM channel_stock
 WHERE tenant_id = $1 AND connection_id = $2 AND item_id = ANY($3::uuid[]) AND dirty AND sendable AND blocked_by IS NULL
 ORDER BY item_id FOR NO KEY UPDATE
 """
@@ -293,10 +293,10 @@ ORDER BY item_id FOR NO KEY UPDATE
 # One statement, one snapshot, taken after the marks were locked: no change of these items is under way meanwhile.
 # OFFSET 0: a plan that was kept from when there were no orders must not read all open lines for each item.
 NUMBERS = """
-SELECT want.item_id, i.sku, sold.external_id, sold.required_qty,
+SELECT want.item_id, i.sku, sold.external_id, sold.required_qty, coalesce(counted.counted_external_id, '') AS counted_external_id,
        coalesce(s.on_hand, 0) AS on_hand, coalesce(s.unavailable, 0) AS unavailable,
        coalesce(s.committed, 0) AS committed, coalesce(s.reserved, 0) AS reserved,
-       coalesce(s.safety_stock, 0) AS safety_stock, coalesce(s.entries, 0) AS entries,
+       coalesce(s.safety_stock, 0) AS safety_stock, coalesce(s.entries, 0) AS entries, coalesce(u.unseen, 0) AS unseen,
        coalesce(o.unfulfilled, 0) AS unfulfilled, coalesce(o.shipped_unconfirmed, 0) AS shipped_unconfirmed
 FROM unnest($3::uuid[]) AS want(item_id)
 JOIN inventory_item i ON i.tenant_id = $1 AND i.item_id = want.item_id
@@ -327,6 +327,14 @@ LEFT JOIN LATERAL (
                                                    AND other.item_id <> vi.item_id)
   ORDER BY vi.required_qty, b.external_id LIMIT 1
 ) sold ON true
+LEFT JOIN LATERAL (
+  SELECT counted_external_id FROM counted_article c
+  WHERE c.tenant_id = $1 AND c.connection_id = $2 AND c.external_id = sold.external_id OFFSET 0
+) counted ON true
+LEFT JOIN LATERAL (
+  SELECT sum(m.unseen) AS unseen FROM channel_stock m
+  WHERE m.tenant_id = $1 AND m.item_id = want.item_id AND m.unseen > 0
+) u ON true
 ORDER BY want.item_id
 """
 
@@ -366,11 +374,12 @@ FROM fresh
 """
 
 # $3 call, $4 attempt, $5 key, $6 data key, $7 sealed payload, $8 node, $9 charge, $10 priority, $11 deadline, then one
-# row per item: command, item, version, quantity, ledger, attempt number. $18 configuration.
+# row per item: command, item, version, quantity, ledger, attempt number. $18 configuration, $19 units per article, one per
+# item, $20 whether the channel's own sales are followed from here on.
 BEGIN_STOCK = """
 WITH n AS MATERIALIZED (
-  SELECT * FROM unnest($12::uuid[], $13::uuid[], $14::bigint[], $15::int[], $16::jsonb[], $17::int[])
-    AS n(command_id, item_id, version, quantity, ledger, attempt_number)
+  SELECT * FROM unnest($12::uuid[], $13::uuid[], $14::bigint[], $15::int[], $16::jsonb[], $17::int[], $19::int[])
+    AS n(command_id, item_id, version, quantity, ledger, attempt_number, pack)
 ), frozen AS (
   INSERT INTO call (tenant_id, call_id, connection_id, kind, idempotency_key, members, charge, data_key_id, payload,
                     config_version)
@@ -381,7 +390,7 @@ WITH n AS MATERIALIZED (
 ), marked AS (
   UPDATE channel_stock m
   SET dirty = false, dirty_at = NULL, not_before = NULL, push_version = n.version, blocked_by = n.command_id,
-      approved_by = NULL, approved_at = NULL
+      approved_by = NULL, approved_at = NULL, pack = n.pack, moved = CASE WHEN $20 THEN 0 END
   FROM n WHERE m.tenant_id = $1 AND m.connection_id = $2 AND m.item_id = n.item_id
 ), keyed AS (
   INSERT INTO command_key (tenant_id, connection_id, kind, entity_id, version, command_id)
@@ -469,14 +478,28 @@ JOIN binding b ON b.tenant_id = $1 AND b.connection_id = $2 AND b.kind = n.kind 
 
 # A finished or given-up push sets its item free. Only the mark that this command blocks is touched. What a person approved
 # and did not arrive is still approved.
+#
+# `shown` is what the channel was seen to show instead, in its own units. What it could show lies between what we expect now
+# and what we expected when the number was sent: `moved` units were sold there meanwhile, and nobody knows whether before or
+# after the look. A number that may have arrived (is_forgotten) could stand there too. Units that lack below all of that were
+# sold and not told yet; units above it came back. An item with such units is looked at again after $13 seconds.
 RELEASE_MARKS = """
 UPDATE channel_stock m
 SET blocked_by = NULL,
-    acked_quantity = CASE WHEN n.is_acked THEN n.quantity WHEN n.is_forgotten THEN NULL ELSE m.acked_quantity END,
+    acked_quantity = CASE
+        WHEN n.is_acked THEN n.quantity - coalesce(m.moved, 0)
+        WHEN l.seen IS NULL THEN CASE WHEN n.is_forgotten THEN NULL ELSE m.acked_quantity END
+        WHEN NOT n.is_forgotten AND l.seen BETWEEN l.low AND l.high THEN m.acked_quantity
+        ELSE l.seen END,
+    unseen = m.unseen + l.gone,
+    unseen_back = m.unseen_back + l.back,
+    unseen_at = CASE WHEN l.gone + l.back > 0 THEN clock_timestamp() ELSE m.unseen_at END,
     acked_at = CASE WHEN n.is_acked THEN clock_timestamp() ELSE m.acked_at END,
-    dirty = m.mode <> 'observe' AND (m.dirty OR n.is_dirty),
-    dirty_at = CASE WHEN n.is_dirty AND m.mode <> 'observe' THEN coalesce(m.dirty_at, clock_timestamp()) ELSE m.dirty_at END,
-    not_before = clock_timestamp() + make_interval(secs => n.wait_seconds),
+    dirty = m.mode <> 'observe' AND (m.dirty OR n.is_dirty OR l.is_unexplained),
+    dirty_at = CASE WHEN (n.is_dirty OR l.is_unexplained) AND m.mode <> 'observe'
+                    THEN coalesce(m.dirty_at, clock_timestamp()) ELSE m.dirty_at END,
+    not_before = clock_timestamp() + make_interval(
+        secs => CASE WHEN l.is_unexplained AND NOT m.dirty AND NOT n.is_dirty THEN $13 ELSE n.wait_seconds END),
     tries = CASE WHEN n.is_acked OR NOT n.is_dirty THEN 0 ELSE least(m.tries + n.counted, 1000) END,
     alone = n.is_apart OR (m.alone AND n.is_dirty),
     approved_by = CASE WHEN n.is_dirty AND m.mode = 'propose' THEN coalesce(m.approved_by, c.approved_by)
@@ -484,11 +507,71 @@ SET blocked_by = NULL,
     approved_at = CASE WHEN n.is_dirty AND m.mode = 'propose' THEN coalesce(m.approved_at, c.approved_at)
                        ELSE m.approved_at END
 FROM unnest($3::uuid[], $4::uuid[], $5::int[], $6::bool[], $7::bool[], $8::bool[], $9::float8[], $10::int[],
-            $11::bool[])
-  AS n(command_id, item_id, quantity, is_acked, is_forgotten, is_dirty, wait_seconds, counted, is_apart)
+            $11::bool[], $12::int[])
+  AS n(command_id, item_id, quantity, is_acked, is_forgotten, is_dirty, wait_seconds, counted, is_apart, shown)
 JOIN command c ON c.tenant_id = $1 AND c.command_id = n.command_id
+JOIN channel_stock old ON old.tenant_id = $1 AND old.connection_id = $2 AND old.item_id = n.item_id
+CROSS JOIN LATERAL (
+  SELECT *, old.unseen + old.unseen_back + k.gone + k.back > 0 AS is_unexplained
+  FROM (
+    SELECT r.low, r.high, r.seen, CASE WHEN r.is_odd THEN greatest(0, greatest(r.low, r.sent_low) - r.seen) ELSE 0 END AS gone,
+           CASE WHEN r.is_odd THEN greatest(0, r.seen - greatest(r.high, r.sent_high)) ELSE 0 END AS back
+    FROM (
+      SELECT *, coalesce(NOT n.is_acked AND e.seen NOT BETWEEN e.low AND e.high
+                         AND (e.sent_low IS NULL OR e.seen NOT BETWEEN e.sent_low AND e.sent_high), false) AS is_odd
+      FROM (
+        SELECT least(old.acked_quantity, old.acked_quantity + old.moved) AS low,
+               greatest(old.acked_quantity, old.acked_quantity + old.moved) AS high,
+               CASE WHEN n.is_forgotten THEN least(n.quantity, n.quantity - old.moved) END AS sent_low,
+               CASE WHEN n.is_forgotten THEN greatest(n.quantity, n.quantity - old.moved) END AS sent_high,
+               CASE WHEN old.moved IS NULL THEN NULL WHEN old.acked_quantity IS NULL THEN n.shown * old.pack
+                    ELSE old.acked_quantity + (n.shown - floor(old.acked_quantity::numeric / old.pack)::int) * old.pack
+                    END AS seen
+      ) e
+    ) r
+  ) k
+) l
 WHERE m.tenant_id = $1 AND m.connection_id = $2 AND m.item_id = ANY($4::uuid[]) AND m.item_id = n.item_id
   AND m.blocked_by = n.command_id
+RETURNING m.item_id, l.gone
+"""
+
+# Marks of one channel, and of some items in every channel, in the order in which T2 locks marks. $3 items, $4 of these the
+# ones that every channel may have to be told anew.
+LOCK_MARKS_EVERYWHERE = """
+SELECT FROM channel_stock
+WHERE tenant_id = $1 AND item_id = ANY($3::uuid[]) AND (connection_id = $2 OR item_id = ANY($4::uuid[]))
+ORDER BY connection_id, item_id FOR NO KEY UPDATE
+"""
+
+# Units that count as sold are missing in every channel. The marks are locked. $2 items.
+MARK_EVERYWHERE = """
+UPDATE channel_stock SET dirty = true, dirty_at = coalesce(dirty_at, clock_timestamp())
+WHERE tenant_id = $1 AND item_id = ANY($2::uuid[]) AND mode <> 'observe'
+"""
+
+# Of these items, the ones whose unexplained units are explained: the channel's feeds were read to their end well after they
+# were noticed, and all that they told is applied. What is left of the units then are no sales. $3 items, $4 seconds.
+EXPLAINED = """
+SELECT array_agg(m.item_id ORDER BY m.item_id) FROM channel_stock m
+WHERE m.tenant_id = $1 AND m.connection_id = $2 AND m.item_id = ANY($3::uuid[]) AND m.unseen + m.unseen_back > 0
+  AND m.unseen_at < clock_timestamp() - make_interval(secs => $4::float8)
+  AND NOT EXISTS (SELECT FROM poll_cursor p
+                  WHERE p.tenant_id = $1 AND p.connection_id = $2
+                    AND (p.even_at IS NULL OR p.even_at < m.unseen_at + make_interval(secs => $4::float8)))
+  AND NOT EXISTS (SELECT FROM event_queue q JOIN event e ON e.tenant_id = $1 AND e.event_id = q.event_id
+                  WHERE q.tenant_id = $1 AND e.connection_id = $2)
+  AND NOT EXISTS (SELECT FROM event_parked k WHERE k.tenant_id = $1 AND k.connection_id = $2 AND k.kind = 'parked')
+  AND NOT EXISTS (SELECT FROM fetch_request f WHERE f.tenant_id = $1 AND f.connection_id = $2)
+"""
+FORGET_UNSEEN = """
+UPDATE channel_stock SET unseen = 0, unseen_back = 0
+WHERE tenant_id = $1 AND connection_id = $2 AND item_id = ANY($3::uuid[])
+"""
+# Unexplained units are looked at again, although there is nothing to tell. $3 items, $4 seconds.
+LOOK_AGAIN = """
+UPDATE channel_stock SET not_before = clock_timestamp() + make_interval(secs => $4::float8)
+WHERE tenant_id = $1 AND connection_id = $2 AND item_id = ANY($3::uuid[])
 """
 
 CONFIRM_FULFILLMENTS = """
@@ -527,7 +610,9 @@ ENSURE_CURSOR = """
 INSERT INTO poll_cursor (tenant_id, connection_id, feed) VALUES ($1, $2, $3)
 ON CONFLICT (tenant_id, connection_id, feed) DO NOTHING
 """
-LOAD_CURSOR = "SELECT cursor, version FROM poll_cursor WHERE tenant_id = $1 AND connection_id = $2 AND feed = $3"
+LOAD_CURSOR = """
+SELECT cursor, version, clock_timestamp() AS now FROM poll_cursor WHERE tenant_id = $1 AND connection_id = $2 AND feed = $3
+"""
 NOTE_FEED_ERROR = """
 UPDATE poll_cursor SET last_error = $4 WHERE tenant_id = $1 AND connection_id = $2 AND feed = $3
 """

@@ -149,6 +149,7 @@ async def begin_stock(conn: Connection, scope: Scope, marks: tuple[DirtyMark, ..
     await scope.fence(conn)
     if not await conn.fetchval(statements.MAY_WRITE, *scope.ids, "stock"):  # the mode is that of each mark
         return NotBegun("stopped")
+    await _explain(conn, scope, marks)
     rows = await read_stock_numbers(
         conn, scope.connection, marks, stock_number=scope.connector.stock_number, safety=scope.safety
     )
@@ -159,9 +160,24 @@ async def begin_stock(conn: Connection, scope: Scope, marks: tuple[DirtyMark, ..
     told = [row for row in rows if row.variant_external_id is None or row.quantity == row.acked_quantity]
     if unbound:
         await _fail_unbound(conn, scope, unbound)
-    if told:
-        await conn.execute(statements.CLEAR_MARKS, *scope.ids, [row.item_id for row in told])
+    waiting = [row.item_id for row in told if row.is_unexplained]
+    if waiting:
+        await conn.execute(statements.LOOK_AGAIN, *scope.ids, waiting, scope.settings.unseen_look_seconds)
+    if len(told) > len(waiting):
+        clear = [row.item_id for row in told if not row.is_unexplained]
+        await conn.execute(statements.CLEAR_MARKS, *scope.ids, clear)
     return await _open_stock(conn, scope, news) if news else NotBegun("nothing")
+
+
+async def _explain(conn: Connection, scope: Scope, marks: tuple[DirtyMark, ...]) -> None:
+    """Forget unexplained units of which no order can tell any more, and have every channel told what that changes."""
+    items = [mark.item_id for mark in marks]
+    explained = await conn.fetchval(statements.EXPLAINED, *scope.ids, items, scope.settings.unseen_settle_seconds)
+    if not explained:
+        return
+    await conn.fetch(statements.LOCK_MARKS_EVERYWHERE, *scope.ids, sorted(items), explained)
+    await conn.execute(statements.FORGET_UNSEEN, *scope.ids, explained)
+    await conn.execute(statements.MARK_EVERYWHERE, scope.ids[0], explained)
 
 
 class SafetyStep(msgspec.Struct, frozen=True, kw_only=True):
@@ -305,7 +321,13 @@ async def _open_stock(conn: Connection, scope: Scope, rows: list[StockNumberRow]
     deadline_at = scope.clock.now() + timedelta(seconds=DEADLINE_SECONDS[CommandKind.INVENTORY_SET])
     members = tuple(_stock_subject(row, deadline_at) for row in rows)
     payloads = tuple(
-        build_stock_payload(row, scope.connection, member.command_id, cell=scope.cell)
+        build_stock_payload(
+            row,
+            scope.connection,
+            member.command_id,
+            cell=scope.cell,
+            is_conditional=scope.connector.conditional_set,
+        )
         for row, member in zip(rows, members, strict=True)
     )
     data_key = await scope.cipher.current(conn, scope.connection.tenant_id, scope.clock.now().date())
@@ -330,6 +352,8 @@ async def _open_stock(conn: Connection, scope: Scope, rows: list[StockNumberRow]
         [row.ledger.decode() for row in rows],
         [member.attempt_number for member in members],
         scope.maps().config_version,
+        [row.units_per_variant for row in rows],
+        scope.follows_sales,
     )
     await scope.charge(conn, charge)
     crashpoint.reach("dispatch.t2s.written")

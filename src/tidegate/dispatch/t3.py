@@ -82,7 +82,8 @@ async def _change_state(conn: Connection, scope: Scope, settlement: Settlement) 
     put_back = [m for m, d in pairs if d.state is CommandState.PENDING]
     mode = await conn.fetchval(statements.FLOW_MODE, *scope.ids, flow_of(put_back[0].kind)) if put_back else None
     shipped = [m.entity_id for m, d in pairs if m.kind is CommandKind.FULFILLMENT_CREATE and d.done is not None]
-    await _lock(conn, scope, [m.entity_id for m, _ in pairs if m.kind is CommandKind.INVENTORY_SET], shipped)
+    seen = [m.entity_id for m, d in pairs if d.shown is not None]
+    await _lock(conn, scope, [m.entity_id for m, _ in pairs if m.kind is CommandKind.INVENTORY_SET], shipped, seen)
     await conn.execute(statements.LOCK_COMMANDS, tenant_id, [m.command_id for m, _ in pairs])
     rows = await conn.fetch(
         statements.SETTLE,
@@ -117,13 +118,15 @@ async def _follow_mode(conn: Connection, scope: Scope, put_back: list[UUID], mod
 _WAITING = (CommandState.PENDING, CommandState.IN_DOUBT)
 
 
-async def _lock(conn: Connection, scope: Scope, pushed: list[UUID], shipped: list[UUID]) -> None:
-    """Lock the marks, then the orders, that effects will touch."""
+async def _lock(conn: Connection, scope: Scope, pushed: list[UUID], shipped: list[UUID], seen: list[UUID]) -> None:
+    """Lock the marks, then the orders, that effects will touch; of items that were seen to differ, the marks of all channels."""
     tenant_id = scope.connection.tenant_id
     items = set(pushed)
     if shipped:
         items.update(row["item_id"] for row in await conn.fetch(statements.ITEMS_OF, tenant_id, shipped))
-    if items:
+    if seen:
+        await conn.fetch(statements.LOCK_MARKS_EVERYWHERE, *scope.ids, sorted(items), sorted(seen))
+    elif items:
         await conn.fetch(statements.LOCK_MARKS, *scope.ids, sorted(items))
     if shipped:
         await conn.fetch(statements.LOCK_ORDERS_OF_FULFILLMENTS, tenant_id, shipped)
@@ -163,10 +166,13 @@ _BINDING_OF = {CommandKind.ORDER_CREATE: "order", CommandKind.FULFILLMENT_CREATE
 
 
 async def _settle_stock(conn: Connection, scope: Scope, applied: Sequence[tuple[Subject, Decision]]) -> None:
-    """Set the items of pushes that are over free, and remember what their channel shows now."""
+    """Set the items of pushes that are over free, and remember what their channel shows now.
+
+    Units that are gone there unexplained are missing everywhere.
+    """
     over = [(m, d) for m, d in applied if d.state is not CommandState.IN_DOUBT]
     if over:
-        await conn.execute(
+        rows = await conn.fetch(
             statements.RELEASE_MARKS,
             *scope.ids,
             [m.command_id for m, _ in over],
@@ -178,7 +184,14 @@ async def _settle_stock(conn: Connection, scope: Scope, applied: Sequence[tuple[
             [d.wait_seconds for _, d in over],
             [int(d.is_counted) for _, d in over],
             [d.is_apart for _, d in over],
+            [d.shown for _, d in over],
+            scope.settings.unseen_look_seconds,
         )
+        gone = sorted(row["item_id"] for row in rows if row["gone"])
+        if gone:
+            log.warning("stock.unseen", connection=scope.connection.name, count=len(gone))
+            await conn.execute(statements.MARK_EVERYWHERE, scope.ids[0], gone)
+            await conn.execute("SELECT pg_notify($1, '')", statements.COMMAND_CHANNEL)
 
 
 async def _settle_fulfillments(conn: Connection, scope: Scope, members: Sequence[Subject]) -> None:

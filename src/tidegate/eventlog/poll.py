@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from uuid import UUID
 
 from tidegate.eventlog.append import append_unique
@@ -29,17 +30,20 @@ async def append_poll_page(
     cursor: str,
     items: Sequence[NewEvent],
     writer: str,
+    even_at: datetime | None = None,
 ) -> int:
     """Store a page and move its cursor in one fenced transaction; return how many items were news.
 
     `items` are sealed with source 'poll', external_id set to the entity's id and the dedupe key of
     `records.unique_dedupe_key`; of several with one (topic, external_id) the last counts. An item is news when its body
     differs from the last observation of that entity. `cursor_version` is the version that was read with the old cursor
-    (0: none yet). Raises ConflictError(code='cursor_moved') when somebody else moved it, and what `fence` raises.
+    (0: none yet); `even_at` is when the read of this page began, where it reached the feed's end. Raises ConflictError(code='cursor_moved') when somebody else moved it, and what `fence` raises.
     """
     async with connection.transaction():
         await fence(connection)
-        moved_to = await connection.fetchval(_MOVE_CURSOR, tenant_id, connection_id, feed, cursor, cursor_version)
+        moved_to = await connection.fetchval(
+            _MOVE_CURSOR, tenant_id, connection_id, feed, cursor, cursor_version, even_at
+        )
         if moved_to != cursor_version + 1:
             raise ConflictError(f"the cursor of feed {feed!r} was moved by somebody else", code="cursor_moved")
         news = await _observe(connection, items)

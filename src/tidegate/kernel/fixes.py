@@ -307,6 +307,60 @@ FIXES: Mapping[str, Fix] = {
     ),
     "secret_missing": _cause("a connection without webhook secret", "tidegate connect NAME"),
     "connector_missing": _cause("a connector is not installed, or cannot be loaded", "install it, and restart"),
+    # --- Shopify
+    "access_denied": _cause(
+        "the app may not do this",
+        "give it the scopes that the connector's README lists, install it anew, tidegate connect NAME",
+    ),
+    "article_unknown": _cause("the shop knows the article no more", f"tidegate connect NAME, then {_RETRY}"),
+    "location_unknown": _cause(
+        "the shop knows the location no more", f"tidegate connect NAME --location ID, then {_RETRY}"
+    ),
+    "stock_not_settable": _cause(
+        "the shop does not let the article's stock be set: a bundle follows its parts",
+        "ignore it with tidegate matches",
+    ),
+    "stock_stale": Fix(
+        "the shop shows another number than expected: units were sold or set there", "nothing: a new one is made"
+    ),
+    "bad_request": _cause("the shop found the request malformed", "report it: this is a bug"),
+    "max_cost_exceeded": _cause("the shop found the question too dear", "report it: this is a bug"),
+    "order_too_long": _cause("an order has more lines than can be read", "report it with the order's number"),
+    "refused_there": _cause(
+        "the shop says why it will not do this", f"mend what the reason says, then {_REBUILD}", rebuild=True
+    ),
+    "fulfillment_on_hold": Fix(
+        "the units are on hold in the shop", f"release the hold in the shop's admin, then {_RETRY}"
+    ),
+    "idempotency_failed": _cause("nothing was done under this key", _REBUILD, rebuild=True),
+    "idempotency_mismatch": _cause("the key stands for another request there", _REBUILD, rebuild=True),
+    "idempotency_running": Fix("the same request is still being carried out there", _RETRY),
+    "shop_frozen": _cause(
+        "the shop is closed or its plan not paid", "see the shop's admin; then tidegate doctor --fix"
+    ),
+    "shop_unknown": _cause("there is no such shop", "check store in tidegate.yaml: NAME.myshopify.com"),
+    "shop_locked": Fix("the shop is locked for now", f"{_RETRY} later; if it stays, ask Shopify's support"),
+    "shop_timeout": _cause("the shop did not come to an end in time", _LOOK),
+    "shop_unavailable": Fix("the shop could not serve it", _RETRY),
+    "security_rejection": Fix("the shop holds the requests for an attack", "wait; if it stays, ask Shopify's support"),
+    "throttled": Fix("the budget of points was spent", "nothing: it goes on by itself; is another app spending them?"),
+    "token_missing": _cause(
+        "the connection has no way to get a token", "tidegate connect NAME with access_token, or client_id"
+    ),
+    "app_uninstalled": _cause(
+        "the shop removed the app", "install it and tidegate connect NAME, or remove the connection"
+    ),
+    "customer_data_request": _cause(
+        "a customer asks what is kept about them",
+        "send it to the merchant within 30 days, then tidegate issues resolve ISSUE",
+    ),
+    "customer_redact": _cause(
+        "a customer is to be erased", "erase them within 30 days, then tidegate issues resolve ISSUE"
+    ),
+    "shop_redact": _cause(
+        "a shop that left is to be erased",
+        "erase what is kept of it within 30 days, then tidegate issues resolve ISSUE",
+    ),
     # --- us
     "connector_defect": _cause("the connector failed: a bug", f"report it with the sample; after the update: {_RETRY}"),
 }

@@ -19,7 +19,7 @@ from tidegate.store.connections import Connection
 from tidegate.store.sql import query
 
 PROPOSALS_SHOWN = 200
-_COUNTERS = ("on_hand", "unavailable", "committed", "reserved", "safety_stock")
+_COUNTERS = ("on_hand", "unavailable", "committed", "reserved", "safety_stock", "unseen")
 _COMMANDS = query("flows_proposed_commands")
 _MARKS = query("flows_proposed_marks")
 _COUNT = query("flows_proposed_count")

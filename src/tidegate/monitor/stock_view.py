@@ -23,7 +23,7 @@ _ENTRIES = query("stock_entries")
 _CHANNELS = query("stock_channels")
 _LIST = query("stock_list")
 _TOLD = query("stock_told")
-_COUNTERS = ("on_hand", "unavailable", "committed", "reserved", "safety_stock")
+_COUNTERS = ("on_hand", "unavailable", "committed", "reserved", "safety_stock", "unseen")
 
 
 class ChannelView(msgspec.Struct, frozen=True, kw_only=True):

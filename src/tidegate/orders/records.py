@@ -39,6 +39,8 @@ class Line(msgspec.Struct, gc=False):
     """Units in fulfillments, confirmed by the channel or not yet. Known while shipments are folded."""
     committed_before: int = 0
     """Units that stood committed for this line when the batch began."""
+    held_before: int = 0
+    """Units of this line that the channel had taken off its own stock when the batch began, as far as it told."""
 
     def open_units(self) -> int:
         """Units that are promised and have not left."""
@@ -74,6 +76,10 @@ class Order:
     is_changed: bool = False
     was_cancelled: bool = False
     """Cancelled before this batch."""
+
+    def held_units(self, line: Line) -> int:
+        """Units of `line` that the channel takes off its own stock, shipped or not."""
+        return 0 if self.order_state in _UNCOMMITTED else line.current
 
     def committed_units(self, line: Line) -> int:
         """Units of `line` that count as committed in this order's state."""

@@ -69,6 +69,8 @@ class Webhook:
     is_ping: Callable[[Mapping[str, str], bytes], bool] | None = None
     """(lower-cased headers, raw body) -> whether the platform only asks, unsigned, if somebody is there. Such a request to
     an address of ours is answered 200; it is no event and nothing is stored. None: the platform asks no such thing."""
+    version_header: str = ""
+    """Lower-case name of a stored header that tells the API version of the body; compared with `Connector.api_version`."""
 
 
 class FeedItem(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -189,6 +191,9 @@ ItemOutcome = Done | Failed
 class NotFound(msgspec.Struct, frozen=True, kw_only=True):
     """A read-back looked properly and did not find the effect."""
 
+    shown: int | None = None
+    """Of an inventory.set: the number that is there instead, in the payload's units; None where it was not told."""
+
 
 class Partly(msgspec.Struct, frozen=True, kw_only=True):
     """A read-back found the thing half made; sending the same frozen command again finishes it and doubles nothing."""
@@ -261,6 +266,9 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     title: str
     barcode: str = ""
     """EAN, UPC or GTIN, '' where the system knows none."""
+    counted_external_id: str = ""
+    """What the system calls the thing that it counts, where that is another one than the article (Shopify's inventory
+    items). '': the article itself."""
 
 
 class Location(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -309,6 +317,10 @@ class Connector:
     inspect: Callable[[Api], Awaitable[Inspection]]
     normalize: Callable[[RawEvent], Sequence[CanonicalChange]]
     """Pure. Raises ValueError for a body that it cannot read: the event is quarantined with the text."""
+    api_version: str = ""
+    """The version of the platform's API that the connector speaks, where it is pinned."""
+    hosts: tuple[str, ...] = ()
+    """Hosts that `base_url` may come to, `*.` for one label in front. (): any host."""
     refuses_session: Callable[[Response], bool] | None = None
     """Says of an answer other than 401 that it refuses the session and nothing was done, where a platform puts that into
     a 200. The client then logs in anew and sends the request once more, as after a 401."""
@@ -322,13 +334,16 @@ class Connector:
     feeds: Mapping[str, Feed] = field(default_factory=dict)
     fetch: Mapping[str, Callable[[Api, str], Awaitable[FeedItem | None]]] = field(default_factory=dict)
     """topic -> (api, external id) -> the entity now, None when it is gone."""
+    fetch_charge: Mapping[str, float] = field(default_factory=dict)
+    """topic -> budget tokens of a fetch; 1 where it is not named."""
     shown: Shown | None = None
     """How to read what the system shows of its articles; None: nothing can be compared with it."""
     commands: Mapping[CommandKind, CommandSpec] = field(default_factory=dict)
     targets: Mapping[CommandKind, tuple[Target, ...]] = field(default_factory=dict)
     """What a map may fill. A target that is not declared is refused when the configuration is checked."""
     base_url: str | None = None
-    """Where the platform answers when the connection's entry names no `url`. None: the entry must name it."""
+    """Where the platform answers when the connection's entry names no `url`; `{name}` stands for a setting of the entry.
+    None: the entry must name it."""
     articles_are_ours: bool = False
     """The platform has no list of articles: it is bound to every article of ours, under its SKU."""
     answers_by_status: bool = False
@@ -343,5 +358,8 @@ class Connector:
     # How the channel counts (ARCHITECTURE 8).
     enforces_stock: bool = False
     conditional_set: bool = False
+    """`inventory.set` is refused as stale (ConflictError `stock_stale`, `shown` in its context) where the channel shows
+    another number than `SetInventory.expected`."""
     stock_number: StockNumber = "available"
     deducts_own_orders: bool = False
+    """It lowers the number by itself: an `on_hand` channel when it fulfils, an `available` one when it sells."""

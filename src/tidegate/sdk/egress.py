@@ -110,6 +110,22 @@ def guarded_socket_factory(
     return make_socket
 
 
+def check_host(base_url: str, hosts: Sequence[str]) -> None:
+    """Raise ConfigurationError (code base_url) unless the host is one of `hosts`, `*.` standing for exactly one label."""
+    try:
+        host = (urlsplit(base_url).hostname or "").lower()
+    except ValueError:
+        host = ""
+    label, _, rest = host.partition(".")
+    usable = bool(label) and label.replace("-", "").isalnum() and label.isascii()
+    if hosts and host not in hosts and not (usable and f"*.{rest}" in hosts):
+        raise ConfigurationError(
+            f"{host or 'the address'} is no host of this platform",
+            code="base_url",
+            hint=f"it must be {' or '.join(hosts)}; for a test write another address as `url`",
+        )
+
+
 def check_base_url(base_url: str) -> str:
     """Return the base URL without a slash at its end.
 

@@ -66,6 +66,17 @@ class CredentialLife(msgspec.Struct, frozen=True, kw_only=True):
     """True: we get a new one in time without a person."""
 
 
+class ApiVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """Which version of its API the platform answers in."""
+
+    pinned: str
+    """The one that the connector asks for, and was made for."""
+    served: str
+    """The one that the newest answer says it is; '' where it does not say."""
+    supported: tuple[str, ...] = ()
+    """The ones that the platform supports now, oldest first; () where it does not tell."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Checks:
     """The questions that a platform answers. None: it does not."""
@@ -75,6 +86,7 @@ class Checks:
     grants: Callable[[Api], Awaitable[Grants]] | None = None
     limits: Callable[[Api], Awaitable[Limits]] | None = None
     credential: Callable[[Api], Awaitable[CredentialLife]] | None = None
+    version: Callable[[Api], Awaitable[ApiVersion]] | None = None
 
 
 NO_CHECKS = Checks()

@@ -67,7 +67,7 @@ GRANT SELECT ON event_queue TO tidegate_dispatch;
 GRANT SELECT (tenant_id, event_id, connection_id) ON event TO tidegate_dispatch;
 
 -- The keeper of issues runs beside the lanes: it reads what failed, and keeps the groups.
-GRANT SELECT ON event_parked, event_outcome, intake_refusal TO tidegate_dispatch;
+GRANT SELECT ON event_parked, event_outcome, intake_refusal, counted_article TO tidegate_dispatch;
 GRANT SELECT (tenant_id, event_id, connection_id, topic, data_key_id, body) ON event TO tidegate_dispatch;
 GRANT SELECT, INSERT, UPDATE, DELETE ON issue, issue_member, issue_progress TO tidegate_dispatch;
 
@@ -75,7 +75,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON issue, issue_member, issue_progress TO t
 -- private part of an order stay closed to it, sealed or not.
 GRANT SELECT ON tenant, event_queue, event_parked, event_outcome, conservation, lane_state, channel_stock, poll_cursor,
     command, attempt, order_line, payment, fulfillment, fulfillment_line, binding, variant, inventory_item, variant_item,
-    location, stock_level, stock_entry, stock_balance, config_version, node, slot, switch TO tidegate_web;
+    location, stock_level, stock_entry, stock_balance, counted_article, config_version, node, slot, switch TO tidegate_web;
 GRANT SELECT (tenant_id, connection_id, name, connector, state, state_reason, created_at) ON connection TO tidegate_web;
 GRANT SELECT (tenant_id, event_id, connection_id, source, topic, ordering_key, slot, external_id, occurred_at, conflict,
     undecodable, headers, envelope, body_digest) ON event TO tidegate_web;

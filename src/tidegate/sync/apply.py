@@ -21,7 +21,7 @@ from tidegate.store.fence import SlotEpoch, fence
 from tidegate.sync import statements
 from tidegate.sync.catalogue import Catalogue
 from tidegate.sync.fold import Fold
-from tidegate.sync.load import articles_of, load_state, lock_levels, mark_dirty
+from tidegate.sync.load import articles_of, follow_sales, load_state, lock_levels, mark_dirty
 from tidegate.sync.policy import Policy
 from tidegate.sync.records import Outcome, Prepared
 from tidegate.sync.write import Writer
@@ -138,6 +138,7 @@ class Applier:
             writer = Writer(self.tenant_id, self.writer_name, self.seal_order, self.policy.config_version, now)
             await writer.store_rows(conn, state, result)
             await mark_dirty(conn, self.tenant_id, self.policy, state)
+            await follow_sales(conn, self.tenant_id, self.policy, result)
             levels = await lock_levels(conn, self.tenant_id, {posting.key() for posting in result.postings})
             await writer.store_entries(conn, post(levels, result.postings))
             await writer.store_commands(conn, state, result, stock_channels=self.policy.stock_channels)

@@ -29,6 +29,7 @@ _KEEP_BINDINGS = query("bindings_keep")
 _LOCATIONS = query("locations_of")
 _ADD_LOCATION = query("location_add")
 _ADD_CHANNEL_STOCK = query("channel_stock_add")
+_KEEP_COUNTED = query("counted_articles_keep")
 _DECISIONS = query("matches_decisions")
 _KEEP_OPEN = query("matches_replace")
 _SET_BARCODES = query("variants_set_barcodes")
@@ -69,6 +70,9 @@ async def bind_variants(
         await conn.execute(_ADD_CHANNEL_STOCK, tenant_id, connection_id)
         await refresh_modes(conn, tenant_id)
     await _follow(conn, tenant_id, connection_id, found, pairs, is_channel=is_channel, counts=counts)
+    counted = {one.external_id: one.counted_external_id for one in found if one.counted_external_id}
+    if counted:
+        await conn.execute(_KEEP_COUNTED, tenant_id, connection_id, list(counted), list(counted.values()))
     now_bound = {**bound, **dict(pairs)}
     await _keep_barcodes(conn, tenant_id, found, now_bound)
     rows_open = list_open(name, found, matches, known, set(now_bound.values()))

@@ -56,6 +56,15 @@ FETCH_TOPIC: dict[type[Versioned], str] = {
 """What a connector's `fetch` calls the entity of a change."""
 
 
+_TAG_OF = {topic: str(kind.__struct_config__.tag) for kind, topic in FETCH_TOPIC.items()}
+
+
+def hint_key(connection_id: UUID, hint: changes.NeedsFetch) -> GateKey | None:
+    """Return the key of the gate that a hint's version is compared with, None for a hint that tells none."""
+    tag = _TAG_OF.get(hint.topic)
+    return (connection_id, tag, hint.external_id) if hint.version and tag is not None else None
+
+
 def gate_key(connection_id: UUID, change: Versioned) -> GateKey:
     """Return the key of a change's version gate."""
     return (connection_id, str(change.__struct_config__.tag), change.external_id)
@@ -108,9 +117,23 @@ class Fold:
             case changes.Ignored():
                 return Outcome("ignored", change.code, change.reason or None)
             case changes.NeedsFetch():
-                return self._fetch(prepared, change.topic, change.external_id)
+                return self._hint(prepared, change)
+            case changes.NeedsPerson():
+                return Outcome("quarantined", change.code, change.reason)
             case _:
                 return self._versioned(prepared, change)
+
+    def _hint(self, prepared: Prepared, hint: changes.NeedsFetch) -> Outcome:
+        """Ask for what an event only hints at, unless the hint itself says that it is no news."""
+        connection_id = prepared.event.connection_id
+        key = hint_key(connection_id, hint)
+        stored = (self.result.new_gates.get(key) or self._state.gates.get(key)) if key is not None else None
+        if stored is not None and stored.version >= hint.version:
+            return Outcome("superseded", "known_version")
+        since = self._policy.orders_since if connection_id in self._policy.order_channels else None
+        if stored is None and hint.placed_at is not None and since is not None and hint.placed_at < since:
+            return Outcome("ignored", BEFORE_SINCE, before_since_reason("orders", hint.placed_at, since))
+        return self._fetch(prepared, hint.topic, hint.external_id)
 
     def _versioned(self, prepared: Prepared, change: Versioned) -> Outcome:
         key = gate_key(prepared.event.connection_id, change)
@@ -202,6 +225,11 @@ class Fold:
     def _settle(self, order: Order, event_id: UUID) -> None:
         """Post the differences between what stood committed and what stands committed now."""
         for line in sorted(order.lines.values(), key=lambda each: each.position):
+            held = order.held_units(line)
+            if held != line.held_before:
+                for item_id, per_unit in self._catalogue.bill(line.variant_id):
+                    self.result.sold[order.connection_id, item_id] += (held - line.held_before) * per_unit
+                line.held_before = held
             delta = order.committed_units(line) - line.committed_before
             if delta == 0:
                 continue

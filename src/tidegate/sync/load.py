@@ -15,10 +15,10 @@ from tidegate.orders.records import Line, Order
 from tidegate.store.connections import Connection
 from tidegate.sync import statements
 from tidegate.sync.catalogue import ArticleKey, Catalogue
-from tidegate.sync.fold import gate_key, parse_reference
+from tidegate.sync.fold import gate_key, hint_key, parse_reference
 from tidegate.sync.gate import Stamp
 from tidegate.sync.policy import Policy
-from tidegate.sync.records import GateKey, Prepared, State
+from tidegate.sync.records import GateKey, Prepared, Result, State
 
 
 def articles_of(batch: Sequence[Prepared]) -> tuple[set[ArticleKey], set[tuple[UUID, str]]]:
@@ -56,7 +56,11 @@ async def load_state(
     for prepared in batch:
         connection_id = prepared.event.connection_id
         for change in prepared.changes:
-            if isinstance(change, changes.Ignored | changes.NeedsFetch):
+            if isinstance(change, changes.NeedsFetch):
+                hinted = hint_key(connection_id, change)
+                gates.update((hinted,) if hinted is not None else ())
+                continue
+            if isinstance(change, changes.Ignored | changes.NeedsPerson):
                 continue
             gates.add(gate_key(connection_id, change))
             if isinstance(change, changes.OrderSeen):
@@ -90,6 +94,13 @@ async def mark_dirty(conn: Connection, tenant_id: UUID, policy: Policy, state: S
     if state.items and policy.stock_channels and not state.is_marked:
         await conn.execute(statements.MARK_DIRTY, tenant_id, list(policy.stock_channels), sorted(state.items))
     state.is_marked = True
+
+
+async def follow_sales(conn: Connection, tenant_id: UUID, policy: Policy, result: Result) -> None:
+    """Follow what channels show of items that they sold. Their marks are locked by `mark_dirty`."""
+    rows = [(*key, units) for key, units in sorted(result.sold.items()) if units and key[0] in policy.stock_channels]
+    if rows:
+        await conn.execute(statements.FOLLOW_SALES, tenant_id, *_columns(rows))
 
 
 async def lock_levels(conn: Connection, tenant_id: UUID, keys: set[LevelKey]) -> dict[LevelKey, Counters]:
@@ -138,6 +149,7 @@ async def _load_orders(conn: Connection, tenant_id: UUID, state: State, order_id
         order = state.orders[row[0]]
         line = _line(row)
         line.committed_before = order.committed_units(line)
+        line.held_before = order.held_units(line)
         order.lines[line.external_id] = line
 
 

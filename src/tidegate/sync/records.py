@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -101,6 +102,8 @@ class Result:
     """order id -> event that changed it last"""
     postings: list[Posting] = field(default_factory=list)
     """In the order in which they happened."""
+    sold: Counter[tuple[UUID, UUID]] = field(default_factory=Counter)
+    """(channel, item) -> units that the channel sold, negative for units that came back to it"""
     fulfillments: list[NewFulfillment] = field(default_factory=list)
     commands: list[PlannedCommand] = field(default_factory=list)
     cancels: list[PlannedCommand] = field(default_factory=list)

@@ -80,6 +80,21 @@ WHERE c.tenant_id = $1 AND c.connection_id = l.connection_id AND c.item_id = l.i
 """
 # The update finds its row by key, not by place: a row that changed while its lock was awaited lies elsewhere now.
 
+# What a channel shows goes down by itself when it sells, where its sales are followed (`moved` is not null): then the number
+# that it is believed to show goes with it. Units that were missed there already are explained first. The marks are locked.
+# $2 channels, $3 items, $4 units sold there, negative for units that came back.
+FOLLOW_SALES = """
+UPDATE channel_stock m
+SET unseen = m.unseen - x.told, unseen_back = m.unseen_back - x.told_back,
+    acked_quantity = m.acked_quantity - (n.units - x.told + x.told_back), moved = m.moved + n.units - x.told + x.told_back
+FROM unnest($2::uuid[], $3::uuid[], $4::int[]) AS n(connection_id, item_id, units)
+JOIN channel_stock old ON old.tenant_id = $1 AND old.connection_id = n.connection_id AND old.item_id = n.item_id
+CROSS JOIN LATERAL (
+  SELECT greatest(0, least(n.units, old.unseen)) AS told, greatest(0, least(-n.units, old.unseen_back)) AS told_back) x
+WHERE m.tenant_id = $1 AND m.connection_id = n.connection_id AND m.item_id = n.item_id AND m.moved IS NOT NULL
+  AND m.mode <> 'observe'
+"""
+
 # Articles that a channel was never told of and that were counted: of others there is no number.
 MARK_UNTOLD = """
 WITH untold AS MATERIALIZED (

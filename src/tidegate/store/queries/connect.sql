@@ -89,6 +89,13 @@ SELECT name, location_id FROM location WHERE tenant_id = $1
 -- Make a location unless its name exists. $1 tenant, $2 id, $3 name.
 INSERT INTO location (tenant_id, location_id, name) VALUES ($1, $2, $3) ON CONFLICT (tenant_id, name) DO NOTHING
 
+-- name: counted_articles_keep
+-- Remember what a platform calls the thing that it counts of each article. $1 tenant, $2 connection, $3 articles, $4 counted.
+INSERT INTO counted_article AS c (tenant_id, connection_id, external_id, counted_external_id)
+SELECT $1, $2, n.* FROM unnest($3::text[], $4::text[]) AS n (external_id, counted_external_id) ORDER BY n.external_id
+ON CONFLICT (tenant_id, connection_id, external_id) DO UPDATE SET counted_external_id = excluded.counted_external_id
+WHERE c.counted_external_id <> excluded.counted_external_id
+
 -- name: channel_stock_add
 -- Keep book of what a channel is told of each item that its bound variants consume. $1 tenant, $2 connection.
 INSERT INTO channel_stock (tenant_id, connection_id, item_id)

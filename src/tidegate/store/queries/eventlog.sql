@@ -1,9 +1,11 @@
 -- name: poll_cursor_move
--- Move a feed's cursor by compare-and-set; returns the new version. $1 tenant, $2 connection, $3 feed, $4 cursor, $5 version that was read.
-INSERT INTO poll_cursor AS c (tenant_id, connection_id, feed, cursor, version, last_ok_at)
-VALUES ($1, $2, $3, $4, 1, clock_timestamp())
+-- Move a feed's cursor by compare-and-set; returns the new version. $1 tenant, $2 connection, $3 feed, $4 cursor, $5 version that was read,
+-- $6 when the read of a page began that reached the end, null for one that did not.
+INSERT INTO poll_cursor AS c (tenant_id, connection_id, feed, cursor, version, last_ok_at, even_at)
+VALUES ($1, $2, $3, $4, 1, clock_timestamp(), $6)
 ON CONFLICT (tenant_id, connection_id, feed) DO UPDATE
-SET cursor = EXCLUDED.cursor, version = c.version + 1, last_ok_at = EXCLUDED.last_ok_at, last_error = NULL
+SET cursor = EXCLUDED.cursor, version = c.version + 1, last_ok_at = EXCLUDED.last_ok_at, last_error = NULL,
+    even_at = coalesce(EXCLUDED.even_at, c.even_at)
 WHERE c.version = $5
 RETURNING version
 

@@ -123,7 +123,9 @@ WITH exception AS MATERIALIZED (
                         ELSE m.dirty_at END,
         not_before = CASE WHEN chosen.mode = 'observe' OR m.mode = 'observe' THEN NULL ELSE m.not_before END,
         tries = CASE WHEN chosen.mode = 'observe' OR m.mode = 'observe' THEN 0 ELSE m.tries END,
-        acked_quantity = CASE WHEN m.mode = 'observe' THEN NULL ELSE m.acked_quantity END
+        acked_quantity = CASE WHEN m.mode = 'observe' THEN NULL ELSE m.acked_quantity END,
+        unseen = CASE WHEN chosen.mode = 'observe' THEN 0 ELSE m.unseen END,
+        unseen_back = CASE WHEN chosen.mode = 'observe' THEN 0 ELSE m.unseen_back END
     FROM chosen
     WHERE m.tenant_id = $1 AND m.connection_id = chosen.connection_id AND m.item_id = chosen.item_id
     RETURNING m.dirty

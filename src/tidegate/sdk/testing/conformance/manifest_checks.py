@@ -96,8 +96,8 @@ def check_capabilities(subject: Subject) -> None:
         for kind in (CommandKind.PAYMENT_CAPTURE, CommandKind.PAYMENT_VOID, CommandKind.REFUND_CREATE):
             assert kind in connector.commands, f"a payment provider takes {kind.value}"
         assert {"PaymentObserved", "RefundSeen"} <= told, "a payment provider tells payments and refunds: record both"
-    if connector.deducts_own_orders:
-        assert connector.stock_number == "on_hand", "only a channel that counts on_hand takes its own orders off"
+    if connector.deducts_own_orders and connector.stock_number == "available":
+        assert connector.conditional_set, "a number that the channel lowers by itself is only safe to set conditionally"
 
 
 def check_secrets_stay_secret(subject: Subject) -> None:

@@ -1,0 +1,95 @@
+"""Shopify: a channel, through its Admin GraphQL API. Orders come by webhooks and by polls, stock and fulfillments go out.
+
+Numbers are set only where the shop shows what we expect, so that none of them hides a sale that is not known here yet.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from tidegate.commerce.commands import CommandKind
+from tidegate.connectors.shopify import (
+    checks,
+    client,
+    fulfillment,
+    graphql,
+    limits,
+    mapper,
+    refund,
+    stock,
+    subscriptions,
+    webhooks,
+)
+from tidegate.sdk.budgets import CostBucket
+from tidegate.sdk.connector import CommandSpec, Connector, Feed, Field, Target
+
+CONNECTOR = Connector(
+    name="shopify",
+    title="Shopify",
+    version="1.0.0",
+    mapping_version=1,
+    roles=frozenset({"channel"}),
+    fields=(
+        Field(name="client_secret", question="Client secret of the app (Shopify signs webhooks with it)", secret=True),
+        Field(
+            name="access_token",
+            question="Admin API access token (empty: get one with client id and secret)",
+            secret=True,
+            default="",
+        ),
+        Field(name="client_id", question="Client id of the app (empty with an access token)", secret=False, default=""),
+    ),
+    open_session=client.open_session,
+    inspect=client.inspect,
+    normalize=mapper.normalize,
+    api_version=graphql.API_VERSION,
+    base_url="https://{store}",
+    hosts=("*.myshopify.com",),
+    webhook=webhooks.WEBHOOK,
+    subscribe=subscriptions.subscribe,
+    checks=checks.CHECKS,
+    feeds={"orders": Feed(read=client.read_orders, interval=timedelta(seconds=30), charge=102)},
+    fetch={"order": client.fetch_order},
+    fetch_charge={"order": 280},
+    commands={
+        CommandKind.FULFILLMENT_CREATE: CommandSpec(
+            execute=fulfillment.create_fulfillment,
+            find=fulfillment.find_fulfillment,
+            readback_settle=timedelta(seconds=20),
+            charge=330,
+        ),
+        CommandKind.INVENTORY_SET: CommandSpec(
+            execute=stock.set_inventory,
+            find=stock.find_inventory,
+            bulk_max=stock.ITEMS_MAX,
+            safe_to_resend=True,
+            readback_settle=timedelta(seconds=10),
+            charge=11,
+        ),
+        CommandKind.REFUND_CREATE: CommandSpec(
+            execute=refund.create_refund,
+            find=refund.find_refund,
+            safe_to_resend=True,
+            readback_settle=timedelta(seconds=20),
+            charge=11,
+        ),
+    },
+    targets={
+        CommandKind.FULFILLMENT_CREATE: (
+            Target(path="carrier", title="the tracking company, as Shopify lists it"),
+            Target(path="tracking", title="the tracking number"),
+        )
+    },
+    budget=CostBucket(
+        capacity=1000,
+        per_second=100,
+        source="Shopify, GraphQL Admin API rate limits: 100 points a second on the smallest plan; each answer tells the rest",
+    ),
+    read_budget=limits.read_budget,
+    concurrency_max=4,
+    request_deadline=timedelta(seconds=30),
+    enforces_stock=True,
+    conditional_set=True,
+    stock_number="available",
+    deducts_own_orders=True,
+)

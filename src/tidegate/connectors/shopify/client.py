@@ -1,0 +1,138 @@
+"""Log-in, inspection and reads of a Shopify shop: one function per call, no retries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from tidegate.connectors.shopify import queries
+from tidegate.connectors.shopify.cursor import Cursor, following, variables
+from tidegate.connectors.shopify.errors import error_of
+from tidegate.connectors.shopify.grants import missing_of
+from tidegate.connectors.shopify.graphql import API_VERSION, Raw, call, gid, number_of, read_field, send
+from tidegate.connectors.shopify.orders import hint_item, order_item
+from tidegate.kernel.errors import AuthenticationError, RejectedError
+from tidegate.kernel.redaction import Secret
+from tidegate.sdk.answers import read_answer
+from tidegate.sdk.connector import FeedItem, FeedPage, Inspection, Location, Variant
+from tidegate.sdk.http import Api, Session
+
+VARIANTS_PER_PAGE = 100
+TOKEN_PATH = "/admin/oauth/access_token"  # noqa: S105 - a path
+LINE_PAGES_MAX = 40
+"""Of 25 lines: more than an order can have."""
+
+
+# --- session, inspection -------------------------------------------------------------------------------------------
+class _Token(msgspec.Struct):
+    access_token: str
+
+
+async def open_session(api: Api, secrets: Mapping[str, Secret], settings: Mapping[str, Any]) -> Session:
+    """Return the header of the token: the stored one, else a new one for the app's own organisation.
+
+    Raises AuthenticationError when the shop refuses the app's id and secret.
+    """
+    token = secrets["access_token"].reveal() if "access_token" in secrets else ""
+    if not token:
+        token = await _exchange(api, str(settings.get("client_id", "")), secrets["client_secret"])
+    return Session(headers={"X-Shopify-Access-Token": token})
+
+
+async def _exchange(api: Api, client_id: str, client_secret: Secret) -> str:
+    if not client_id:
+        raise AuthenticationError(
+            "there is neither an access token nor a client id",
+            code="token_missing",
+            hint="give access_token, or client_id of an app of your own organisation",
+        )
+    body = {"grant_type": "client_credentials", "client_id": client_id, "client_secret": client_secret.reveal()}
+    response = await api.request("POST", TOKEN_PATH, json=body, changes_state=False)
+    if response.status in (400, 403):
+        raise AuthenticationError("the shop refused client id and secret", code="login_refused")
+    if response.status // 100 != 2:
+        raise error_of(response, changes_state=False)
+    return read_answer(response, _Token, changes_state=False).access_token
+
+
+async def inspect(api: Api) -> Inspection:
+    """Read shop, locations, scopes and all variants."""
+    response = await send(api, queries.SHOP, {}, changes_state=False)
+    shop = read_field(response, "shop", Raw, changes_state=False)
+    locations = read_field(response, "locations", Raw, changes_state=False)["nodes"]
+    app = read_field(response, "currentAppInstallation", Raw, changes_state=False)
+    missing = missing_of(scope["handle"] for scope in app["accessScopes"])
+    variants: list[Variant] = []
+    after: str | None = None
+    while True:
+        page = await call(
+            api,
+            queries.VARIANTS,
+            {"first": VARIANTS_PER_PAGE, "after": after},
+            "productVariants",
+            Raw,
+            changes_state=False,
+        )
+        variants += [_variant(node) for node in page["nodes"]]
+        if not page["pageInfo"]["hasNextPage"]:
+            break
+        after = page["pageInfo"]["endCursor"]
+    return Inspection(
+        external_account=str(shop["myshopifyDomain"]),
+        account_name=str(shop["name"]),
+        version=API_VERSION,
+        locations=tuple(Location(external_id=number_of(one["id"]), name=one["name"]) for one in locations),
+        variants=tuple(variants),
+        findings=tuple(f"the app lacks the scope {scope}" for scope in missing),
+    )
+
+
+def _variant(node: Raw) -> Variant:
+    return Variant(
+        external_id=number_of(node["id"]),
+        sku=node["sku"] or "",
+        title=node["displayName"].removesuffix(" - Default Title"),
+        barcode=node["barcode"] or "",
+        counted_external_id=number_of(node["inventoryItem"]["id"]),
+    )
+
+
+# --- reads ---------------------------------------------------------------------------------------------------------
+async def read_orders(api: Api, cursor: str) -> FeedPage:
+    """Read which orders changed since the cursor; see `cursor`. What is news is fetched one by one, the rest costs nothing."""
+    state = msgspec.json.decode(cursor, type=Cursor) if cursor else Cursor()
+    page = await call(api, queries.CHANGED_ORDERS, variables(state), "orders", Raw, changes_state=False)
+    nodes: list[Raw] = page["nodes"]
+    info = page["pageInfo"]
+    changed = [msgspec.convert(node["updatedAt"], datetime) for node in nodes]
+    reached, has_more = following(state, changed, end_cursor=info["endCursor"], has_more=info["hasNextPage"])
+    return FeedPage(
+        items=tuple(hint_item(node) for node in nodes),
+        cursor=msgspec.json.encode(reached).decode(),
+        has_more=has_more,
+    )
+
+
+async def fetch_order(api: Api, external_id: str) -> FeedItem | None:
+    """Read one order with all of its lines, None when the shop has none of this id."""
+    lines: list[Raw] = []
+    after: str | None = None
+    for _ in range(LINE_PAGES_MAX):
+        order: Raw | None = await call(
+            api,
+            queries.ORDER,
+            {"id": gid("Order", external_id), "after": after},
+            "order",
+            Raw | None,
+            changes_state=False,
+        )
+        if order is None:
+            return None
+        lines += order["lineItems"]["nodes"]
+        if not order["lineItems"]["pageInfo"]["hasNextPage"]:
+            return order_item(order, lines)
+        after = order["lineItems"]["pageInfo"]["endCursor"]
+    raise RejectedError("the order has more lines than an order can have", code="order_too_long")

@@ -1,0 +1,488 @@
+"""Shopify's events as canonical changes. Pure; anything that cannot be read exactly raises ValueError.
+
+One mapper reads deliveries and fetched orders: `orders.order_body` brings a fetched order into the shape of a delivery.
+Amounts are those of the shop's own currency, exact to its smallest unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from tidegate.commerce.changes import (
+    Address,
+    CanonicalChange,
+    Customer,
+    FulfillmentSeen,
+    Ignored,
+    NeedsFetch,
+    NeedsPerson,
+    OrderLineSeen,
+    OrderPrivate,
+    OrderSeen,
+    PaymentSeen,
+    VariantSeen,
+)
+from tidegate.commerce.money import allocate, money_from_decimal
+from tidegate.commerce.states import OrderState, PaymentState
+from tidegate.connectors.shopify.webhooks import COMPLIANCE
+from tidegate.kernel.clock import EPOCH
+from tidegate.sdk.connector import RawEvent
+from tidegate.sdk.decoding import decode_body
+
+ORDER_TOPIC = "order"
+"""A whole order that was fetched."""
+HINT_TOPIC = "order.changed"
+"""What the feed says of an order: that it changed, and when."""
+
+Number = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+Units = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+Currency = Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$")]
+
+_MAX = Decimal(10) ** 12
+_ZERO = Decimal(0)
+
+
+# --- bodies ----------------------------------------------------------------------------------------------------------
+class _Money(msgspec.Struct, gc=False):
+    amount: Decimal
+
+
+class _Both(msgspec.Struct, gc=False):
+    """An amount in the shop's currency; what the shopper saw is of no interest to the books."""
+
+    shop_money: _Money
+
+
+class _Allocation(msgspec.Struct, gc=False):
+    amount_set: _Both
+
+
+class _Tax(msgspec.Struct, gc=False):
+    price_set: _Both
+
+
+class _Line(msgspec.Struct, gc=False):
+    id: Number
+    quantity: Units
+    price_set: _Both
+    current_quantity: Units | None = None
+    variant_id: Number | None = None
+    sku: str | None = None
+    name: str | None = None
+    discount_allocations: list[_Allocation] = []
+    tax_lines: list[_Tax] = []
+
+
+class _ShippingLine(msgspec.Struct, gc=False):
+    price_set: _Both
+    code: str | None = None
+    title: str | None = None
+    is_removed: bool = False
+    discount_allocations: list[_Allocation] = []
+    tax_lines: list[_Tax] = []
+
+
+class _Transaction(msgspec.Struct, gc=False):
+    id: Number
+    kind: str
+    status: str
+    amount: Decimal
+    currency: str | None = None
+    gateway: str | None = None
+    payment_id: str | None = None
+    authorization: str | None = None
+    amount_set: _Both | None = None
+    receipt: dict[str, Any] = {}
+
+
+class _Refund(msgspec.Struct):
+    id: Number
+    note: str | None = None
+    transactions: list[_Transaction] = []
+    """In a delivery."""
+    transaction_ids: list[Number] = []
+    """In a fetched order, where the transactions stand with the order."""
+
+
+class _Customer(msgspec.Struct, gc=False):
+    id: Number | None = None
+    email: str | None = None
+    first_name: str | None = None
+    last_name: str | None = None
+    phone: str | None = None
+
+
+class _Address(msgspec.Struct, gc=False):
+    name: str | None = None
+    company: str | None = None
+    address1: str | None = None
+    address2: str | None = None
+    city: str | None = None
+    province_code: str | None = None
+    province: str | None = None
+    zip: str | None = None
+    country_code: str | None = None
+    phone: str | None = None
+
+
+class _Order(msgspec.Struct):
+    id: Number
+    name: str
+    updated_at: Instant
+    created_at: Instant
+    currency: Currency
+    line_items: list[_Line]
+    current_total_price_set: _Both
+    current_total_tax_set: _Both | None = None
+    current_total_duties_set: _Both | None = None
+    total_tip_received: Decimal | None = None
+    processed_at: Instant | None = None
+    cancelled_at: Instant | None = None
+    closed_at: Instant | None = None
+    financial_status: str | None = None
+    taxes_included: bool = False
+    shipping_lines: list[_ShippingLine] = []
+    refunds: list[_Refund] = []
+    transactions: list[_Transaction] = []
+    """Only a fetched order has them: no delivery of an order tells how it was paid."""
+    customer: _Customer | None = None
+    email: str | None = None
+    phone: str | None = None
+    shipping_address: _Address | None = None
+    billing_address: _Address | None = None
+
+
+class _Fulfillment(msgspec.Struct, gc=False):
+    id: Number
+    order_id: Number
+    updated_at: Instant
+    status: str | None = None
+    tracking_number: str | None = None
+
+
+class _OfOrder(msgspec.Struct, gc=False):
+    order_id: Number
+
+
+class _Edited(msgspec.Struct, gc=False):
+    order_edit: _OfOrder
+
+
+class _Variant(msgspec.Struct, gc=False):
+    id: Number
+    updated_at: Instant
+    sku: str | None = None
+    title: str | None = None
+
+
+class _Product(msgspec.Struct, gc=False):
+    id: Number
+    title: str = ""
+    variants: list[_Variant] = []
+
+
+class _Hint(msgspec.Struct, gc=False):
+    id: Annotated[str, msgspec.Meta(pattern="^[0-9]{1,20}$")]
+    updated_at: Instant
+    placed_at: Instant
+
+
+_ORDERS = msgspec.json.Decoder(_Order)
+_FULFILLMENTS = msgspec.json.Decoder(_Fulfillment)
+_OF_ORDERS = msgspec.json.Decoder(_OfOrder)
+_EDITS = msgspec.json.Decoder(_Edited)
+_PRODUCTS = msgspec.json.Decoder(_Product)
+_HINTS = msgspec.json.Decoder(_Hint)
+_ANYTHING = msgspec.json.Decoder()
+
+_WHOLE_ORDERS = frozenset(
+    f"orders/{word}" for word in ("create", "updated", "paid", "cancelled", "fulfilled", "partially_fulfilled")
+)
+_PEOPLE = {
+    "customers/data_request": (
+        "customer_data_request",
+        "a customer asks what is kept about them: send the merchant what is there within 30 days, then `tidegate issues resolve` it",
+    ),
+    "customers/redact": (
+        "customer_redact",
+        "the shop asks to erase a customer: erase what is kept about them within 30 days, then `tidegate issues resolve` it",
+    ),
+    "shop/redact": (
+        "shop_redact",
+        "the shop left 48 hours ago and asks to erase everything of it within 30 days, then `tidegate issues resolve` it",
+    ),
+    "app/uninstalled": (
+        "app_uninstalled",
+        "the shop removed the app, so its token is dead: install it and run `tidegate connect`, or remove the connection",
+    ),
+}
+"""Topics that a person must act on: code and sentence."""
+
+
+def normalize(event: RawEvent) -> Sequence[CanonicalChange]:
+    """Return what an event says. Version of an order: its `updated_at` in microseconds, the same however it came."""
+    topic = event.topic
+    if topic in _WHOLE_ORDERS or topic == ORDER_TOPIC:
+        return [_order(decode_body(_ORDERS, event.body))]
+    if topic == HINT_TOPIC:
+        hint = decode_body(_HINTS, event.body)
+        return [
+            NeedsFetch(
+                topic=ORDER_TOPIC,
+                external_id=hint.id,
+                version=_version(hint.updated_at),
+                placed_at=hint.placed_at,
+            )
+        ]
+    if topic in ("refunds/create", "order_transactions/create"):
+        return [NeedsFetch(topic=ORDER_TOPIC, external_id=str(decode_body(_OF_ORDERS, event.body).order_id))]
+    if topic == "orders/edited":
+        return [NeedsFetch(topic=ORDER_TOPIC, external_id=str(decode_body(_EDITS, event.body).order_edit.order_id))]
+    if topic in ("fulfillments/create", "fulfillments/update"):
+        return [_fulfillment(decode_body(_FULFILLMENTS, event.body))]
+    if topic in ("products/create", "products/update"):
+        return _variants(decode_body(_PRODUCTS, event.body))
+    return [_other(topic, event.body)]
+
+
+def _other(topic: str, body: bytes) -> CanonicalChange:
+    decode_body(_ANYTHING, body)
+    if topic in _PEOPLE:
+        code, reason = _PEOPLE[topic]
+        return NeedsPerson(code=code, reason=reason)
+    if topic.startswith("inventory_levels/"):
+        return Ignored(
+            code="stock_echo", reason="stock is counted by its owner; what the shop shows is read when it counts"
+        )
+    if topic == "orders/delete":
+        return Ignored(code="order_deleted", reason="only an order that is cancelled or a test can be deleted")
+    return Ignored(code="topic_not_used", reason=f"{topic[:80]} is not used")
+
+
+assert _PEOPLE.keys() >= COMPLIANCE
+
+
+# --- orders ----------------------------------------------------------------------------------------------------------
+def _order(raw: _Order) -> OrderSeen:
+    lines = sorted(raw.line_items, key=lambda line: line.id)
+    if len({line.id for line in lines}) < len(lines):
+        raise ValueError("two lines of the order have the same id")
+    shipping = [line for line in raw.shipping_lines if not line.is_removed]
+    extras = [_of(raw.current_total_duties_set), _checked(raw.total_tip_received or _ZERO)]
+    shipping_cost = sum((_shipping_cost(line, raw.taxes_included) for line in shipping), _ZERO) + sum(extras, _ZERO)
+    return OrderSeen(
+        external_id=str(raw.id),
+        number=raw.name,
+        version=_version(raw.updated_at),
+        placed_at=(raw.processed_at or raw.created_at).astimezone(UTC),
+        currency=raw.currency,
+        order_state=_order_state(raw),
+        payment_state=_PAYMENT_STATES.get((raw.financial_status or "").lower(), PaymentState.NONE),
+        lines=tuple(_line(line, raw) for line in lines),
+        total_minor=_minor(_of(raw.current_total_price_set), raw.currency),
+        shipping_minor=_minor(shipping_cost, raw.currency),
+        tax_minor=_minor(_of(raw.current_total_tax_set), raw.currency),
+        shipping_method=next((line.code or line.title or "" for line in shipping), ""),
+        payments=_payments(raw),
+        private=OrderPrivate(
+            customer=_customer(raw),
+            shipping_address=_address(raw.shipping_address),
+            billing_address=_address(raw.billing_address),
+        ),
+    )
+
+
+def _line(raw: _Line, order: _Order) -> OrderLineSeen:
+    """Return a line with what it really costs: after its share of all discounts, taxes included.
+
+    The shop tells these for the units that were ordered; what is left of them after edits and refunds has its exact share.
+    """
+    ordered = raw.quantity
+    current = ordered if raw.current_quantity is None else raw.current_quantity
+    total = _checked(raw.price_set.shop_money.amount) * ordered - _discounts(raw.discount_allocations)
+    if not order.taxes_included:
+        total += _taxes(raw.tax_lines)
+    whole = _minor(total, order.currency)
+    left, added = min(current, ordered), max(0, current - ordered)
+    total_minor = allocate(whole, [left, ordered - left])[0] if ordered else 0
+    unit = total / ordered if ordered else _checked(raw.price_set.shop_money.amount)
+    if added:
+        total_minor += _minor(unit * added, order.currency)
+    return OrderLineSeen(
+        external_id=str(raw.id),
+        sku=raw.sku or "",
+        variant_external_id=str(raw.variant_id) if raw.variant_id is not None else "",
+        title=raw.name or raw.sku or str(raw.id),
+        ordered=ordered,
+        current=current,
+        unit_price=format(round(unit, 6), "f"),
+        total_minor=total_minor,
+        tax_minor=_minor(_taxes(raw.tax_lines), order.currency),
+    )
+
+
+def _shipping_cost(raw: _ShippingLine, taxes_included: bool) -> Decimal:
+    cost = _checked(raw.price_set.shop_money.amount) - _discounts(raw.discount_allocations)
+    return cost if taxes_included else cost + _taxes(raw.tax_lines)
+
+
+def _order_state(raw: _Order) -> OrderState:
+    if raw.cancelled_at is not None:
+        return OrderState.CANCELLED
+    return OrderState.CLOSED if raw.closed_at is not None else OrderState.OPEN
+
+
+_PAYMENT_STATES = {
+    "pending": PaymentState.PENDING,
+    "authorized": PaymentState.AUTHORISED,
+    "partially_paid": PaymentState.PARTIALLY_PAID,
+    "paid": PaymentState.PAID,
+    "partially_refunded": PaymentState.PARTIALLY_REFUNDED,
+    "refunded": PaymentState.REFUNDED,
+    "voided": PaymentState.VOIDED,
+    "expired": PaymentState.FAILED,
+}
+
+
+_KINDS: dict[str, Literal["authorise", "capture", "sale", "void", "refund"]] = {
+    "authorization": "authorise",
+    "emv_authorization": "authorise",
+    "capture": "capture",
+    "sale": "sale",
+    "void": "void",
+    "refund": "refund",
+}
+
+
+def _payments(raw: _Order) -> tuple[PaymentSeen, ...]:
+    """Return the transactions that the body holds, by id; those of a refund with our reference, where its note has one."""
+    noted = {number: refund.note or "" for refund in raw.refunds for number in refund.transaction_ids}
+    found = {one.id: (one, noted.get(one.id, "")) for one in raw.transactions}
+    for refund in raw.refunds:
+        found.update({one.id: (one, refund.note or "") for one in refund.transactions})
+    return tuple(
+        PaymentSeen(
+            external_id=str(number),
+            kind=_KINDS[one.kind.lower()],
+            state=_transaction_state(one.status),
+            amount_minor=_minor(one.amount if one.amount_set is None else _of(one.amount_set), raw.currency),
+            method=one.gateway or "",
+            psp_reference=_psp_reference(one),
+            reference=_reference_in(note) if one.kind.lower() == "refund" else "",
+        )
+        for number, (one, note) in sorted(found.items())
+        if one.kind.lower() in _KINDS
+    )
+
+
+def _transaction_state(status: str) -> str:
+    """Return the shop's word; what failed for good is `failed`."""
+    word = status.lower()
+    return "failed" if word in ("failure", "error") else word
+
+
+def _psp_reference(raw: _Transaction) -> str:
+    """Return the payment's or refund's id at the provider.
+
+    The providers that are built in leave their own object as the receipt; other apps have an id of Shopify's beside it,
+    which is all that there is to go by.
+    """
+    receipt, is_refund = raw.receipt, raw.kind.lower() == "refund"
+    names = ("refund_id", "id") if is_refund else ("payment_intent", "payment_intent_id", "id")
+    for name in names:
+        value = receipt.get(name)
+        if isinstance(value, str) and value.startswith("re_" if is_refund else ("pi_", "ch_")):
+            return value
+    return raw.authorization or raw.payment_id or ""
+
+
+def _reference_in(note: str) -> str:
+    """Return our refund id where the note of a refund holds one."""
+    return next((word for word in note.split() if word.startswith("rfn_")), "")
+
+
+def _customer(raw: _Order) -> Customer:
+    found = raw.customer or _Customer()
+    return Customer(
+        external_id=str(found.id) if found.id is not None else "",
+        email=raw.email or found.email or "",
+        first_name=found.first_name or "",
+        last_name=found.last_name or "",
+        phone=raw.phone or found.phone or "",
+    )
+
+
+def _address(raw: _Address | None) -> Address:
+    if raw is None:
+        return Address()
+    return Address(
+        name=raw.name or "",
+        company=raw.company or "",
+        street1=raw.address1 or "",
+        street2=raw.address2 or "",
+        city=raw.city or "",
+        region=raw.province_code or raw.province or "",
+        postal_code=raw.zip or "",
+        country_code=raw.country_code or "",
+        phone=raw.phone or "",
+    )
+
+
+# --- the rest --------------------------------------------------------------------------------------------------------
+def _fulfillment(raw: _Fulfillment) -> FulfillmentSeen:
+    return FulfillmentSeen(
+        external_id=str(raw.id),
+        order_external_id=str(raw.order_id),
+        reference="",
+        tracking=raw.tracking_number or "",
+        state=(raw.status or "").lower(),
+        version=_version(raw.updated_at),
+    )
+
+
+def _variants(raw: _Product) -> list[CanonicalChange]:
+    if len({variant.id for variant in raw.variants}) < len(raw.variants):
+        raise ValueError("two variants of the product have the same id")
+    return [
+        VariantSeen(
+            external_id=str(variant.id),
+            sku=variant.sku or "",
+            title=raw.title if variant.title in (None, "", "Default Title") else f"{raw.title} - {variant.title}",
+            version=_version(variant.updated_at),
+        )
+        for variant in raw.variants
+    ]
+
+
+# --- amounts and times -------------------------------------------------------------------------------------------------
+def _of(both: _Both | None) -> Decimal:
+    return _ZERO if both is None else _checked(both.shop_money.amount)
+
+
+def _discounts(allocations: list[_Allocation]) -> Decimal:
+    return sum((_of(one.amount_set) for one in allocations), _ZERO)
+
+
+def _taxes(taxes: list[_Tax]) -> Decimal:
+    return sum((_of(one.price_set) for one in taxes), _ZERO)
+
+
+def _checked(amount: Decimal) -> Decimal:
+    if not amount.is_finite() or abs(amount) >= _MAX:
+        raise ValueError("an amount is beyond every bound")
+    return amount
+
+
+def _minor(amount: Decimal, currency: str) -> int:
+    """Return an amount in the smallest unit, rounded half up where the shop tells more digits than there are."""
+    return money_from_decimal(_checked(amount), currency).amount_minor
+
+
+def _version(moment: datetime) -> int:
+    return max(0, (moment - EPOCH) // timedelta(microseconds=1))

@@ -1,0 +1,60 @@
+"""Recording in the shop that money went back at the payment provider. It moves no money: the provider did that already."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+import msgspec
+
+from tidegate.commerce.commands import CreateRefund, Payload
+from tidegate.commerce.money import Money
+from tidegate.connectors.shopify import queries
+from tidegate.connectors.shopify.errors import UserError, error_of_user_errors
+from tidegate.connectors.shopify.graphql import Raw, call, gid
+from tidegate.sdk.connector import Done, Failed, FindOutcome, ItemOutcome, NotFound
+from tidegate.sdk.http import Api
+
+GATEWAY = "manual"
+"""A transaction of this gateway is a note in the books: Shopify asks no provider to move money for it."""
+
+
+class _Made(msgspec.Struct, rename="camel"):
+    legacy_resource_id: str | int
+
+
+class _Answer(msgspec.Struct, rename="camel"):
+    refund: _Made | None
+    user_errors: list[UserError]
+
+
+async def create_refund(api: Api, payloads: Sequence[Payload], key: str) -> Sequence[ItemOutcome]:
+    """Record one refund of an amount, without lines and without stock, our reference in its note."""
+    command = _refund_of(*payloads)
+    order_id = gid("Order", command.order_external_id)
+    amount: Decimal = Money(command.amount_minor, command.currency).to_decimal()
+    transaction = {"orderId": order_id, "kind": "REFUND", "gateway": GATEWAY, "amount": format(amount, "f")}
+    note = " ".join(part for part in (command.reference, command.psp_reference, command.reason) if part)
+    values = {"orderId": order_id, "note": note[:255], "notify": False, "transactions": [transaction]}
+    answer: _Answer = await call(api, queries.REFUND, {"input": values, "key": key}, "refundCreate", _Answer)
+    if answer.user_errors or answer.refund is None:
+        errors = answer.user_errors or [UserError(message="nothing was recorded")]
+        return [Failed(error=error_of_user_errors(errors))]
+    return [Done(external_id=str(answer.refund.legacy_resource_id))]
+
+
+async def find_refund(api: Api, payload: Payload) -> FindOutcome:
+    """Look for a refund of the order whose note holds our reference."""
+    command = _refund_of(payload)
+    variables = {"id": gid("Order", command.order_external_id)}
+    order: Raw | None = await call(api, queries.REFUNDS, variables, "order", Raw | None, changes_state=False)
+    for found in (order or {}).get("refunds") or ():
+        if command.reference in (found["note"] or "").split():
+            return Done(external_id=str(found["legacyResourceId"]))
+    return NotFound()
+
+
+def _refund_of(payload: Payload) -> CreateRefund:
+    if not isinstance(payload, CreateRefund):
+        raise TypeError(f"CreateRefund expected, not {type(payload).__name__}")
+    return payload

@@ -1,0 +1,154 @@
+"""Stock numbers: `available` of an inventory item at a location, set only where the shop shows what we expect.
+
+A number that is refused as stale is never sent again: what the shop shows instead goes back with the error, and the engine
+makes a new number of it (units that are gone unexplained count as sold).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from tidegate.commerce.commands import Payload, SetInventory
+from tidegate.connectors.shopify import queries
+from tidegate.connectors.shopify.errors import SIBLING_REFUSED, STOCK_STALE, UserError, error_of_code
+from tidegate.connectors.shopify.graphql import Raw, call, gid, number_of
+from tidegate.kernel.errors import ConflictError, TidegateError
+from tidegate.sdk.connector import Done, Failed, FindOutcome, ItemOutcome, NotFound
+from tidegate.sdk.http import Api
+
+ITEMS_MAX = 250
+"""Items of one call. Source: the API's limit of input arrays."""
+
+
+class _Answer(msgspec.Struct, rename="camel"):
+    user_errors: list[UserError]
+
+
+async def set_inventory(api: Api, payloads: Sequence[Payload], key: str) -> Sequence[ItemOutcome]:
+    """Set many numbers in one call. It is all or nothing there: one refused item refuses its siblings."""
+    commands = [_stock_of(payload) for payload in payloads]
+    untold = [c for c in commands if c.expected is None]
+    shown = await _levels(api, untold) if untold else {}
+    outcomes: list[ItemOutcome | None] = [_unusable(c, shown) for c in commands]
+    sent = [index for index, outcome in enumerate(outcomes) if outcome is None]
+    if sent:
+        quantities = [_item(commands[index], shown) for index in sent]
+        values = {
+            "name": "available",
+            "reason": "correction",
+            "referenceDocumentUri": f"gid://tidegate/Call/{key}",
+            "quantities": quantities,
+        }
+        answer: _Answer = await call(
+            api, queries.SET_QUANTITIES, {"input": values, "key": key}, "inventorySetQuantities", _Answer
+        )
+        found = [_outcome(error) for error in _per_item(answer.user_errors, len(sent))]
+        stale = [commands[i] for i, one in zip(sent, found, strict=True) if _is_stale(one)]
+        now = await _levels(api, stale) if stale else {}
+        for index, one in zip(sent, found, strict=True):
+            outcomes[index] = _with_shown(commands[index], now) if _is_stale(one) else one
+    return [outcome if outcome is not None else Done() for outcome in outcomes]
+
+
+async def find_inventory(api: Api, payload: Payload) -> FindOutcome:
+    """Look whether the shop shows the number that was sent; where it does not, tell what it shows."""
+    command = _stock_of(payload)
+    shown = (await _levels(api, [command])).get(command.counted_external_id)
+    return Done() if shown == command.quantity else NotFound(shown=shown)
+
+
+def _unusable(command: SetInventory, shown: dict[str, int]) -> ItemOutcome | None:
+    """Return why a number cannot be sent, None when it can."""
+    if not command.counted_external_id:
+        return Failed(error=error_of_code("INVALID_INVENTORY_ITEM"))
+    if command.expected is None and command.counted_external_id not in shown:
+        return Failed(error=error_of_code("ITEM_NOT_STOCKED_AT_LOCATION"))
+    return None
+
+
+def _item(command: SetInventory, shown: dict[str, int]) -> Raw:
+    """Return one item of the call. What we never told is set only where it still is what was read right before."""
+    expected = command.expected if command.expected is not None else shown[command.counted_external_id]
+    return {
+        "inventoryItemId": gid("InventoryItem", command.counted_external_id),
+        "locationId": gid("Location", command.location_external_id),
+        "quantity": command.quantity,
+        "changeFromQuantity": expected,
+    }
+
+
+def _per_item(errors: Sequence[UserError], count: int) -> list[UserError | str | None]:
+    """Return for each item its own error, `''` where only others have one, None where there is none at all.
+
+    An error that names no item is everybody's.
+    """
+    if not errors:
+        return [None] * count
+    found: list[UserError | str | None] = [""] * count
+    for error in errors:
+        index = _index_of(error.field, count)
+        for place in range(count) if index is None else (index,):
+            if not isinstance(found[place], UserError):
+                found[place] = error
+    return found
+
+
+def _index_of(field: list[str] | None, count: int) -> int | None:
+    """Return the place of the item that a user error speaks of: `["input", "quantities", "3", "quantity"]`."""
+    for part in field or ():
+        if part.isascii() and part.isdigit() and int(part) < count:
+            return int(part)
+    return None
+
+
+def _outcome(error: UserError | str | None) -> ItemOutcome:
+    if error is None:
+        return Done()
+    if isinstance(error, str):
+        refusal: TidegateError = ConflictError("another item of the call was refused", code=SIBLING_REFUSED)
+    elif error.code == "IDEMPOTENCY_PREVIOUS_ATTEMPT_FAILED":
+        refusal = ConflictError("nothing was set under this key", code="idempotency_failed")
+    else:
+        refusal = error_of_code(error.code or "", message=error.message)
+    return Failed(error=refusal)
+
+
+def _is_stale(outcome: ItemOutcome) -> bool:
+    return isinstance(outcome, Failed) and outcome.error.code == STOCK_STALE
+
+
+def _with_shown(command: SetInventory, now: dict[str, int]) -> ItemOutcome:
+    context: dict[str, Any] = {"expected": command.expected}
+    if command.counted_external_id in now:
+        context["shown"] = now[command.counted_external_id]
+    words = f"the shop shows {context.get('shown', 'another number')} instead of {command.expected}"
+    return Failed(error=ConflictError(words, code=STOCK_STALE, context=context))
+
+
+async def _levels(api: Api, commands: Sequence[SetInventory]) -> dict[str, int]:
+    """Return what the shop shows as available by inventory item; items that are not stocked there are missing."""
+    found: dict[str, int] = {}
+    for location in sorted({command.location_external_id for command in commands}):
+        items = [
+            c.counted_external_id for c in commands if c.location_external_id == location and c.counted_external_id
+        ]
+        variables = {"items": [gid("InventoryItem", one) for one in items], "location": gid("Location", location)}
+        if not items:
+            continue
+        nodes: list[Raw | None] = await call(
+            api, queries.LEVELS, variables, "nodes", list[Raw | None], changes_state=False
+        )
+        for node in nodes:
+            level = (node or {}).get("inventoryLevel")
+            if node and level and level["quantities"]:
+                found[number_of(node["id"])] = int(level["quantities"][0]["quantity"])
+    return found
+
+
+def _stock_of(payload: Payload) -> SetInventory:
+    if not isinstance(payload, SetInventory):
+        raise TypeError(f"SetInventory expected, not {type(payload).__name__}")
+    return payload
