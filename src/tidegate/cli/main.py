@@ -45,6 +45,7 @@ COMMANDS = {
     "matches": "matches:matches",
     "stock": "stock:stock",
     "conservation": "conservation:conservation",
+    "rehearse": "rehearse:rehearse",
     "why": "why:why",
     "alerts": "alerts:alerts",
     "gateway": "nodes:gateway",

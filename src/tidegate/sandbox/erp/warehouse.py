@@ -296,7 +296,7 @@ class Warehouse:
         goods = [line for line in self._lines(sale) if self._is_goods(line)]
         order = Order(
             id=str(sale["id"]),
-            key=sale["web_id"] or f"sale-{sale['id']}",
+            key=sale["web_id"] or f"{sale['reference'] or 'sale'}#{sale['id']}",
             number=sale["id"],
             placed_at=now,
             currency="EUR",

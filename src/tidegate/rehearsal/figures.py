@@ -1,0 +1,137 @@
+"""A report as the one JSON object that is printed last, and as lines for a terminal. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from tidegate.rehearsal.records import Report, Side
+
+KEYS = (
+    "orders", "lost", "doubled", "oversold", "conservation_imbalance", "drained_s", "answers_429", "budget_use", "calls",
+    "calls_lower_bound", "calls_naive", "p50_ms", "p99_ms", "visible_p50_ms", "visible_p99_ms",
+)  # fmt: skip
+"""The keys that come first, in this order; nothing is ever removed from them."""
+_FURTHER = (
+    "wrong_lines", "stock_wrong", "violations", "stock_calls", "stock_calls_lower_bound", "oldest_not_visible_s",
+    "not_visible",
+)  # fmt: skip
+ROWS = (
+    ("orders", "orders placed"),
+    ("lost", "lost"),
+    ("doubled", "doubled"),
+    ("oversold", "units sold that nobody has"),
+    ("wrong_lines", "orders with other lines in the ERP"),
+    ("stock_wrong", "numbers wrong at the end"),
+    ("conservation_imbalance", "events unaccounted for"),
+    ("drained_s", "settled after the last order, s"),
+    ("p50_ms", "sale to ERP, p50, ms"),
+    ("p99_ms", "sale to ERP, p99, ms"),
+    ("visible_p50_ms", "sale seen in other channels, p50, ms"),
+    ("visible_p99_ms", "sale seen in other channels, p99, ms"),
+    ("oldest_not_visible_s", "oldest change not seen, at worst, s"),
+    ("answers_429", "answers 429"),
+    ("violations", "limits exceeded (platforms' count)"),
+    ("budget_use", "budget used while work waited"),
+    ("calls", "calls made"),
+    ("stock_calls", "of them stock numbers"),
+)
+
+
+def final_object(report: Report) -> dict[str, Any]:
+    """Return what the last line of the output holds: the keys of the figures first, then what explains them."""
+    ours = msgspec.to_builtins(report.ours)
+    document = {key: ours[key] for key in (*KEYS, *_FURTHER)}
+    document |= {
+        "profile": report.profile,
+        "seed": report.seed,
+        "is_clean": report.ours.is_clean,
+        "kills": list(report.kills),
+        "load_average": report.load_average,
+        "cpus": report.cpus,
+    }
+    if report.naive is not None:
+        naive = msgspec.to_builtins(report.naive)
+        document["naive"] = {key: naive[key] for key in (*KEYS, *_FURTHER)}
+    return document
+
+
+def cell(side: Side, key: str) -> str:
+    """Return a figure as people read it; a dash where there is none."""
+    value = getattr(side, key)
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:,.2f}" if key == "budget_use" else f"{value:,.1f}"
+    return f"{value:,}"
+
+
+def rows_of(report: Report) -> list[list[str]]:
+    """Return the table of figures: words, ours, and the naive side where there is one."""
+    rows = []
+    for key, words in ROWS:
+        row = [words, cell(report.ours, key)]
+        if report.naive is not None:
+            row.append(cell(report.naive, key))
+        rows.append(row)
+    return rows
+
+
+def call_lines(report: Report) -> list[str]:
+    """Return how the calls compare with the fewest possible, and with one call per event."""
+    ours = report.ours
+    lines = [
+        f"calls: {ours.calls:,} made, at least {ours.calls_lower_bound:,} needed, {ours.calls_naive:,} with one per event"
+    ]
+    if ours.stock_calls_lower_bound:
+        factor = ours.stock_calls / ours.stock_calls_lower_bound
+        lines.append(
+            f"stock numbers: {ours.stock_calls:,} calls, {factor:.2f} x the fewest possible ({ours.stock_calls_lower_bound:,})"
+        )
+    return lines
+
+
+def platform_rows(report: Report) -> list[list[str]]:
+    """Return one row per platform: calls, writes, 429s, limits exceeded, the busiest seconds against the rule."""
+    return [
+        [
+            name,
+            f"{calls.total:,}",
+            f"{calls.writes:,}",
+            f"{calls.answers_429:,}",
+            f"{calls.violations:,}",
+            f"{calls.busiest_per_second:,.1f}",
+            "no rule" if calls.limit_per_second is None else f"{calls.limit_per_second:,.0f}",
+            "-" if calls.budget_use is None else f"{calls.budget_use:.0%}",
+        ]
+        for name, calls in report.calls.items()
+    ]
+
+
+PLATFORM_HEADINGS = ("platform", "calls", "writes", "429", "exceeded", "busiest /s", "rule /s", "used while waiting")
+STAGE_HEADINGS = ("part of the way", "count", "p50 ms", "p99 ms", "longest ms")
+
+
+def stage_rows(report: Report) -> list[list[str]]:
+    """Return one row per part of the way."""
+    return [
+        [stage.name, f"{stage.count:,}", f"{stage.p50_ms:,.0f}", f"{stage.p99_ms:,.0f}", f"{stage.max_ms:,.0f}"]
+        for stage in report.stages
+    ]
+
+
+def verdict_line(report: Report) -> str:
+    """Return the verdict in one sentence."""
+    ours = report.ours
+    if ours.is_clean:
+        return f"{ours.orders:,} orders: nothing lost, nothing doubled, nothing oversold, all books agree"
+    wrong = {"lost": ours.lost, "doubled": ours.doubled, "oversold": ours.oversold, "wrong numbers": ours.stock_wrong}
+    said = ", ".join(f"{count} {word}" for word, count in _nonzero(wrong).items()) or "the books do not agree"
+    waited = "" if ours.drained_s is not None else "; it was not settled when the wait was over"
+    return f"{ours.orders:,} orders: {said}{waited}"
+
+
+def _nonzero(counts: Mapping[str, int]) -> dict[str, int]:
+    return {word: count for word, count in counts.items() if count}

@@ -1,0 +1,130 @@
+"""A whole Tidegate in a temporary folder: its project, its processes, and the hand that kills them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tidegate.kernel.errors import ConfigurationError
+from tidegate.runtime.project import Project
+from tidegate.runtime.state import is_alive, read_state
+
+COMMAND_SECONDS = 300.0
+LAST_WORDS = 3000
+
+
+class Installation:
+    """One project, from `init` to `down`. Nothing outside of its folder is touched."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="tdg-", dir=_short_temp()))
+        self.folder.chmod(0o711)  # the server's own account passes through
+        self.project = Project(self.folder / "rehearsal")
+        self.port, self.web_port = _free_port(), _free_port()
+
+    async def init(self) -> None:
+        """Make the project."""
+        await self.run("init", str(self.project.folder))
+
+    def configure(self, text: str, files: Mapping[str, str]) -> None:
+        """Write tidegate.yaml and the files that it names."""
+        self.project.config_file.write_text(text, encoding="utf-8")
+        for name, content in files.items():
+            path = self.project.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content, encoding="utf-8")
+
+    async def up(self) -> None:
+        """Start everything and wait until it is ready. Raises ConfigurationError with what was said when it is not."""
+        await self.run("up", "--detach", in_project=True)
+
+    async def connect(self, name: str, answers: Mapping[str, str]) -> str | None:
+        """Connect a system; what is secret goes by standard input. Return the address of its webhooks, where it shows one."""
+        said = await self.run(
+            "connect", name, "--yes", "--create-missing", "--json", "--from-json", "-",
+            stdin=msgspec.json.encode(dict(answers)), in_project=True,
+        )  # fmt: skip
+        try:
+            webhook = msgspec.json.decode(said[said.index("{") :], type=dict[str, Any]).get("webhook") or {}
+        except (ValueError, msgspec.DecodeError) as error:
+            raise ConfigurationError(f"`tidegate connect {name}` said no JSON: {said[-500:]}") from error
+        return str(webhook["url"]) if "url" in webhook else None
+
+    async def close(self) -> None:
+        """Stop everything and remove the folder. Safe to repeat."""
+        if not self.folder.exists():
+            return
+        try:
+            if self.project.config_file.exists():
+                await self.run("down", in_project=True)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
+
+    async def run(self, *arguments: str, stdin: bytes | None = None, in_project: bool = False) -> str:
+        """Run a `tidegate` command and return what it printed. Raises ConfigurationError when it fails."""
+        command = [sys.executable, "-m", "tidegate", *arguments]
+        if in_project:
+            command += ["--project", str(self.project.folder)]
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL if stdin is None else asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+            env=environment(), start_new_session=True,
+        )  # fmt: skip
+        try:
+            output, _ = await asyncio.wait_for(process.communicate(stdin), COMMAND_SECONDS)
+        except BaseException:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+            raise
+        text = output.decode(errors="replace")
+        if process.returncode:
+            raise ConfigurationError(
+                f"`tidegate {arguments[0]}` in the rehearsal ended with {process.returncode}:\n{text.strip()[-LAST_WORDS:]}",
+                code="rehearsal_failed",
+                hint="the platforms are simulated, the configuration is yours: look at what the message names",
+            )
+        return text
+
+    def kill(self, role: str) -> int | None:
+        """Kill -9 one of our own processes of a role; return its pid, None when there is none just now."""
+        state = read_state(self.project.state_file)
+        if state is None or not is_alive(state.supervisor):
+            return None
+        if role == "postgres":
+            pid = state.postgres_pid
+        else:
+            living = [child for child in state.children if child.role == role and is_alive(child)]
+            pid = living[0].pid if living else None
+        if pid is not None:
+            os.kill(pid, signal.SIGKILL)
+        return pid
+
+
+def environment() -> dict[str, str]:
+    """Return our environment without what names the user's installation."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
+    return {**kept, "NO_COLOR": "1"}
+
+
+def _short_temp() -> str | None:
+    """Return a temporary folder whose path is short enough for a socket below it."""
+    return "/tmp" if Path("/tmp").is_dir() else None  # noqa: S108 - mkdtemp makes a folder of our own in it
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,71 @@
+"""Which platforms can be simulated, and how a connection reaches its simulation. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+REST_KEY = "sandbox-rest-key"
+
+
+class Simulated(msgspec.Struct, frozen=True, kw_only=True):
+    """The simulation of what one connector speaks to."""
+
+    kind: str
+    """What the sandbox calls it."""
+    options: Mapping[str, Any] = {}
+    """Its options in the world file."""
+    passed: tuple[str, ...] = ()
+    """Settings of the user's connection that the simulation takes over, by the same name."""
+    settings: Mapping[str, Any] = {}
+    """Settings of the connection that differ from the user's, beside its address."""
+    answers: Mapping[str, str] = {}
+    """What `tidegate connect` is told."""
+    subscribes: bool = False
+    """It is told by hand where its events go: the address that `connect` shows."""
+    repeats: bool = False
+    """It cannot be polled, and repeats what was not answered: a webhook of it is late, never gone."""
+    calls_per_order: int = 1
+    """Requests without which there is no order; of an ERP."""
+    stock_operations: tuple[str, ...] = ()
+    """Parts of names of operations that write stock numbers."""
+    read_operations: tuple[str, ...] = ("GET", "search", "query", "read", "list")
+    """Beginnings of names of operations that only read."""
+
+
+_SIGNED: Mapping[str, Any] = {
+    "answers": {
+        "verify_key": "whsec_c2FuZGJveC1zZW5kcy13aXRoLXRoaXMh",
+        "signing_key": "whsec_c2FuZGJveC1pcy1zZW50LXdpdGgtdGhpcyE=",
+    },
+    "subscribes": True,
+    "repeats": True,
+    "stock_operations": ("inventory.set",),
+    "settings": {"locations": "main", "signs_with": "hmac"},
+}
+SIMULATED: Mapping[str, Simulated] = {
+    "tryton": Simulated(
+        kind="erp",
+        options={"rest_key": REST_KEY},
+        passed=("database", "web_shop", "customer"),
+        settings={"company": "1", "shipping_sku": "SHIPPING", "discount_sku": "DISCOUNT"},
+        answers={"rest_key": REST_KEY},
+        calls_per_order=3,
+    ),
+    "standard_webhooks": Simulated(kind="till", **_SIGNED),
+}
+"""Connector -> its simulation as a channel, or as what else it can be."""
+AS_ERP: Mapping[str, Simulated] = {"standard_webhooks": Simulated(kind="threepl", **_SIGNED)}
+"""Connector -> its simulation as the system that orders go to, where that is another one."""
+
+
+def simulation_of(connector: str, *, is_channel: bool) -> Simulated:
+    """Return the simulation of a connection."""
+    return SIMULATED[connector] if is_channel else AS_ERP.get(connector, SIMULATED[connector])
+
+
+def world_options(simulated: Simulated, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a platform in the world file, for one connection of the user's."""
+    return {**simulated.options, **{name: entry[name] for name in simulated.passed if name in entry}}

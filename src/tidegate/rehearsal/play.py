@@ -1,0 +1,416 @@
+"""One rehearsal from an empty folder to the report: stage, shoppers, accidents, the wait until all is settled, the books."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+import msgspec
+
+from tidegate.kernel.errors import TidegateError
+from tidegate.rehearsal import collect
+from tidegate.rehearsal.adapt import Cast, adapt
+from tidegate.rehearsal.advice import advise
+from tidegate.rehearsal.bound import Bulk
+from tidegate.rehearsal.control import Sandbox, start_sandbox
+from tidegate.rehearsal.installation import Installation
+from tidegate.rehearsal.naive_side import NaiveSide
+from tidegate.rehearsal.ours import Open, Ours
+from tidegate.rehearsal.plan import PlannedOrder, plan_articles, plan_orders
+from tidegate.rehearsal.platforms import Simulated, simulation_of, world_options
+from tidegate.rehearsal.plots import draw
+from tidegate.rehearsal.profile import Profile
+from tidegate.rehearsal.records import Books, Calls, Report, Sample, Side, Stage
+from tidegate.rehearsal.verdict import judge, measure_stage
+
+TICK_SECONDS = 0.02
+"""Shoppers who come in the same tick are sent in one request; nobody waits for an answer."""
+LOOK_SECONDS = 1.0
+STOCKED_SECONDS = 180.0
+REORDERED_SECONDS = 2.0
+"""For how long a reordered webhook is held back, at most."""
+
+
+class Audience(Protocol):
+    """Who watches a rehearsal."""
+
+    def say(self, line: str) -> None:
+        """Hear what happens."""
+
+    def show(self, sample: Sample, total: int, naive: Sample | None) -> None:
+        """See how it stands, about once a second."""
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be rehearsed."""
+
+    profile: Profile
+    root: Mapping[str, Any]
+    """The user's configuration, with what its preset fills in."""
+    files: Mapping[str, str]
+    """Tables and hooks that it names."""
+    cast: Cast
+    bulk_max: Mapping[str, int]
+    """Connection -> stock numbers that one of its calls takes."""
+    with_profile: str | None = None
+    with_naive: bool = False
+
+
+async def rehearse(request: Request, audience: Audience) -> Report:
+    """Run one rehearsal and return what it found. Ends everything that it started, also when it is cancelled."""
+    play = _Play(request, audience)
+    try:
+        return await play.run()
+    finally:
+        await play.close()
+
+
+class _Play:
+    def __init__(self, request: Request, audience: Audience) -> None:
+        self._request = request
+        self._audience = audience
+        self._profile = request.profile
+        self._cast = request.cast
+        self._simulated: dict[str, Simulated] = {
+            name: simulation_of(use, is_channel=name in request.cast.channels)
+            for name, use in request.cast.connectors.items()
+        }
+        self._installation = Installation()
+        self._sandbox: Sandbox | None = None
+        self._naive: NaiveSide | None = None
+        self._ours = Ours(self._installation.project, str(request.root.get("cell", "c0")))
+        self._notes: tuple[str, ...] = ()
+        self._samples: list[Sample] = []
+        self._naive_samples: list[Sample] = []
+        self._waiting: dict[str, list[int]] = {}
+        self._kills: list[str] = []
+        self._placed = 0
+        self._refused = 0
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    # --- the whole -------------------------------------------------------------------------------------------------
+    async def run(self) -> Report:
+        began = time.monotonic()
+        await self._open()
+        self._audience.say(f"open after {time.monotonic() - began:.1f} s")
+        shown_first = {name: await collect.read_shown(self._stage, name) for name in self._cast.channels}
+        naive_first = await self._naive.read_first() if self._naive is not None else {}
+        await self._set_accidents()
+        platforms = list(self._cast.connectors)
+        before = await collect.read_counts(self._stage, platforms)
+        began_second, began_at = int(time.monotonic()), time.time()
+        plan = plan_orders(self._profile, self._cast.channels)
+        watch = asyncio.create_task(self._watch(began_at))
+        killers = asyncio.create_task(self._kill())
+        try:
+            await self._shop(plan)
+            await killers
+            ended_at = time.time()
+            self._audience.say(f"{self._placed:,} orders placed, {self._refused:,} refused; settling")
+            settled_at = await self._settle()
+        finally:
+            for task in (watch, killers):
+                task.cancel()
+            await asyncio.gather(watch, killers, return_exceptions=True)
+        calls = collect.compare_counts(
+            before, await collect.read_counts(self._stage, platforms), self._simulated, self._waiting, began_second
+        )
+        books = await self._read_books(self._stage, began_at, ended_at, settled_at, shown_first, calls)
+        books = msgspec.structs.replace(books, orders_of=await self._ours.read_orders())
+        return await self._report(books, calls, naive_first)
+
+    async def close(self) -> None:
+        """End everything; each part although another one fails."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        closings: list[Awaitable[None]] = [self._ours.close(), self._installation.close()]
+        if self._naive is not None:
+            closings.append(self._naive.close())
+        await asyncio.gather(*closings, return_exceptions=True)
+        if self._sandbox is not None:
+            await self._sandbox.close()
+
+    @property
+    def _stage(self) -> Sandbox:
+        if self._sandbox is None:
+            raise RuntimeError("the sandbox is not open")
+        return self._sandbox
+
+    # --- opening ---------------------------------------------------------------------------------------------------
+    async def _open(self) -> None:
+        """Start the platforms and Tidegate, connect them, and wait until the channels show the ERP's stock."""
+        connections = self._request.root["connections"]
+        options = {name: world_options(self._simulated[name], connections[name]) for name in self._cast.connectors}
+        articles = plan_articles(self._profile)
+        items = [{"sku": a.sku, "title": a.title, "price_minor": a.price_minor} for a in articles]
+        shelf = {article.sku: article.stock for article in articles}
+        world = collect.world_of(self._cast, self._simulated, options, items, shelf, self._profile.seed)
+        folder = self._installation.folder
+        self._sandbox = await start_sandbox(world, folder, "ours")
+        urls = self._sandbox.urls
+        await self._installation.init()
+        text, self._notes = adapt(
+            self._request.root,
+            self._cast,
+            settings={name: {**self._simulated[name].settings, "url": urls[name]} for name in self._cast.connectors},
+            listen={"host": "127.0.0.1", "port": self._installation.port, "web_port": self._installation.web_port},
+            since=(datetime.now(UTC) - timedelta(days=1)).date(),
+            profile=self._request.with_profile,
+        )
+        for note in self._notes:
+            self._audience.say(note)
+        self._installation.configure(text, self._request.files)
+        self._audience.say(f"platforms are open: {', '.join(self._cast.connectors)}; Tidegate starts")
+        await self._installation.up()
+        await self._connect(self._cast.erp)
+        await asyncio.gather(*(self._connect(name) for name in (*self._cast.channels, *self._cast.others)))
+        if self._request.with_naive:
+            self._naive = NaiveSide(self._cast, self._simulated, options, items, shelf, self._profile, folder)
+            await self._naive.open()
+        await self._wait_for_stock(shelf)
+
+    async def _connect(self, name: str) -> None:
+        simulated = self._simulated[name]
+        url = await self._installation.connect(name, simulated.answers)
+        if simulated.subscribes and url is not None:
+            await self._stage.ask("POST", f"/do/{name}/subscribe", {"url": url})
+
+    async def _wait_for_stock(self, shelf: Mapping[str, int]) -> None:
+        deadline = time.monotonic() + STOCKED_SECONDS
+        while True:
+            shown = [await collect.read_shown(self._stage, name) for name in self._cast.channels]
+            found = await self._ours.read_open()
+            is_told = all(any(numbers.get(sku, 0) for sku in shelf) for numbers in shown)
+            if (
+                found is not None
+                and found.is_quiet
+                and (is_told or "stock" not in (self._request.root.get("flows") or {}))
+            ):
+                return
+            if time.monotonic() > deadline:
+                raise TidegateError(f"the channels never showed the ERP's stock: {found}", code="rehearsal_failed")
+            await asyncio.sleep(0.3)
+
+    async def _set_accidents(self) -> None:
+        faults = self._profile.faults
+        profile = {
+            "duplicated": faults.duplicates,
+            "reordered": faults.reordered,
+            "reordered_seconds": REORDERED_SECONDS,
+            "dropped": faults.dropped,
+            "lost_replies": faults.replies_lost,
+            "broken": faults.errors,
+        }
+        for side in self._sides():
+            for name in self._cast.connectors:
+                repeats = self._simulated[name].repeats
+                await side.ask("PUT", f"/faults/{name}", {"profile": profile | ({"dropped": 0.0} if repeats else {})})
+                if self._profile.eaten:
+                    limits = await side.ask("GET", f"/limits/{name}")
+                    if any(limit["per_second"] for limit in limits.values()):
+                        await side.ask("POST", "/eat", {"platform": name, "share": self._profile.eaten})
+            clerk = {"per_second": self._profile.shipments_per_second}
+            await side.ask("POST", f"/do/{self._cast.erp}/clerk", clerk)
+
+    def _sides(self) -> list[Sandbox]:
+        return [self._stage, *([self._naive.sandbox] if self._naive is not None else [])]
+
+    # --- shopping --------------------------------------------------------------------------------------------------
+    async def _shop(self, plan: Sequence[PlannedOrder]) -> None:
+        """Send every order at its moment, whether or not earlier ones are answered."""
+        began = time.monotonic()
+        place = 0
+        while place < len(plan):
+            wait = began + plan[place].at - time.monotonic()
+            if wait > 0:
+                await asyncio.sleep(min(wait, TICK_SECONDS) if wait < TICK_SECONDS else wait)
+            due = time.monotonic() - began
+            last = place
+            while last < len(plan) and plan[last].at <= due:
+                last += 1
+            if last > place:
+                self._send(plan[place:last])
+                place = last
+            await asyncio.sleep(TICK_SECONDS)
+        await asyncio.gather(*self._tasks)
+
+    def _send(self, orders: Sequence[PlannedOrder]) -> None:
+        body = [
+            {
+                "platform": order.channel,
+                "key": f"rehearsal-{order.number}",
+                "lines": [{"sku": sku, "quantity": units} for sku, units in order.lines],
+                "email": f"shopper-{order.shopper}@example.com",
+            }
+            for order in orders
+        ]
+        for side in self._sides():
+            task = asyncio.create_task(self._buy(side, body))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _buy(self, side: Sandbox, body: list[dict[str, Any]]) -> None:
+        sales = await side.ask("POST", "/orders", body)
+        if side is self._sandbox:
+            sold = sum(sale["sold"] for sale in sales)
+            self._placed += sold
+            self._refused += len(sales) - sold
+
+    async def _kill(self) -> None:
+        began = time.monotonic()
+        for kill in sorted(self._profile.kills, key=lambda kill: kill.at):
+            await asyncio.sleep(max(0.0, began + kill.at * self._profile.seconds - time.monotonic()))
+            pid = await asyncio.to_thread(self._installation.kill, kill.role)
+            if pid is not None:
+                words = f"kill -9 {kill.role} (pid {pid}) after {time.monotonic() - began:.1f} s"
+                self._kills.append(words)
+                self._audience.say(words)
+
+    # --- watching --------------------------------------------------------------------------------------------------
+    async def _watch(self, began_at: float) -> None:
+        """Look once a second at what is open, what was sold and what the ERP has."""
+        while True:
+            second = int(time.monotonic())
+            found = await self._ours.read_open()
+            waiting = await self._ours.read_waiting(self._profile.freshness_seconds)
+            for name, count in waiting.items():
+                if count:
+                    self._waiting.setdefault(name, []).append(second)
+            sample = await self._sample(self._stage, found, began_at)
+            self._samples.append(sample)
+            naive = None
+            if self._naive is not None:
+                naive = await self._sample(self._naive.sandbox, None, began_at)
+                self._naive_samples.append(naive)
+            self._audience.show(sample, self._profile.orders, naive)
+            await asyncio.sleep(LOOK_SECONDS - (time.monotonic() - second) % LOOK_SECONDS)
+
+    async def _sample(self, side: Sandbox, found: Open | None, began_at: float) -> Sample:
+        try:
+            sold = sum([(await side.ask("GET", f"/books/{name}"))["orders"] for name in self._cast.channels])
+            booked = (await side.ask("GET", f"/books/{self._cast.erp}"))["orders"]
+        except TidegateError:
+            sold = booked = 0
+        return Sample(
+            at=time.time() - began_at,
+            sold=sold,
+            booked=booked,
+            events_waiting=found.events_waiting + found.events_parked if found is not None else 0,
+            commands_waiting=found.commands_waiting + found.commands_in_doubt if found is not None else 0,
+            marks_dirty=found.marks_dirty if found is not None else 0,
+        )
+
+    async def _settle(self) -> float | None:
+        """Wait until nothing is open and the ERP has every order; return when that was, None when it never came."""
+        await self._stage.ask("POST", f"/do/{self._cast.erp}/clerk", {"per_second": 0})
+        if self._naive is not None:
+            await self._naive.sandbox.ask("POST", f"/do/{self._cast.erp}/clerk", {"per_second": 0})
+        deadline = time.monotonic() + self._profile.drain_seconds
+        while time.monotonic() < deadline:
+            at = time.time()
+            found = await self._ours.read_open()
+            if found is not None and found.is_quiet:
+                sample = await self._sample(self._stage, found, at)
+                if sample.booked >= sample.sold and await self._agrees():
+                    return at
+            await asyncio.sleep(0.3)
+        return None
+
+    async def _agrees(self) -> bool:
+        """Return whether what left the warehouse is told to the channels; a feed may still have to be read."""
+        known = await self._ours.read_orders()
+        _, shipped = await collect.read_booked(self._stage, self._cast.erp)
+        fulfilled = {
+            (one.channel, one.order)
+            for name in self._cast.channels
+            for one in (await collect.read_sold(self._stage, name))[1]
+        }
+        return all(known.get(one.reference) in fulfilled for one in shipped)
+
+    # --- the end ---------------------------------------------------------------------------------------------------
+    async def _read_books(
+        self,
+        side: Sandbox,
+        began_at: float,
+        ended_at: float,
+        settled_at: float | None,
+        shown_first: Mapping[str, Mapping[str, int]],
+        calls: Mapping[str, Calls],
+    ) -> Books:
+        shelf = {article.sku: article.stock for article in plan_articles(self._profile)}
+        return await collect.read_books(
+            side, self._cast, shelf, began_at, ended_at, settled_at, shown_first, calls, self._refused
+        )
+
+    async def _report(
+        self, books: Books, calls: Mapping[str, Calls], naive_first: Mapping[str, Mapping[str, int]]
+    ) -> Report:
+        bulk = Bulk(
+            numbers_per_call={name: self._request.bulk_max[name] for name in self._cast.channels},
+            calls_per_order=self._simulated[self._cast.erp].calls_per_order,
+        )
+        side = judge(
+            books,
+            bulk,
+            freshness_seconds=self._profile.freshness_seconds,
+            conservation_imbalance=await self._ours.read_imbalance(),
+            stock_calls=collect.count_stock_calls(calls, self._simulated),
+        )
+        stages = await self._read_stages(books)
+        naive_side: Side | None = None
+        naive_books: Books | None = None
+        if self._naive is not None:
+            naive_books = await self._naive.read_books(books.began_at, books.ended_at, naive_first)
+            naive_side = judge(
+                naive_books,
+                bulk,
+                freshness_seconds=self._profile.freshness_seconds,
+                conservation_imbalance=0,
+                stock_calls=collect.count_stock_calls(naive_books.calls, self._simulated),
+            )
+        processes = dict(self._request.root.get("processes") or {})
+        return Report(
+            profile=self._profile.name,
+            title=self._profile.title,
+            seed=self._profile.seed,
+            channels=self._cast.channels,
+            erp=self._cast.erp,
+            notes=self._notes,
+            ours=side,
+            naive=naive_side,
+            stages=tuple(stages),
+            calls=calls,
+            advice=advise(self._profile, side, stages, calls, processes, self._cast.erp),
+            plots=draw(books, self._samples, naive_books, self._naive_samples),
+            kills=tuple(self._kills),
+            load_average=round(os.getloadavg()[0], 1),
+            cpus=os.cpu_count() or 1,
+        )
+
+    async def _read_stages(self, books: Books) -> list[Stage]:
+        """Return how long each part of the way took, by our own times and the sandbox's time of the sale."""
+        sold_at = {(order.channel, order.order): order.at for order in books.sold}
+        parts: dict[str, list[float]] = {"door": [], "apply": [], "lane": [], "erp": []}
+        for step in await self._ours.read_steps():
+            at = sold_at.get((step.channel, step.order))
+            if at is None or step.received is None or step.applied is None:
+                continue
+            parts["door"].append(max(0.0, step.received - at))
+            parts["apply"].append(max(0.0, step.applied - step.received))
+            if step.sent is not None:
+                parts["lane"].append(max(0.0, step.sent - step.applied))
+            if step.sent is not None and step.answered is not None:
+                parts["erp"].append(max(0.0, step.answered - step.sent))
+        names = {
+            "door": "door: sale to event on disk",
+            "apply": "apply: on disk to applied",
+            "lane": "lane: applied to first request",
+            "erp": "call: first request to answer of the ERP",
+        }
+        stages = [measure_stage(names[part], seconds) for part, seconds in parts.items()]
+        return [stage for stage in stages if stage is not None]

@@ -1,0 +1,183 @@
+"""Load profiles: how many orders, how fast, of which articles, through which channels, and what breaks meanwhile. Pure."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from tidegate.kernel.errors import ConfigurationError
+
+Share = Annotated[float, Meta(ge=0.0, le=1.0)]
+Role = Literal["door", "apply", "dispatch", "postgres"]
+
+
+class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How badly the platforms and the network behave: shares of deliveries, and of requests."""
+
+    duplicates: Share = 0.0
+    """Share of webhooks that are delivered twice."""
+    reordered: Share = 0.0
+    """Share of webhooks that are held back until later ones have passed."""
+    dropped: Share = 0.0
+    """Share of webhooks that never arrive, and are not sent again."""
+    replies_lost: Share = 0.0
+    """Share of writes that happen at the platform while the answer does not arrive."""
+    errors: Share = 0.0
+    """Share of requests answered with a 5xx, without an effect."""
+
+
+class Kill(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One kill -9 of one of our own processes."""
+
+    at: Share
+    """When: as a share of the time in which people shop."""
+    role: Role
+
+
+class Spike(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A point of the curve of arrivals: at this share of the time people come this many times as fast as on average."""
+
+    at: Share
+    weight: Annotated[float, Meta(ge=0.0, le=1000.0)]
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A load, and everything that goes wrong during it."""
+
+    name: str
+    title: str
+    orders: Annotated[int, Meta(ge=1, le=1_000_000)]
+    seconds: Annotated[float, Meta(gt=0.0, le=86_400.0)]
+    """How long people shop."""
+    shoppers: Annotated[int, Meta(ge=1, le=1_000_000)] = 200
+    """Different people; each order is one of theirs."""
+    skus: Annotated[int, Meta(ge=1, le=5_000)] = 200
+    zipf: Annotated[float, Meta(ge=0.0, le=3.0)] = 1.0
+    """Exponent of the popularity of articles; 0: all are bought alike."""
+    hot_share: Share = 0.0
+    """Share of order lines that is for the one hot article, whatever its rank."""
+    stock: Annotated[int, Meta(ge=1, le=10_000_000)] = 10_000
+    """Units of every article but the hot one."""
+    hot_stock: Annotated[int, Meta(ge=0, le=10_000_000)] = 10_000
+    lines_max: Annotated[int, Meta(ge=1, le=20)] = 2
+    units_max: Annotated[int, Meta(ge=1, le=20)] = 2
+    spike: tuple[Spike, ...] = (Spike(at=0.0, weight=1.0), Spike(at=1.0, weight=1.0))
+    """Arrivals over time, by points between which the line is straight."""
+    faults: Faults = Faults()
+    kills: tuple[Kill, ...] = ()
+    eaten: Share = 0.0
+    """Share of every platform's budget that another app uses meanwhile."""
+    shipments_per_second: Annotated[float, Meta(ge=0.0, le=1000.0)] = 2.0
+    """How fast the warehouse ships."""
+    freshness_seconds: Annotated[float, Meta(gt=0.0, le=600.0)] = 1.0
+    """How old a stock number may be. The fewest calls that do the job are counted for it."""
+    drain_seconds: Annotated[float, Meta(gt=0.0, le=7200.0)] = 120.0
+    """How long the rehearsal waits for everything to settle, before it counts what is missing."""
+    seed: int = 1
+
+
+_SALE_CURVE = (
+    Spike(at=0.0, weight=1.8),
+    Spike(at=0.25, weight=1.4),
+    Spike(at=0.6, weight=0.8),
+    Spike(at=1.0, weight=0.6),
+)
+_HARD_DAY = Faults(duplicates=0.10, reordered=0.30, dropped=0.02, replies_lost=0.02, errors=0.05)
+
+BUILT_IN = {
+    profile.name: profile
+    for profile in (
+        Profile(
+            name="smoke",
+            title="60 orders in 6 seconds with everything that can go wrong; for CI and a first look",
+            orders=60,
+            seconds=6.0,
+            shoppers=20,
+            skus=12,
+            hot_share=0.25,
+            stock=200,
+            hot_stock=200,
+            faults=_HARD_DAY,
+            shipments_per_second=4.0,
+            drain_seconds=90.0,
+        ),
+        Profile(
+            name="flash-sale",
+            title="10,000 orders in a minute, one hot article, and a bad network",
+            orders=10_000,
+            seconds=60.0,
+            shoppers=6_000,
+            skus=200,
+            hot_share=0.20,
+            hot_stock=10_000,
+            lines_max=2,
+            spike=_SALE_CURVE,
+            faults=_HARD_DAY,
+            drain_seconds=900.0,
+        ),
+        Profile(
+            name="sell-out",
+            title="2,000 orders in a minute for an article that runs out half-way",
+            orders=2_000,
+            seconds=60.0,
+            shoppers=1_500,
+            skus=50,
+            hot_share=0.5,
+            hot_stock=600,
+            spike=_SALE_CURVE,
+            faults=_HARD_DAY,
+            drain_seconds=600.0,
+        ),
+        Profile(
+            name="bad-day",
+            title="600 orders in a minute while processes of ours are killed and another app uses a third of the budget",
+            orders=600,
+            seconds=60.0,
+            skus=50,
+            hot_share=0.2,
+            faults=_HARD_DAY,
+            kills=(
+                Kill(at=0.15, role="apply"),
+                Kill(at=0.3, role="dispatch"),
+                Kill(at=0.5, role="door"),
+                Kill(at=0.7, role="postgres"),
+                Kill(at=0.85, role="dispatch"),
+            ),
+            eaten=1 / 3,
+            drain_seconds=300.0,
+        ),
+    )
+}
+"""Name -> profile. A profile of one's own is a JSON or YAML file with the same keys."""
+
+
+def built_in(name: str) -> Profile:
+    """Return a built-in profile. Raises ConfigurationError for a name that is none."""
+    found = BUILT_IN.get(name)
+    if found is None:
+        raise ConfigurationError(
+            f"there is no load profile {name!r}", code="profile_unknown", hint=f"there are: {', '.join(BUILT_IN)}"
+        )
+    return found
+
+
+def read_profile(raw: object) -> Profile:
+    """Return the profile that a file says, with the values of its `like` (a built-in name) where it says nothing.
+
+    Raises ConfigurationError that names the key at fault.
+    """
+    if not isinstance(raw, dict):
+        raise ConfigurationError("a load profile is a mapping of keys", code="profile_invalid", hint=_HINT)
+    values = dict(raw)
+    begin = built_in(str(values.pop("like", "smoke")))
+    try:
+        return msgspec.convert({**msgspec.to_builtins(begin), **values}, type=Profile)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(
+            f"the load profile is not valid: {error}", code="profile_invalid", hint=_HINT
+        ) from error
+
+
+_HINT = "start from a built-in one: {like: flash-sale, orders: 2000, seconds: 30}"

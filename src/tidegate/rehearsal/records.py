@@ -1,0 +1,212 @@
+"""What the platforms' own books said, and what was measured: the values that the verdict is made of.
+
+Times are seconds since the epoch, on the clock of this machine, which all processes of a rehearsal share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+Units = Mapping[str, int]
+"""SKU -> units."""
+
+
+class Sold(msgspec.Struct, frozen=True, kw_only=True):
+    """An order in a channel's books."""
+
+    channel: str
+    order: str
+    """Its id there."""
+    at: float
+    lines: Units
+
+
+class Booked(msgspec.Struct, frozen=True, kw_only=True):
+    """A sale in the ERP's books."""
+
+    reference: str
+    """The sender's id of it, which joins it to the order."""
+    at: float
+    lines: Units
+
+
+class Shipped(msgspec.Struct, frozen=True, kw_only=True):
+    """A shipment in the ERP's books, of one sale."""
+
+    reference: str
+    tracking: str
+    at: float
+
+
+class Fulfilled(msgspec.Struct, frozen=True, kw_only=True):
+    """A fulfillment in a channel's books."""
+
+    channel: str
+    order: str
+    tracking: str
+    at: float
+
+
+class ShownSet(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody told a channel a number, and it took effect there."""
+
+    channel: str
+    sku: str
+    at: float
+    value: int
+
+
+class Calls(msgspec.Struct, frozen=True, kw_only=True):
+    """What one platform counted of our requests, from the first shopper until all was settled."""
+
+    total: int = 0
+    writes: int = 0
+    by_kind: Mapping[str, int] = {}
+    """Method and path, or name of the operation -> calls."""
+    answers_429: int = 0
+    violations: int = 0
+    """Windows of its rule that were exceeded, by its own count."""
+    busiest_per_second: float = 0.0
+    """Cost per second in the busiest ten seconds, in the unit of its rule."""
+    limit_per_second: float | None = None
+    """What its rule allows for long; None: it has no rule."""
+    budget_use: float | None = None
+    """Share of what the rule allowed that was used while work was waiting; None: nothing ever waited."""
+
+
+class Books(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that one play left behind in the platforms."""
+
+    began_at: float
+    ended_at: float
+    """When the last shopper was done."""
+    settled_at: float | None
+    """When nothing was open any more; None: it never came to that in time."""
+    sold: tuple[Sold, ...]
+    refused: int = 0
+    """Purchases that a channel did not allow: nothing left to sell."""
+    booked: tuple[Booked, ...]
+    orders_of: Mapping[str, tuple[str, str]]
+    """Reference in the ERP -> (channel, order)."""
+    shipped: tuple[Shipped, ...] = ()
+    fulfilled: tuple[Fulfilled, ...] = ()
+    stock: Units
+    """Units on the ERP's shelf at first."""
+    shown_first: Mapping[str, Units]
+    """Channel -> what it showed before the first shopper came."""
+    shown_last: Mapping[str, Units]
+    sets: tuple[ShownSet, ...] = ()
+    calls: Mapping[str, Calls] = {}
+    """Platform -> its count."""
+    deliveries: int = 0
+    """Webhooks that were delivered, repetitions included."""
+
+
+class Sample(msgspec.Struct, frozen=True, kw_only=True):
+    """What was open at one moment."""
+
+    at: float
+    sold: int = 0
+    booked: int = 0
+    events_waiting: int = 0
+    commands_waiting: int = 0
+    marks_dirty: int = 0
+
+
+class Stage(msgspec.Struct, frozen=True, kw_only=True):
+    """How long one part of the way took."""
+
+    name: str
+    count: int
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+
+
+class Advice(msgspec.Struct, frozen=True, kw_only=True):
+    """What would break first, and what to set."""
+
+    is_broken: bool
+    """True: it did break. False: it would, under more load."""
+    what: str
+    setting: str
+    """The line of tidegate.yaml that helps; '' when none does."""
+
+
+class Side(msgspec.Struct, frozen=True, kw_only=True):
+    """The figures of one side: ours, or the naive one."""
+
+    orders: int
+    lost: int
+    doubled: int
+    oversold: int
+    wrong_lines: int
+    """Orders that the ERP has with other lines than the channel."""
+    conservation_imbalance: int
+    stock_wrong: int
+    """(channel, SKU) pairs that show another number than the books say, after everything has settled."""
+    drained_s: float | None
+    answers_429: int
+    violations: int
+    budget_use: float | None
+    calls: int
+    calls_lower_bound: int
+    calls_naive: int
+    stock_calls: int
+    stock_calls_lower_bound: int
+    p50_ms: float | None
+    p99_ms: float | None
+    visible_p50_ms: float | None
+    visible_p99_ms: float | None
+    oldest_not_visible_s: float
+    """Age of the oldest change that some channel does not show yet, at its worst moment."""
+    not_visible: int
+    """Changes that never became visible."""
+    oversold_skus: Units = {}
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing was lost, doubled or oversold, and the books agree."""
+        wrong = self.lost + self.doubled + self.oversold + self.wrong_lines + self.conservation_imbalance
+        return not wrong and not self.stock_wrong and self.drained_s is not None
+
+
+class Line(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a plot: points by time."""
+
+    name: str
+    points: tuple[tuple[float, float], ...]
+    is_step: bool = False
+
+
+class Plot(msgspec.Struct, frozen=True, kw_only=True):
+    """A picture over the seconds since the doors opened."""
+
+    title: str
+    unit: str
+    lines: tuple[Line, ...]
+    note: str = ""
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a rehearsal found."""
+
+    profile: str
+    title: str
+    seed: int
+    channels: tuple[str, ...]
+    erp: str
+    notes: tuple[str, ...]
+    """What differs from the user's installation: connections left out, flows made live."""
+    ours: Side
+    naive: Side | None
+    stages: tuple[Stage, ...]
+    calls: Mapping[str, Calls]
+    advice: tuple[Advice, ...]
+    plots: tuple[Plot, ...]
+    kills: tuple[str, ...] = ()
+    load_average: float = 0.0
+    """Of this machine, at the end of the play."""
+    cpus: int = 0

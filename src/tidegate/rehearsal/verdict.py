@@ -1,0 +1,169 @@
+"""From the books of all platforms to the figures of the report. Asks nobody what he believes; pure."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from tidegate.rehearsal.bound import Bulk, count_bound, count_naive, count_stock_bound
+from tidegate.rehearsal.records import Books, Side, Stage, Units
+from tidegate.rehearsal.visible import Visible, oldest_unseen, see_sales
+
+Order = tuple[str, str]
+"""Channel and id there."""
+
+
+def judge(books: Books, bulk: Bulk, *, freshness_seconds: float, conservation_imbalance: int, stock_calls: int) -> Side:
+    """Return the figures of one side."""
+    sold = {(order.channel, order.order): order for order in books.sold}
+    lost, doubled, wrong = _compare_orders(books)
+    lost_shipments, doubled_shipments = _compare_shipments(books)
+    oversold = count_oversold(books)
+    visible = see_sales(books.sold, books.sets, books.shown_first)
+    seen = [one.seen_at - one.sold_at for one in visible if one.seen_at is not None]
+    never = len(visible) - len(seen)
+    until = books.settled_at if books.settled_at is not None else max([books.ended_at, *(s.at for s in books.sets)])
+    latencies = list(order_latencies(books))
+    return Side(
+        orders=len(sold),
+        lost=lost + lost_shipments,
+        doubled=doubled + doubled_shipments,
+        oversold=sum(oversold.values()),
+        oversold_skus=oversold,
+        wrong_lines=wrong,
+        conservation_imbalance=conservation_imbalance,
+        stock_wrong=len(wrong_numbers(books)),
+        drained_s=None if books.settled_at is None else round(max(0.0, books.settled_at - books.ended_at), 1),
+        answers_429=sum(calls.answers_429 for calls in books.calls.values()),
+        violations=sum(calls.violations for calls in books.calls.values()),
+        budget_use=_least(calls.budget_use for calls in books.calls.values()),
+        calls=sum(calls.total for calls in books.calls.values()),
+        calls_lower_bound=count_bound(books.sold, len(books.shipped), bulk, freshness_seconds),
+        calls_naive=count_naive(books.sold, len(books.shipped), bulk, books.deliveries),
+        stock_calls=stock_calls,
+        stock_calls_lower_bound=count_stock_bound(books.sold, bulk, freshness_seconds),
+        p50_ms=_ms(percentile(latencies, 0.50)),
+        p99_ms=_ms(percentile(latencies, 0.99)),
+        # a sale that never became visible is as late as the whole wait: it must not make the figure better
+        visible_p50_ms=_ms(percentile([*seen, *([math.inf] * never)], 0.50)),
+        visible_p99_ms=_ms(percentile([*seen, *([math.inf] * never)], 0.99)),
+        oldest_not_visible_s=round(max((age for _, age in oldest_unseen(visible, until)), default=0.0), 1),
+        not_visible=never,
+    )
+
+
+def order_latencies(books: Books) -> Iterable[float]:
+    """Yield for every order that is in the ERP the seconds from the sale to its first booking there."""
+    first: dict[Order, float] = {}
+    for sale in books.booked:
+        order = books.orders_of.get(sale.reference)
+        if order is not None:
+            first[order] = min(sale.at, first.get(order, sale.at))
+    for sold in books.sold:
+        at = first.get((sold.channel, sold.order))
+        if at is not None:
+            yield max(0.0, at - sold.at)
+
+
+def count_oversold(books: Books) -> dict[str, int]:
+    """Return the units sold that nobody has, by SKU; none of them is zero."""
+    sold: Counter[str] = Counter()
+    for order in books.sold:
+        sold.update(order.lines)
+    return {
+        sku: units - books.stock.get(sku, 0) for sku, units in sorted(sold.items()) if units > books.stock.get(sku, 0)
+    }
+
+
+def wrong_numbers(books: Books) -> dict[tuple[str, str], tuple[int, int]]:
+    """Return (channel, SKU) -> (shown, right) where a channel shows another number than the books say.
+
+    Right is what is left, less what the channel was not told of at first (units withheld on purpose), never below zero.
+    """
+    sold: Counter[str] = Counter()
+    for order in books.sold:
+        sold.update(order.lines)
+    found: dict[tuple[str, str], tuple[int, int]] = {}
+    for channel, shown in books.shown_last.items():
+        for sku, number in shown.items():
+            first = books.shown_first.get(channel, {}).get(sku)
+            if first is None:
+                continue
+            right = max(0, first - sold[sku])
+            if max(0, number) != right:
+                found[channel, sku] = (number, right)
+    return found
+
+
+def percentile(values: Sequence[float], share: float) -> float | None:
+    """Return the value that `share` of the values do not exceed (nearest rank); None when there are none."""
+    if not values:
+        return None
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
+
+
+def measure_stage(name: str, seconds: Sequence[float]) -> Stage | None:
+    """Return the percentiles of one part of the way; None when nothing went there."""
+    if not seconds:
+        return None
+    ordered = sorted(seconds)
+    return Stage(
+        name=name,
+        count=len(ordered),
+        p50_ms=_ms(percentile(ordered, 0.50)) or 0.0,
+        p99_ms=_ms(percentile(ordered, 0.99)) or 0.0,
+        max_ms=_ms(ordered[-1]) or 0.0,
+    )
+
+
+def visible_of(books: Books) -> tuple[Visible, ...]:
+    """Return when each sale was seen in the other channels."""
+    return see_sales(books.sold, books.sets, books.shown_first)
+
+
+def _compare_orders(books: Books) -> tuple[int, int, int]:
+    """Return orders that the ERP does not have, sales too many, and sales with other lines."""
+    sales: dict[Order, list[Units]] = defaultdict(list)
+    strangers = 0
+    known = {(order.channel, order.order) for order in books.sold}
+    for sale in books.booked:
+        order = books.orders_of.get(sale.reference)
+        if order is None or order not in known:
+            strangers += 1
+        else:
+            sales[order].append(sale.lines)
+    lost = wrong = 0
+    for sold in books.sold:
+        found = sales.get((sold.channel, sold.order))
+        if not found:
+            lost += 1
+        elif dict(found[0]) != dict(sold.lines):
+            wrong += 1
+    return lost, strangers + sum(len(found) - 1 for found in sales.values()), wrong
+
+
+def _compare_shipments(books: Books) -> tuple[int, int]:
+    """Return shipments that the channel does not have, and fulfillments too many."""
+    shipped: Counter[Order] = Counter(
+        order for shipment in books.shipped if (order := books.orders_of.get(shipment.reference)) is not None
+    )
+    fulfilled: Counter[Order] = Counter((one.channel, one.order) for one in books.fulfilled)
+    lost = sum(max(0, count - fulfilled[order]) for order, count in shipped.items())
+    return lost, sum(max(0, count - shipped[order]) for order, count in fulfilled.items())
+
+
+def _ms(seconds: float | None) -> float | None:
+    if seconds is None or math.isinf(seconds):
+        return None
+    return round(seconds * 1000, 1)
+
+
+def _least(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(min(known), 3) if known else None
+
+
+def count_by(mapping: Mapping[str, int], words: Sequence[str]) -> int:
+    """Return the sum of the counts whose name holds one of the words."""
+    return sum(count for name, count in mapping.items() if any(word in name for word in words))

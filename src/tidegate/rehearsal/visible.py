@@ -1,0 +1,91 @@
+"""How long until a sale in one channel is to be seen in the others. Pure.
+
+A channel shows a sale of another one as soon as the number that it was told leaves room for it: told number <= first
+number - its own sales so far - the others' sales up to and including this one. Its own sales are taken off although the
+number may not know of them yet, so what is called visible surely is. A channel that shows 0 has nothing left to sell and
+shows every sale.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from tidegate.rehearsal.records import ShownSet, Sold, Units
+
+
+class Visible(msgspec.Struct, frozen=True, kw_only=True):
+    """One sale as one other channel sees it."""
+
+    sku: str
+    target: str
+    sold_at: float
+    seen_at: float | None
+    """None: never."""
+
+
+def see_sales(sold: Sequence[Sold], sets: Sequence[ShownSet], shown_first: Mapping[str, Units]) -> tuple[Visible, ...]:
+    """Return for every sale and every other channel that sells the article when it was seen there, by time of sale."""
+    sales: dict[str, list[tuple[float, str, int]]] = defaultdict(list)
+    for order in sold:
+        for sku, units in order.lines.items():
+            sales[sku].append((order.at, order.channel, units))
+    told: dict[tuple[str, str], list[tuple[float, int]]] = defaultdict(list)
+    for one in sets:
+        told[one.channel, one.sku].append((one.at, one.value))
+    found = [
+        visible
+        for sku, of_sku in sales.items()
+        for target, first in shown_first.items()
+        if sku in first
+        for visible in _see(sku, target, sorted(of_sku), sorted(told[target, sku]), first[sku])
+    ]
+    return tuple(sorted(found, key=lambda visible: visible.sold_at))
+
+
+def _see(
+    sku: str, target: str, sales: Sequence[tuple[float, str, int]], told: Sequence[tuple[float, int]], first: int
+) -> Iterable[Visible]:
+    """Walk over the numbers that the channel was told; each shows the others' sales that it leaves room for."""
+    others: list[tuple[float, int]] = []
+    units_of_others = 0
+    for at, channel, units in sales:
+        if channel != target:
+            units_of_others += units
+            others.append((at, units_of_others))
+    own = [(at, units) for at, channel, units in sales if channel == target]
+    place = own_place = own_units = 0
+    for at, value in told:
+        while own_place < len(own) and own[own_place][0] <= at:
+            own_units += own[own_place][1]
+            own_place += 1
+        known = first - value - own_units
+        while place < len(others) and others[place][0] <= at and (others[place][1] <= known or value <= 0):
+            yield Visible(sku=sku, target=target, sold_at=others[place][0], seen_at=at)
+            place += 1
+    for at, _ in others[place:]:
+        yield Visible(sku=sku, target=target, sold_at=at, seen_at=None)
+
+
+def oldest_unseen(visible: Sequence[Visible], until: float) -> list[tuple[float, float]]:
+    """Return over time, once a second, the age of the oldest sale that some channel does not show yet."""
+    if not visible:
+        return []
+    ends: list[tuple[float, float]] = [
+        (one.sold_at, one.seen_at if one.seen_at is not None else until) for one in visible
+    ]
+    begin = ends[0][0]
+    ages: list[tuple[float, float]] = []
+    moment = begin
+    open_sales: list[tuple[float, float]] = []
+    place = 0
+    while moment <= until:
+        while place < len(ends) and ends[place][0] <= moment:
+            open_sales.append(ends[place])
+            place += 1
+        open_sales = [one for one in open_sales if one[1] > moment]
+        ages.append((moment, moment - open_sales[0][0] if open_sales else 0.0))
+        moment += 1.0
+    return ages

@@ -1,0 +1,56 @@
+-- name: rehearsal_open
+-- What is not finished, over all connections.
+SELECT (SELECT count(*) FROM event_queue) AS events_waiting,
+       (SELECT count(*) FROM event_parked WHERE kind = 'parked') AS events_parked,
+       (SELECT count(*) FROM event_parked WHERE kind = 'quarantined') AS events_quarantined,
+       (SELECT count(*) FROM command WHERE state IN ('proposed', 'pending', 'sending')) AS commands_waiting,
+       (SELECT count(*) FROM command WHERE state = 'in_doubt') AS commands_in_doubt,
+       (SELECT count(*) FROM command WHERE state = 'failed') AS commands_failed,
+       (SELECT count(*) FROM channel_stock WHERE dirty) AS marks_dirty,
+       (SELECT count(*) FROM fetch_request) AS fetches_waiting
+
+-- name: rehearsal_waiting
+-- Commands and marks of each connection that wait for longer than $1 seconds.
+SELECT c.name AS connection,
+       (SELECT count(*) FROM command m
+        WHERE m.tenant_id = c.tenant_id AND m.connection_id = c.connection_id AND m.state = 'pending'
+          AND (m.not_before IS NULL OR m.not_before <= clock_timestamp())
+          AND ('x' || '0000' || left(replace(m.command_id::text, '-', ''), 12))::bit(64)::bigint / 1000.0
+              < extract(epoch FROM clock_timestamp()) - $1::double precision)
+       + (SELECT count(*) FROM channel_stock s
+          WHERE s.tenant_id = c.tenant_id AND s.connection_id = c.connection_id AND s.dirty AND s.blocked_by IS NULL
+            AND s.dirty_at < clock_timestamp() - make_interval(secs => $1::double precision)) AS waiting
+FROM connection c
+
+-- name: rehearsal_orders
+-- Every order with its id where it was placed.
+SELECT o.order_id, c.name AS connection, o.external_id FROM "order" o JOIN connection c USING (tenant_id, connection_id)
+
+-- name: rehearsal_steps
+-- For every order: the event that told of it first, when that was applied, and its `order.create`.
+SELECT c.name AS connection, o.external_id, e.event_id, e.applied_at, s.sent_at, s.answered_at
+FROM "order" o JOIN connection c USING (tenant_id, connection_id)
+LEFT JOIN LATERAL (
+    SELECT t.event_id, t.at AS applied_at FROM event_outcome t
+    WHERE t.tenant_id = o.tenant_id AND t.entity_id = o.order_id AND t.outcome = 'applied'
+    ORDER BY t.event_id LIMIT 1
+) e ON true
+LEFT JOIN LATERAL (
+    SELECT min(a.started_at) AS sent_at, min(w.at) FILTER (WHERE w.outcome = 'success') AS answered_at
+    FROM command m JOIN attempt a ON a.tenant_id = m.tenant_id AND a.call_id = m.call_id
+    LEFT JOIN attempt_answer w ON w.tenant_id = a.tenant_id AND w.attempt_id = a.attempt_id
+    WHERE m.tenant_id = o.tenant_id AND m.entity_id = o.order_id AND m.kind = 'order.create'
+) s ON true
+
+-- name: rehearsal_wrong_entries
+-- Facts posted twice, more shipped than ordered, and levels that are not the sum of their entries.
+SELECT (SELECT count(*) - count(DISTINCT (tenant_id, cause_key)) FROM stock_entry)
+     + (SELECT count(*) FROM (
+            SELECT 1 FROM stock_entry WHERE kind = 'ship' GROUP BY tenant_id, order_line_id
+            HAVING -sum(on_hand_delta) > (SELECT max(l.current) FROM order_line l WHERE l.line_id = order_line_id)) twice)
+     + (SELECT count(*) FROM stock_balance s LEFT JOIN (
+            SELECT tenant_id, item_id, location_id, sum(on_hand_delta) AS on_hand, sum(committed_delta) AS committed,
+                   count(*) AS entries
+            FROM stock_entry GROUP BY 1, 2, 3) e USING (tenant_id, item_id, location_id)
+        WHERE (s.on_hand, s.committed, s.version)
+              IS DISTINCT FROM (coalesce(e.on_hand, 0), coalesce(e.committed, 0), coalesce(e.entries, 0)))

@@ -1,0 +1,125 @@
+"""`tidegate rehearse`: a whole installation between simulated platforms, on a small and bad day."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tidegate.rehearsal.figures import KEYS
+
+pytestmark = pytest.mark.timeout(420)
+SMALL = ["--orders", "24", "--seconds", "3", "--skus", "8", "--errors", "0.02", "--replies-lost", "0.02"]
+
+
+def rehearse(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start it in a folder; everything that it starts is in that folder's temporary directory."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "tidegate", "rehearse", *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+
+
+def folders() -> set[Path]:
+    return set(Path("/tmp").glob("tdg-*/rehearsal"))
+
+
+def finished(process: subprocess.Popen[str]) -> tuple[str, str]:
+    try:
+        return process.communicate(timeout=400)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+
+
+def test_a_small_day_ends_with_all_books_in_agreement(tmp_path: Path) -> None:
+    """Duplicates, reordering, drops, lost replies and errors; a kill; and nothing lost, doubled or oversold."""
+    process = rehearse(
+        tmp_path,
+        *SMALL,
+        "--kill",
+        "dispatch@0.5",
+        "--json",
+        str(tmp_path / "r.json"),
+        "--html",
+        str(tmp_path / "r.html"),
+    )
+
+    out, err = finished(process)
+
+    assert process.returncode == 0, f"{out}\n{err}"
+    figures = json.loads(out.splitlines()[-1])
+    assert tuple(figures)[: len(KEYS)] == KEYS
+    assert (figures["orders"], figures["lost"], figures["doubled"], figures["oversold"]) == (24, 0, 0, 0)
+    assert (figures["conservation_imbalance"], figures["stock_wrong"], figures["is_clean"]) == (0, 0, True)
+    assert len(figures["kills"]) == 1
+    report: dict[str, Any] = json.loads((tmp_path / "r.json").read_text())
+    assert report["profile"] == "smoke"
+    assert "<svg" in (tmp_path / "r.html").read_text()
+
+
+def test_ctrl_c_ends_everything_that_was_started(tmp_path: Path) -> None:
+    """In the middle of the start: no process and no folder is left."""
+    before = folders()
+    process = rehearse(tmp_path, *SMALL)
+    ours = psutil.Process(process.pid)
+    deadline = time.monotonic() + 120
+    while not (new := folders() - before) or not any((folder / "run" / "state.json").exists() for folder in new):
+        assert time.monotonic() < deadline, "it never started"
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    started = [ours, *ours.children(recursive=True)]
+    state = json.loads(
+        next(folder for folder in new if (folder / "run" / "state.json").exists())
+        .joinpath("run", "state.json")
+        .read_text()
+    )
+    pids = [state["supervisor"]["pid"], *(child["pid"] for child in state["children"])]
+
+    process.send_signal(signal.SIGINT)
+    out, err = finished(process)
+
+    assert process.returncode == 130, f"{out}\n{err}"
+    psutil.wait_procs(started, timeout=20)
+    for pid in pids:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            assert not psutil.Process(pid).is_running() or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    assert not {folder for folder in new if folder.exists()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word", "status"),
+    [
+        (["--profile", "nothing"], "there is no load profile 'nothing'", 78),
+        (["--profile", "missing.yaml"], "cannot be read", 78),
+        (["--kill", "nobody@0.5"], "write ROLE@SHARE", 64),
+        (["--html", "no/such/folder.html"], "is no folder", 78),
+        (["--project", "nowhere"], "has no tidegate.yaml", 78),
+        (["--dropped", "2"], "not in the range", 64),
+    ],
+)
+def test_what_cannot_run_is_said_before_anything_starts(
+    tmp_path: Path, arguments: list[str], word: str, status: int
+) -> None:
+    """With a next step, and no folder made."""
+    before = folders()
+    process = rehearse(tmp_path, *arguments)
+    out, err = finished(process)
+    assert process.returncode == status, f"{out}\n{err}"
+    assert word in err
+    assert folders() == before

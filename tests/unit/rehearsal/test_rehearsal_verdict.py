@@ -1,0 +1,200 @@
+"""The figures of a rehearsal, from books that were written by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from tidegate.rehearsal.bound import Bulk, count_bound, count_naive, count_stock_bound
+from tidegate.rehearsal.collect import busiest, compare_counts, count_stock_calls, use_while
+from tidegate.rehearsal.platforms import Simulated
+from tidegate.rehearsal.records import Booked, Books, Fulfilled, Shipped, ShownSet, Side, Sold
+from tidegate.rehearsal.verdict import judge, percentile, wrong_numbers
+from tidegate.rehearsal.visible import oldest_unseen, see_sales
+
+BULK = Bulk(numbers_per_call={"shop": 250, "web": 100}, calls_per_order=3)
+
+
+def sold(order: str, at: float, channel: str = "shop", **lines: int) -> Sold:
+    return Sold(channel=channel, order=order, at=at, lines=lines or {"A": 1})
+
+
+def booked(order: str, at: float, **lines: int) -> Booked:
+    return Booked(reference=f"ord_{order}", at=at, lines=lines or {"A": 1})
+
+
+def books(**changes: Any) -> Books:
+    """Two orders that arrived, of an article of which there are ten."""
+    whole = Books(
+        began_at=100.0,
+        ended_at=110.0,
+        settled_at=115.0,
+        sold=(sold("1", 101.0), sold("2", 102.0, "web")),
+        booked=(booked("1", 101.5), booked("2", 104.0)),
+        orders_of={"ord_1": ("shop", "1"), "ord_2": ("web", "2"), "ord_9": ("web", "9")},
+        stock={"A": 10, "B": 5},
+        shown_first={"shop": {"A": 10, "B": 5}, "web": {"A": 10, "B": 5}},
+        shown_last={"shop": {"A": 8, "B": 5}, "web": {"A": 8, "B": 5}},
+        sets=(
+            ShownSet(channel="web", sku="A", at=101.4, value=9),
+            ShownSet(channel="shop", sku="A", at=103.0, value=8),
+        ),
+        deliveries=2,
+    )
+    return msgspec.structs.replace(whole, **changes)
+
+
+def verdict(of: Books) -> Side:
+    return judge(of, BULK, freshness_seconds=1.0, conservation_imbalance=0, stock_calls=2)
+
+
+def test_a_good_day() -> None:
+    """Everything arrived once, and every number is right."""
+    side = verdict(books())
+    assert side.is_clean
+    assert (side.orders, side.lost, side.doubled, side.oversold, side.stock_wrong) == (2, 0, 0, 0, 0)
+    assert side.drained_s == 5.0
+    assert (side.p50_ms, side.p99_ms) == (500.0, 2000.0)
+    assert (side.visible_p50_ms, side.visible_p99_ms, side.not_visible) == (400.0, 1000.0, 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "figure", "number"),
+    [
+        ({"booked": (booked("1", 101.5),)}, "lost", 1),
+        ({"booked": (booked("1", 101.5), booked("2", 104.0), booked("2", 105.0))}, "doubled", 1),
+        ({"booked": (booked("1", 101.5), booked("2", 104.0), booked("9", 105.0))}, "doubled", 1),
+        ({"booked": (booked("1", 101.5), booked("2", 104.0), booked("unknown", 105.0))}, "doubled", 1),
+        ({"booked": (booked("1", 101.5), booked("2", 104.0, A=2))}, "wrong_lines", 1),
+        ({"stock": {"A": 1, "B": 5}}, "oversold", 1),
+        ({"shown_last": {"shop": {"A": 9, "B": 5}, "web": {"A": 8, "B": 5}}}, "stock_wrong", 1),
+        ({"shipped": (Shipped(reference="ord_1", tracking="T", at=1.0),)}, "lost", 1),
+        ({"fulfilled": (Fulfilled(channel="shop", order="1", tracking="", at=1.0),)}, "doubled", 1),
+    ],
+)
+def test_what_is_wrong_is_counted(changes: Any, figure: str, number: int) -> None:
+    """Each kind of damage in its own figure, and the day is not clean."""
+    side = verdict(books(**changes))
+    assert getattr(side, figure) == number
+    assert not side.is_clean
+
+
+def test_what_never_settled_is_not_clean() -> None:
+    """Although nothing is missing."""
+    side = verdict(books(settled_at=None))
+    assert side.drained_s is None
+    assert not side.is_clean
+
+
+def test_units_that_were_withheld_on_purpose_are_not_wrong() -> None:
+    """A channel that was told two less at first is right when it shows two less at the end, and never below zero."""
+    first = {"shop": {"A": 8, "B": 0}, "web": {"A": 10, "B": 5}}
+    last = {"shop": {"A": 6, "B": 0}, "web": {"A": 8, "B": 5}}
+    assert wrong_numbers(books(shown_first=first, shown_last=last)) == {}
+
+
+def test_a_shown_number_below_zero_is_as_zero() -> None:
+    """Where a channel does not enforce its stock."""
+    many = tuple(sold(str(n), 101.0) for n in range(12))
+    last = {"shop": {"A": -2, "B": 5}, "web": {"A": 0, "B": 5}}
+    assert wrong_numbers(books(sold=many, shown_last=last)) == {}
+
+
+# --- visible -------------------------------------------------------------------------------------------------------
+def test_a_number_that_knows_of_own_sales_only_shows_nothing() -> None:
+    """10, one sold here and one there: being told 9 may be about our own sale."""
+    sales = (sold("1", 1.0, "shop"), sold("2", 2.0, "web"))
+    first = {"web": {"A": 10}}
+    early = see_sales(sales, [ShownSet(channel="web", sku="A", at=3.0, value=9)], first)
+    assert [one.seen_at for one in early] == [None]
+    late = see_sales(sales, [ShownSet(channel="web", sku="A", at=3.0, value=8)], first)
+    assert [one.seen_at for one in late] == [3.0]
+
+
+def test_a_channel_that_shows_nothing_left_shows_every_sale() -> None:
+    """More than was there was sold elsewhere."""
+    sales = tuple(sold(str(n), float(n), "shop") for n in range(1, 6))
+    seen = see_sales(sales, [ShownSet(channel="web", sku="A", at=9.0, value=0)], {"web": {"A": 3}})
+    assert [one.seen_at for one in seen] == [9.0] * 5
+
+
+def test_a_sale_after_the_number_is_not_in_it() -> None:
+    """A number cannot know the future."""
+    seen = see_sales((sold("1", 5.0),), [ShownSet(channel="web", sku="A", at=4.0, value=0)], {"web": {"A": 3}})
+    assert [one.seen_at for one in seen] == [None]
+
+
+def test_a_late_sale_makes_the_percentile_worse_not_better() -> None:
+    """What was never seen counts as for ever."""
+    side = verdict(books(sets=()))
+    assert (side.visible_p50_ms, side.not_visible) == (None, 2)
+
+
+def test_the_oldest_unseen_sale_grows_until_it_is_seen() -> None:
+    """Once a second."""
+    sales = (sold("1", 10.0),)
+    seen = see_sales(sales, [ShownSet(channel="web", sku="A", at=13.5, value=9)], {"web": {"A": 10}})
+    assert oldest_unseen(seen, 16.0) == [
+        (10.0, 0.0),
+        (11.0, 1.0),
+        (12.0, 2.0),
+        (13.0, 3.0),
+        (14.0, 0.0),
+        (15.0, 0.0),
+        (16.0, 0.0),
+    ]
+
+
+# --- calls ---------------------------------------------------------------------------------------------------------
+def test_the_fewest_calls() -> None:
+    """One per channel and window in which others sold, as full as it can be; three per order; one per shipment."""
+    sales = (sold("1", 1.1, A=1, B=1), sold("2", 1.9, A=1), sold("3", 2.1, "web"))
+    assert count_stock_bound(sales, BULK, 1.0) == 2
+    assert count_stock_bound(sales, Bulk(numbers_per_call={"shop": 1, "web": 1}, calls_per_order=3), 1.0) == 3
+    assert count_bound(sales, 2, BULK, 1.0) == 2 + 9 + 2
+    assert count_stock_bound((), BULK, 1.0) == 0
+
+
+def test_one_call_per_event() -> None:
+    """Each line to each other channel, and what comes twice is done twice."""
+    sales = (sold("1", 1.0, A=1, B=1), sold("2", 1.0, "web"))
+    assert count_naive(sales, 1, BULK, deliveries=2) == 3 + 6 + 1
+    assert count_naive(sales, 1, BULK, deliveries=4) == 18 + 1
+
+
+def test_counts_are_those_of_the_play() -> None:
+    """What was called before the doors opened does not count."""
+    before = {"shop": raw(calls={"search x": {"200": 5}, "set": {"200": 1}}, violations=1)}
+    after = {"shop": raw(calls={"search x": {"200": 9}, "set": {"200": 3, "throttled": 2}}, violations=3, used=80.0)}
+    simulated = {"shop": Simulated(kind="x", stock_operations=("set",))}
+    found = compare_counts(before, after, simulated, {"shop": [10, 11, 12]}, 5)
+    calls = found["shop"]
+    assert (calls.total, calls.writes, calls.answers_429, calls.violations) == (8, 4, 2, 2)
+    assert calls.by_kind == {"search x": 4, "set": 4}
+    assert (calls.busiest_per_second, calls.limit_per_second, calls.budget_use) == (8.0, 100.0, 0.8)
+    assert count_stock_calls(found, simulated) == 4
+
+
+def raw(*, calls: Any, violations: int, used: float = 0.0) -> Any:
+    seconds = [{"second": 11, "used": used, "refused": 0}, {"second": 2, "used": 999.0, "refused": 0}]
+    total = sum(sum(outcomes.values()) for outcomes in calls.values())
+    limit = {"violations": violations, "per_second": 100.0, "eaten": 0.0, "used": used, "seconds": seconds}
+    return {"calls": {"total": total, "by_operation": calls}, "limits": {"points": limit}}
+
+
+def test_budget_use_is_of_seconds_in_which_work_waited() -> None:
+    """A single look that found something waiting proves nothing."""
+    assert use_while({1: 50.0}, frozenset(), 100.0) is None
+    assert use_while({1: 50.0}, frozenset({1, 2}), 100.0) is None
+    assert use_while({1: 50.0, 2: 95.0, 3: 100.0, 4: 0.0}, frozenset({1, 2, 3, 4}), 100.0) == 0.975
+    assert busiest({}) == 0.0
+    assert busiest(dict.fromkeys(range(20), 7.0)) == 7.0
+
+
+@pytest.mark.parametrize(("share", "value"), [(0.0, 1.0), (0.5, 2.0), (0.99, 4.0), (1.0, 4.0)])
+def test_percentiles_are_values_that_were_measured(share: float, value: float) -> None:
+    """Nearest rank."""
+    assert percentile([4.0, 1.0, 2.0, 3.0], share) == value
+    assert percentile([], share) is None
