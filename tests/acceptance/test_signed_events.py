@@ -22,11 +22,13 @@ network: {{allow: ["127.0.0.0/8"]}}
 connections:
   shop: {{use: standard_webhooks, url: "{shop}"}}
   threepl: {{use: standard_webhooks, url: "{threepl}", signs_with: ed25519}}
+  zap: {{use: standard_webhooks, url: "{zap}"}}
 owns: {{stock.on_hand: threepl, shipment: threepl}}
 flows:
   orders:    {{from: [shop], to: threepl, since: 2020-01-01, mode: live}}
   shipments: {{from: threepl, to: origin, mode: live}}
   stock:     {{from: threepl, to: [shop], mode: live}}
+  events:    {{to: [zap], types: [order.*, shipment.*, stock.*], mode: live}}
 """
 
 
@@ -50,6 +52,7 @@ class Day:
     tidegate: Installation
     shop: Side
     threepl: Side
+    zap: Side
 
     def order(self, external_id: str, quantity: int, **changes: Any) -> int:
         data = {
@@ -59,6 +62,7 @@ class Day:
             "placed_at": datetime.now(UTC).isoformat(),
             "currency": "EUR",
             "total": str(10 * quantity),
+            "customer": {"email": "zoe@example.com", "first_name": "Zoe"},
             "lines": [{"id": "1", "sku": "TEA", "title": "Tea", "quantity": quantity, "unit_price": "10.00"}],
         }
         return self.shop.send("order.paid", {**data, **changes})
@@ -81,11 +85,12 @@ class Day:
 
 @pytest.fixture(scope="module")
 def day() -> Iterator[Day]:
-    with receiving("/shop") as shop, receiving("/3pl/") as threepl, installed() as tidegate:
-        text = FILE.format(port=tidegate.port, web_port=tidegate.web_port, shop=shop.url, threepl=threepl.url)
+    with receiving("/shop") as shop, receiving("/3pl/") as threepl, receiving("/zap") as zap, installed() as tidegate:
+        ports = {"port": tidegate.port, "web_port": tidegate.web_port}
+        text = FILE.format(**ports, shop=shop.url, threepl=threepl.url, zap=zap.url)
         (tidegate.folder / "tidegate.yaml").write_text(text)
         tidegate.do("up", "--detach")
-        sides = {"shop": Side(shop), "threepl": Side(threepl)}
+        sides = {"shop": Side(shop), "threepl": Side(threepl), "zap": Side(zap)}
         for name, side in sides.items():
             made = tidegate.do("connect", name, "--yes", "--json").json
             side.url, side.secret = made["webhook"]["url"], made["webhook"]["secret"]
@@ -143,6 +148,55 @@ def test_an_order_goes_all_the_way(day: Day) -> None:
     assert [one.event["data"]["number"] for one in day.threepl.receiver.of_type("order.create")] == ["A-1"]
 
 
+def events_of(side: Side, number: str) -> list[dict[str, Any]]:
+    found = (one.event["data"] for one in side.receiver.of_type("order.updated"))
+    return [data for data in found if data["number"] == number]
+
+
+def waits_for_sending(day: Day, number: str, side: Side) -> bool:
+    """Whether all three changes of the order are applied and none of them is told yet."""
+    view = day.tidegate.run("why", "order", number, "--json")
+    planned = [step for step in view.json["steps"] if step["kind"] == "outcome"] if view.status == 0 else []
+    return len(planned) >= 3 and not events_of(side, number)
+
+
+def test_a_listener_is_told_how_things_stand_and_nobodys_name(day: Day) -> None:
+    def last(event_type: str) -> Any:
+        found = day.zap.receiver.of_type(event_type)
+        return found[-1].event["data"] if found else None
+
+    eventually(lambda: last("shipment.created") is not None, "the listener heard of no shipment", day.tidegate)
+    eventually(lambda: (last("stock.updated") or {}).get("on_hand") == 7, "it does not know the stock", day.tidegate)
+    eventually(
+        lambda: (last("order.updated") or {}).get("fulfillment_state") == "fulfilled",
+        "it does not know that the order left",
+        day.tidegate,
+    )
+
+    order = last("order.updated")
+    assert (order["number"], order["total"], order["lines"][0]["quantity_shipped"]) == ("A-1", "30.00", 3)
+    assert (last("shipment.created")["tracking"], last("stock.updated")["sku"]) == ("TRACK-9", "TEA")
+    for taken in day.zap.receiver.taken:
+        Webhook(day.zap.verify_key).verify(taken.body, taken.headers)
+        assert b"@" not in taken.body, "no customer"
+    ids = [taken.headers["webhook-id"] for taken in day.zap.receiver.taken]
+    assert len(set(ids)) == len(ids)
+    day.tidegate.do("writes", "stop", "--reason", "to see what waits")
+    for city in ("Rome", "Oslo", "Bonn"):
+        day.order("A-1a", 1, shipping_method=city)
+    eventually(lambda: waits_for_sending(day, "A-1a", day.zap), "the changes are not planned", day.tidegate)
+    day.tidegate.do("writes", "resume")
+    eventually(lambda: bool(events_of(day.zap, "A-1a")), "the order is not told", day.tidegate)
+    eventually(lambda: day.asked("A-1a") is not None, "the 3PL was not asked", day.tidegate)
+    assert [one["shipping_method"] for one in events_of(day.zap, "A-1a")] == ["Bonn"], "the newest state, once"
+
+    day.tidegate.do("observe", "events", "--yes")
+    told = len(day.zap.receiver.taken)
+    day.order("A-1b", 1)
+    eventually(lambda: day.asked("A-1b") is not None, "the 3PL was not asked", day.tidegate)
+    assert len(day.zap.receiver.taken) == told, "a flow that observes tells nothing"
+
+
 def test_a_repeated_delivery_changes_nothing_and_a_refusal_stops_nothing_else(day: Day) -> None:
     data = {"id": "M-1", "sku": "TEA", "kind": "receive", "delta": 10}
     before = day.tidegate.do("stock", "show", "TEA", "--json").json["levels"]
@@ -168,7 +222,7 @@ def test_a_receiver_that_is_away_gets_the_same_event_again(day: Day) -> None:
     day.threepl.receiver.answers += [(503, {"retry-after": "1"}, b""), (500, {}, b"")]
 
     day.order("A-2", 1)
-    eventually(lambda: len(day.threepl.receiver.of_type("order.create")) >= 4, "it was not sent again", day.tidegate)
+    eventually(lambda: len(day.threepl.receiver.of_type("order.create")) >= 6, "it was not sent again", day.tidegate)
     eventually(
         lambda: day.tidegate.do("commands", "list", "--state", "succeeded", "--json").json != [],
         "not done",

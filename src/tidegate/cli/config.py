@@ -87,7 +87,11 @@ def check(project_dir: Path | None, *, as_json: bool) -> None:
     asyncio.run(require_hooks(found, read_files(project.folder, found)))
     document, _ = read_filled(read_file(project), roles_of(known_connectors()))
     filled = sorted(".".join(map(str, path)) for path in document.filled) if document is not None else []
-    flows = [name for name in ("orders", "shipments", "payments", "stock") if getattr(found.flows, name) is not None]
+    flows = [
+        name
+        for name in ("orders", "shipments", "payments", "stock", "events")
+        if getattr(found.flows, name) is not None
+    ]
     if as_json:
         print_json({"valid": True, "connections": list(found.connections), "flows": flows, "filled": filled})
         return

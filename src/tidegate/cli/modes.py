@@ -21,7 +21,7 @@ from tidegate.config.steps import compare
 from tidegate.kernel.errors import ConfigurationError
 from tidegate.sync.moving import Move, Moved, move_mode
 
-_FLOW = click.argument("flow", type=click.Choice(["stock", "orders", "shipments", "payments"]))
+_FLOW = click.argument("flow", type=click.Choice(["stock", "orders", "shipments", "payments", "events"]))
 _SKUS = click.option("--sku", "skus", multiple=True, metavar="SKU", help="Only this SKU; `*` and `?` may stand in it.")
 _GROUPS = click.option("--group", "groups", multiple=True, metavar="NAME", help="Only the SKUs of this group.")
 _INCLUDE = click.option(

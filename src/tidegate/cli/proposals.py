@@ -32,7 +32,9 @@ from tidegate.store.sql import query
 _MARKS_NAMED = query("proposals_marks_named")
 _COMMANDS_OF_ORDER = query("proposals_of_order")
 _NAMES = click.argument("names", nargs=-1, metavar="[NAME]...")
-_FLOW = click.option("--flow", "flows", multiple=True, type=click.Choice(["orders", "shipments", "payments", "stock"]))
+_FLOW = click.option(
+    "--flow", "flows", multiple=True, type=click.Choice(["orders", "shipments", "payments", "stock", "events"])
+)
 _SKU = click.option(
     "--sku", "skus", multiple=True, metavar="SKU", help="Stock numbers of it; `*` and `?` may stand in it."
 )

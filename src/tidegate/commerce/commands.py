@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from enum import IntEnum, StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -36,6 +36,8 @@ class CommandKind(StrEnum):
     PAYMENT_VOID = "payment.void"
     REFUND_CREATE = "refund.create"
     """At a payment provider: give the money back. In a channel: record there that it was given back."""
+    EVENT_SEND = "event.send"
+    """Tell somebody who listens how something stands now."""
 
 
 PRIORITY_OF = {
@@ -46,6 +48,7 @@ PRIORITY_OF = {
     CommandKind.PAYMENT_CAPTURE: Priority.PAYMENT,
     CommandKind.PAYMENT_VOID: Priority.PAYMENT,
     CommandKind.REFUND_CREATE: Priority.PAYMENT,
+    CommandKind.EVENT_SEND: Priority.ANALYTICS,
 }
 
 DEADLINE_SECONDS = {
@@ -56,6 +59,7 @@ DEADLINE_SECONDS = {
     CommandKind.PAYMENT_CAPTURE: 3 * 86_400.0,
     CommandKind.PAYMENT_VOID: 3 * 86_400.0,
     CommandKind.REFUND_CREATE: 3 * 86_400.0,
+    CommandKind.EVENT_SEND: 3 * 86_400.0,
 }
 """Total time from planning until a command is given up and shown as failed."""
 
@@ -202,4 +206,23 @@ class CreateRefund(msgspec.Struct, frozen=True, kw_only=True, tag="refund.create
     """dispute: the money was taken back by the customer's bank."""
 
 
-Payload = CreateOrder | CancelOrder | CreateFulfillment | SetInventory | CapturePayment | VoidPayment | CreateRefund
+class SendEvent(msgspec.Struct, frozen=True, kw_only=True, tag="event.send"):
+    """Tell how something stands, as plain JSON. It names no person: customers and addresses are never in it."""
+
+    event_type: str
+    """`order.updated`, `shipment.created`, ...; see `commerce.events`."""
+    occurred_at: datetime
+    """When its state was read."""
+    data: Mapping[str, Any]
+
+
+Payload = (
+    CreateOrder
+    | CancelOrder
+    | CreateFulfillment
+    | SetInventory
+    | CapturePayment
+    | VoidPayment
+    | CreateRefund
+    | SendEvent
+)

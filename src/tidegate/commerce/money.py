@@ -44,6 +44,11 @@ def money_from_decimal(text: str | Decimal, currency: str) -> Money:
     return Money(int(minor), currency)
 
 
+def decimal_text(amount_minor: int, currency: str) -> str:
+    """Return an amount in major units as text: '19.90'."""
+    return format(Money(amount_minor, currency).to_decimal(), "f")
+
+
 def allocate(amount_minor: int, weights: list[int]) -> list[int]:
     """Split an amount over weights by largest remainder; the parts add up to the amount exactly.
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
+from tidegate.commerce.events import EVENT_TYPES, matches
 from tidegate.config.document import Document, Path, Problem
 from tidegate.config.records import Config
 from tidegate.config.shape import suggest
@@ -93,7 +94,12 @@ def check_flows(config: Config, document: Document, connectors: Connectors) -> I
     yield from _check_agreement(config, document)
 
 
-_ROLE_WORDS = {"channel": "sales channel", "erp": "ERP", "payment": "payment provider"}
+_ROLE_WORDS = {
+    "channel": "sales channel",
+    "erp": "ERP",
+    "payment": "payment provider",
+    "listener": "listener of events",
+}
 
 
 def _mentions(config: Config) -> Iterator[tuple[Path, str, str]]:
@@ -115,6 +121,9 @@ def _mentions(config: Config) -> Iterator[tuple[Path, str, str]]:
         yield ("flows", "stock", "from"), stock.source, "erp"
         for index, name in enumerate(stock.targets):
             yield ("flows", "stock", "to", index), name, "channel"
+    if config.flows.events is not None:
+        for index, name in enumerate(config.flows.events.targets):
+            yield ("flows", "events", "to", index), name, "listener"
     for key, owner in (("stock.on_hand", config.owns.on_hand), ("shipment", config.owns.shipment)):
         if owner is not None:
             yield ("owns", key), owner, "erp"
@@ -140,16 +149,29 @@ def _check_agreement(config: Config, document: Document) -> Iterator[Problem]:
                 hint=f"add under `owns`: {key}: {source}",
             )
     yield from _check_capture(config, document)
+    yield from _check_events(config, document)
     orders, stock = config.flows.orders, config.flows.stock
     named = (
         (("flows", "orders", "from"), orders.sources if orders else None),
         (("flows", "stock", "to"), stock.targets if stock else None),
+        (("flows", "events", "to"), config.flows.events.targets if config.flows.events else None),
     )
     for path, names in named:
         if names is not None and not names:
             yield Problem(mark=document.mark_of(path), message=f"{'.'.join(path)} names no connection")
         elif names is not None and len(set(names)) < len(names):
             yield Problem(mark=document.mark_of(path), message=f"{'.'.join(path)} names a connection twice")
+
+
+def _check_events(config: Config, document: Document) -> Iterator[Problem]:
+    """Each type that is asked for exists."""
+    for index, pattern in enumerate(config.flows.events.types if config.flows.events is not None else ()):
+        if not any(matches(event_type, [pattern]) for event_type in EVENT_TYPES):
+            yield Problem(
+                mark=document.mark_of(("flows", "events", "types", index)),
+                message=f"flows.events.types: there is no event {pattern!r}",
+                hint=f"there are: {', '.join(EVENT_TYPES)}; order.* means all of orders",
+            )
 
 
 def _check_capture(config: Config, document: Document) -> Iterator[Problem]:

@@ -12,13 +12,14 @@ import msgspec
 from tidegate.config.records import Config, Override, Profile
 from tidegate.config.schedule import Window, schedule_of
 
-FLOWS = ("orders", "shipments", "payments", "stock")
+FLOWS = ("orders", "shipments", "payments", "stock", "events")
 PLACES: Mapping[str, tuple[str, ...]] = {
     "stock_mode": ("flows", "stock", "mode"),
     "stock_safety": ("flows", "stock", "safety"),
     "orders_mode": ("flows", "orders", "mode"),
     "shipments_mode": ("flows", "shipments", "mode"),
     "payments_mode": ("flows", "payments", "mode"),
+    "events_mode": ("flows", "events", "mode"),
     "polling_enabled": ("polling", "enabled"),
     "polling_interval_min": ("polling", "interval_min"),
 }

@@ -148,6 +148,27 @@ class StockFlow(_Part, frozen=True, kw_only=True):
     """Windows in which what the flow writes waits in the outbox."""
 
 
+class EventsFlow(_Part, frozen=True, kw_only=True):
+    """What happens is told to whoever listens: automations, analytics, a system of one's own."""
+
+    targets: tuple[str, ...] = msgspec.field(name="to")
+    types: tuple[str, ...] = ()
+    """Which events; none named: all of them. `order.updated`, `order.cancelled`, `shipment.created`, `stock.updated`, or patterns such as `order.*`."""
+    mode: Mode = "observe"
+    blackout: tuple[Recurrence, ...] = ()
+    """Windows in which what the flow writes waits in the outbox."""
+
+    @property
+    def source(self) -> str:
+        """Where events come from: ourselves."""
+        return SELF
+
+    @property
+    def since(self) -> None:
+        """Events are about what changes from now on."""
+        return
+
+
 class Flows(_Part, frozen=True, kw_only=True):
     """What moves where. A flow that is absent does not exist."""
 
@@ -155,6 +176,7 @@ class Flows(_Part, frozen=True, kw_only=True):
     shipments: ShipmentsFlow | None = None
     payments: PaymentsFlow | None = None
     stock: StockFlow | None = None
+    events: EventsFlow | None = None
 
 
 class Processes(_Part, frozen=True, kw_only=True):
@@ -183,6 +205,7 @@ class Profile(_Part, frozen=True, kw_only=True):
     orders_mode: Mode | None = msgspec.field(name="orders.mode", default=None)
     shipments_mode: Mode | None = msgspec.field(name="shipments.mode", default=None)
     payments_mode: Mode | None = msgspec.field(name="payments.mode", default=None)
+    events_mode: Mode | None = msgspec.field(name="events.mode", default=None)
     polling_enabled: bool | None = msgspec.field(name="polling.enabled", default=None)
     polling_interval_min: Duration | None = msgspec.field(name="polling.interval_min", default=None)
 

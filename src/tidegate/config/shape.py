@@ -16,8 +16,10 @@ from tidegate.config.records import Config, ConnectionConfig
 _LISTS: tuple[Path, ...] = (
     ("flows", "orders", "from"),
     ("flows", "stock", "to"),
+    ("flows", "events", "to"),
+    ("flows", "events", "types"),
     ("network", "allow"),
-    *(("flows", flow, "blackout") for flow in ("orders", "shipments", "payments", "stock")),
+    *(("flows", flow, "blackout") for flow in ("orders", "shipments", "payments", "stock", "events")),
     ("groups", "*"),
     *(("alerts", "routes", severity) for severity in ("critical", "warning", "info")),
 )

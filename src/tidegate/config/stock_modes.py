@@ -12,7 +12,7 @@ import msgspec
 from tidegate.config.records import Config, Mode, Override
 from tidegate.config.skus import SkuRules, patterns_of
 
-FlowName = Literal["orders", "shipments", "payments", "stock"]
+FlowName = Literal["orders", "shipments", "payments", "stock", "events"]
 
 
 def modes_of(config: Config, connection_name: str) -> dict[FlowName, Mode]:
@@ -21,7 +21,7 @@ def modes_of(config: Config, connection_name: str) -> dict[FlowName, Mode]:
     So do orders while nobody said since when they count. For stock it is the flow's own mode: single SKUs may have another one, see `StockModes`.
     """
     orders, shipments, stock = config.flows.orders, config.flows.shipments, config.flows.stock
-    payments = config.flows.payments
+    payments, events = config.flows.payments, config.flows.events
     return {
         "orders": orders.mode
         if orders is not None and orders.since and orders.target == connection_name
@@ -29,6 +29,7 @@ def modes_of(config: Config, connection_name: str) -> dict[FlowName, Mode]:
         "shipments": shipments.mode if shipments is not None else "observe",
         "payments": payments.mode if payments is not None else "observe",
         "stock": stock.mode if stock is not None and connection_name in stock.targets else "observe",
+        "events": events.mode if events is not None and connection_name in events.targets else "observe",
     }
 
 

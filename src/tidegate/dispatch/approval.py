@@ -31,6 +31,7 @@ FLOW_KINDS = {
     "shipments": (CommandKind.FULFILLMENT_CREATE,),
     "stock": (CommandKind.INVENTORY_SET,),
     "payments": (CommandKind.PAYMENT_CAPTURE, CommandKind.PAYMENT_VOID, CommandKind.REFUND_CREATE),
+    "events": (CommandKind.EVENT_SEND,),
 }
 """Flow -> the kinds of commands that it plans."""
 APPROVED_CODE = "approved"

@@ -19,6 +19,7 @@ _FLOW_OF: dict[CommandKind, FlowName] = {
     CommandKind.PAYMENT_CAPTURE: "payments",
     CommandKind.PAYMENT_VOID: "payments",
     CommandKind.REFUND_CREATE: "payments",
+    CommandKind.EVENT_SEND: "events",
 }
 
 

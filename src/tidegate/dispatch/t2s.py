@@ -16,6 +16,7 @@ import msgspec
 from tidegate.commerce.commands import DEADLINE_SECONDS, CommandKind, Payload, Priority
 from tidegate.commerce.states import CommandState
 from tidegate.dispatch import statements
+from tidegate.dispatch.events import build_event
 from tidegate.dispatch.mapping import Asked, MapsAtWork, shape_of
 from tidegate.dispatch.modes import OBSERVED_CODE, OBSERVED_REASON, flow_of
 from tidegate.dispatch.payloads import (
@@ -91,6 +92,8 @@ async def _begin_first(
         reason = f"connector {scope.connector.name} does not know {kind}"
         unknown = Unbuildable(state=CommandState.FAILED, code="not_supported", reason=reason)
         built: list[Payload | Unbuildable | Stale] = [unknown] * len(commands)
+    elif kind is CommandKind.EVENT_SEND:
+        built = [await build_event(conn, scope.connection, command, cell=scope.cell) for command in commands]
     else:
         built = await build_actions(
             conn,

@@ -284,6 +284,7 @@ _ENTITY_OF = {
     CommandKind.PAYMENT_CAPTURE: "order",
     CommandKind.PAYMENT_VOID: "order",
     CommandKind.REFUND_CREATE: "order",
+    CommandKind.EVENT_SEND: "event",
 }
 
 

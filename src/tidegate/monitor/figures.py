@@ -110,6 +110,7 @@ _KIND_WORDS = {
     "payment.capture": "payments to capture",
     "payment.void": "payments to release",
     "refund.create": "refunds to make or to report",
+    "event.send": "events to tell",
 }
 _STATE_WORDS: Mapping[str, tuple[str, Tone]] = {
     "failed": ("failed", "bad"),

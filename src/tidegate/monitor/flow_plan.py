@@ -139,6 +139,7 @@ _KINDS = {
     "shipments": (CommandKind.FULFILLMENT_CREATE,),
     "stock": (CommandKind.INVENTORY_SET,),
     "payments": (CommandKind.PAYMENT_CAPTURE, CommandKind.PAYMENT_VOID, CommandKind.REFUND_CREATE),
+    "events": (CommandKind.EVENT_SEND,),
 }
 
 

@@ -63,7 +63,7 @@ def view_flows(config: Config, now: datetime) -> FlowsView:
     """Return the flows of a configuration as they are at a moment. Pure."""
     found = effective(config, now)
     flows = []
-    for name in ("orders", "shipments", "payments", "stock"):
+    for name in ("orders", "shipments", "payments", "stock", "events"):
         flow = getattr(config.flows, name)
         if flow is None:
             continue
@@ -72,7 +72,7 @@ def view_flows(config: Config, now: datetime) -> FlowsView:
             FlowView(
                 name=name,
                 sources=tuple(flow.sources) if name == "orders" else (flow.source,),
-                targets=tuple(flow.targets) if name == "stock" else (flow.target,),
+                targets=tuple(flow.targets) if name in ("stock", "events") else (flow.target,),
                 mode=flow.mode,
                 mode_now=counted.mode if counted is not None else "observe",
                 held_by=found.held.get(name),

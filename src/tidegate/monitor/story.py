@@ -118,6 +118,7 @@ _KIND_WORDS = {
     "payment.capture": "capture the payment",
     "payment.void": "release the payment",
     "refund.create": "give money back",
+    "event.send": "tell how it stands",
 }
 
 

@@ -309,7 +309,7 @@ class Connector:
     """Of the connector's code; recorded with every outcome."""
     mapping_version: int
     """Raise it when the mapper's result changes; a re-run after a fix then passes the version gates."""
-    roles: frozenset[Literal["channel", "erp", "payment"]]
+    roles: frozenset[Literal["channel", "erp", "payment", "listener"]]
     """channel: sells. erp: counts the goods and ships. payment: holds the money that shoppers paid."""
     fields: tuple[Field, ...]
     open_session: Callable[[Api, Mapping[str, Secret], Mapping[str, Any]], Awaitable[Session]]

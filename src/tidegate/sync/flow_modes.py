@@ -32,6 +32,7 @@ KINDS: dict[FlowName, tuple[CommandKind, ...]] = {
     "orders": (CommandKind.ORDER_CREATE, CommandKind.ORDER_CANCEL),
     "shipments": (CommandKind.FULFILLMENT_CREATE,),
     "payments": (CommandKind.PAYMENT_CAPTURE, CommandKind.PAYMENT_VOID, CommandKind.REFUND_CREATE),
+    "events": (CommandKind.EVENT_SEND,),
     "stock": (),  # numbers are no commands before they are sent
 }
 INCLUDE_ROWS_MAX = 2_000

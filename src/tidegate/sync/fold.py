@@ -12,13 +12,15 @@ import msgspec
 
 from tidegate.commerce import changes
 from tidegate.commerce.changes import CanonicalChange
+from tidegate.commerce.events import EventType
+from tidegate.commerce.states import OrderState
 from tidegate.inventory.ledger import Posting
 from tidegate.kernel.ids import new_id, parse_public_id
 from tidegate.orders.fold import fold_order, match_shipment_lines, new_order, ship_units
 from tidegate.orders.records import Line, Order
 from tidegate.sync.catalogue import Catalogue
 from tidegate.sync.gate import Stamp, Verdict, judge, remember
-from tidegate.sync.plan import before_since_reason, plan_fulfillment, plan_order
+from tidegate.sync.plan import before_since_reason, plan_events, plan_fulfillment, plan_order
 from tidegate.sync.policy import Policy
 from tidegate.sync.records import FetchRequest, GateKey, NewFulfillment, Outcome, Park, Prepared, Result, State
 
@@ -30,6 +32,8 @@ BEFORE_SINCE = "before_since"
 _NOT_SEEN = ("not_owner", BEFORE_SINCE)
 """Ignored because of the configuration: under another one the same event counts, so its version is not remembered."""
 _RANK = ("ignored", "superseded", "applied", "needs_fetch", "parked", "quarantined")
+
+_VERSION_MASK = (1 << 62) - 1
 
 Versioned = (
     changes.OrderSeen
@@ -102,6 +106,8 @@ class Fold:
         for order_id, event_id in self.result.changed_orders.items():
             self._settle(self._state.orders[order_id], event_id)
         self._plan_orders()
+        if self._policy.listeners:
+            self._plan_events()
         return self.result
 
     def _event(self, prepared: Prepared) -> Outcome:
@@ -251,6 +257,20 @@ class Fold:
                 self.result.commands.append(plan.create)
             if plan.cancel is not None:
                 self.result.cancels.append(plan.cancel)
+
+    def _plan_events(self) -> None:
+        """Plan what the listeners are told: once per entity and batch, however much of it changed."""
+        tell = self.result.commands
+        for order_id, event_id in self.result.changed_orders.items():
+            order = self._state.orders[order_id]
+            kind: EventType = "order.cancelled" if order.order_state is OrderState.CANCELLED else "order.updated"
+            tell += plan_events("order", order_id, order.version, kind, self._policy, event_id)
+        for made in self.result.fulfillments:
+            tell += plan_events("shipment", made.fulfillment_id, 1, "shipment.created", self._policy, None)
+        moved = {posting.item_id: posting.event_id for posting in self.result.postings}
+        for item_id, cause in sorted(moved.items()):
+            version = new_id().int & _VERSION_MASK  # an item has no version; a number that nobody else has will do
+            tell += plan_events("item", item_id, version, "stock.updated", self._policy, cause)
 
     # --- stock -------------------------------------------------------------------------------------------------
     def _stock_moved(self, prepared: Prepared, change: changes.StockMoved) -> Outcome:

@@ -8,6 +8,7 @@ from uuid import UUID
 import msgspec
 
 from tidegate.commerce.commands import CommandKind
+from tidegate.commerce.events import EventType, Subject, matches, target_key
 from tidegate.commerce.states import CommandState, OrderState
 from tidegate.config.records import Mode
 from tidegate.orders.fold import is_released
@@ -103,6 +104,21 @@ def plan_fulfillment(order: Order, fulfillment_id: UUID, policy: Policy, cause_e
     kind, target = CommandKind.FULFILLMENT_CREATE, f"order:{order.order_id}"
     command = PlannedCommand(order.connection_id, kind, fulfillment_id, 1, target, cause_event_id)
     return FulfillmentPlan(command=_in_mode(mode, command))
+
+
+def plan_events(
+    subject: Subject, entity_id: UUID, version: int, event_type: EventType, policy: Policy, cause_event_id: UUID | None
+) -> list[PlannedCommand]:
+    """Return what the listeners must be told of an entity that is another one now."""
+    target = target_key(subject, entity_id)
+    return [
+        _in_mode(
+            listener.mode,
+            PlannedCommand(listener.connection_id, CommandKind.EVENT_SEND, entity_id, version, target, cause_event_id),
+        )
+        for listener in policy.listeners
+        if matches(event_type, listener.types)
+    ]
 
 
 def before_since_reason(flow: str, placed_at: datetime, since: datetime) -> str:

@@ -11,6 +11,15 @@ from tidegate.config.records import Mode
 
 
 @dataclass(frozen=True)
+class Listener:
+    """A connection that is told of what happens."""
+
+    connection_id: UUID
+    mode: Mode
+    types: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Policy:
     """Flows of one tenant under one configuration version."""
 
@@ -27,6 +36,8 @@ class Policy:
     """Connections that may be told stock numbers, sorted; each of their items has a mode of its own."""
     stock_owner: UUID | None
     """The connection whose movements move on_hand."""
+    listeners: tuple[Listener, ...] = ()
+    """Who is told of what happens, sorted; those that observe are not among them."""
     orders_live_from: datetime | None = None
     """When the orders flow stopped observing, or what was asked for instead: nothing placed before is created."""
     shipments_since: datetime | None = None

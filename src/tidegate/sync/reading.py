@@ -15,7 +15,7 @@ from tidegate.config.snapshots import Snapshots
 from tidegate.config.stock_modes import FlowName, StockModes, modes_of
 from tidegate.store.connections import Connection
 from tidegate.sync.flow_modes import changed_modes, wanted_modes
-from tidegate.sync.policy import EMPTY_POLICY, Policy
+from tidegate.sync.policy import EMPTY_POLICY, Listener, Policy
 
 CONNECTIONS = "SELECT tenant_id, connection_id, name, connector FROM connection"
 FLOW_MODES = "SELECT tenant_id, connection_id, flow, mode, rules, live_from, revision FROM flow_mode"
@@ -103,6 +103,13 @@ def build_policy(
         if stock and StockModes(config).may_write
         else (),
         stock_owner=ids.get(owner) if owner else None,
+        listeners=tuple(
+            Listener(connection_id, mode(connection_id, name, "events"), events.types or ("*",))
+            for name, connection_id in sorted(ids.items(), key=lambda pair: pair[1])
+            if name in events.targets and mode(connection_id, name, "events") != "observe"
+        )
+        if (events := config.flows.events) is not None
+        else (),
         modes_revision=max((row["revision"] for row in stored.values()), default=0),
         is_erp_missing=bool(orders and orders.target not in ids),
     )

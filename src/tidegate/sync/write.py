@@ -257,6 +257,8 @@ def _is_first(command: PlannedCommand, state: State) -> bool:
     """Return whether the command's entity is new in this batch, so that nobody can have planned it before."""
     if command.kind is CommandKind.FULFILLMENT_CREATE:
         return True
+    if command.kind is CommandKind.EVENT_SEND:
+        return False
     return state.orders[command.entity_id].is_new
 
 

@@ -17,7 +17,7 @@ CONNECTOR = Connector(
     title="Standard Webhooks",
     version="1.0.0",
     mapping_version=1,
-    roles=frozenset({"channel", "erp"}),
+    roles=frozenset({"channel", "erp", "listener"}),
     fields=(
         Field(name="locations", question="Its stock locations, separated by commas", secret=False, default="main"),
         Field(name="signs_with", question="We sign with 'hmac' or 'ed25519'", secret=False, default="hmac"),
@@ -44,6 +44,7 @@ CONNECTOR = Connector(
         CommandKind.ORDER_CREATE: CommandSpec(execute=client.send_one, safe_to_resend=True),
         CommandKind.ORDER_CANCEL: CommandSpec(execute=client.send_one, safe_to_resend=True),
         CommandKind.FULFILLMENT_CREATE: CommandSpec(execute=client.send_one, safe_to_resend=True),
+        CommandKind.EVENT_SEND: CommandSpec(execute=client.send_event, safe_to_resend=True),
         CommandKind.INVENTORY_SET: CommandSpec(execute=client.send_stock, bulk_max=50, safe_to_resend=True),
     },
     base_url=client.NO_ADDRESS,

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from tidegate.commerce.commands import Payload, SetInventory
+from tidegate.commerce.commands import Payload, SendEvent, SetInventory
 from tidegate.connectors.standard_webhooks import outbound
 from tidegate.connectors.standard_webhooks.errors import error_of
 from tidegate.kernel.clock import EPOCH
@@ -106,6 +106,14 @@ async def send_one(api: Api, payloads: Sequence[Payload], key: str) -> Sequence[
     return [await _post(api, outbound.type_of(payload), outbound.data_of(payload), key)]
 
 
+async def send_event(api: Api, payloads: Sequence[Payload], key: str) -> Sequence[ItemOutcome]:
+    """Tell a listener how something stands."""
+    (payload,) = payloads
+    if not isinstance(payload, SendEvent):
+        raise TypeError(f"SendEvent expected, not {type(payload).__name__}")
+    return [await _post(api, payload.event_type, payload.data, key, at=payload.occurred_at)]
+
+
 async def send_stock(api: Api, payloads: Sequence[Payload], key: str) -> Sequence[ItemOutcome]:
     """Send many numbers as one event; the receiver takes all of them or none."""
     commands = [payload for payload in payloads if isinstance(payload, SetInventory)]
@@ -113,13 +121,13 @@ async def send_stock(api: Api, payloads: Sequence[Payload], key: str) -> Sequenc
     return [done] * len(payloads)
 
 
-async def _post(api: Api, event_type: str, data: Mapping[str, Any], key: str) -> Done:
+async def _post(api: Api, event_type: str, data: Mapping[str, Any], key: str, *, at: datetime | None = None) -> Done:
     url = api.settings.get("url")
     if not url:
         raise ConfigurationError(
             "the connection has no url", code="url_missing", hint="write its url in tidegate.yaml and connect it again"
         )
-    event = {"type": event_type, "timestamp": _moment_of(key), "data": data}
+    event = {"type": event_type, "timestamp": at or _moment_of(key), "data": data}
     size, limit = len(msgspec.json.encode(event)), _bytes_max(api.settings)
     if size > limit:
         raise RejectedError(

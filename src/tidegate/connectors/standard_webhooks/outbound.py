@@ -9,7 +9,7 @@ import msgspec
 
 from tidegate.commerce.changes import OrderPrivate
 from tidegate.commerce.commands import CancelOrder, CreateFulfillment, CreateOrder, OrderLineOut, Payload, SetInventory
-from tidegate.commerce.money import Money
+from tidegate.commerce.money import decimal_text
 
 STOCK_TYPE = "inventory.set"
 
@@ -98,8 +98,3 @@ def _fulfillment(command: CreateFulfillment) -> dict[str, Any]:
         "shipped_at": command.shipped_at,
         **({"fields": dict(command.fields)} if command.fields else {}),
     }
-
-
-def decimal_text(minor: int, currency: str) -> str:
-    """Return an amount in major units: '19.90'."""
-    return format(Money(minor, currency).to_decimal(), "f")

@@ -6,7 +6,8 @@ SELECT i.class, i.code, i.operation, i.standing, i.retried, c.name AS connection
         WHERE f.tenant_id = $1 AND f.connection_id = i.connection_id
           AND f.flow = CASE WHEN i.operation IN ('order.create', 'order.cancel') THEN 'orders'
                             WHEN i.operation = 'fulfillment.create' THEN 'shipments'
-                            WHEN i.operation IN ('payment.capture', 'payment.void', 'refund.create') THEN 'payments' END) AS flow_mode
+                            WHEN i.operation IN ('payment.capture', 'payment.void', 'refund.create') THEN 'payments'
+                            WHEN i.operation = 'event.send' THEN 'events' END) AS flow_mode
 FROM issue i LEFT JOIN connection c ON c.tenant_id = i.tenant_id AND c.connection_id = i.connection_id
 WHERE i.tenant_id = $1 AND i.issue_id = $2
 

@@ -27,7 +27,7 @@ from tidegate.web.problems import ProblemError
 class Flow(msgspec.Struct, frozen=True, kw_only=True):
     """What moves where."""
 
-    name: Annotated[str, Meta(description="orders, shipments, payments or stock")]
+    name: Annotated[str, Meta(description="orders, shipments, payments, stock or events")]
     sources: tuple[str, ...]
     targets: Annotated[tuple[str, ...], Meta(description="Connections; origin is the one that the order came from")]
     mode: Annotated[str, Meta(description="As it counts now, timed overrides applied")]
@@ -96,7 +96,9 @@ _MOVED = FlowMoved(
     commands=0,
     proposed_commands=0,
 )
-FlowName = Annotated[Literal["orders", "shipments", "payments", "stock"], PathParameter(description="Name of a flow.")]
+FlowName = Annotated[
+    Literal["orders", "shipments", "payments", "stock", "events"], PathParameter(description="Name of a flow.")
+]
 
 
 @post(
@@ -213,6 +215,19 @@ def _flows(file: Config, now: Config, why: Mapping[str, str]) -> tuple[Flow, ...
                 configured_mode=payments.mode,
                 held=why.get("payments"),
                 since=payments.since,
+            )
+        )
+    if file.flows.events is not None and now.flows.events is not None:
+        events = file.flows.events
+        found.append(
+            Flow(
+                name="events",
+                sources=(events.source,),
+                targets=events.targets,
+                mode=now.flows.events.mode,
+                configured_mode=events.mode,
+                held=why.get("events"),
+                since=events.since,
             )
         )
     if file.flows.stock is not None and now.flows.stock is not None:

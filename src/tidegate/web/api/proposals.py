@@ -17,7 +17,7 @@ from tidegate.web.api.documents import WRITE_PROBLEMS, answer, body, needs, prob
 from tidegate.web.api.identifiers import TEXT, IdempotencyKey, parse_id
 from tidegate.web.problems import InvalidPart, ProblemError
 
-FlowName = Literal["orders", "shipments", "payments", "stock"]
+FlowName = Literal["orders", "shipments", "payments", "stock", "events"]
 PATTERN_CHARS_MAX = 200
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from tidegate.commerce.commands import CommandKind, VoidPayment
+from tidegate.commerce.commands import CommandKind, SendEvent, VoidPayment
 from tidegate.kernel import errors as kernel_errors
 from tidegate.kernel.errors import (
     AuthenticationError,
@@ -139,7 +139,7 @@ def check_reference_is_sent(subject: Subject) -> None:
         _, api = _run(subject, fixture)
         written = msgspec.json.encode([request for request in api.sent if request.changes_state]).decode()
         for payload in payloads_of(fixture):
-            assert not isinstance(payload, VoidPayment), "a release creates nothing"
+            assert not isinstance(payload, VoidPayment | SendEvent), "a release or an event creates nothing"
             assert payload.reference in written, f"{fixture.name}: {payload.reference} is in no request"
 
 
