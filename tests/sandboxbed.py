@@ -18,7 +18,7 @@ import msgspec
 
 START_SECONDS = 30.0
 STOP_SECONDS = 15.0
-EVENTUALLY_SECONDS = 20.0
+EVENTUALLY_SECONDS = 60.0
 KIOSK = "kiosk=tests.sandboxkind:build"
 ROOT = Path(__file__).parent.parent
 
@@ -105,6 +105,11 @@ class Arrived(msgspec.Struct):
     body: bytes
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 256
+
+
 class Receiver:
     """Takes webhooks, and answers what `answer` says (a status)."""
 
@@ -128,8 +133,7 @@ class Receiver:
             def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 

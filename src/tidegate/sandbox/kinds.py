@@ -10,14 +10,20 @@ from typing import Any, cast
 from aiohttp import web
 
 from tidegate.kernel.errors import ConfigurationError
-from tidegate.sandbox import erp, shopify, threepl
+from tidegate.sandbox import erp, shopify, stripe, threepl
 from tidegate.sandbox.world import World
 
 Build = Callable[[World, str, Mapping[str, Any]], web.Application]
 """Makes the server of the platform with this name in this world, with these options; sets HANDLES in it."""
 
 KINDS: Mapping[str, Build] = MappingProxyType(
-    {"erp": erp.build, "shopify": shopify.build, "threepl": threepl.build, "till": threepl.build_till}
+    {
+        "erp": erp.build,
+        "shopify": shopify.build,
+        "stripe": stripe.build,
+        "threepl": threepl.build,
+        "till": threepl.build_till,
+    }
 )
 
 
