@@ -10,7 +10,7 @@ from typing import Any, cast
 from aiohttp import web
 
 from tidegate.kernel.errors import ConfigurationError
-from tidegate.sandbox import erp, shopify, stripe, threepl
+from tidegate.sandbox import erp, shopify, stripe, threepl, woocommerce
 from tidegate.sandbox.world import World
 
 Build = Callable[[World, str, Mapping[str, Any]], web.Application]
@@ -23,6 +23,7 @@ KINDS: Mapping[str, Build] = MappingProxyType(
         "stripe": stripe.build,
         "threepl": threepl.build,
         "till": threepl.build_till,
+        "woocommerce": woocommerce.build,
     }
 )
 
