@@ -20,7 +20,7 @@ from tidegate.store.connections import Pool
 from tidegate.store.database import Database
 
 pytestmark = pytest.mark.asyncio
-EAGER = replace(SETTINGS, retry_trickle_per_second=50.0)
+EAGER = replace(SETTINGS, retries_always=1000)
 
 
 class Books:

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidegate.dispatch import budget
-from tidegate.dispatch.budget import RETRY_CREDIT_MAX, RetryAllowance, Tokens
+from tidegate.dispatch.budget import Tokens
+from tidegate.dispatch.retries import RetryBudget
 from tidegate.sdk.connector import TokenBucket
 
 buckets = st.builds(
@@ -86,22 +87,41 @@ def test_unknown_starts_empty() -> None:
     assert budget.resume(bucket, None, 1e9, 0.0).tokens == 0.0
 
 
-@given(st.lists(st.sampled_from(["send", "retry", "served", "second"]), max_size=300))
-def test_retries_stay_within_their_share(steps: list[str]) -> None:
-    """Retries that were not served <= first credit + 10 % of first sends + the trickle of time."""
-    state, now = RetryAllowance(RETRY_CREDIT_MAX, 0.0), 0.0
-    sent = retried = 0
-    for step in steps:
-        if step == "second":
-            now += 1.0
-        state = budget.earn_by_time(state, now, trickle_per_second=0.2)
+@given(
+    st.lists(st.tuples(st.sampled_from(["send", "retry", "served"]), st.floats(0, 20)), max_size=300),
+    st.integers(0, 12),
+)
+def test_retries_stay_within_a_tenth_of_each_minute(steps: list[tuple[str, float]], always: int) -> None:
+    """In any 60 s: retries that were not served <= 10 % of the first sends of these 60 s, or what is always allowed."""
+    budget_of_retries, now = RetryBudget(share=0.1, always=always), 0.0
+    sent: list[float] = []
+    retried: list[float] = []
+    for step, pause in steps:
+        now += pause
         if step == "send":
-            state, sent = budget.earn_by_send(state, share=0.1), sent + 1
-        elif step == "retry" and budget.may_retry(state):
-            state, retried = budget.spend_retry(state), retried + 1
-        elif step == "served" and budget.may_retry(state):
-            state = budget.pay_back(budget.spend_retry(state))
-        assert retried <= RETRY_CREDIT_MAX + 0.1 * sent + 0.2 * now + 1e-6
+            budget_of_retries.note_first(now)
+            sent.append(now)
+        elif budget_of_retries.wait_seconds(now) <= 0:
+            budget_of_retries.note_retry(now)
+            if step == "served":
+                budget_of_retries.pay_back()
+                continue
+            retried.append(now)
+            firsts = sum(at > now - 60 for at in sent)
+            assert sum(at > now - 60 for at in retried) <= max(always, 0.1 * firsts + 1e-6)
+
+
+@given(st.integers(1, 12), st.lists(st.floats(0, 5), max_size=60))
+def test_a_retry_is_allowed_after_the_wait_that_was_told(always: int, pauses: list[float]) -> None:
+    """Nobody waits for ever: after the wait a retry is allowed, also when nothing else was sent."""
+    budget_of_retries, now = RetryBudget(share=0.1, always=always), 0.0
+    for pause in pauses:
+        now += pause
+        wait = budget_of_retries.wait_seconds(now)
+        assert 0 <= wait <= 60
+        now += wait
+        assert budget_of_retries.wait_seconds(now) <= 0.001
+        budget_of_retries.note_retry(now)
 
 
 @pytest.mark.parametrize(("failures", "is_open"), [(1, False), (4, False), (5, True), (9, True)])

@@ -47,6 +47,7 @@ COMMANDS = {
     "conservation": "conservation:conservation",
     "rehearse": "rehearse:rehearse",
     "why": "why:why",
+    "lanes": "lanes:lanes",
     "alerts": "alerts:alerts",
     "gateway": "nodes:gateway",
     "worker": "nodes:worker",

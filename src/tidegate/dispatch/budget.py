@@ -78,46 +78,6 @@ def drain(state: Tokens, now: float) -> Tokens:
     return Tokens(0.0, max(now, state.at))
 
 
-# --- retries ---------------------------------------------------------------------------------------------------------
-RETRY_CREDIT_MAX = 10.0
-
-
-class RetryAllowance(msgspec.Struct, frozen=True):
-    """Credit for sending something again. One retry costs 1; first sends and time earn it."""
-
-    credit: float
-    at: float
-
-
-def earn_by_time(state: RetryAllowance, now: float, *, trickle_per_second: float) -> RetryAllowance:
-    """Return the allowance at `now`: a slow trickle lets a lone failed command try again."""
-    earned = max(0.0, now - state.at) * trickle_per_second
-    return RetryAllowance(min(RETRY_CREDIT_MAX, state.credit + earned), max(now, state.at))
-
-
-def earn_by_send(state: RetryAllowance, *, share: float) -> RetryAllowance:
-    """Return the allowance after a first send: `share` of all sends may be retries."""
-    return RetryAllowance(min(RETRY_CREDIT_MAX, state.credit + share), state.at)
-
-
-def spend_retry(state: RetryAllowance) -> RetryAllowance:
-    """Return the allowance after a retry."""
-    return RetryAllowance(max(0.0, state.credit - 1.0), state.at)
-
-
-def pay_back(state: RetryAllowance) -> RetryAllowance:
-    """Return the allowance after a retry that was served: it cost the other side nothing that it did not have.
-
-    So retries flow at the lane's pace while they help, and are scarce while they do not.
-    """
-    return RetryAllowance(min(RETRY_CREDIT_MAX, state.credit + 1.0), state.at)
-
-
-def may_retry(state: RetryAllowance) -> bool:
-    """Return whether a retry is paid for."""
-    return state.credit >= 1.0 - _EPSILON
-
-
 # --- the breaker -----------------------------------------------------------------------------------------------------
 class Breaker(msgspec.Struct, frozen=True):
     """Failures of whole calls in a row, and until when the lane is parked for them."""

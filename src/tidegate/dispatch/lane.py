@@ -20,6 +20,7 @@ from tidegate.dispatch.decide import Decision, ErrorClass, LaneEffect, classify,
 from tidegate.dispatch.drift import compare_chunk
 from tidegate.dispatch.feeds import FeedTimes, fetch_entity, load_feed_ages, read_feed
 from tidegate.dispatch.guard import ClosableApi, GuardedApi
+from tidegate.dispatch.host import Host
 from tidegate.dispatch.pace import Pace
 from tidegate.dispatch.records import ShownRead, Window
 from tidegate.dispatch.safety import SafetyRules
@@ -27,7 +28,9 @@ from tidegate.dispatch.scope import Scope
 from tidegate.dispatch.select import (
     Busy,
     Candidate,
+    Choice,
     FetchEntity,
+    Hold,
     LookAfter,
     PushStock,
     ReadFeed,
@@ -52,6 +55,10 @@ OpenApi = Callable[[], Awaitable[ClosableApi]]
 """Makes the connection's Api; the credentials are decrypted here. Raises TidegateError."""
 RETRY_SECONDS = 1.0
 """Pause after a database error, before the next try."""
+PROBE_SECONDS = 0.5
+"""How often a lane asks whether it may probe a host that another lane is probing."""
+SAY_SECONDS = 1.0
+"""What holds a lane for less is not worth a row."""
 TIMER_SLACK_SECONDS = 0.005
 """The database's clock decides what is due; a lane looks a little after it."""
 
@@ -66,10 +73,11 @@ class Lane:
         *,
         has_lease: Callable[[], bool],
         writes: bool = True,
+        host: Host | None = None,
     ) -> None:
         """`has_lease` says whether the node may still send; `writes` is False while stop-all-writes is on.
 
-        No command leaves before `set_kinds` says which ones may.
+        `host` is shared with the other lanes that talk to it. No command leaves before `set_kinds` says which ones may.
         """
         self.scope = scope
         self._open_api = open_api
@@ -94,10 +102,13 @@ class Lane:
         self._is_urgent = False
         self._loaded_at = -1e9
         self._timers: list[float] = []
+        self._said = Hold(rule="")
+        self._said_at = -1e9
+        self._is_unsaid = False
         self._due_at: float | None = None
         """When the next thing that is parked is due, as far as the newest window knew."""
         now = scope.clock.monotonic()
-        self._pace = Pace(scope.connector, scope.settings, now)
+        self._pace = Pace(scope.connector, scope.settings, now, host=host)
         self._feeds = FeedTimes(scope.connector, {}, now)
 
     # --- from outside --------------------------------------------------------------------------------------------
@@ -194,10 +205,18 @@ class Lane:
             now = self.scope.clock.monotonic()
             pause = self._pace.pause_left(now)
             if pause > 0:
+                await self._say(
+                    Hold(rule="breaker" if self._pace.open_until - now >= pause else "snoozed", seconds=pause)
+                )
                 return pause
-            if len(self._tasks) >= self._pace.calls_max():
+            calls_max = self._pace.calls_max()
+            if not calls_max:
+                await self._say(Hold(rule="breaker"))
+                return PROBE_SECONDS
+            if len(self._tasks) >= calls_max:
                 return None
             if not self._has_lease():
+                await self._say(Hold(rule="lease"))
                 return RETRY_SECONDS
             try:
                 await self._mark_for_safety()
@@ -207,6 +226,7 @@ class Lane:
                 return RETRY_SECONDS
             choice = choose(candidates, self._pace.limits(now, writes=self._writes))
             if choice.candidate is None:
+                await self._say(Hold(rule=choice.rule, seconds=choice.wait_seconds or self._held_seconds(now, choice)))
                 return self._next_wait(now, choice.wait_seconds)
             self._start(choice.candidate, candidates)
         return None
@@ -268,12 +288,27 @@ class Lane:
             tokens_wait,
             self._timers[0] - now if self._timers else None,
             self._due_at - now if self._due_at is not None else None,
+            SAY_SECONDS if self._is_unsaid else None,
             self._feeds.next_wait(now) if self._reads_feeds else None,
-            self._pace.retry_wait(),
+            self._pace.retry_wait(now),
             self.scope.settings.window_seconds_min if self._is_stale else None,
         ]
         known = [wait for wait in waits if wait]
         return max(0.001, min(known)) if known else None
+
+    def _held_seconds(self, now: float, choice: Choice) -> float | None:
+        return self._pace.retry_wait(now) if choice.rule == "retry_budget" else None
+
+    async def _say(self, hold: Hold) -> None:
+        """Store what holds the lane, for those who ask: when it is another rule than before, and once a second at most."""
+        now = self.scope.clock.monotonic()
+        is_news = hold.rule != self._said.rule and (hold.seconds or SAY_SECONDS) >= SAY_SECONDS
+        self._is_unsaid = is_news and now - self._said_at < SAY_SECONDS
+        if not is_news or self._is_unsaid:
+            return
+        self._said, self._said_at = hold, now
+        opened = "breaker" if hold.rule == "breaker" else None
+        await self._store(statements.SAY_HOLD, hold.rule, hold.seconds, opened)
 
     def _wake_in(self, seconds: float, now: float) -> None:
         heapq.heappush(self._timers, now + seconds + TIMER_SLACK_SECONDS)
@@ -309,6 +344,8 @@ class Lane:
             log.error("lane.failed", connection=self.scope.connection.name, exc_info=error)
             self._is_halted = True  # it starts anew, and what was being sent is looked at
         finally:
+            if len(self._tasks) <= 1:  # this one is among them
+                self._pace.rest()
             self._busy.vacate(candidate.task)
             self._just_ended.append(candidate.task)
             self._window = without(self._window, candidate.task)  # it may have been read while this was under way
@@ -373,12 +410,17 @@ class Lane:
         now = self.scope.clock.monotonic()
         for decision in result.decisions:
             self._note_decision(decision, now)
-        was_down = self._pace.is_down
-        self._pace.note(result.decisions, now, was_retry=candidate.is_retry)
-        if self._pace.is_down and not was_down:
-            log.error("lane.breaker_opened", connection=self.scope.connection.name)
-        if was_down and not self._pace.is_down:
-            log.info("lane.recovered", connection=self.scope.connection.name)
+        pace, name = self._pace, self.scope.connection.name
+        was_down, was_host_down = pace.is_lane_down, pace.is_host_down
+        pace.note(result.decisions, now, was_retry=candidate.is_retry)
+        if pace.is_lane_down and not was_down:
+            log.error("lane.breaker_opened", connection=name)
+        if pace.is_host_down and not was_host_down:
+            log.error("lane.host_down", connection=name, host=pace.host_name)
+        if was_host_down and not pace.is_host_down:
+            log.info("lane.host_recovered", connection=name, host=pace.host_name)
+        if was_down and not pace.is_lane_down:
+            log.info("lane.recovered", connection=name)
 
     def _note_decision(self, decision: Decision, now: float) -> None:
         if decision.wait_seconds is not None:

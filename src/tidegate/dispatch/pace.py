@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tidegate.dispatch import budget
-from tidegate.dispatch.budget import CLOSED, RETRY_CREDIT_MAX, RetryAllowance, Tokens
+from tidegate.dispatch.budget import CLOSED, Breaker, Tokens
 from tidegate.dispatch.decide import Decision, LaneEffect
+from tidegate.dispatch.host import Host
+from tidegate.dispatch.retries import RetryBudget
 from tidegate.dispatch.select import Candidate, Limits, next_urgent_run
 from tidegate.dispatch.settings import DispatchSettings
 from tidegate.kernel.retry import full_jitter
@@ -16,13 +18,16 @@ from tidegate.sdk.connector import Connector
 class Pace:
     """The pace of one lane. Times are seconds of its monotonic clock."""
 
-    def __init__(self, connector: Connector, settings: DispatchSettings, now: float) -> None:
-        """Start with an empty bucket; `resume` fills in what is known."""
+    def __init__(
+        self, connector: Connector, settings: DispatchSettings, now: float, *, host: Host | None = None
+    ) -> None:
+        """Start with an empty bucket; `resume` fills in what is known. `host` is shared with the other lanes there."""
+        self._host = host or Host()
         self._bucket = budget.bucket_of(connector.budget)
         self._calls_max = connector.concurrency_max
         self._settings = settings
         self._tokens = Tokens(0.0, now)
-        self._retries = RetryAllowance(RETRY_CREDIT_MAX, now)
+        self._retries = RetryBudget(share=settings.retry_share, always=settings.retries_always)
         self._breaker = CLOSED
         self._paused_until = now
         self._urgent_run = 0
@@ -34,40 +39,47 @@ class Pace:
 
     def pause_left(self, now: float) -> float:
         """Return the seconds until anything may be sent or read; 0 or less when it may."""
-        return max(self._paused_until, self._breaker.open_until) - now
+        return max(self._paused_until, self.open_until) - now
+
+    @property
+    def open_until(self) -> float:
+        """Until when the breaker of the lane or of its host is open; in the past when neither is."""
+        return max(self._breaker.open_until, self._host.breaker.open_until)
 
     def calls_max(self) -> int:
         """Return how many calls may be in flight: one at a time probes a side that counts as down."""
+        if not self._host.may_call(self, limit=self._settings.breaker_failures):
+            return 0
         return 1 if self.is_down else self._calls_max
 
     def limits(self, now: float, *, writes: bool) -> Limits:
         """Return what the choice of the next task depends on."""
-        trickle = self._settings.retry_trickle_per_second
-        self._retries = budget.earn_by_time(self._retries, now, trickle_per_second=trickle)
         return Limits(
             tokens=self._tokens,
             bucket=self._bucket,
             now=now,
             writes=writes,
-            retries=budget.may_retry(self._retries),
+            retries=self._retries.wait_seconds(now) <= 0,
             urgent_run=self._urgent_run,
         )
 
-    def retry_wait(self) -> float | None:
-        """Return the seconds until a retry is paid for, None when one is."""
-        trickle = self._settings.retry_trickle_per_second
-        if budget.may_retry(self._retries) or trickle <= 0:
-            return None
-        return (1.0 - self._retries.credit) / trickle
+    def retry_wait(self, now: float) -> float | None:
+        """Return the seconds until a retry is allowed, None when one is."""
+        return self._retries.wait_seconds(now) or None
 
     def start(self, candidate: Candidate, candidates: Sequence[Candidate], now: float) -> None:
         """Take what a task costs."""
         self._tokens = budget.take(self._tokens, self._bucket, candidate.charge, now)
         self._urgent_run = next_urgent_run(self._urgent_run, candidate, candidates)
+        self._host.begin(self, limit=self._settings.breaker_failures)
         if candidate.is_retry:
-            self._retries = budget.spend_retry(self._retries)
+            self._retries.note_retry(now)
         elif candidate.is_write:
-            self._retries = budget.earn_by_send(self._retries, share=self._settings.retry_share)
+            self._retries.note_first(now)
+
+    def rest(self) -> None:
+        """Note that no call is in flight: another lane may probe a host that counts as down."""
+        self._host.end(self)
 
     def refund(self, charge: float) -> None:
         """Give back the cost of a task that came to no call."""
@@ -75,8 +87,23 @@ class Pace:
 
     @property
     def is_down(self) -> bool:
-        """Whether the other side counts as down."""
+        """Whether the other side counts as down, for this lane or for all lanes of its host."""
+        return self.is_lane_down or self.is_host_down
+
+    @property
+    def is_lane_down(self) -> bool:
+        """Whether the other side counts as down for this lane's own calls."""
         return self._breaker.is_tripped(self._settings.breaker_failures)
+
+    @property
+    def is_host_down(self) -> bool:
+        """Whether the host counts as down, by the calls of all lanes there."""
+        return self._host.breaker.is_tripped(self._settings.breaker_failures)
+
+    @property
+    def host_name(self) -> str:
+        """Name and port of the host."""
+        return self._host.name
 
     def note(self, decisions: Sequence[Decision], now: float, *, was_retry: bool = False) -> None:
         """Note what a call came to. A retry that the other side served is paid back."""
@@ -84,14 +111,19 @@ class Pace:
         if snooze:
             self.snooze(snooze, now)
         if decisions and all(decision.lane is LaneEffect.FAILING for decision in decisions):
-            limit = self._settings.breaker_failures
-            index = max(0, self._breaker.failures + 1 - limit)
-            seconds = 0.5 + full_jitter(index, cap_seconds=self._settings.breaker_seconds_max)
-            self._breaker = budget.note_failure(self._breaker, now, limit=limit, open_seconds=seconds)
+            self._breaker = self._after_failure(self._breaker, now)
+            self._host.breaker = self._after_failure(self._host.breaker, now)
         elif any(decision.lane is LaneEffect.NONE for decision in decisions):
-            self._breaker = CLOSED
+            self._breaker = self._host.breaker = CLOSED
             if was_retry:
-                self._retries = budget.pay_back(self._retries)
+                self._retries.pay_back()
+
+    def _after_failure(self, breaker: Breaker, now: float) -> Breaker:
+        limit = self._settings.breaker_failures
+        seconds = 0.5 + full_jitter(
+            max(0, breaker.failures + 1 - limit), cap_seconds=self._settings.breaker_seconds_max
+        )
+        return budget.note_failure(breaker, now, limit=limit, open_seconds=seconds)
 
     def snooze(self, seconds: float, now: float) -> None:
         """The other side asked for peace: nothing is left in the bucket, and nothing is sent for so long."""

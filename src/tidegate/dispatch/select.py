@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Container, Iterator, Sequence
 from datetime import datetime
-from typing import assert_never
+from typing import Literal, assert_never
 from uuid import UUID
 
 import msgspec
@@ -178,6 +178,19 @@ class Choice(msgspec.Struct, frozen=True):
 
     candidate: Candidate | None = None
     wait_seconds: float | None = None
+    rule: HoldRule = ""
+    """What holds what could be done: '' when nothing does."""
+
+
+HoldRule = Literal["", "writes_stopped", "retry_budget", "budget", "merging", "snoozed", "breaker", "lease"]
+"""What may hold the head of a lane; shown by `tidegate lanes` and `tidegate why`."""
+
+
+class Hold(msgspec.Struct, frozen=True, kw_only=True):
+    """What holds a lane, and for how long as far as is known."""
+
+    rule: HoldRule
+    seconds: float | None = None
 
 
 def list_candidates(
@@ -219,14 +232,14 @@ def choose(candidates: Sequence[Candidate], limits: Limits) -> Choice:
     """Return the most urgent candidate that is allowed and paid for, or how long to wait for its tokens."""
     able = [c for c in candidates if (limits.writes or not c.is_write) and (limits.retries or not c.is_retry)]
     if not able:
-        return Choice()
+        return Choice(rule="" if not candidates else "retry_budget" if limits.writes else "writes_stopped")
     urgent = [c for c in able if c.is_urgent]
     rest = [c for c in able if not c.is_urgent]
     is_turn_of_rest = bool(rest) and (not urgent or limits.urgent_run >= URGENT_RUN_MAX)
     best = min(rest if is_turn_of_rest else urgent, key=Candidate.rank)
     floor = 0.0 if best.is_urgent or urgent else FLOOR_SHARE * limits.bucket.capacity
     wait = wait_seconds(limits.tokens, limits.bucket, best.charge, limits.now, floor=floor)
-    return Choice(None, wait) if wait > 0 else Choice(best)
+    return Choice(None, wait, "budget") if wait > 0 else Choice(best)
 
 
 def next_urgent_run(run: int, chosen: Candidate, candidates: Sequence[Candidate]) -> int:

@@ -43,8 +43,8 @@ class DispatchSettings:
     """A longer Retry-After is honoured for this long, then asked again; it is logged as absurd."""
     retry_share: float = 0.1
     """Retries per first send."""
-    retry_trickle_per_second: float = 0.2
-    """Retries that a lane may always make."""
+    retries_always: int = 12
+    """Retries per minute that a lane may always make."""
     breaker_failures: int = 5
     """Whole calls that fail in a row until the lane is parked."""
     breaker_seconds_max: float = 60.0

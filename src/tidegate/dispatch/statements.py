@@ -182,6 +182,13 @@ UPDATE lane_state SET tokens = least(tokens, 0), tokens_at = clock_timestamp(), 
        snoozed_until = greatest(snoozed_until, clock_timestamp() + make_interval(secs => $3::float8))
 WHERE tenant_id = $1 AND connection_id = $2
 """
+# $3 rule, $4 seconds or null, $5 not null: the breaker is open.
+SAY_HOLD = """
+UPDATE lane_state
+SET hold_rule = $3, hold_since = clock_timestamp(), hold_until = clock_timestamp() + make_interval(secs => $4::float8),
+    breaker_opened_at = CASE WHEN $5::text IS NOT NULL THEN coalesce(breaker_opened_at, clock_timestamp()) END
+WHERE tenant_id = $1 AND connection_id = $2
+"""
 STOP_CONNECTION = """
 UPDATE connection SET state = $3, state_reason = $4 WHERE tenant_id = $1 AND connection_id = $2 AND state = 'active'
 """

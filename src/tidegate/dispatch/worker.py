@@ -17,6 +17,7 @@ from tidegate.config.schedule import seconds_of
 from tidegate.config.snapshots import Snapshots
 from tidegate.dispatch import statements
 from tidegate.dispatch.guard import ClosableApi, LeaseLostError
+from tidegate.dispatch.host import Hosts
 from tidegate.dispatch.lane import Lane
 from tidegate.dispatch.mapping import FLOW_OF, NO_MAPS, MapsAtWork
 from tidegate.dispatch.modes import sendable_kinds
@@ -79,6 +80,7 @@ class Worker:
         """Read by lanes inside of their transactions, and apart from what the worker goes by."""
         self._maps: dict[UUID, MapsAtWork] = {}
         self._maps_of: dict[UUID, int] = {}
+        self._hosts = Hosts()
         self._wake = asyncio.Event()
         self._poll_due = 0.0
         self._read_due = 0.0
@@ -235,6 +237,7 @@ class Worker:
             scope,
             lambda: self._open_connection(connection, connector, has_lease),
             has_lease=has_lease,
+            host=self._hosts.of(connection.tenant_id, connection.settings),
         )
         self._tell(lane)
         task = asyncio.create_task(lane.run(), name=f"lane-{connection.name}")

@@ -81,4 +81,6 @@ def describe_lane(row: Any) -> LaneFacts:
         snoozed_until=row["snoozed_until"],
         snooze_reason=row["snooze_reason"],
         writes_stopped=bool(row["writes_stopped"]),
+        hold_rule=row["hold_rule"],
+        hold_until=row["hold_until"],
     )

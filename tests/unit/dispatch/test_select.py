@@ -116,7 +116,7 @@ def test_part_of_the_budget_is_kept_for_urgent_work() -> None:
 def test_nothing_is_taken_from_an_empty_bucket() -> None:
     choice = choose(listed(Window(commands=(pending(),))), limits(tokens=Tokens(0.25, 0.0)))
 
-    assert choice == Choice(None, 0.75)
+    assert choice == Choice(None, 0.75, "budget")
 
 
 def test_a_target_in_flight_blocks_itself_alone() -> None:

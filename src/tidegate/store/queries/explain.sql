@@ -90,7 +90,8 @@ ORDER BY c.name, b.kind, b.external_id
 
 -- name: explain_lanes
 -- What may hold commands back: connections, lanes, the switch. $1 tenant.
-SELECT c.connection_id, c.state, c.state_reason, l.snoozed_until, l.snooze_reason,
+SELECT c.connection_id, c.state, c.state_reason, l.snoozed_until, l.snooze_reason, coalesce(l.hold_rule, '') AS hold_rule,
+       l.hold_until,
        (SELECT s.is_on FROM switch s WHERE s.name = 'stop_all_writes') AS writes_stopped
 FROM connection c LEFT JOIN lane_state l USING (tenant_id, connection_id)
 WHERE c.tenant_id = $1

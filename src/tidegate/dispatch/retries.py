@@ -1,0 +1,56 @@
+"""The retry budget of a lane: in any minute at most a tenth of what it sends for the first time may be sent again in vain.
+
+A few retries a minute are always allowed, so that a lone failed command is not left for ever. Pure but for its own memory;
+times are seconds of one monotonic clock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+WINDOW_SECONDS = 60.0
+
+
+class RetryBudget:
+    """What was sent in the last minute, first tries and retries."""
+
+    def __init__(self, *, share: float, always: int) -> None:
+        """`share`: retries per first send. `always`: retries per minute that need no first send."""
+        self._share = share
+        self._always = always
+        self._firsts: deque[float] = deque()
+        self._retries: deque[float] = deque()
+
+    def note_first(self, now: float) -> None:
+        """Note a first send."""
+        self._forget(now)
+        self._firsts.append(now)
+
+    def note_retry(self, now: float) -> None:
+        """Note a retry. Ask `wait_seconds` first."""
+        self._forget(now)
+        self._retries.append(now)
+
+    def pay_back(self) -> None:
+        """Note that the newest retry was served: it cost the other side nothing that it did not have.
+
+        So retries flow at the lane's pace while they help, and are scarce while they do not.
+        """
+        if self._retries:
+            self._retries.pop()
+
+    def wait_seconds(self, now: float) -> float:
+        """Return how long until a retry is allowed, as far as is known now: sooner, when first sends come. 0: it is."""
+        self._forget(now)
+        allowed = max(self._always, int(self._share * len(self._firsts) + 1e-9))
+        if len(self._retries) < allowed:
+            return 0.0
+        if not self._retries:
+            return WINDOW_SECONDS
+        surplus = len(self._retries) - allowed
+        return max(0.001, self._retries[min(surplus, len(self._retries) - 1)] + WINDOW_SECONDS - now)
+
+    def _forget(self, now: float) -> None:
+        for sent in (self._firsts, self._retries):
+            while sent and sent[0] <= now - WINDOW_SECONDS:
+                sent.popleft()
