@@ -54,6 +54,8 @@ class Bed:
     connections: dict[str, UUID]
     connector: Connector
     items: dict[str, UUID] = field(default_factory=dict)
+    others: dict[str, Connector] = field(default_factory=dict)
+    """Name of a connection -> its connector, where that is another one."""
 
     def context(self, index: int = 1) -> Context:
         """Return the world of an apply process."""
@@ -63,19 +65,20 @@ class Bed:
             cell="c0",
             access=self.database.access(Role.APPLY),
             keys={"intake": KEYS["intake"]},
-            connectors={"hostile": self.connector},
+            connectors={"hostile": self.connector, **{other.name: other for other in self.others.values()}},
         )
 
     async def append(self, deliveries: Sequence[tuple[str, dict[str, Any]]]) -> list[UUID]:
         """Append (connection name, event) pairs as the door would, in one T1; return the ids of the fresh events."""
         cipher = BodyCipher(KeyRing(KEYS))
-        assert self.connector.webhook is not None
         async with self.pool.acquire() as conn:
             key = await cipher.current(conn, self.tenant_id, datetime.now(UTC).date())
             events = []
             for name, content in deliveries:
                 body = json.dumps(content).encode()
-                keys = self.connector.webhook.read_keys({}, body)
+                connector = self.others.get(name, self.connector)
+                assert connector.webhook is not None
+                keys = connector.webhook.read_keys({}, body)
                 event_id = new_id()
                 events.append(
                     NewEvent(
@@ -92,7 +95,7 @@ class Bed:
                         body=cipher.seal(key, "event", event_id, body),
                         external_id=keys.sender_event_id,
                         envelope=Envelope(
-                            connector="hostile", connector_version="1", mapping_version=1, code_version="0"
+                            connector=connector.name, connector_version="1", mapping_version=1, code_version="0"
                         ).encode(),
                     )
                 )

@@ -8,13 +8,14 @@ from functools import cache
 from importlib import import_module
 from types import MappingProxyType
 
-from tidegate.connectors import shopify, standard_webhooks, tryton, vendure, woocommerce
+from tidegate.connectors import shopify, standard_webhooks, stripe, tryton, vendure, woocommerce
 from tidegate.kernel.errors import ConfigurationError
 from tidegate.sdk.connector import Connector
 
 BUNDLED = (
     shopify.CONNECTOR,
     standard_webhooks.CONNECTOR,
+    stripe.CONNECTOR,
     tryton.CONNECTOR,
     vendure.CONNECTOR,
     woocommerce.CONNECTOR,

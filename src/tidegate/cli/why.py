@@ -96,6 +96,8 @@ def _print(story: Story) -> None:
     for binding in story.bindings:
         if binding["kind"] != "order_line":
             click.echo(f"  {binding['connection']} calls the {binding['kind']} {safe_line(binding['external_id'])}")
+    for told in (*story.payments, *story.refunds):
+        click.echo(f"  {safe_line(told['words'])}")
     click.echo("")
     _print_timeline(story.steps)
     for wait in story.waits:

@@ -169,8 +169,8 @@ class PaymentObserved(msgspec.Struct, frozen=True, kw_only=True, tag="payment_ob
     """What may still be captured."""
     captured_minor: int = 0
     refunded_minor: int = 0
-    multi_capture: bool = False
-    """Whether the provider lets this payment be captured in parts."""
+    multi_capture: bool | None = None
+    """Whether the provider lets this payment be captured in parts; None: it does not say here."""
     method: str = ""
     expires_at: datetime | None = None
     """When an authorisation lapses, where the provider says so. Aware UTC."""

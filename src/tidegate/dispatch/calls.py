@@ -22,9 +22,17 @@ from tidegate.dispatch.decide import (
 )
 from tidegate.dispatch.guard import GuardedApi
 from tidegate.dispatch.mapping import Asked, needs_hooks
-from tidegate.dispatch.payloads import Unbuildable, draft_action
+from tidegate.dispatch.payloads import draft_action
 from tidegate.dispatch.perform import ATTEMPTED, build_evidence, execute, find, milliseconds_since, name_of
-from tidegate.dispatch.records import DirtyMark, DoubtfulCommand, Evidence, OpenCall, PendingCommand, Subject
+from tidegate.dispatch.records import (
+    DirtyMark,
+    DoubtfulCommand,
+    Evidence,
+    OpenCall,
+    PendingCommand,
+    Subject,
+    Unbuildable,
+)
 from tidegate.dispatch.scope import Scope
 from tidegate.dispatch.t2s import (
     NotBegun,

@@ -14,8 +14,7 @@ from tidegate.commerce.commands import SendEvent
 from tidegate.commerce.events import subject_of
 from tidegate.commerce.money import decimal_text
 from tidegate.commerce.states import CommandState, OrderState
-from tidegate.dispatch.payloads import Unbuildable
-from tidegate.dispatch.records import ConnectionRow, PendingCommand
+from tidegate.dispatch.records import ConnectionRow, PendingCommand, Unbuildable
 from tidegate.kernel.ids import public_id
 from tidegate.store.connections import Connection
 

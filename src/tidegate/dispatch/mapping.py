@@ -10,8 +10,8 @@ import msgspec
 
 from tidegate.commerce.commands import CommandKind, CreateFulfillment, CreateOrder
 from tidegate.commerce.states import CommandState
-from tidegate.dispatch.payloads import Drafted, Shape, Stale, Unbuildable
-from tidegate.dispatch.records import PendingCommand
+from tidegate.dispatch.payloads import Drafted, Shape, Stale
+from tidegate.dispatch.records import PendingCommand, Unbuildable
 from tidegate.mapping.apply import Refused, Shaped, apply_map
 from tidegate.mapping.compile import CompiledMaps, FlowMap
 from tidegate.mapping.hook_host import HookHost

@@ -21,7 +21,9 @@ from tidegate.commerce.commands import (
 )
 from tidegate.commerce.states import CommandState, may_leave
 from tidegate.commerce.stock import ChannelOpen, Level, StockNumber, channel_quantity
-from tidegate.dispatch.records import ConnectionRow, DirtyMark, PendingCommand
+from tidegate.dispatch.payments import KINDS as MONEY_KINDS
+from tidegate.dispatch.payments import build_payment
+from tidegate.dispatch.records import ConnectionRow, DirtyMark, PendingCommand, Unbuildable
 from tidegate.dispatch.safety import Safety, SafetyRules
 from tidegate.dispatch.statements import LOCK_DIRTY, NUMBERS, TOUCHED_ITEMS
 from tidegate.kernel.ids import public_id
@@ -76,14 +78,6 @@ WHERE fl.tenant_id = $1 AND fl.fulfillment_id = $2 ORDER BY l.position, l.line_i
 
 class Stale(msgspec.Struct, frozen=True):
     """What hooks were asked about is not true any more: they are asked again."""
-
-
-class Unbuildable(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a command is not sent, and how it ends."""
-
-    state: CommandState
-    code: str
-    reason: str
 
 
 Shape = Callable[["Drafted"], "CreateOrder | CreateFulfillment | Unbuildable | Stale"]
@@ -142,6 +136,9 @@ async def build_actions(
     for command, shape in zip(commands, shapes, strict=True):
         if command.kind is CommandKind.ORDER_CANCEL:
             built.append(await _build_cancel(conn, connection, command.entity_id, cell))
+            continue
+        if command.kind in MONEY_KINDS:
+            built.append(await build_payment(conn, connection.tenant_id, command, cell=cell))
             continue
         draft = orders.get(command.entity_id) or await draft_action(
             conn, connection, command, cipher, cell=cell, has_map=shape is not None

@@ -10,6 +10,7 @@ from uuid import UUID
 import msgspec
 
 from tidegate.commerce.commands import CommandKind, Payload
+from tidegate.commerce.states import CommandState
 
 
 class ConnectionRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,6 +137,14 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     """Items of fulfillments in flight or in doubt: no number of them may be pushed."""
     due_seconds: float | None = None
     """From when it was read until more of what waits is due; None: nothing is parked."""
+
+
+class Unbuildable(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a command is not sent, and how it ends."""
+
+    state: CommandState
+    code: str
+    reason: str
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):

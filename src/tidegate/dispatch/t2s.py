@@ -22,13 +22,12 @@ from tidegate.dispatch.modes import OBSERVED_CODE, OBSERVED_REASON, flow_of
 from tidegate.dispatch.payloads import (
     Stale,
     StockNumberRow,
-    Unbuildable,
     build_actions,
     build_stock_payload,
     read_stock_numbers,
     unbound_reason,
 )
-from tidegate.dispatch.records import DirtyMark, DoubtfulCommand, OpenCall, PendingCommand, Subject
+from tidegate.dispatch.records import DirtyMark, DoubtfulCommand, OpenCall, PendingCommand, Subject, Unbuildable
 from tidegate.dispatch.safety import NO_RULES, SafetyRules, changed_items
 from tidegate.dispatch.scope import Scope
 from tidegate.kernel import crashpoint

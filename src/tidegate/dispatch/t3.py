@@ -15,6 +15,7 @@ from tidegate.commerce.states import CommandState
 from tidegate.dispatch import statements
 from tidegate.dispatch.decide import Decision, LaneEffect
 from tidegate.dispatch.modes import OBSERVED_CODE, OBSERVED_REASON, flow_of
+from tidegate.dispatch.payments import lock_payments_of, settle_payments
 from tidegate.dispatch.records import Evidence, Subject
 from tidegate.dispatch.scope import Scope
 from tidegate.eventlog.records import Envelope, NewEvent, unique_dedupe_key
@@ -84,6 +85,7 @@ async def _change_state(conn: Connection, scope: Scope, settlement: Settlement) 
     shipped = [m.entity_id for m, d in pairs if m.kind is CommandKind.FULFILLMENT_CREATE and d.done is not None]
     seen = [m.entity_id for m, d in pairs if d.shown is not None]
     await _lock(conn, scope, [m.entity_id for m, _ in pairs if m.kind is CommandKind.INVENTORY_SET], shipped, seen)
+    await lock_payments_of(conn, tenant_id, settlement.members)
     await conn.execute(statements.LOCK_COMMANDS, tenant_id, [m.command_id for m, _ in pairs])
     rows = await conn.fetch(
         statements.SETTLE,
@@ -103,6 +105,7 @@ async def _change_state(conn: Connection, scope: Scope, settlement: Settlement) 
     await _follow_mode(conn, scope, [m.command_id for m in put_back if m.command_id in moved], mode)
     await _bind(conn, scope, applied)
     await _settle_stock(conn, scope, [(m, d) for m, d in applied if m.kind is CommandKind.INVENTORY_SET])
+    await settle_payments(conn, tenant_id, applied)
     await _settle_fulfillments(conn, scope, [m for m, _ in applied if m.entity_id in set(shipped)])
     return bool(moved)
 

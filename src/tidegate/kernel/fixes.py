@@ -162,6 +162,34 @@ FIXES: Mapping[str, Fix] = {
     ),
     "sale_processing": _cause("the sale has shipments already", f"cancel its shipments in the ERP, then {_RETRY}"),
     "sale_done": _cause("the sale is done already", "tidegate commands cancel; a return is made by hand"),
+    "authorisation_gone": _cause(
+        "the authorisation lapsed, or was released, before the money was captured",
+        "have the shopper pay anew, then tidegate commands cancel",
+    ),
+    "captured_meanwhile": _cause(
+        "the payment was captured before it could be released", "give the money back, then tidegate commands cancel"
+    ),
+    "unexpected_state": _cause(
+        "the payment is in a state in which this cannot be done",
+        f"look at the payment at the provider, then {_RETRY}, or tidegate commands cancel",
+    ),
+    "card_declined": _cause("the card's bank refused it", "have the shopper pay anew, then tidegate commands cancel"),
+    "already_refunded": _cause(
+        "the money went back already", "compare the refunds of both sides, then tidegate commands cancel"
+    ),
+    "disputed": _cause("the payment is disputed: the bank took the money back", "tidegate commands cancel"),
+    "exceeds_payment": _cause(
+        "more is asked for than the payment holds", "compare the payment with the order, then tidegate commands cancel"
+    ),
+    "amount_impossible": _cause(
+        "the provider cannot take an amount with these decimals", "give it back by hand, then tidegate commands cancel"
+    ),
+    "key_reused": _cause("its key was used for another request", _REBUILD, rebuild=True),
+    "capture_missing": _cause("what is to be captured does not exist here", "tidegate commands cancel"),
+    "payment_missing": _cause("no payment of the order is known for it", "tidegate commands cancel"),
+    "refund_missing": _cause("the command's refund does not exist here", "tidegate commands cancel"),
+    "still_running": Fix("the request of before still runs there", "it is looked at again by itself"),
+    "dependency_failed": Fix("something behind the provider failed", "it is tried again by itself"),
     "deadline": Fix(
         "it was tried until its deadline", f"tidegate doctor --only connections; when the other side is up: {_RETRY}"
     ),
@@ -254,6 +282,8 @@ FIXES: Mapping[str, Fix] = {
         "add 'bearer' to authOptions.tokenMethod of the shop, then tidegate connect NAME",
     ),
     "credential_missing": _cause("the connection has no credential", _CONNECT),
+    "wrong_mode": _cause("a test key meets a live object, or the other way round", _CONNECT),
+    "wrong_key": _cause("the key is a publishable one", _CONNECT),
     "forbidden": _cause(
         "the credential may not do this", "give it the scopes of the connector's README, then tidegate connect NAME"
     ),

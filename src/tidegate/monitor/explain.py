@@ -17,6 +17,8 @@ PUSH_WINDOW = timedelta(hours=6)
 _FIND_ORDERS = query("explain_find_orders")
 _LINES = query("explain_lines")
 _FULFILLMENTS = query("explain_fulfillments")
+_PAYMENTS = query("explain_payments")
+_REFUNDS = query("explain_refunds")
 _EVENT_IDS = query("explain_event_ids")
 _ENTRIES = query("explain_entries")
 _EVENTS = query("explain_events")
@@ -48,10 +50,12 @@ async def _read_facts(conn: Connection, tenant_id: UUID, order: Any) -> Facts:
     order_id: UUID = order["order_id"]
     lines = await conn.fetch(_LINES, tenant_id, order_id)
     fulfillments = await conn.fetch(_FULFILLMENTS, tenant_id, order_id)
+    payments = await conn.fetch(_PAYMENTS, tenant_id, order_id)
     entities = [order_id, *(row["fulfillment_id"] for row in fulfillments)]
     entries = await conn.fetch(_ENTRIES, tenant_id, order_id, [row["line_id"] for row in lines])
     commands = await conn.fetch(_COMMANDS, tenant_id, entities)
-    event_ids = {row["event_id"] for row in await conn.fetch(_EVENT_IDS, tenant_id, entities)}
+    told = [*entities, *(row["payment_id"] for row in payments)]
+    event_ids = {row["event_id"] for row in await conn.fetch(_EVENT_IDS, tenant_id, told)}
     event_ids.update(row["event_id"] for row in entries if row["event_id"] is not None)
     event_ids.update(row["cause_event_id"] for row in commands if row["cause_event_id"] is not None)
     pushes = await _read_pushes(conn, tenant_id, entries)
@@ -63,6 +67,8 @@ async def _read_facts(conn: Connection, tenant_id: UUID, order: Any) -> Facts:
         order=order,
         lines=lines,
         fulfillments=fulfillments,
+        payments=payments,
+        refunds=await conn.fetch(_REFUNDS, tenant_id, order_id),
         events=await conn.fetch(_EVENTS, tenant_id, sorted(event_ids)),
         entries=entries,
         commands=commands,

@@ -10,8 +10,8 @@ import msgspec
 
 from tidegate.commerce.commands import CommandKind, CreateFulfillment, CreateOrder, Payload
 from tidegate.config import Config
-from tidegate.dispatch.payloads import ARTICLES_OF_SKUS, Unbuildable, preview_action
-from tidegate.dispatch.records import ConnectionRow
+from tidegate.dispatch.payloads import ARTICLES_OF_SKUS, preview_action
+from tidegate.dispatch.records import ConnectionRow, Unbuildable
 from tidegate.kernel.errors import ConfigurationError
 from tidegate.mapping.apply import Refused
 from tidegate.mapping.paths import Flow

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import msgspec
 
+from tidegate.commerce.money import Money
 from tidegate.kernel.ids import public_id, time_of
 from tidegate.monitor.waiting import CommandFacts, LaneFacts, Wait, explain_wait
 
@@ -54,6 +55,10 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
     bindings: tuple[Mapping[str, Any], ...]
     steps: tuple[Step, ...]
     """By time."""
+    payments: tuple[Mapping[str, Any], ...] = ()
+    """Its payments as their provider shows them, each in words."""
+    refunds: tuple[Mapping[str, Any], ...] = ()
+    """What went back, on which side it is known, and how far it is carried over, each in words."""
     waits: tuple[Mapping[str, Any], ...]
     """What is not done yet and why."""
 
@@ -64,6 +69,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     order: Row
     lines: Sequence[Row]
     fulfillments: Sequence[Row]
+    payments: Sequence[Row] = ()
+    refunds: Sequence[Row] = ()
     events: Sequence[Row]
     """One row per event and run."""
     entries: Sequence[Row]
@@ -95,6 +102,8 @@ def tell(facts: Facts, *, cell: str, now: datetime) -> Story:
         lines=tuple(_line(row, cell) for row in facts.lines),
         bindings=tuple(_binding(row, cell) for row in facts.bindings),
         steps=tuple(steps),
+        payments=tuple(_payment(row) for row in facts.payments),
+        refunds=tuple(_refund(row, cell) for row in facts.refunds),
         waits=tuple(_waits([*facts.commands, *pushes], facts, cell, now)),
         **{name: order[name] for name in _ORDER_FIELDS},
     )
@@ -323,6 +332,44 @@ def _wait(row: Row, facts: Facts, now: datetime) -> Wait | None:
 def _line(row: Row, cell: str) -> dict[str, Any]:
     counts = {name: row[name] for name in ("sku", "ordered", "current", "shipped", "fulfilled")}
     return {"line_id": public_id("lin", cell, row["line_id"]), "external_id": row["external_id"], **counts}
+
+
+def _payment(row: Row) -> dict[str, Any]:
+    currency = row["currency"].strip()
+    parts = [f"{row['external_id']} in {row['connection']} is {row['state']}"]
+    if row["state"] == "unseen":
+        parts = [f"{row['external_id']} was not seen in {row['connection']} yet"]
+    for words, amount in (
+        ("of", row["amount_minor"]),
+        ("captured", row["captured_minor"]),
+        ("asked to capture", row["claimed_minor"] if row["claimed_minor"] > row["captured_minor"] else 0),
+        ("given back", row["refunded_minor"]),
+    ):
+        if amount:
+            parts.append(f"{words} {Money(amount, currency).to_decimal()} {currency}")
+    if row["expires_at"] is not None and row["state"] == "authorised":
+        parts.append(f"lapses {row['expires_at']:%Y-%m-%d %H:%M} UTC")
+    fields = ("connection", "external_id", "state", "amount_minor", "captured_minor", "refunded_minor")
+    return {"words": ", ".join(parts), "currency": currency, **{name: row[name] for name in fields}}
+
+
+_CARRY_WORDS = {
+    "open": "not carried over yet",
+    "planned": "to be carried over",
+    "sent": "being carried over",
+    "done": "known on both sides",
+    "left": "left alone",
+}
+
+
+def _refund(row: Row, cell: str) -> dict[str, Any]:
+    amount = f"{Money(row['amount_minor'], row['currency'].strip()).to_decimal()} {row['currency'].strip()}"
+    told = "the channel" if row["origin"] == "channel" else "the provider"
+    carry = _CARRY_WORDS[row["carry"]] + (f" ({row['code']})" if row["code"] else "")
+    words = f"{row['kind']} of {amount}, {row['state']}, first shown by {told}: {carry}"
+    fields = ("origin", "kind", "amount_minor", "currency", "state", "carry", "code", "channel_ref", "psp_ref")
+    ours = public_id("rfn", cell, row["refund_id"])
+    return {"words": words, "refund_id": ours, **{name: row[name] for name in fields}}
 
 
 def _binding(row: Row, cell: str) -> dict[str, Any]:

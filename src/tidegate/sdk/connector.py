@@ -297,6 +297,8 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     registered: bool
     explanation: str
     """When not registered: what the operator has to do."""
+    signing_secret: Secret | None = None
+    """Made by the platform at this registration, and shown once: deliveries are signed with it from now on."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,8 +32,8 @@ GRANT INSERT ON event_outcome, binding TO tidegate_apply;
 GRANT SELECT, INSERT ON stock_entry TO tidegate_apply;  -- the ledger is append-only
 GRANT SELECT ON stock_balance TO tidegate_apply;
 GRANT SELECT, INSERT, UPDATE ON conservation, entity_version, product, variant, inventory_item, variant_item, location,
-    stock_level, channel_stock, "order", order_line, payment, fulfillment, fulfillment_line, command_key,
-    command TO tidegate_apply;
+    stock_level, channel_stock, "order", order_line, payment, fulfillment, fulfillment_line, psp_payment, capture, refund,
+    command_key, command TO tidegate_apply;
 GRANT SELECT, INSERT, UPDATE ON flow_mode TO tidegate_apply;  -- a timed override takes effect by itself
 GRANT SELECT, INSERT, UPDATE, DELETE ON node TO tidegate_apply;
 GRANT SELECT, UPDATE ON slot TO tidegate_apply;
@@ -55,6 +55,10 @@ GRANT UPDATE (order_id) ON "order" TO tidegate_dispatch;  -- needed to lock a ro
 GRANT UPDATE (name) ON switch TO tidegate_dispatch;  -- needed to lock the row
 GRANT SELECT, UPDATE (flow) ON flow_mode TO tidegate_dispatch;  -- needed to lock the row
 GRANT SELECT (tenant_id, order_id, external_id, kind, method) ON payment TO tidegate_dispatch;  -- what a map may read
+GRANT SELECT ON psp_payment, capture, refund TO tidegate_dispatch;
+GRANT UPDATE (state, captured_minor, capturable_minor) ON psp_payment TO tidegate_dispatch;
+GRANT UPDATE (state) ON capture TO tidegate_dispatch;
+GRANT UPDATE (carry, code, psp_ref, channel_ref) ON refund TO tidegate_dispatch;
 GRANT SELECT (tenant_id, connection_id, dedupe_key, event_id, body_digest) ON event_dedupe TO tidegate_dispatch;
 GRANT SELECT, INSERT, UPDATE, DELETE ON node TO tidegate_dispatch;
 GRANT SELECT, UPDATE ON slot TO tidegate_dispatch;
@@ -74,7 +78,8 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON issue, issue_member, issue_progress TO t
 -- web: reads what people and programs may see, and takes their actions. Bodies, payloads, answers of other systems and the
 -- private part of an order stay closed to it, sealed or not.
 GRANT SELECT ON tenant, event_queue, event_parked, event_outcome, conservation, lane_state, channel_stock, poll_cursor,
-    command, attempt, order_line, payment, fulfillment, fulfillment_line, binding, variant, inventory_item, variant_item,
+    command, attempt, order_line, payment, psp_payment, capture, refund, fulfillment,
+    fulfillment_line, binding, variant, inventory_item, variant_item,
     location, stock_level, stock_entry, stock_balance, counted_article, config_version, node, slot, switch TO tidegate_web;
 GRANT SELECT (tenant_id, connection_id, name, connector, state, state_reason, created_at) ON connection TO tidegate_web;
 GRANT SELECT (tenant_id, event_id, connection_id, source, topic, ordering_key, slot, external_id, occurred_at, conflict,
@@ -109,6 +114,7 @@ GRANT INSERT ON config_version, config_bundle, flow_mode TO tidegate_web;
 GRANT UPDATE (mode, rules, live_from, revision, changed_at) ON flow_mode TO tidegate_web;
 GRANT UPDATE (mode, approved_by, approved_at) ON channel_stock TO tidegate_web;
 GRANT SELECT ON login, fetch_request, config_bundle, command_key TO tidegate_web;
+GRANT INSERT ON fetch_request TO tidegate_web;  -- a payments flow that goes live has payments read anew
 GRANT SELECT, INSERT, DELETE ON login_session TO tidegate_web;
 GRANT UPDATE (is_on, reason, changed_by, changed_at) ON switch TO tidegate_web;  -- stop and allow all writes
 GRANT UPDATE (seen_at) ON login_session TO tidegate_web;

@@ -23,7 +23,7 @@ from tidegate.sync.catalogue import Catalogue
 from tidegate.sync.fold import Fold
 from tidegate.sync.load import articles_of, follow_sales, load_state, lock_levels, mark_dirty
 from tidegate.sync.policy import Policy
-from tidegate.sync.records import Outcome, Prepared
+from tidegate.sync.records import Outcome, Prepared, StateMoved
 from tidegate.sync.write import Writer
 
 RETRIES_MAX = 8
@@ -115,7 +115,7 @@ class Applier:
         for attempt_number in range(1, RETRIES_MAX + 1):
             try:
                 await self._transaction(conn, batch, epochs)
-            except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
+            except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, StateMoved):
                 if attempt_number == RETRIES_MAX:
                     raise
                 await asyncio.sleep(random.uniform(0, RETRY_SPREAD_SECONDS * attempt_number))  # noqa: S311
@@ -138,6 +138,7 @@ class Applier:
             writer = Writer(self.tenant_id, self.writer_name, self.seal_order, self.policy.config_version, now)
             await writer.store_rows(conn, state, result)
             await mark_dirty(conn, self.tenant_id, self.policy, state)
+            await writer.store_payments(conn, state)
             await follow_sales(conn, self.tenant_id, self.policy, result)
             levels = await lock_levels(conn, self.tenant_id, {posting.key() for posting in result.postings})
             await writer.store_entries(conn, post(levels, result.postings))

@@ -227,6 +227,13 @@ async def set_up_webhook(
         await conn.execute(_ANNOUNCE, str(connection_id))
     url = order.webhook_base + path
     subscription = await _subscribe(order.connector, api, url, secret)
+    made = subscription.signing_secret
+    if made is not None and made != secret:
+        async with conn.transaction():
+            await conn.fetchval(_LOCK_TENANT, order.tenant)
+            await credentials.put(conn, ring, tenant_id, connection_id, "intake", credentials.WEBHOOK_SECRET, made)
+            await conn.execute(_ANNOUNCE, str(connection_id))
+        secret, is_new = made, True
     state = "registered" if subscription.registered else "manual"
     await conn.execute(_SET_WEBHOOK_STATE, tenant_id, connection_id, state)
     return Webhook(url=url, secret=secret, is_new=is_new, is_given=is_given, subscription=subscription)

@@ -45,6 +45,7 @@ _RELEASE = query("commands_release")
 _REVIVE = query("commands_revive")
 _ORDERS_TO_INCLUDE = query("orders_to_include")
 _FULFILLMENTS_TO_INCLUDE = query("fulfillments_to_include")
+_REVIEW_PAYMENTS = query("payments_to_review")
 _SETTLE_MARKS = query("marks_settle")
 _ITEMS = "SELECT item_id, sku FROM inventory_item WHERE tenant_id = $1"
 _WAKE = "SELECT pg_notify('tidegate_command', '')"
@@ -99,9 +100,9 @@ async def settle_modes(
     """Make the modes of `config` the ones that count; return what changed. The caller holds the configuration lock.
 
     Going to observe ends what was not sent, and tells no number any more. Going to propose has a person decide what nobody
-    approved. Ceasing to observe marks every item that was ever counted and opens again the cancels that waited; it creates
-    no order placed before, except those of flows in `include_since` (flow -> placed since then) that the other side does
-    not know, each once.
+    approved. Ceasing to observe marks every item that was ever counted, opens again the cancels that waited, and has
+    authorised payments read anew, so that what left meanwhile is captured. It creates no order placed before, except those
+    of flows in `include_since` (flow -> placed since then) that the other side does not know, each once.
     """
     connections = {row["connection_id"]: row["name"] for row in await conn.fetch(CONNECTIONS, tenant_id)}
     wanted = wanted_modes(config, connections)
@@ -158,6 +159,9 @@ async def _settle_commands(conn: Connection, tenant_id: UUID, moved: Sequence[Fl
     states = [str(state_in(each.mode)) for each in reviving]
     kinds = [str(CommandKind.ORDER_CANCEL) for _ in reviving]
     await conn.execute(_REVIVE, tenant_id, ids, kinds, states, seconds)
+    paying = [each.connection_id for each in moved if each.before == "observe" and each.flow == "payments"]
+    if paying:
+        await conn.execute(_REVIEW_PAYMENTS, tenant_id, paying)
 
 
 def _pairs(modes: Sequence[FlowMode]) -> tuple[list[UUID], list[str]]:
@@ -212,6 +216,7 @@ async def _save(
         [now + timedelta(seconds=DEADLINE_SECONDS[row[1]]) for row in rows],
         [None for _ in rows],
         [str(row[4]) for row in rows],
+        [None for _ in rows],
         [None for _ in rows],
         [None for _ in rows],
     ]

@@ -17,10 +17,18 @@ from tidegate.commerce.states import OrderState
 from tidegate.inventory.ledger import Posting
 from tidegate.kernel.ids import new_id, parse_public_id
 from tidegate.orders.fold import fold_order, match_shipment_lines, new_order, ship_units
-from tidegate.orders.records import Line, Order
+from tidegate.orders.payments import (
+    add_refund,
+    fold_payment,
+    join,
+    payment_state_of,
+    see_channel_refund,
+    see_provider_refund,
+)
+from tidegate.orders.records import Line, Order, PspPayment
 from tidegate.sync.catalogue import Catalogue
 from tidegate.sync.gate import Stamp, Verdict, judge, remember
-from tidegate.sync.plan import before_since_reason, plan_events, plan_fulfillment, plan_order
+from tidegate.sync.plan import before_since_reason, plan_events, plan_fulfillment, plan_order, plan_payments
 from tidegate.sync.policy import Policy
 from tidegate.sync.records import FetchRequest, GateKey, NewFulfillment, Outcome, Park, Prepared, Result, State
 
@@ -106,6 +114,7 @@ class Fold:
         for order_id, event_id in self.result.changed_orders.items():
             self._settle(self._state.orders[order_id], event_id)
         self._plan_orders()
+        self._plan_payments()
         if self._policy.listeners:
             self._plan_events()
         return self.result
@@ -176,8 +185,10 @@ class Fold:
             case changes.FulfillmentSeen():
                 known = parse_reference(change.reference, "ful")
                 return Outcome("ignored", "echo" if known else "foreign_fulfillment", None, "fulfillment", known)
-            case changes.PaymentObserved() | changes.RefundSeen():
-                return Outcome("ignored", "no_flow", "payments are not followed yet")
+            case changes.PaymentObserved():
+                return self._payment_observed(prepared, change)
+            case changes.RefundSeen():
+                return self._refund_seen(prepared, change)
             case changes.VariantSeen():
                 key = (prepared.event.connection_id, change.external_id, change.sku)
                 return Outcome("applied", "known", None, "variant", self._catalogue.variant(key))
@@ -220,6 +231,8 @@ class Fold:
             location_id=self._catalogue.default_location(),
             make_id=new_id,
         )
+        order.channel_payment_state = change.payment_state
+        self._see_payments(order, change)
         order.version += 1
         self.result.changed_orders[order.order_id] = prepared.event.event_id
         plan = plan_order(order, self._policy, prepared.event.event_id)
@@ -271,6 +284,79 @@ class Fold:
         for item_id, cause in sorted(moved.items()):
             version = new_id().int & _VERSION_MASK  # an item has no version; a number that nobody else has will do
             tell += plan_events("item", item_id, version, "stock.updated", self._policy, cause)
+
+    # --- payments ----------------------------------------------------------------------------------------------
+    def _see_payments(self, order: Order, change: changes.OrderSeen) -> None:
+        """Join the order with the payments that it names, and note the refunds that its channel shows."""
+        provider = self._policy.provider
+        if provider is None:
+            return
+        for seen in change.payments:
+            if seen.kind != "refund" and seen.psp_reference:
+                payment = self._payment(provider, seen.psp_reference)
+                join(order, payment, self._state.loose_refunds.pop(payment.payment_id, ()))
+        for seen in change.payments:
+            if seen.kind == "refund":
+                see_channel_refund(order, seen, ours=parse_reference(seen.reference, "rfn"), make_id=new_id)
+        self._drive(order)
+
+    def _payment(self, provider: UUID, external_id: str) -> PspPayment:
+        """Return a payment, a new one where it was never heard of."""
+        key = (provider, external_id)
+        if key not in self._state.payments:
+            self._state.payments[key] = PspPayment(new_id(), provider, external_id, is_new=True)
+        return self._state.payments[key]
+
+    def _drive(self, order: Order) -> None:
+        """Let the provider's word on the money count for the order, where it does."""
+        channel = order.channel_payment_state = order.channel_payment_state or order.payment_state
+        drives = self._policy.drives_payment(order.placed_at)
+        order.payment_state = payment_state_of(order, channel) if drives else channel
+
+    def _payment_observed(self, prepared: Prepared, change: changes.PaymentObserved) -> Outcome:
+        payment = self._payment(prepared.event.connection_id, change.external_id)
+        fold_payment(payment, change)
+        return self._touch_order_of(prepared, payment, change.state)
+
+    def _refund_seen(self, prepared: Prepared, change: changes.RefundSeen) -> Outcome:
+        connection_id = prepared.event.connection_id
+        payment = self._payment(connection_id, change.payment_external_id)
+        order = self._state.orders.get(payment.order_id) if payment.order_id is not None else None
+        known = order.refunds if order is not None else self._state.loose_refunds.setdefault(payment.payment_id, [])
+        ours = parse_reference(change.reference, "rfn")
+        refund = see_provider_refund(payment, known, change, ours=ours, make_id=new_id)
+        if refund.is_new and refund not in known:
+            if order is not None:
+                add_refund(order, refund)
+            else:
+                known.append(refund)
+        if payment.state == "unseen":
+            self.result.fetches.append(
+                FetchRequest(connection_id, "payment", payment.external_id, prepared.event.event_id)
+            )
+        return self._touch_order_of(prepared, payment, change.kind)
+
+    def _touch_order_of(self, prepared: Prepared, payment: PspPayment, code: str) -> Outcome:
+        """Have everything that follows for the payment's order planned anew; say so where it waits for one."""
+        order = self._state.orders.get(payment.order_id) if payment.order_id is not None else None
+        if order is None:
+            reason = f"no order names {payment.external_id} yet: it is kept, and joined when one does"
+            return Outcome("applied", "order_awaited", reason, "payment", payment.payment_id)
+        self._drive(order)
+        order.version += 1
+        self.result.changed_orders[order.order_id] = prepared.event.event_id
+        plan = plan_order(order, self._policy, prepared.event.event_id)
+        why = plan.reason if plan.create is None and plan.cancel is None else None
+        return Outcome("applied", code, why, "order", order.order_id)
+
+    def _plan_payments(self) -> None:
+        provider = self._policy.provider
+        if provider is None:
+            return
+        for order_id, event_id in self.result.changed_orders.items():
+            order = self._state.orders[order_id]
+            if order.psp:
+                self.result.commands.extend(plan_payments(order, self._policy, provider, event_id, new_id))
 
     # --- stock -------------------------------------------------------------------------------------------------
     def _stock_moved(self, prepared: Prepared, change: changes.StockMoved) -> Outcome:
@@ -351,6 +437,8 @@ class Fold:
         fulfillment = NewFulfillment(new_id(), order_id, event.connection_id, change, units)
         self.result.fulfillments.append(fulfillment)
         self._state.fulfillment_of[event.connection_id, change.external_id] = fulfillment.fulfillment_id
+        if order.psp:
+            self.result.changed_orders.setdefault(order.order_id, event.event_id)
         plan = plan_fulfillment(order, fulfillment.fulfillment_id, self._policy, event.event_id)
         if plan.command is not None:
             self.result.commands.append(plan.command)

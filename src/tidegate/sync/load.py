@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -11,14 +12,15 @@ from asyncpg import Record
 from tidegate.commerce import changes
 from tidegate.commerce.states import FulfillmentState, OrderState, PaymentState
 from tidegate.inventory.ledger import Counters, LevelKey
-from tidegate.orders.records import Line, Order
+from tidegate.kernel.ids import new_id
+from tidegate.orders.records import Capture, Line, Order, PspPayment, Refund
 from tidegate.store.connections import Connection
 from tidegate.sync import statements
 from tidegate.sync.catalogue import ArticleKey, Catalogue
 from tidegate.sync.fold import gate_key, hint_key, parse_reference
 from tidegate.sync.gate import Stamp
 from tidegate.sync.policy import Policy
-from tidegate.sync.records import GateKey, Prepared, Result, State
+from tidegate.sync.records import GateKey, Prepared, Result, State, StateMoved
 
 
 def articles_of(batch: Sequence[Prepared]) -> tuple[set[ArticleKey], set[tuple[UUID, str]]]:
@@ -45,36 +47,23 @@ async def load_state(
 ) -> State:
     """Return the state of everything that `batch` touches.
 
-    Orders that exist are locked, and the marks of the batch's items before them. A batch of new orders locks nothing
-    here: what it has to do before it must wait for a hot article, it does before.
+    Orders that exist are locked, and the marks of the batch's items before them, then payments that exist. A batch of new
+    orders whose payments nobody saw locks nothing here: what it has to do before it must wait for a hot article, it does
+    before. Raises StateMoved when a payment was joined to an order meanwhile that is not locked.
     """
     state = State()
-    gates: set[GateKey] = set()
-    found_orders: set[tuple[UUID, str]] = set()
-    shipments: set[tuple[UUID, str]] = set()
-    order_ids: set[UUID] = set()
-    for prepared in batch:
-        connection_id = prepared.event.connection_id
-        for change in prepared.changes:
-            if isinstance(change, changes.NeedsFetch):
-                hinted = hint_key(connection_id, change)
-                gates.update((hinted,) if hinted is not None else ())
-                continue
-            if isinstance(change, changes.Ignored | changes.NeedsPerson):
-                continue
-            gates.add(gate_key(connection_id, change))
-            if isinstance(change, changes.OrderSeen):
-                found_orders.add((connection_id, change.external_id))
-            elif isinstance(change, changes.ShipmentSeen):
-                shipments.add((connection_id, change.external_id))
-            reference = getattr(change, "order_reference", "")
-            if (order_id := parse_reference(reference, "ord")) is not None:
-                order_ids.add(order_id)
-    await _load_gates(conn, tenant_id, state, gates)
-    if found_orders:
-        rows = await conn.fetch(statements.FIND_ORDERS, tenant_id, *_columns(found_orders))
+    wanted = _wanted(batch, policy)
+    order_ids = wanted.order_ids
+    await _load_gates(conn, tenant_id, state, wanted.gates)
+    if wanted.orders:
+        rows = await conn.fetch(statements.FIND_ORDERS, tenant_id, *_columns(wanted.orders))
         state.order_of = {(row[0], row[1]): row[2] for row in rows}
         order_ids.update(state.order_of.values())
+    if wanted.seen_payments or wanted.named_payments:
+        rows = await conn.fetch(
+            statements.FIND_PAYMENTS, tenant_id, *_columns(wanted.seen_payments | wanted.named_payments)
+        )
+        order_ids.update(row["order_id"] for row in rows if row["order_id"] is not None)
     state.items = _items_of(batch, catalogue)
     if order_ids:
         lines = await conn.fetch(statements.LOAD_LINES, tenant_id, list(order_ids))
@@ -82,11 +71,60 @@ async def load_state(
         state.items.update(item_id for line in lines for item_id, _ in catalogue.bill(line["variant_id"]))
         await mark_dirty(conn, tenant_id, policy, state)
         await _load_orders(conn, tenant_id, state, sorted(order_ids))
-    if shipments:
+    if policy.provider is not None or wanted.seen_payments:
+        await _load_payments(conn, tenant_id, state, wanted.seen_payments, wanted.named_payments)
+    if wanted.shipments or any(order.psp for order in state.orders.values()):
         await _load_announced(conn, tenant_id, state)
-        rows = await conn.fetch(statements.FIND_FULFILLMENTS, tenant_id, *_columns(shipments))
+    if wanted.shipments:
+        rows = await conn.fetch(statements.FIND_FULFILLMENTS, tenant_id, *_columns(wanted.shipments))
         state.fulfillment_of = {(row[0], row[1]): row[2] for row in rows}
     return state
+
+
+@dataclass(slots=True)
+class _Wanted:
+    """What a batch names: keys of gates, orders, shipments and payments, and ids of orders in references of ours."""
+
+    gates: set[GateKey] = field(default_factory=set)
+    orders: set[tuple[UUID, str]] = field(default_factory=set)
+    shipments: set[tuple[UUID, str]] = field(default_factory=set)
+    order_ids: set[UUID] = field(default_factory=set)
+    seen_payments: set[tuple[UUID, str]] = field(default_factory=set)
+    """Shown by their provider."""
+    named_payments: set[tuple[UUID, str]] = field(default_factory=set)
+    """Named by a channel's order."""
+
+
+def _wanted(batch: Sequence[Prepared], policy: Policy) -> _Wanted:
+    wanted = _Wanted()
+    for prepared in batch:
+        connection_id = prepared.event.connection_id
+        for change in prepared.changes:
+            if isinstance(change, changes.NeedsFetch):
+                hinted = hint_key(connection_id, change)
+                wanted.gates.update((hinted,) if hinted is not None else ())
+                continue
+            if isinstance(change, changes.Ignored | changes.NeedsPerson):
+                continue
+            wanted.gates.add(gate_key(connection_id, change))
+            if isinstance(change, changes.OrderSeen):
+                wanted.orders.add((connection_id, change.external_id))
+                if policy.provider is not None:
+                    wanted.named_payments.update((policy.provider, name) for name in _payments_named(change))
+            elif isinstance(change, changes.PaymentObserved):
+                wanted.seen_payments.add((connection_id, change.external_id))
+            elif isinstance(change, changes.RefundSeen):
+                wanted.seen_payments.add((connection_id, change.payment_external_id))
+            elif isinstance(change, changes.ShipmentSeen):
+                wanted.shipments.add((connection_id, change.external_id))
+            reference = getattr(change, "order_reference", "")
+            if (order_id := parse_reference(reference, "ord")) is not None:
+                wanted.order_ids.add(order_id)
+    return wanted
+
+
+def _payments_named(order: changes.OrderSeen) -> set[str]:
+    return {seen.psp_reference for seen in order.payments if seen.psp_reference and seen.kind != "refund"}
 
 
 async def mark_dirty(conn: Connection, tenant_id: UUID, policy: Policy, state: State) -> None:
@@ -143,6 +181,7 @@ async def _load_orders(conn: Connection, tenant_id: UUID, state: State, order_id
             fulfillment_state=FulfillmentState(row[7]), currency=row[8], total_minor=row[9], shipping_minor=row[10],
             discount_minor=row[11], tax_minor=row[12], totals_mismatch=row[13], shipping_method=row[14],
             placed_at=row[15], was_cancelled=row[5] == "cancelled",
+            channel_payment_state=PaymentState(row[16]) if row[16] is not None else None,
         )  # fmt: skip
         state.orders[order.order_id] = order
     for row in await conn.fetch(statements.LOAD_LINES, tenant_id, order_ids):
@@ -151,6 +190,49 @@ async def _load_orders(conn: Connection, tenant_id: UUID, state: State, order_id
         line.committed_before = order.committed_units(line)
         line.held_before = order.held_units(line)
         order.lines[line.external_id] = line
+
+
+async def _load_payments(
+    conn: Connection,
+    tenant_id: UUID,
+    state: State,
+    seen: set[tuple[UUID, str]],
+    named: set[tuple[UUID, str]],
+) -> None:
+    """Lock the payments that the provider shows, that orders of the batch name, and that its orders have."""
+    if seen:
+        rows = [(key[0], key[1], new_id()) for key in sorted(seen)]
+        await conn.execute(statements.ENSURE_PAYMENTS, tenant_id, *_columns(rows))
+    keys = seen | named
+    if not keys and not state.orders:
+        return
+    columns = _columns(keys) if keys else [[], []]
+    for row in await conn.fetch(statements.LOCK_PAYMENTS, tenant_id, *columns, list(state.orders)):
+        payment = PspPayment(**{name: row[name] for name in _PAYMENT_FIELDS})
+        state.payments[payment.connection_id, payment.external_id] = payment
+        if payment.order_id is None:
+            state.loose_refunds[payment.payment_id] = []
+        elif payment.order_id in state.orders:
+            state.orders[payment.order_id].psp.append(payment)
+        else:
+            raise StateMoved
+    if not state.payments:
+        return
+    for row in await conn.fetch(statements.LOAD_CAPTURES, tenant_id, list(state.orders)):
+        state.orders[row["order_id"]].captures.append(Capture(**dict(row)))
+    for row in await conn.fetch(statements.LOAD_REFUNDS, tenant_id, list(state.orders), list(state.loose_refunds)):
+        refund = Refund(**dict(row))
+        if refund.order_id is not None:
+            state.orders[refund.order_id].refunds.append(refund)
+        elif refund.payment_id is not None:
+            state.loose_refunds[refund.payment_id].append(refund)
+
+
+_PAYMENT_FIELDS = (
+    "payment_id", "connection_id", "external_id", "order_id", "number", "state", "currency", "amount_minor",
+    "capturable_minor", "captured_minor", "refunded_minor", "multi_capture", "method", "expires_at", "claimed_minor",
+    "refunding_minor",
+)  # fmt: skip
 
 
 async def _load_announced(conn: Connection, tenant_id: UUID, state: State) -> None:

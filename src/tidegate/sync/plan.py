@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import msgspec
@@ -12,6 +13,7 @@ from tidegate.commerce.events import EventType, Subject, matches, target_key
 from tidegate.commerce.states import CommandState, OrderState
 from tidegate.config.records import Mode
 from tidegate.orders.fold import is_released
+from tidegate.orders.payments import plan_captures, plan_refunds, plan_voids
 from tidegate.orders.records import Order
 from tidegate.sync.policy import Policy
 
@@ -40,6 +42,8 @@ class PlannedCommand(msgspec.Struct, frozen=True, gc=False):
     """What it begins as: pending, proposed, or cancelled where it is only kept so that it is not forgotten."""
     code: str | None = None
     reason: str | None = None
+    wait: timedelta | None = None
+    """How long it is parked before it may be sent for the first time."""
 
 
 class OrderPlan(msgspec.Struct, frozen=True, gc=False):
@@ -119,6 +123,49 @@ def plan_events(
         for listener in policy.listeners
         if matches(event_type, listener.types)
     ]
+
+
+def plan_payments(
+    order: Order, policy: Policy, provider: UUID, cause_event_id: UUID, make_id: Callable[[], UUID]
+) -> list[PlannedCommand]:
+    """Return what provider and channel must be told about the money of an order: captures, releases and refunds.
+
+    Those that were planned before are among them, under the same keys. Nothing of an order from before `since`, and
+    nothing where the flow observes: refunds seen then are left alone for good, what is to be captured or released is
+    decided anew from what is true when it does not observe any more. Changes the order's payments and refunds.
+    """
+    mode = policy.payments_mode(provider)
+    if policy.payments_since is not None and order.placed_at < policy.payments_since:
+        plan_refunds(order, to_provider=False, to_channel=False, leave="before_since")
+        return []
+    if mode == "observe":
+        plan_refunds(order, to_provider=False, to_channel=False, leave=OBSERVED_CODE)
+        return []
+
+    def command(kind: CommandKind, version: int, target: str, connection_id: UUID = provider) -> PlannedCommand:
+        planned = PlannedCommand(connection_id, kind, order.order_id, version, target, cause_event_id)
+        return _in_mode(policy.payments_mode(connection_id), planned)
+
+    if policy.captures:
+        plan_captures(order, per_shipment=policy.captures_per_shipment, make_id=make_id)
+    commands = [
+        command(CommandKind.PAYMENT_CAPTURE, capture.number, f"payment:{capture.payment_id}")
+        for capture in order.captures
+        if capture.state == "planned"
+    ]
+    commands += [
+        command(CommandKind.PAYMENT_VOID, payment.number, f"payment:{payment.payment_id}")
+        for payment in plan_voids(order)
+        if payment.number is not None
+    ]
+    told = plan_refunds(order, to_provider=policy.refunds_to_provider, to_channel=policy.refunds_to_channel, leave=None)
+    for plan in told:
+        if plan.refund.number is not None:
+            connection_id = provider if plan.to_provider else order.connection_id
+            target = f"refund:{plan.refund.refund_id}"
+            planned = command(CommandKind.REFUND_CREATE, plan.refund.number, target, connection_id)
+            commands.append(msgspec.structs.replace(planned, wait=policy.refund_wait))
+    return commands
 
 
 def before_since_reason(flow: str, placed_at: datetime, since: datetime) -> str:

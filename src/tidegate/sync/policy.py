@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from tidegate.config.records import Mode
@@ -41,6 +41,17 @@ class Policy:
     orders_live_from: datetime | None = None
     """When the orders flow stopped observing, or what was asked for instead: nothing placed before is created."""
     shipments_since: datetime | None = None
+    provider: UUID | None = None
+    """The payment provider of the payments flow; None: payments are stored, and nothing follows from them."""
+    payments_modes: Mapping[UUID, Mode] = field(default_factory=dict)
+    """Connection -> what the payments flow may write there; a connection that is not here observes."""
+    payments_since: datetime | None = None
+    captures: bool = False
+    """Whether money is captured when goods have left."""
+    captures_per_shipment: bool = False
+    refunds_to_provider: bool = False
+    refunds_to_channel: bool = False
+    refund_wait: timedelta = timedelta(seconds=60)
     modes_revision: int = 0
     """Of the tenant's modes: nothing is planned under older ones."""
     is_erp_missing: bool = False
@@ -56,6 +67,16 @@ class Policy:
     def shipments_mode(self, connection_id: UUID) -> Mode:
         """Return whether a channel is told of shipments."""
         return self.shipments_modes.get(connection_id, "observe")
+
+    def payments_mode(self, connection_id: UUID) -> Mode:
+        """Return whether captures, releases and refunds may be written to a connection."""
+        return self.payments_modes.get(connection_id, "observe")
+
+    def drives_payment(self, placed_at: datetime) -> bool:
+        """Return whether the provider's word counts for an order that was placed then: not while the flow observes."""
+        if self.provider is None or (self.payments_since is not None and placed_at < self.payments_since):
+            return False
+        return self.payments_mode(self.provider) != "observe"
 
 
 EMPTY_POLICY = Policy(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from asyncpg import Record
 
 from tidegate.config import Config
 from tidegate.config.records import Mode
+from tidegate.config.schedule import seconds_of
 from tidegate.config.snapshots import Snapshots
 from tidegate.config.stock_modes import FlowName, StockModes, modes_of
 from tidegate.store.connections import Connection
@@ -77,6 +78,7 @@ def build_policy(
     none yet, the configuration's own mode does.
     """
     orders, shipments, stock = config.flows.orders, config.flows.shipments, config.flows.stock
+    payments = config.flows.payments
     stored = modes or {}
     owner = config.owns.on_hand
     erp = ids.get(orders.target) if orders else None
@@ -99,6 +101,16 @@ def build_policy(
         shipments_modes={connection_id: mode(connection_id, name, "shipments") for name, connection_id in ids.items()}
         if shipments
         else {},
+        provider=ids.get(payments.source) if payments else None,
+        payments_modes={connection_id: mode(connection_id, name, "payments") for name, connection_id in ids.items()}
+        if payments
+        else {},
+        payments_since=payments.since if payments else None,
+        captures=bool(payments and shipments and shipments.capture == payments.source),
+        captures_per_shipment=bool(payments and payments.partial == "per_shipment"),
+        refunds_to_provider=bool(payments and payments.refunds in ("both", "to_provider")),
+        refunds_to_channel=bool(payments and payments.refunds in ("both", "to_channel")),
+        refund_wait=timedelta(seconds=seconds_of(payments.refund_wait)) if payments else EMPTY_POLICY.refund_wait,
         stock_channels=tuple(sorted(ids[name] for name in stock.targets if name in ids))
         if stock and StockModes(config).may_write
         else (),

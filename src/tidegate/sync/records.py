@@ -12,12 +12,16 @@ from uuid import UUID
 from tidegate.commerce.changes import CanonicalChange, ShipmentSeen
 from tidegate.eventlog.read import QueuedEvent
 from tidegate.inventory.ledger import Posting
-from tidegate.orders.records import Order
+from tidegate.orders.records import Order, PspPayment, Refund
 from tidegate.sync.gate import Stamp
 from tidegate.sync.plan import PlannedCommand
 
 GateKey = tuple[UUID, str, str]
 """(connection_id, kind, external_id)"""
+
+
+class StateMoved(Exception):
+    """What a batch touches belongs to more than was locked: load it again."""
 
 
 class Outcome(NamedTuple):
@@ -54,6 +58,10 @@ class State:
     """(channel connection, external id) -> order id"""
     fulfillment_of: dict[tuple[UUID, str], UUID] = field(default_factory=dict)
     """(source connection, external id) -> fulfillment id"""
+    payments: dict[tuple[UUID, str], PspPayment] = field(default_factory=dict)
+    """(provider, its id) -> the payment. Those that exist are locked."""
+    loose_refunds: dict[UUID, list[Refund]] = field(default_factory=dict)
+    """Payment without an order -> what went back of it."""
     items: set[UUID] = field(default_factory=set)
     """Items whose numbers the channels may have to be told anew."""
     is_marked: bool = False

@@ -9,7 +9,7 @@ believes about the size of a table that was empty when it planned.
 ORDER_COLUMNS = (
     "tenant_id", "order_id", "connection_id", "external_id", "number", "version", "order_state", "payment_state",
     "fulfillment_state", "currency", "total_minor", "shipping_minor", "discount_minor", "tax_minor",
-    "totals_mismatch", "shipping_method", "placed_at", "data_key_id", "private",
+    "totals_mismatch", "shipping_method", "placed_at", "channel_payment_state", "data_key_id", "private",
 )  # fmt: skip
 LINE_COLUMNS = (
     "tenant_id", "order_id", "line_id", "external_id", "position", "variant_id", "sku", "title", "ordered", "current", "shipped",
@@ -27,7 +27,7 @@ OUTCOME_COLUMNS = (
 COMMAND_KEY_COLUMNS = ("tenant_id", "connection_id", "kind", "entity_id", "version", "command_id")
 COMMAND_COLUMNS = (
     "tenant_id", "command_id", "connection_id", "kind", "entity_id", "version", "target_key", "priority", "deadline_at",
-    "cause_event_id", "state", "code", "reason",
+    "cause_event_id", "state", "code", "reason", "not_before",
 )  # fmt: skip
 """Columns of the tables that are filled by COPY."""
 
@@ -126,7 +126,8 @@ CROSS JOIN LATERAL (
 
 LOCK_ORDERS = """
 SELECT order_id, connection_id, external_id, number, version, order_state, payment_state, fulfillment_state, currency,
-       total_minor, shipping_minor, discount_minor, tax_minor, totals_mismatch, shipping_method, placed_at
+       total_minor, shipping_minor, discount_minor, tax_minor, totals_mismatch, shipping_method, placed_at,
+       channel_payment_state
 FROM "order" WHERE tenant_id = $1 AND order_id = ANY($2::uuid[])
 ORDER BY order_id FOR NO KEY UPDATE
 """
@@ -153,20 +154,22 @@ SET number = n.number, version = n.version, order_state = n.order_state, payment
     fulfillment_state = n.fulfillment_state, currency = n.currency, total_minor = n.total_minor,
     shipping_minor = n.shipping_minor, discount_minor = n.discount_minor, tax_minor = n.tax_minor,
     totals_mismatch = n.totals_mismatch, shipping_method = n.shipping_method, placed_at = n.placed_at,
-    data_key_id = n.data_key_id, private = n.private
+    channel_payment_state = n.channel_payment_state, data_key_id = n.data_key_id, private = n.private
 FROM unnest($2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::int[], $7::text[], $8::text[], $9::text[],
     $10::text[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bool[], $16::text[],
-    $17::timestamptz[], $18::uuid[], $19::bytea[])
+    $17::timestamptz[], $18::text[], $19::uuid[], $20::bytea[])
   AS n(order_id, connection_id, external_id, number, version, order_state, payment_state, fulfillment_state, currency,
-       total_minor, shipping_minor, discount_minor, tax_minor, totals_mismatch, shipping_method, placed_at, data_key_id,
-       private)
+       total_minor, shipping_minor, discount_minor, tax_minor, totals_mismatch, shipping_method, placed_at,
+       channel_payment_state, data_key_id, private)
 WHERE o.tenant_id = $1 AND o.order_id = n.order_id
 """
 
-# A shipment changes no private part: the encrypted column stays as it is.
+# A shipment or a payment changes no private part: the encrypted column stays as it is.
 TOUCH_ORDERS = """
-UPDATE "order" o SET version = n.version, fulfillment_state = n.state
-FROM unnest($2::uuid[], $3::int[], $4::text[]) AS n(order_id, version, state)
+UPDATE "order" o SET version = n.version, fulfillment_state = n.state, payment_state = n.payment_state,
+    channel_payment_state = n.channel_payment_state
+FROM unnest($2::uuid[], $3::int[], $4::text[], $5::text[], $6::text[])
+  AS n(order_id, version, state, payment_state, channel_payment_state)
 WHERE o.tenant_id = $1 AND o.order_id = n.order_id
 """
 
@@ -179,10 +182,96 @@ WHERE l.tenant_id = $1 AND l.order_id = n.order_id AND l.line_id = n.line_id
 """
 
 SAVE_PAYMENTS = """
-INSERT INTO payment AS p (tenant_id, order_id, external_id, kind, state, amount_minor, currency, method)
-SELECT $1, * FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::text[])
+INSERT INTO payment AS p (tenant_id, order_id, external_id, kind, state, amount_minor, currency, method, psp_reference)
+SELECT $1, * FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::text[], $9::text[])
 ON CONFLICT (tenant_id, order_id, external_id) DO UPDATE
-SET kind = excluded.kind, state = excluded.state, amount_minor = excluded.amount_minor
+SET kind = excluded.kind, state = excluded.state, amount_minor = excluded.amount_minor,
+    psp_reference = excluded.psp_reference
+"""
+
+# --- payments at their provider: after orders, before stock ---
+FIND_PAYMENTS = """
+SELECT p.order_id FROM unnest($2::uuid[], $3::text[]) AS want(connection_id, external_id)
+CROSS JOIN LATERAL (
+  SELECT order_id FROM psp_payment p
+  WHERE p.tenant_id = $1 AND p.connection_id = want.connection_id AND p.external_id = want.external_id OFFSET 0) p
+"""
+# A payment that its provider shows is there from now on, so that whoever names it waits for us here.
+ENSURE_PAYMENTS = """
+INSERT INTO psp_payment (tenant_id, payment_id, connection_id, external_id, state, currency, amount_minor, capturable_minor,
+                         captured_minor, refunded_minor, multi_capture, method)
+SELECT $1, n.payment_id, n.connection_id, n.external_id, 'unseen', '---', 0, 0, 0, 0, false, ''
+FROM unnest($2::uuid[], $3::text[], $4::uuid[]) AS n(connection_id, external_id, payment_id)
+ORDER BY n.connection_id, n.external_id
+ON CONFLICT (tenant_id, connection_id, external_id) DO NOTHING
+"""
+# $2 providers, $3 ids there, $4 orders.
+LOCK_PAYMENTS = """
+SELECT payment_id, connection_id, external_id, order_id, number, state, currency, amount_minor, capturable_minor,
+       captured_minor, refunded_minor, multi_capture, method, expires_at, claimed_minor, refunding_minor
+FROM psp_payment
+WHERE tenant_id = $1 AND payment_id = ANY(ARRAY(
+    SELECT p.payment_id FROM unnest($2::uuid[], $3::text[]) AS want(connection_id, external_id)
+    CROSS JOIN LATERAL (
+      SELECT payment_id FROM psp_payment p
+      WHERE p.tenant_id = $1 AND p.connection_id = want.connection_id AND p.external_id = want.external_id OFFSET 0) p
+    UNION
+    SELECT p.payment_id FROM unnest($4::uuid[]) AS mine(order_id)
+    CROSS JOIN LATERAL (
+      SELECT payment_id FROM psp_payment p WHERE p.tenant_id = $1 AND p.order_id = mine.order_id OFFSET 0) p))
+ORDER BY payment_id FOR NO KEY UPDATE
+"""
+LOAD_CAPTURES = """
+SELECT c.* FROM unnest($2::uuid[]) AS mine(order_id)
+CROSS JOIN LATERAL (
+  SELECT order_id, number, capture_id, payment_id, amount_minor, is_final, state FROM capture c
+  WHERE c.tenant_id = $1 AND c.order_id = mine.order_id ORDER BY number OFFSET 0) c
+"""
+# $2 orders, $3 payments that have none.
+LOAD_REFUNDS = """
+SELECT refund_id, origin, amount_minor, currency, state, kind, order_id, number, payment_id, carry, code, channel_ref,
+       psp_ref, reason
+FROM refund
+WHERE tenant_id = $1 AND (order_id = ANY($2::uuid[]) OR (order_id IS NULL AND payment_id = ANY($3::uuid[])))
+ORDER BY order_id, number
+"""
+# Payments that an order named before its provider showed them; null where somebody else was there meanwhile.
+SAVE_NEW_PAYMENTS = """
+INSERT INTO psp_payment (tenant_id, payment_id, connection_id, external_id, order_id, number, state, currency, amount_minor,
+                         capturable_minor, captured_minor, refunded_minor, multi_capture, method)
+SELECT $1, n.payment_id, n.connection_id, n.external_id, n.order_id, n.number, 'unseen', '---', 0, 0, 0, 0, false, ''
+FROM unnest($2::uuid[], $3::uuid[], $4::text[], $5::uuid[], $6::int[])
+  AS n(payment_id, connection_id, external_id, order_id, number)
+ORDER BY n.connection_id, n.external_id
+ON CONFLICT (tenant_id, connection_id, external_id) DO NOTHING
+RETURNING payment_id
+"""
+# $2 payments, and what they are now.
+SAVE_PSP_PAYMENTS = """
+UPDATE psp_payment p
+SET order_id = n.order_id, number = n.number, state = n.state, currency = n.currency, amount_minor = n.amount_minor,
+    capturable_minor = n.capturable_minor, captured_minor = n.captured_minor, refunded_minor = n.refunded_minor,
+    multi_capture = n.multi_capture, method = n.method, expires_at = n.expires_at, claimed_minor = n.claimed_minor,
+    refunding_minor = n.refunding_minor
+FROM unnest($2::uuid[], $3::uuid[], $4::int[], $5::text[], $6::text[], $7::bigint[], $8::bigint[], $9::bigint[],
+            $10::bigint[], $11::bool[], $12::text[], $13::timestamptz[], $14::bigint[], $15::bigint[])
+  AS n(payment_id, order_id, number, state, currency, amount_minor, capturable_minor, captured_minor, refunded_minor,
+       multi_capture, method, expires_at, claimed_minor, refunding_minor)
+WHERE p.tenant_id = $1 AND p.payment_id = n.payment_id
+"""
+SAVE_CAPTURES = """
+INSERT INTO capture (tenant_id, order_id, number, capture_id, payment_id, amount_minor, is_final, state)
+SELECT $1, * FROM unnest($2::uuid[], $3::int[], $4::uuid[], $5::uuid[], $6::bigint[], $7::bool[], $8::text[])
+"""
+SAVE_REFUNDS = """
+INSERT INTO refund AS r (tenant_id, refund_id, order_id, number, payment_id, origin, kind, amount_minor, currency, state,
+                         carry, code, channel_ref, psp_ref, reason)
+SELECT $1, * FROM unnest($2::uuid[], $3::uuid[], $4::int[], $5::uuid[], $6::text[], $7::text[], $8::bigint[], $9::text[],
+                         $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[])
+ON CONFLICT (tenant_id, refund_id) DO UPDATE
+SET order_id = excluded.order_id, number = excluded.number, payment_id = excluded.payment_id, state = excluded.state,
+    carry = excluded.carry, code = excluded.code, channel_ref = excluded.channel_ref, psp_ref = excluded.psp_ref,
+    reason = excluded.reason
 """
 
 SAVE_FULFILLMENTS = """
@@ -227,9 +316,9 @@ CROSS JOIN LATERAL (
 SAVE_COMMANDS = """
 WITH planned AS (
   SELECT * FROM unnest($2::uuid[], $3::uuid[], $4::text[], $5::uuid[], $6::bigint[], $7::text[], $8::smallint[],
-                       $9::timestamptz[], $10::uuid[], $11::text[], $12::text[], $13::text[])
+                       $9::timestamptz[], $10::uuid[], $11::text[], $12::text[], $13::text[], $14::timestamptz[])
     AS n(command_id, connection_id, kind, entity_id, version, target_key, priority, deadline_at, cause_event_id, state,
-         code, reason)
+         code, reason, not_before)
 ), fresh AS (
   INSERT INTO command_key (tenant_id, connection_id, kind, entity_id, version, command_id)
   SELECT $1, connection_id, kind, entity_id, version, command_id FROM planned
@@ -253,9 +342,9 @@ WITH planned AS (
   FROM unsent u WHERE c.tenant_id = u.tenant_id AND c.command_id = u.command_id AND c.state = 'cancelled'
 )
 INSERT INTO command (tenant_id, command_id, connection_id, kind, target_key, entity_id, version, priority, state,
-                     deadline_at, cause_event_id, code, reason, finished_at)
+                     deadline_at, cause_event_id, code, reason, not_before, finished_at)
 SELECT $1, p.command_id, p.connection_id, p.kind, p.target_key, p.entity_id, p.version, p.priority, p.state,
-       p.deadline_at, p.cause_event_id, p.code, p.reason,
+       p.deadline_at, p.cause_event_id, p.code, p.reason, CASE WHEN p.state = 'pending' THEN p.not_before END,
        CASE WHEN p.state = 'cancelled' THEN clock_timestamp() END
 FROM planned p JOIN fresh USING (command_id) ORDER BY p.command_id
 RETURNING connection_id

@@ -20,7 +20,7 @@ from tidegate.orders.records import Order
 from tidegate.store.connections import Connection
 from tidegate.sync import statements
 from tidegate.sync.plan import PlannedCommand
-from tidegate.sync.records import NewFulfillment, Outcome, Prepared, Result, State
+from tidegate.sync.records import NewFulfillment, Outcome, Prepared, Result, State, StateMoved
 
 COMMAND_CHANNEL = "tidegate_command"
 """NOTIFY channel that wakes the lanes."""
@@ -28,6 +28,8 @@ WOKEN_MAX = 200
 """A payload has at most 8,000 bytes; with more connections it names none."""
 ACTOR = "tidegate"
 _HOUR_ZERO = datetime(1970, 1, 1, tzinfo=UTC)
+FLOW_OF_MONEY = (CommandKind.PAYMENT_CAPTURE, CommandKind.PAYMENT_VOID, CommandKind.REFUND_CREATE)
+"""Planned again with every change of their order, under the same keys."""
 COUNTED = ("applied", "superseded", "ignored", "quarantined")
 SealOrder = Callable[[UUID, bytes], tuple[UUID, bytes]]
 """(order_id, plaintext) -> (data key id, sealed private part)"""
@@ -58,6 +60,45 @@ class Writer:
     async def store_entries(self, conn: Connection, entries: list[Entry]) -> None:
         """Write ledger entries; see the function of this name."""
         await store_entries(conn, self.tenant_id, entries)
+
+    async def store_payments(self, conn: Connection, state: State) -> None:
+        """Write payments, captures and refunds. Payments that exist are locked.
+
+        Raises StateMoved when somebody else made one of the new ones meanwhile: it says more than is known here.
+        """
+        await self._new_payments(conn, state)
+        changed = [
+            (p.payment_id, p.order_id, p.number, p.state, p.currency, p.amount_minor, p.capturable_minor,
+             p.captured_minor, p.refunded_minor, p.multi_capture, p.method, p.expires_at, p.claimed_minor,
+             p.refunding_minor)
+            for p in sorted(state.payments.values(), key=lambda each: each.payment_id) if p.is_changed and not p.is_new
+        ]  # fmt: skip
+        if changed:
+            await conn.execute(statements.SAVE_PSP_PAYMENTS, self.tenant_id, *_columns(changed))
+        captures = [
+            (c.order_id, c.number, c.capture_id, c.payment_id, c.amount_minor, c.is_final, c.state)
+            for o in state.orders.values() for c in o.captures if c.is_new
+        ]  # fmt: skip
+        if captures:
+            await conn.execute(statements.SAVE_CAPTURES, self.tenant_id, *_columns(captures))
+        known = [refund for order in state.orders.values() for refund in order.refunds]
+        known += [refund for refunds in state.loose_refunds.values() for refund in refunds]
+        refunds = [
+            (r.refund_id, r.order_id, r.number, r.payment_id, r.origin, r.kind, r.amount_minor, r.currency, r.state,
+             r.carry, r.code, r.channel_ref, r.psp_ref, r.reason)
+            for r in known if r.is_new or r.is_changed
+        ]  # fmt: skip
+        if refunds:
+            await conn.execute(statements.SAVE_REFUNDS, self.tenant_id, *_columns(refunds))
+
+    async def _new_payments(self, conn: Connection, state: State) -> None:
+        fresh = sorted((p for p in state.payments.values() if p.is_new), key=lambda each: each.external_id)
+        if not fresh:
+            return
+        rows = [(p.payment_id, p.connection_id, p.external_id, p.order_id, p.number) for p in fresh]
+        stored = await conn.fetch(statements.SAVE_NEW_PAYMENTS, self.tenant_id, *_columns(rows))
+        if len(stored) < len(fresh):
+            raise StateMoved
 
     async def store_commands(
         self, conn: Connection, state: State, result: Result, *, stock_channels: Sequence[UUID]
@@ -90,11 +131,13 @@ class Writer:
         if changed:
             await conn.execute(statements.SAVE_ORDERS, self.tenant_id, *_columns(changed))
         if touched:
-            states = [(o.order_id, o.version, o.fulfillment_state) for o in touched]
+            states = [
+                (o.order_id, o.version, o.fulfillment_state, o.payment_state, o.channel_payment_state) for o in touched
+            ]
             await conn.execute(statements.TOUCH_ORDERS, self.tenant_id, *_columns(states))
         await self._lines(conn, orders)
         payments = [
-            (o.order_id, p.external_id, p.kind, p.state, p.amount_minor, o.currency, p.method)
+            (o.order_id, p.external_id, p.kind, p.state, p.amount_minor, o.currency, p.method, p.psp_reference)
             for o in whole
             for p in o.payments.values()
         ]
@@ -106,7 +149,7 @@ class Writer:
         return (
             o.order_id, o.connection_id, o.external_id, o.number, o.version, o.order_state, o.payment_state,
             o.fulfillment_state, o.currency, o.total_minor, o.shipping_minor, o.discount_minor, o.tax_minor,
-            o.totals_mismatch, o.shipping_method, o.placed_at, key_id, sealed,
+            o.totals_mismatch, o.shipping_method, o.placed_at, o.channel_payment_state, key_id, sealed,
         )  # fmt: skip
 
     async def _lines(self, conn: Connection, orders: list[Order]) -> None:
@@ -165,7 +208,8 @@ class Writer:
     def _command_rows(self, commands: list[PlannedCommand]) -> list[tuple[object, ...]]:
         return [
             (new_id(), c.connection_id, c.kind, c.entity_id, c.version, c.target_key, PRIORITY_OF[c.kind],
-             self.now + timedelta(seconds=DEADLINE_SECONDS[c.kind]), c.cause_event_id, str(c.state), c.code, c.reason)
+             self.now + timedelta(seconds=DEADLINE_SECONDS[c.kind]), c.cause_event_id, str(c.state), c.code, c.reason,
+             self.now + c.wait if c.wait is not None else None)
             for c in commands
         ]  # fmt: skip
 
@@ -257,7 +301,7 @@ def _is_first(command: PlannedCommand, state: State) -> bool:
     """Return whether the command's entity is new in this batch, so that nobody can have planned it before."""
     if command.kind is CommandKind.FULFILLMENT_CREATE:
         return True
-    if command.kind is CommandKind.EVENT_SEND:
+    if command.kind is CommandKind.EVENT_SEND or command.kind in FLOW_OF_MONEY:
         return False
     return state.orders[command.entity_id].is_new
 

@@ -187,6 +187,10 @@ _ROUTES: dict[tuple[str, str], Route] = {
     ("POST", "/api/shop/orders/*/fulfillments"): lambda world, call, part: Answer(
         *shop.create_fulfillment(world, part, call.body)
     ),
+    ("POST", "/api/shop/orders/*/refunds"): lambda world, call, part: Answer(
+        *shop.create_refund(world, part, call.body)
+    ),
+    ("GET", "/api/shop/refunds"): lambda world, call, _: Answer(200, shop.find_refunds(world, call.query["reference"])),
     ("GET", "/api/shop/fulfillments"): lambda world, call, _: Answer(
         200, shop.find_fulfillments(world, call.query["reference"])
     ),

@@ -6,15 +6,23 @@ from typing import Any
 
 import msgspec
 
-from tidegate.sdk.testing.hostile_world import RefusalError, ShopFulfillment, ShopLine, ShopOrder, StockSet, World
+from tidegate.sdk.testing.hostile_world import (
+    RefusalError,
+    ShopFulfillment,
+    ShopLine,
+    ShopOrder,
+    ShopPayment,
+    StockSet,
+    World,
+)
 
 Json = dict[str, Any]
 
 
 def place_order(world: World, raw: Json, now: str) -> Json:
-    """Place an order `{lines: [{sku, quantity}], customer?, address?, placed_at?, payment_state?, thin?}` and announce it.
+    """Place an order `{lines: [{sku, quantity}], customer?, address?, placed_at?, payment_state?, psp_reference?, thin?}`.
 
-    The shop allocates the units and never refuses: it is a shop that oversells when its number is wrong.
+    It is announced. The shop allocates the units and never refuses: it is a shop that oversells when its number is wrong.
     """
     number = len(world.shop_orders) + 1
     lines = []
@@ -45,13 +53,19 @@ def place_order(world: World, raw: Json, now: str) -> Json:
         address=raw.get("address", {"street1": "Quay 1", "city": "Bremen", "country_code": "DE"}),
         shipping_minor=raw.get("shipping_minor", 0),
     )
+    if raw.get("psp_reference"):
+        total = order.shipping_minor + sum(line.unit_price_minor * line.current for line in lines)
+        order.payments = [ShopPayment(f"t-{number}", "authorise", "ok", total, psp_reference=raw["psp_reference"])]
     world.shop_orders[order.order_id] = order
     announce(world, order, thin=bool(raw.get("thin")))
     return order_json(order)
 
 
 def change_order(world: World, order_id: str, raw: Json) -> Json:
-    """Change an order `{cancel?, lines?: {line_id: current}, payment_state?, thin?}` and announce it."""
+    """Change an order `{cancel?, lines?: {line_id: current}, payment_state?, refund?, thin?}` and announce it.
+
+    `refund` is `{amount_minor, psp_reference?}`: with a reference the shop gave the money back itself.
+    """
     order = _order(world, order_id)
     wanted = dict.fromkeys((line.line_id for line in order.lines), 0) if raw.get("cancel") else raw.get("lines", {})
     for line in order.lines:
@@ -61,6 +75,8 @@ def change_order(world: World, order_id: str, raw: Json) -> Json:
     if raw.get("cancel"):
         order.state = "cancelled"
     order.payment_state = raw.get("payment_state", order.payment_state)
+    if raw.get("refund"):
+        _add_refund(order, raw["refund"]["amount_minor"], psp_reference=raw["refund"].get("psp_reference", ""))
     order.revision = world.next_revision()
     announce(world, order, thin=bool(raw.get("thin")))
     return order_json(order)
@@ -135,6 +151,34 @@ def find_fulfillments(world: World, reference: str) -> Json:
     """Return the fulfillments of a reference."""
     known = world.made_under("fulfillment", reference)
     return {"items": [msgspec.to_builtins(world.fulfillments[fulfillment_id]) for fulfillment_id in known]}
+
+
+def create_refund(world: World, order_id: str, raw: Json) -> tuple[int, Json]:
+    """Record that money went back, `{reference, amount_minor, psp_reference}`; counts the effect."""
+    reference = raw["reference"]
+    world.count(world.asked, "refund.create", reference)
+    order = _order(world, order_id)
+    known = world.made_under("refund", reference)
+    if known and world.unique_references:
+        raise RefusalError(409, "duplicate_reference", id=known[0])
+    refund = _add_refund(order, raw["amount_minor"], psp_reference=raw.get("psp_reference", ""), reference=reference)
+    known.append(refund.payment_id)
+    world.count(world.effects, "refund.create", reference)
+    order.revision = world.next_revision()
+    announce(world, order)
+    return 201, {"id": refund.payment_id}
+
+
+def _add_refund(order: ShopOrder, amount_minor: int, *, psp_reference: str, reference: str = "") -> ShopPayment:
+    payment_id = f"r-{order.order_id}-{len(order.payments) + 1}"
+    refund = ShopPayment(payment_id, "refund", "ok", amount_minor, psp_reference=psp_reference, reference=reference)
+    order.payments.append(refund)
+    return refund
+
+
+def find_refunds(world: World, reference: str) -> Json:
+    """Return the refunds of a reference."""
+    return {"items": [{"refund_id": refund_id} for refund_id in world.made_under("refund", reference)]}
 
 
 def set_stock(world: World, raw: Json, *, idempotency_key: str, rejected: frozenset[int]) -> Json:

@@ -62,6 +62,21 @@ class ShopOrder(msgspec.Struct):
     customer: dict[str, str]
     address: dict[str, str]
     shipping_minor: int = 0
+    payments: list[ShopPayment] = []
+
+
+class ShopPayment(msgspec.Struct):
+    """A transaction of an order: money that came, or went back."""
+
+    payment_id: str
+    kind: str
+    state: str
+    amount_minor: int
+    method: str = "card"
+    psp_reference: str = ""
+    """Its id at the payment provider."""
+    reference: str = ""
+    """Of a refund that we made."""
 
 
 class ShopFulfillment(msgspec.Struct):

@@ -21,6 +21,18 @@ SELECT f.fulfillment_id, c.name AS source, f.source_ref, f.tracking, f.carrier, 
 FROM fulfillment f JOIN connection c ON c.tenant_id = f.tenant_id AND c.connection_id = f.source_id
 WHERE f.tenant_id = $1 AND f.order_id = $2 ORDER BY f.fulfillment_id
 
+-- name: explain_payments
+-- Payments of an order at their provider. $1 tenant, $2 order.
+SELECT p.payment_id, c.name AS connection, p.external_id, p.state, p.currency, p.amount_minor, p.captured_minor,
+       p.refunded_minor, p.claimed_minor, p.expires_at
+FROM psp_payment p JOIN connection c USING (tenant_id, connection_id)
+WHERE p.tenant_id = $1 AND p.order_id = $2 ORDER BY p.number
+
+-- name: explain_refunds
+-- Refunds of an order, on both sides. $1 tenant, $2 order.
+SELECT refund_id, origin, kind, amount_minor, currency, state, carry, code, channel_ref, psp_ref, reason
+FROM refund WHERE tenant_id = $1 AND order_id = $2 ORDER BY number
+
 -- name: explain_event_ids
 -- Events that ended at one of these entities. $1 tenant, $2 entities.
 SELECT DISTINCT event_id FROM event_outcome WHERE tenant_id = $1 AND entity_id = ANY($2::uuid[])

@@ -72,6 +72,16 @@ SET state = ended.state, code = NULL, reason = NULL, finished_at = NULL, not_bef
     approved_at = NULL, deadline_at = clock_timestamp() + make_interval(secs => $5::float8)
 FROM ended WHERE c.tenant_id = ended.tenant_id AND c.command_id = ended.command_id AND c.state = 'cancelled'
 
+-- name: payments_to_review
+-- Have authorised payments of known orders read anew: what is due for them is planned from what their provider says now.
+-- $1 tenant, $2 providers.
+INSERT INTO fetch_request (tenant_id, connection_id, topic, external_id, requested_by)
+SELECT p.tenant_id, p.connection_id, 'payment', p.external_id, p.payment_id
+FROM psp_payment p
+WHERE p.tenant_id = $1 AND p.connection_id = ANY($2::uuid[]) AND p.state = 'authorised' AND p.order_id IS NOT NULL
+ORDER BY p.connection_id, p.external_id
+ON CONFLICT (tenant_id, connection_id, topic, external_id) DO NOTHING
+
 -- name: orders_to_include
 -- Orders that would go to the ERP and are not known there nor on their way, in the order they were placed. $1 tenant, $2 channels, $3 ERP,
 -- $4 placed since, $5 states of payment that release an order.

@@ -14,7 +14,7 @@ from tidegate.commerce.commands import CommandKind, Payload
 from tidegate.kernel.errors import OutcomeUnknownError, RateLimitedError, TidegateError, TransientError
 from tidegate.kernel.redaction import Secret
 from tidegate.sdk.client import raise_if_refused
-from tidegate.sdk.connector import Connector, Done, Failed, FeedItem, FeedPage, NotFound, Partly
+from tidegate.sdk.connector import Connector, Done, Failed, FeedItem, FeedPage, NotFound, Partly, Subscription
 from tidegate.sdk.failures import refusal_of
 from tidegate.sdk.http import Api, Response, Session
 from tidegate.sdk.testing.conformance.fixtures import Answered, Exchange, ExchangeFixture
@@ -212,6 +212,8 @@ def describe(result: Any) -> Any:
             return _describe_item(result)
         case Done() | NotFound() | Partly():
             return {_TAGS[type(result)]: msgspec.json.decode(msgspec.json.encode(result))}
+        case Subscription():
+            return {"registered": result.registered, "explanation": result.explanation}
         case Failed():
             return {"failed": _describe_error(result.error)}
         case list() | tuple():

@@ -71,6 +71,9 @@ def build_connector(
             command.FULFILLMENT_CREATE: CommandSpec(
                 execute=client.create_fulfillment, find=client.find_fulfillment, readback_settle=readback_settle
             ),
+            command.REFUND_CREATE: CommandSpec(
+                execute=client.create_refund, find=client.find_refund, readback_settle=readback_settle
+            ),
             command.INVENTORY_SET: CommandSpec(
                 execute=client.set_inventory,
                 find=client.find_inventory,

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from tidegate.commerce.commands import CancelOrder, CreateFulfillment, CreateOrder, Payload, SetInventory
+from tidegate.commerce.commands import CancelOrder, CreateFulfillment, CreateOrder, CreateRefund, Payload, SetInventory
 from tidegate.kernel.errors import OutcomeUnknownError, RejectedError
 from tidegate.kernel.redaction import Secret
 from tidegate.sdk.answers import read_answer
@@ -35,7 +35,7 @@ from tidegate.sdk.testing.hostile_connector.errors import error_of, error_of_ite
 PAGE_LIMIT = 100
 
 T = TypeVar("T")
-P = TypeVar("P", CreateOrder, CancelOrder, CreateFulfillment, SetInventory)
+P = TypeVar("P", CreateOrder, CancelOrder, CreateFulfillment, CreateRefund, SetInventory)
 Raw = dict[str, Any]
 
 
@@ -267,6 +267,25 @@ async def find_fulfillment(api: Api, payload: Payload) -> FindOutcome:
     """Look for a fulfillment by its reference."""
     found = await _find(api, "/api/shop/fulfillments", _one([payload], CreateFulfillment).reference)
     return Done(external_id=str(found[0]["fulfillment_id"])) if found else NotFound()
+
+
+async def create_refund(api: Api, payloads: Sequence[Payload], key: str) -> Sequence[ItemOutcome]:
+    """Record one refund under its reference; the shop moves no money."""
+    command = _one(payloads, CreateRefund)
+    body = {
+        "reference": command.reference,
+        "amount_minor": command.amount_minor,
+        "psp_reference": command.psp_reference,
+    }
+    path = f"/api/shop/orders/{command.order_external_id}/refunds"
+    response = await api.request("POST", path, json=body, headers={"Idempotency-Key": key})
+    return [Done(external_id=_made_or_known(response).id)]
+
+
+async def find_refund(api: Api, payload: Payload) -> FindOutcome:
+    """Look for a refund by its reference."""
+    found = await _find(api, "/api/shop/refunds", _one([payload], CreateRefund).reference)
+    return Done(external_id=str(found[0]["refund_id"])) if found else NotFound()
 
 
 async def set_inventory(api: Api, payloads: Sequence[Payload], key: str) -> Sequence[ItemOutcome]:

@@ -18,6 +18,7 @@ from tidegate.commerce.changes import (
     OrderLineSeen,
     OrderPrivate,
     OrderSeen,
+    PaymentSeen,
     ShipmentLine,
     ShipmentSeen,
     StockMoved,
@@ -43,6 +44,16 @@ class _Line(msgspec.Struct):
     unit_price_minor: Minor
 
 
+class _Payment(msgspec.Struct):
+    payment_id: str
+    kind: Literal["authorise", "capture", "sale", "void", "refund"]
+    state: str
+    amount_minor: Minor
+    method: str = ""
+    psp_reference: str = ""
+    reference: str = ""
+
+
 class _Order(msgspec.Struct):
     order_id: str
     number: str
@@ -55,6 +66,7 @@ class _Order(msgspec.Struct):
     shipping_minor: Minor
     customer: Customer = Customer()
     address: Address = Address()
+    payments: list[_Payment] = []
 
 
 class _Move(msgspec.Struct):
@@ -135,7 +147,20 @@ def _order(raw: _Order) -> OrderSeen:
         lines=lines,
         total_minor=sum(line.total_minor for line in lines) + raw.shipping_minor,
         shipping_minor=raw.shipping_minor,
+        payments=tuple(_payment(payment) for payment in raw.payments),
         private=OrderPrivate(customer=raw.customer, shipping_address=raw.address, billing_address=raw.address),
+    )
+
+
+def _payment(raw: _Payment) -> PaymentSeen:
+    return PaymentSeen(
+        external_id=raw.payment_id,
+        kind=raw.kind,
+        state=raw.state,
+        amount_minor=raw.amount_minor,
+        method=raw.method,
+        psp_reference=raw.psp_reference,
+        reference=raw.reference,
     )
 
 

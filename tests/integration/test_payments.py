@@ -1,0 +1,425 @@
+"""T2 and payments: whatever comes first, money is captured once when goods leave, released on cancel, given back once."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+from tests.applybed import Bed, order_event, shipment_event
+from tests.paymentbed import (
+    config_with,
+    dispute_event,
+    intent_event,
+    make_payment_bed,
+    paid_order,
+    refund_event,
+    shop_refund,
+)
+
+from tidegate.kernel.ids import public_id
+from tidegate.store.connections import Pool
+from tidegate.store.database import Database
+from tidegate.sync.going_live import put_to_work
+
+pytestmark = pytest.mark.asyncio
+
+
+async def tell(bed: Bed, *events: tuple[str, dict[str, Any]]) -> None:
+    """Append events one by one and apply each before the next."""
+    for event in events:
+        await bed.append([event])
+        await bed.apply()
+
+
+async def order_id_of(bed: Bed, number: str = "1") -> UUID:
+    found: UUID = await bed.pool.fetchval('SELECT order_id FROM "order" WHERE external_id = $1', number)
+    return found
+
+
+async def money_commands(bed: Bed) -> list[tuple[str, str, str, int]]:
+    """Return (connection, kind, state, version) of the commands that move money."""
+    rows = await bed.pool.fetch(
+        "SELECT c.name, m.kind, m.state, m.version FROM command m JOIN connection c USING (tenant_id, connection_id)"
+        " WHERE m.kind IN ('payment.capture', 'payment.void', 'refund.create') ORDER BY m.kind, m.version, c.name"
+    )
+    return [(row[0], row[1], row[2], int(row[3])) for row in rows]
+
+
+async def payment_state(bed: Bed, number: str = "1") -> str:
+    return str(await bed.pool.fetchval('SELECT payment_state FROM "order" WHERE external_id = $1', number))
+
+
+async def ship(bed: Bed, units: int = 2, *, shipment: str = "s-1", number: str = "1") -> None:
+    await tell(bed, ("erp", shipment_event(shipment, await order_id_of(bed, number), [("A", units)], tracking="T")))
+
+
+CAPTURED = [("pay", "payment.capture", "pending", 1)]
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(("order", "payment", "shipment"))), ids="-".join)
+async def test_goods_that_left_are_captured_once_whatever_was_told_first(
+    database: Database, owner_pool: Pool, order: tuple[str, ...]
+) -> None:
+    """The shipment's own event waits for its order; the payment waits for it too, and nothing is lost."""
+    bed = await make_payment_bed(database, owner_pool)
+    if order.index("shipment") < order.index("order"):
+        pytest.skip("a shipment names our order, so it cannot be told before it is known")
+    for what in order:
+        if what == "order":
+            await tell(bed, ("shop_a", paid_order("1", "pi_1", payment="pending")))
+        elif what == "payment":
+            await tell(bed, ("pay", intent_event("pi_1", "requires_capture")))
+        else:
+            await ship(bed)
+
+    assert await money_commands(bed) == CAPTURED
+    assert await payment_state(bed) == "authorised"
+    row = await owner_pool.fetchrow("SELECT amount_minor, is_final, state FROM capture")
+    assert row is not None
+    assert tuple(row) == (4498, True, "planned")
+    assert await owner_pool.fetchval("SELECT claimed_minor FROM psp_payment") == 4498
+
+
+async def test_all_of_it_in_one_batch_and_again_changes_nothing(database: Database, owner_pool: Pool) -> None:
+    bed = await make_payment_bed(database, owner_pool)
+    await bed.append([("pay", intent_event("pi_1", "requires_capture")), ("shop_a", paid_order("1", "pi_1"))])
+    await bed.apply()
+    await ship(bed)
+    await ship(bed, 2, shipment="s-2")
+    await tell(
+        bed,
+        ("shop_a", paid_order("1", "pi_1", revision=2)),
+        ("pay", intent_event("pi_1", "requires_capture", at=1)),
+        ("pay", intent_event("pi_1", "requires_capture", at=2)),
+    )
+
+    assert await money_commands(bed) == CAPTURED
+    assert await owner_pool.fetchval("SELECT count(*) FROM capture") == 1
+
+
+async def test_a_provider_that_says_authorised_releases_an_order_that_the_shop_calls_pending(
+    database: Database, owner_pool: Pool
+) -> None:
+    bed = await make_payment_bed(database, owner_pool)
+    await tell(bed, ("shop_a", paid_order("1", "pi_1", payment="pending")))
+    assert await owner_pool.fetchval("SELECT count(*) FROM command WHERE kind = 'order.create'") == 0
+
+    await tell(bed, ("pay", intent_event("pi_1", "requires_capture")))
+
+    assert await owner_pool.fetchval("SELECT state FROM command WHERE kind = 'order.create'") == "pending"
+
+
+async def test_a_flow_that_observes_reads_and_changes_nothing(database: Database, owner_pool: Pool) -> None:
+    bed = await make_payment_bed(database, owner_pool, payments="mode: observe")
+    await tell(
+        bed,
+        ("shop_a", paid_order("1", "pi_1", payment="pending")),
+        ("pay", intent_event("pi_1", "requires_capture")),
+    )
+    await ship(bed)
+
+    assert await money_commands(bed) == []
+    assert await payment_state(bed) == "pending", "the shop's word counts while the flow observes"
+    assert await owner_pool.fetchval("SELECT state FROM psp_payment") == "authorised"
+
+
+async def test_what_left_while_the_flow_observed_is_captured_when_it_does_not_any_more(
+    database: Database, owner_pool: Pool
+) -> None:
+    """An authorisation lapses: nobody else captures once the old integration is switched off."""
+    bed = await make_payment_bed(database, owner_pool, payments="mode: observe")
+    await tell(bed, ("shop_a", paid_order("1", "pi_1")), ("pay", intent_event("pi_1", "requires_capture")))
+    await ship(bed)
+    async with owner_pool.acquire() as conn:
+        await put_to_work(conn, config_with("mode: observe") + "timezone: UTC\n", applied_by="test")
+        await put_to_work(conn, config_with("mode: live"), applied_by="test")
+    asked = await owner_pool.fetch("SELECT topic, external_id FROM fetch_request")
+    assert [tuple(row) for row in asked] == [("payment", "pi_1")], "the payment is read anew, and that has it planned"
+    await tell(bed, ("pay", intent_event("pi_1", "requires_capture", at=5)))
+
+    assert await money_commands(bed) == CAPTURED
+
+
+async def test_propose_waits_for_a_person(database: Database, owner_pool: Pool) -> None:
+    bed = await make_payment_bed(database, owner_pool, payments="mode: propose")
+    await tell(bed, ("shop_a", paid_order("1", "pi_1")), ("pay", intent_event("pi_1", "requires_capture")))
+    await ship(bed)
+
+    assert await money_commands(bed) == [("pay", "payment.capture", "proposed", 1)]
+
+
+async def test_orders_from_before_since_are_left_alone(database: Database, owner_pool: Pool) -> None:
+    bed = await make_payment_bed(database, owner_pool, payments="mode: live, since: 2026-11-25")
+    await tell(bed, ("shop_a", paid_order("1", "pi_1", payment="pending")), ("pay", intent_event("pi_1", "succeeded")))
+    await ship(bed)
+
+    assert await money_commands(bed) == []
+    assert await payment_state(bed) == "pending"
+
+
+async def test_a_cancelled_order_is_released_and_one_that_left_is_not(database: Database, owner_pool: Pool) -> None:
+    bed = await make_payment_bed(database, owner_pool)
+    await tell(
+        bed,
+        ("shop_a", paid_order("1", "pi_1")),
+        ("pay", intent_event("pi_1", "requires_capture")),
+        ("shop_a", paid_order("1", "pi_1", revision=2, state="cancelled", units=0, ordered=[2])),
+        ("shop_a", paid_order("1", "pi_1", revision=3, state="cancelled", units=0, ordered=[2])),
+        ("shop_a", paid_order("2", "pi_2")),
+        ("pay", intent_event("pi_2", "requires_capture")),
+    )
+    await ship(bed, number="2")
+    await tell(bed, ("shop_a", paid_order("2", "pi_2", revision=2, state="cancelled")))
+
+    assert await money_commands(bed) == [
+        ("pay", "payment.capture", "pending", 1),
+        ("pay", "payment.void", "pending", 1),
+    ]
+
+
+async def test_a_payment_that_is_authorised_after_the_cancel_is_released(database: Database, owner_pool: Pool) -> None:
+    bed = await make_payment_bed(database, owner_pool)
+    await tell(
+        bed,
+        ("shop_a", paid_order("1", "pi_1", state="cancelled", units=0, ordered=[2])),
+        ("pay", intent_event("pi_1", "requires_action")),
+        ("pay", intent_event("pi_1", "requires_capture", at=9)),
+    )
+
+    assert await money_commands(bed) == [("pay", "payment.void", "pending", 1)]
+
+
+# --- refunds -----------------------------------------------------------------------------------------------------------
+async def captured_order(bed: Bed) -> None:
+    await tell(bed, ("shop_a", paid_order("1", "pi_1")), ("pay", intent_event("pi_1", "succeeded", at=10)))
+
+
+async def refunds(bed: Bed) -> list[tuple[Any, ...]]:
+    rows = await bed.pool.fetch(
+        "SELECT origin, kind, amount_minor, state, carry, channel_ref, psp_ref FROM refund ORDER BY refund_id"
+    )
+    return [tuple(row) for row in rows]
+
+
+async def test_a_refund_that_the_shop_only_recorded_is_made_at_the_provider(
+    database: Database, owner_pool: Pool
+) -> None:
+    bed = await make_payment_bed(database, owner_pool)
+    await captured_order(bed)
+    refunded = paid_order("1", "pi_1", revision=2, refunds=(shop_refund("r-1", 1500),))
+    await tell(bed, ("shop_a", refunded), ("shop_a", {**refunded, "id": "again"}))
+
+    assert await money_commands(bed) == [("pay", "refund.create", "pending", 1)]
+    assert await refunds(bed) == [("channel", "refund", 1500, "succeeded", "planned", "r-1", None)]
+    waits = await owner_pool.fetchval("SELECT not_before > now() FROM command WHERE kind = 'refund.create'")
+    assert waits is True, "it is given time to appear at the provider by itself"
+
+    refund_id = await owner_pool.fetchval("SELECT refund_id FROM refund")
+    ours = {"tidegate_refund": public_id("rfn", "c0", refund_id)}
+    await owner_pool.execute("UPDATE refund SET carry = 'sent'")
+    await tell(bed, ("pay", refund_event("re_1", "pi_1", 1500, metadata=ours)))
+
+    assert len(await money_commands(bed)) == 1, "our own refund that comes back is no news for the shop"
+    assert await refunds(bed) == [("channel", "refund", 1500, "succeeded", "done", "r-1", "re_1")]
+    assert await payment_state(bed) == "partially_refunded"
+
+
+async def test_a_refund_at_the_provider_is_told_to_the_shop_and_its_echo_is_no_news(
+    database: Database, owner_pool: Pool
+) -> None:
+    bed = await make_payment_bed(database, owner_pool)
+    await captured_order(bed)
+    await tell(bed, ("pay", refund_event("re_1", "pi_1", 4498)))
+
+    assert await money_commands(bed) == [("shop_a", "refund.create", "pending", 1)]
+    assert await payment_state(bed) == "refunded"
+
+    refund_id = await owner_pool.fetchval("SELECT refund_id FROM refund")
+    echo = shop_refund("r-9", 4498, reference=public_id("rfn", "c0", refund_id))
+    await tell(bed, ("shop_a", paid_order("1", "pi_1", revision=2, refunds=(echo,))))
+
+    assert len(await money_commands(bed)) == 1
+    assert await refunds(bed) == [("provider", "refund", 4498, "succeeded", "done", "r-9", "re_1")]
+
+
+@pytest.mark.parametrize("first", ["shop", "provider"])
+@pytest.mark.parametrize("says_id", [True, False], ids=["with-id", "without-id"])
+async def test_a_refund_that_the_shop_carries_out_itself_is_one_refund(
+    database: Database, owner_pool: Pool, first: str, *, says_id: bool
+) -> None:
+    """Both sides show it, and nobody is told of it: by the provider's id, or, without one, by payment and amount."""
+    bed = await make_payment_bed(database, owner_pool)
+    await captured_order(bed)
+    refunded = paid_order("1", "pi_1", revision=2, refunds=(shop_refund("r-1", 1500, psp="re_1" if says_id else ""),))
+    told = [("shop_a", refunded), ("pay", refund_event("re_1", "pi_1", 1500))]
+    await tell(bed, *(told if first == "shop" else reversed(told)))
+
+    (refund,) = await refunds(bed)
+    assert refund[-3:] == ("done", "r-1", "re_1")
+    rows = await owner_pool.fetch(
+        "SELECT state, not_before > now() AS is_parked FROM command WHERE kind = 'refund.create'"
+    )
+    assert all(row["state"] == "pending" and row["is_parked"] for row in rows), "T2s ends it: it is there already"
+
+
+async def test_no_more_goes_back_than_was_captured(database: Database, owner_pool: Pool) -> None:
+    bed = await make_payment_bed(database, owner_pool)
+    await captured_order(bed)
+    many = tuple(shop_refund(f"r-{number}", 1500) for number in range(4))
+    await tell(bed, ("shop_a", paid_order("1", "pi_1", revision=2, refunds=many)))
+
+    assert [command[-1] for command in await money_commands(bed)] == [1, 2]
+    codes = await owner_pool.fetch("SELECT carry, code FROM refund ORDER BY number")
+    assert [tuple(row) for row in codes] == [
+        ("planned", None),
+        ("planned", None),
+        ("open", "exceeds_captured"),
+        ("open", "exceeds_captured"),
+    ]
+    with pytest.raises(asyncpg.CheckViolationError):
+        await owner_pool.execute("UPDATE psp_payment SET refunding_minor = captured_minor + 1")
+    with pytest.raises(asyncpg.CheckViolationError):
+        await owner_pool.execute("UPDATE psp_payment SET claimed_minor = amount_minor + 1")
+
+
+async def test_a_refund_from_before_the_capture_waits_for_it(database: Database, owner_pool: Pool) -> None:
+    bed = await make_payment_bed(database, owner_pool)
+    await tell(
+        bed,
+        ("pay", intent_event("pi_1", "requires_capture")),
+        ("shop_a", paid_order("1", "pi_1", refunds=(shop_refund("r-1", 1500),))),
+    )
+    assert await money_commands(bed) == []
+
+    await tell(bed, ("pay", intent_event("pi_1", "succeeded", at=10)))
+
+    assert await money_commands(bed) == [("pay", "refund.create", "pending", 1)]
+
+
+async def test_refunds_and_disputes_of_a_payment_wait_for_its_order(database: Database, owner_pool: Pool) -> None:
+    bed = await make_payment_bed(database, owner_pool)
+    await tell(bed, ("pay", refund_event("re_1", "pi_1", 1500)))
+    fetch = await owner_pool.fetchrow("SELECT topic, external_id FROM fetch_request")
+    assert fetch is not None
+    assert tuple(fetch) == ("payment", "pi_1"), "the payment itself was never seen: it is read"
+    await tell(bed, ("pay", intent_event("pi_1", "succeeded", at=10)), ("shop_a", paid_order("1", "pi_1")))
+
+    assert await money_commands(bed) == [("shop_a", "refund.create", "pending", 1)]
+    assert await payment_state(bed) == "partially_refunded"
+
+
+async def test_an_open_dispute_holds_the_order_and_a_lost_one_is_told(database: Database, owner_pool: Pool) -> None:
+    bed = await make_payment_bed(database, owner_pool)
+    await captured_order(bed)
+    await tell(bed, ("pay", dispute_event("du_1", "pi_1", "needs_response")))
+    assert await payment_state(bed) == "disputed"
+    assert await money_commands(bed) == []
+
+    await tell(bed, ("pay", dispute_event("du_1", "pi_1", "lost", at=300)))
+
+    assert await money_commands(bed) == [("shop_a", "refund.create", "pending", 1)]
+    assert await payment_state(bed) == "refunded"
+
+
+@pytest.mark.parametrize(
+    ("direction", "told"),
+    [("none", []), ("to_provider", ["pay"]), ("to_channel", ["shop_a"]), ("both", ["pay", "shop_a"])],
+)
+async def test_refunds_go_the_ways_that_the_flow_says(
+    database: Database, owner_pool: Pool, direction: str, told: list[str]
+) -> None:
+    bed = await make_payment_bed(database, owner_pool, payments=f"mode: live, refunds: {direction}")
+    await captured_order(bed)
+    await tell(
+        bed,
+        ("pay", refund_event("re_1", "pi_1", 700)),
+        ("shop_a", paid_order("1", "pi_1", revision=2, refunds=(shop_refund("r-1", 1500),))),
+    )
+
+    assert sorted(command[0] for command in await money_commands(bed)) == told
+
+
+async def test_refunds_seen_while_the_flow_observed_are_left_alone(database: Database, owner_pool: Pool) -> None:
+    """Somebody else carried them over then: to do it again would give the money back twice."""
+    bed = await make_payment_bed(database, owner_pool, payments="mode: observe")
+    await captured_order(bed)
+    await tell(
+        bed,
+        ("pay", refund_event("re_1", "pi_1", 700)),
+        ("shop_a", paid_order("1", "pi_1", revision=2, refunds=(shop_refund("r-1", 1500),))),
+    )
+    assert [tuple(row) for row in await owner_pool.fetch("SELECT carry, code FROM refund ORDER BY number")] == [
+        ("left", "observed"),
+        ("left", "observed"),
+    ]
+
+
+# --- parts -------------------------------------------------------------------------------------------------------------
+async def test_parts_are_captured_where_the_card_can_and_the_last_one_takes_the_rest(
+    database: Database, owner_pool: Pool
+) -> None:
+    bed = await make_payment_bed(database, owner_pool, payments="mode: live, partial: per_shipment")
+    card = {"payment_method_details": {"type": "card", "card": {"multicapture": {"status": "available"}}}}
+    charge = {"id": "ch_1", "object": "charge", **card}
+    await tell(
+        bed,
+        ("shop_a", paid_order("1", "pi_1")),
+        ("pay", intent_event("pi_1", "requires_capture", latest_charge=charge)),
+    )
+    await ship(bed, 1)
+    await ship(bed, 1, shipment="s-2")
+
+    rows = await owner_pool.fetch("SELECT number, amount_minor, is_final FROM capture ORDER BY number")
+    assert [tuple(row) for row in rows] == [(1, 500 + 1999, False), (2, 1999, True)]
+
+
+async def test_a_card_that_cannot_be_captured_in_parts_is_captured_whole(database: Database, owner_pool: Pool) -> None:
+    bed = await make_payment_bed(database, owner_pool, payments="mode: live, partial: per_shipment")
+    await tell(bed, ("shop_a", paid_order("1", "pi_1")), ("pay", intent_event("pi_1", "requires_capture")))
+    await ship(bed, 1)
+    await ship(bed, 1, shipment="s-2")
+
+    assert [tuple(row) for row in await owner_pool.fetch("SELECT amount_minor, is_final FROM capture")] == [
+        (4498, True)
+    ]
+
+
+async def test_what_was_captured_elsewhere_is_not_captured_again(database: Database, owner_pool: Pool) -> None:
+    bed = await make_payment_bed(database, owner_pool)
+    await tell(bed, ("shop_a", paid_order("1", "pi_1")), ("pay", intent_event("pi_1", "succeeded")))
+    await ship(bed)
+
+    assert await money_commands(bed) == []
+    assert await payment_state(bed) == "paid"
+
+
+async def test_orders_without_a_payment_at_the_provider_are_as_before(database: Database, owner_pool: Pool) -> None:
+    bed = await make_payment_bed(database, owner_pool)
+    await tell(bed, ("shop_a", order_event("1", [("A", 2)])))
+    await ship(bed)
+
+    assert await money_commands(bed) == []
+    assert await owner_pool.fetchval("SELECT count(*) FROM psp_payment") == 0
+
+
+async def test_two_processes_and_both_sides_at_once(database: Database, owner_pool: Pool) -> None:
+    """Orders and their payments land in different slots: whichever transaction is second sees the first one."""
+    bed = await make_payment_bed(database, owner_pool)
+    numbers = [str(number) for number in range(40)]
+    events: list[tuple[str, dict[str, Any]]] = []
+    for number in numbers:
+        events.append(("shop_a", paid_order(number, f"pi_{number}", payment="pending")))
+        events.append(("pay", intent_event(f"pi_{number}", "requires_capture")))
+    await bed.append(events)
+    await bed.apply(processes=3)
+
+    joined = await owner_pool.fetchval(
+        "SELECT count(*) FROM psp_payment WHERE order_id IS NOT NULL AND state = 'authorised'"
+    )
+    assert joined == len(numbers)
+    released = await owner_pool.fetchval("SELECT count(*) FROM command WHERE kind = 'order.create'")
+    assert released == len(numbers)
+    await bed.check_books()
