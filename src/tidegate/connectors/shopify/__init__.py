@@ -50,13 +50,13 @@ CONNECTOR = Connector(
     checks=checks.CHECKS,
     feeds={"orders": Feed(read=client.read_orders, interval=timedelta(seconds=30), charge=102)},
     fetch={"order": client.fetch_order},
-    fetch_charge={"order": 280},
+    fetch_charge={"order": 365},
     commands={
         CommandKind.FULFILLMENT_CREATE: CommandSpec(
             execute=fulfillment.create_fulfillment,
             find=fulfillment.find_fulfillment,
             readback_settle=timedelta(seconds=20),
-            charge=330,
+            charge=530,
         ),
         CommandKind.INVENTORY_SET: CommandSpec(
             execute=stock.set_inventory,

@@ -22,8 +22,8 @@ from tidegate.sdk.http import Api, Session
 
 VARIANTS_PER_PAGE = 100
 TOKEN_PATH = "/admin/oauth/access_token"  # noqa: S105 - a path
-LINE_PAGES_MAX = 40
-"""Of 25 lines: more than an order can have."""
+LINE_PAGES_MAX = 50
+"""Of 20 lines: more than an order can have."""
 
 
 # --- session, inspection -------------------------------------------------------------------------------------------

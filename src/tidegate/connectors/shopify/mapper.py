@@ -75,6 +75,7 @@ class _Line(msgspec.Struct, gc=False):
     variant_id: Number | None = None
     sku: str | None = None
     name: str | None = None
+    title: str | None = None
     discount_allocations: list[_Allocation] = []
     tax_lines: list[_Tax] = []
 
@@ -318,7 +319,7 @@ def _line(raw: _Line, order: _Order) -> OrderLineSeen:
         external_id=str(raw.id),
         sku=raw.sku or "",
         variant_external_id=str(raw.variant_id) if raw.variant_id is not None else "",
-        title=raw.name or raw.sku or str(raw.id),
+        title=raw.name or raw.title or raw.sku or str(raw.id),
         ordered=ordered,
         current=current,
         unit_price=format(round(unit, 6), "f"),

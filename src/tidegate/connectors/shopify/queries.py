@@ -51,12 +51,12 @@ query OneOrder($id: ID!, $after: String) {
         taxLines { priceSet { shopMoney { amount } } }
       }
     }
-    transactions(first: 20) {
+    transactions(first: 10) {
       id kind status gateway paymentId createdAt processedAt test
       amountSet { shopMoney { amount currencyCode } } parentTransaction { id } receiptJson
     }
-    refunds(first: 20) { legacyResourceId note transactions(first: 5) { nodes { id } } }
-    lineItems(first: 25, after: $after) {
+    refunds(first: 10) { legacyResourceId note transactions(first: 3) { nodes { id } } }
+    lineItems(first: 20, after: $after) {
       pageInfo { hasNextPage endCursor }
       nodes {
         id sku name quantity currentQuantity variant { legacyResourceId }
@@ -126,6 +126,10 @@ REFUND = """
 mutation Refund($input: RefundInput!, $key: String!) {
   refundCreate(input: $input) @idempotent(key: $key) { refund { legacyResourceId } userErrors { field message } }
 }
+"""
+
+PAYMENTS = """
+query Payments($id: ID!) { order(id: $id) { id transactions(first: 20) { id kind status manualPaymentGateway } } }
 """
 
 REFUNDS = "query Refunds($id: ID!) { order(id: $id) { id refunds(first: 50) { legacyResourceId note } } }"

@@ -32,8 +32,11 @@ async def create_refund(api: Api, payloads: Sequence[Payload], key: str) -> Sequ
     """Record one refund of an amount, without lines and without stock, our reference in its note."""
     command = _refund_of(*payloads)
     order_id = gid("Order", command.order_external_id)
+    parent = await _manual_payment(api, order_id)
     amount: Decimal = Money(command.amount_minor, command.currency).to_decimal()
     transaction = {"orderId": order_id, "kind": "REFUND", "gateway": GATEWAY, "amount": format(amount, "f")}
+    if parent is not None:
+        transaction["parentId"] = parent
     note = " ".join(part for part in (command.reference, command.psp_reference, command.reason) if part)
     values = {"orderId": order_id, "note": note[:255], "notify": False, "transactions": [transaction]}
     answer: _Answer = await call(api, queries.REFUND, {"input": values, "key": key}, "refundCreate", _Answer)
@@ -41,6 +44,18 @@ async def create_refund(api: Api, payloads: Sequence[Payload], key: str) -> Sequ
         errors = answer.user_errors or [UserError(message="nothing was recorded")]
         return [Failed(error=error_of_user_errors(errors))]
     return [Done(external_id=str(answer.refund.legacy_resource_id))]
+
+
+async def _manual_payment(api: Api, order_id: str) -> str | None:
+    """Return the payment that the refund belongs to, if it was made outside of the shop too.
+
+    A payment that the shop took by itself is never named: the shop would give its money back a second time.
+    """
+    order: Raw | None = await call(api, queries.PAYMENTS, {"id": order_id}, "order", Raw | None, changes_state=False)
+    for one in (order or {}).get("transactions") or ():
+        if one["manualPaymentGateway"] and one["kind"] in ("SALE", "CAPTURE") and one["status"] == "SUCCESS":
+            return str(one["id"])
+    return None
 
 
 async def find_refund(api: Api, payload: Payload) -> FindOutcome:

@@ -272,6 +272,7 @@ class Views:
             "status": one.status,
             "gateway": one.gateway,
             "formattedGateway": one.gateway.title(),
+            "manualPaymentGateway": one.gateway == "manual",
             "paymentId": payment_id(one),
             "authorizationCode": one.psp_reference,
             "createdAt": instant(one.created_at),

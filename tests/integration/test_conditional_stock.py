@@ -1,0 +1,280 @@
+"""Numbers that are set only where they are expected: a sale that nobody told yet is never overwritten, in any channel."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+import pytest_asyncio
+from tests.applybed import move_event
+from tests.conditionalbed import SETTINGS, Shops, make_shops
+from tests.dispatchbed import until
+
+from tidegate.store.connections import Pool
+from tidegate.store.database import Database
+
+pytestmark = pytest.mark.asyncio
+
+
+@pytest_asyncio.fixture
+async def shops(database: Database, owner_pool: Pool) -> Shops:
+    """Ten units, told to both shops."""
+    made = await make_shops(database, owner_pool, A=10, B=10)
+    await made.bed.append([("erp", move_event(f"m-{sku}", sku, 10)) for sku in ("A", "B")])
+    await made.bed.apply()
+    async with made.lanes():
+        await until(lambda: made.a.available == made.b.available == {"v-A": 10, "v-B": 10})
+        await until(made.is_quiet)
+    return made
+
+
+async def receive(shops: Shops, sku: str, units: int, number: int) -> None:
+    await shops.bed.append([("erp", move_event(f"more-{number}", sku, units))])
+    await shops.bed.apply()
+
+
+async def test_a_number_goes_out_with_what_the_channel_is_expected_to_show(shops: Shops) -> None:
+    async with shops.lanes():
+        await receive(shops, "A", 5, 1)
+        await until(lambda: shops.a.available["v-A"] == 15)
+
+    assert ("v-A", 15, 10) in shops.a.sets
+    assert shops.a.stale == 0
+
+
+async def test_a_channel_that_lowered_its_number_by_itself_is_not_told_again(shops: Shops) -> None:
+    """Its own sale is known to it: only the other one is told."""
+    told = len(shops.a.sets)
+    assert shops.a.sell("A", 3)
+    await shops.deliver("shop_a", "A", 3)
+
+    async with shops.lanes():
+        await until(lambda: shops.b.available["v-A"] == 7)
+        await until(shops.is_quiet)
+
+    assert len(shops.a.sets) == told
+    assert shops.a.available["v-A"] == 7
+    assert (await shops.mark("shop_a", "A"))["acked_quantity"] == 7
+
+
+async def test_a_sale_that_nobody_told_yet_is_not_overwritten_and_its_order_changes_nothing(shops: Shops) -> None:
+    """The push is refused, what is missing counts as sold everywhere, and when the order comes the numbers stay."""
+    assert shops.a.sell("A", 4)
+    async with shops.lanes():
+        await receive(shops, "A", 5, 1)
+        await until(lambda: shops.a.available["v-A"] == 11 and shops.b.available["v-A"] == 11)
+        assert shops.a.stale == 1
+        assert (await shops.mark("shop_a", "A"))["unseen"] == 4
+
+        sets = len(shops.a.sets), len(shops.b.sets)
+        await shops.deliver("shop_a", "A", 4)
+        await until(shops.is_quiet)
+
+    assert (len(shops.a.sets), len(shops.b.sets)) == sets, "the order explains what was seen: nothing is told anew"
+    assert (shops.a.available["v-A"], shops.b.available["v-A"]) == (11, 11)
+    assert (await shops.mark("shop_a", "A"))["unseen"] == 0
+    assert await shops.bed.level("A") == (15, 4, 11)
+
+
+async def test_the_last_units_are_not_sold_twice(shops: Shops) -> None:
+    """A sold all ten and nobody knows; a push of any number to A, and of the shared pool to B, must not offer them again."""
+    assert shops.a.sell("A", 10)
+    async with shops.lanes():
+        await receive(shops, "A", 1, 1)
+        await until(lambda: shops.a.available["v-A"] == 1 and shops.b.available["v-A"] == 1)
+        assert not shops.b.sell("A", 2)
+        await shops.deliver("shop_a", "A", 10)
+        await until(shops.is_quiet)
+
+    assert (shops.a.available["v-A"], shops.b.available["v-A"]) == (1, 1)
+    assert (await shops.bed.level("A"))[2] == 1
+
+
+async def test_an_item_that_is_stale_does_not_hold_up_its_siblings(shops: Shops) -> None:
+    """The call is refused as a whole; the others go out at once, without it."""
+    assert shops.a.sell("A", 1)
+    await shops.bed.append([("erp", move_event(f"more-{sku}", sku, 5)) for sku in ("A", "B")])
+    await shops.bed.apply()
+
+    async with shops.lanes():
+        await until(lambda: shops.a.available == {"v-A": 14, "v-B": 15})
+
+    assert shops.a.stale == 1
+
+
+async def test_a_sale_while_the_number_is_under_way_is_counted_once(shops: Shops) -> None:
+    """It is sold after the number was made and before it arrives, or after: either way the books agree in the end."""
+    calls = 0
+
+    def sell_in_between() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            assert shops.a.sell("A", 2)
+
+    shops.a.before_set = sell_in_between
+    async with shops.lanes():
+        await receive(shops, "A", 5, 1)
+        await until(lambda: shops.a.available["v-A"] == 13)
+        await shops.deliver("shop_a", "A", 2)
+        await until(lambda: shops.b.available["v-A"] == 13)
+        await until(shops.is_quiet)
+
+    assert shops.a.available["v-A"] == 13
+    assert await shops.bed.level("A") == (15, 2, 13)
+    assert (await shops.mark("shop_a", "A"))["acked_quantity"] == 13
+
+
+async def test_an_order_that_is_applied_while_its_number_is_under_way_leaves_no_missing_units(shops: Shops) -> None:
+    """The number was made before T2 knew the sale, and arrives after: refused, and explained already."""
+    arrived, go_on = asyncio.Event(), asyncio.Event()
+    real = shops.a.execute
+
+    async def slow(api, payloads, key):  # type: ignore[no-untyped-def]
+        arrived.set()
+        await go_on.wait()
+        return await real(api, payloads, key)
+
+    shops.a.execute = slow  # type: ignore[method-assign]
+    async with shops.lanes():
+        await receive(shops, "A", 5, 1)
+        await arrived.wait()
+        assert shops.a.sell("A", 2)
+        await shops.deliver("shop_a", "A", 2)
+        go_on.set()
+        await until(lambda: shops.a.available["v-A"] == 13 and shops.b.available["v-A"] == 13)
+        await until(shops.is_quiet)
+
+    mark = await shops.mark("shop_a", "A")
+    assert (mark["unseen"], mark["acked_quantity"]) == (0, 13)
+
+
+async def test_a_lost_answer_and_a_sale_behind_it(shops: Shops) -> None:
+    """The number arrived, its answer did not, and somebody bought: the look teaches what is there, nothing is offered twice."""
+    shops.a.lose_answers = 1
+    async with shops.lanes():
+        await receive(shops, "A", 5, 1)
+        await until(lambda: shops.a.available["v-A"] == 15)
+        assert shops.a.sell("A", 15)
+        await until(shops.is_quiet)
+        assert shops.a.available["v-A"] == 0
+        await until(lambda: shops.b.available["v-A"] == 0 if shops.a.sold["v-A"] == 15 else False)
+        await shops.deliver("shop_a", "A", 15)
+        await until(shops.is_quiet)
+
+    assert (shops.a.available["v-A"], shops.b.available["v-A"]) == (0, 0)
+
+
+async def test_a_write_that_never_arrived_is_told_anew_and_nothing_is_missed(shops: Shops) -> None:
+    """No false alarm: what is there is what was there before."""
+    shops.a.lose_writes = 1
+    async with shops.lanes():
+        await receive(shops, "A", 5, 1)
+        await until(lambda: shops.a.available["v-A"] == 15 and shops.b.available["v-A"] == 15)
+        await until(shops.is_quiet)
+
+    assert (await shops.mark("shop_a", "A"))["unseen"] == 0
+
+
+async def test_units_that_came_back_there_are_not_taken_for_sales(shops: Shops) -> None:
+    """Somebody raised the number by hand: ours is set, nothing counts as sold."""
+    shops.a.available["v-A"] += 3
+    async with shops.lanes():
+        await receive(shops, "A", 5, 1)
+        await until(lambda: shops.a.available["v-A"] == 15 and shops.b.available["v-A"] == 15)
+
+    mark = await shops.mark("shop_a", "A")
+    assert (mark["unseen"], mark["unseen_back"]) == (0, 3)
+
+
+async def test_what_no_order_explains_is_given_back_when_the_orders_were_read(shops: Shops) -> None:
+    """Somebody lowered the number by hand: after the shop's orders were read well after it, ours is set."""
+    shops.a.available["v-A"] -= 4
+    async with shops.lanes():
+        await receive(shops, "A", 5, 1)
+        await until(lambda: shops.a.available["v-A"] == 11 and shops.b.available["v-A"] == 11)
+        await until(shops.is_quiet)
+
+    async with shops.lanes(replace(SETTINGS, unseen_settle_seconds=0.3)):
+        await until(lambda: shops.a.available["v-A"] == 15 and shops.b.available["v-A"] == 15)
+        await until(shops.is_quiet)
+
+    assert (await shops.mark("shop_a", "A"))["unseen"] == 0
+
+
+@pytest.mark.parametrize("held", ["feed", "parked"])
+async def test_missing_units_stay_sold_while_orders_may_be_on_their_way(shops: Shops, held: str) -> None:
+    """The feed was not read since, or an order waits to be applied: nobody knows that they were not sold."""
+    shops.a.available["v-A"] -= 4
+    ids = shops.bed.tenant_id, shops.bed.connections["shop_a"]
+    if held == "feed":
+        await shops.bed.pool.execute(
+            "INSERT INTO poll_cursor (tenant_id, connection_id, feed, even_at) VALUES ($1, $2, 'orders', now())", *ids
+        )
+    else:
+        await shops.bed.pool.execute(
+            "INSERT INTO event_parked (tenant_id, event_id, run, slot, connection_id, ordering_key, kind, code, reason, until)"
+            " VALUES ($1, gen_random_uuid(), 0, 1, $2, 'order:1', 'parked', 'x', 'x', now() + interval '1 day')",
+            *ids,
+        )
+    async with shops.lanes(replace(SETTINGS, unseen_settle_seconds=0.2)):
+        await receive(shops, "A", 5, 1)
+        await until(lambda: shops.a.available["v-A"] == 11 and shops.b.available["v-A"] == 11)
+        looked = (await shops.mark("shop_a", "A"))["not_before"]
+
+        async def looked_again() -> bool:
+            mark = await shops.mark("shop_a", "A")
+            return mark["not_before"] is not None and mark["not_before"] != looked
+
+        await until(looked_again)
+        looked = (await shops.mark("shop_a", "A"))["not_before"]
+        await until(looked_again)
+
+    assert (await shops.mark("shop_a", "A"))["unseen"] == 4
+    assert shops.a.available["v-A"] == 11
+
+
+async def test_a_cancelled_order_gives_its_units_back_once(shops: Shops) -> None:
+    """The shop raised its number by itself."""
+    assert shops.a.sell("A", 3)
+    await shops.deliver("shop_a", "A", 3)
+    async with shops.lanes():
+        await until(lambda: shops.b.available["v-A"] == 7)
+        shops.a.available["v-A"] += 3
+        shops.orders -= 1
+        await shops.deliver("shop_a", "A", 3, revision=2, state="cancelled")
+        await until(lambda: shops.b.available["v-A"] == 10)
+        await until(shops.is_quiet)
+
+    assert shops.a.available["v-A"] == 10
+    assert (await shops.mark("shop_a", "A"))["acked_quantity"] == 10
+    assert shops.a.stale == 0
+
+
+async def test_a_busy_day_ends_with_equal_books(shops: Shops) -> None:
+    """Sales in both shops whose orders come late and in bulk, deliveries of the ERP, lost answers: no unit is sold twice."""
+    shops.a.lose_answers = shops.b.lose_writes = 2
+    waiting: list[tuple[str, int]] = []
+    stock = 10
+    async with shops.lanes():
+        for number in range(12):
+            for name, shop in (("shop_a", shops.a), ("shop_b", shops.b)):
+                units = 1 + number % 3
+                if shop.available["v-A"] >= units and sum(n for _, n in waiting) + units <= 4 and shop.sell("A", units):
+                    waiting.append((name, units))
+            if number % 3 == 2:
+                await receive(shops, "A", 2, number)
+                stock += 2
+            if number % 2:
+                for name, units in waiting:
+                    await shops.deliver(name, "A", units)
+                waiting.clear()
+            await asyncio.sleep(0)
+        for name, units in waiting:
+            await shops.deliver(name, "A", units)
+        sold = shops.a.sold.get("v-A", 0) + shops.b.sold.get("v-A", 0)
+        await until(lambda: shops.a.available["v-A"] == shops.b.available["v-A"] == max(0, stock - sold))
+        await until(shops.is_quiet)
+
+    assert await shops.bed.level("A") == (stock, sold, stock - sold)
