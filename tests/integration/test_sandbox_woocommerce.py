@@ -14,13 +14,13 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from tidegate.commerce.changes import OrderSeen
-from tidegate.commerce.commands import CreateFulfillment, FulfillmentLineOut, Payload, SetInventory
+from tidegate.commerce.changes import NeedsFetch, OrderSeen
+from tidegate.commerce.commands import CreateFulfillment, CreateRefund, FulfillmentLineOut, Payload, SetInventory
 from tidegate.connectors.woocommerce import CONNECTOR
 from tidegate.connectors.woocommerce.oauth import basic_session
 from tidegate.connectors.woocommerce.webhooks import WEBHOOK, is_ping
 from tidegate.kernel.clock import SystemClock
-from tidegate.kernel.errors import AuthenticationError, RejectedError, TidegateError
+from tidegate.kernel.errors import AuthenticationError, ConflictError, RejectedError, TidegateError
 from tidegate.kernel.redaction import Secret
 from tidegate.sandbox.process import Sandbox
 from tidegate.sandbox.woocommerce import build
@@ -170,6 +170,24 @@ def shipment(reference: str, order: OrderSeen, units: dict[str, int], tracking: 
         carrier="DHL",
         shipped_at=order.placed_at,
     )
+
+
+def refund_of(order: OrderSeen, amount_minor: int) -> CreateRefund:
+    return CreateRefund(
+        reference=f"rfn_c0_{order.external_id}",
+        order_reference="ord_c0_1",
+        order_external_id=order.external_id,
+        payment_external_id="pi_1",
+        psp_reference=f"re_{order.external_id}",
+        amount_minor=amount_minor,
+        currency="EUR",
+    )
+
+
+async def fetched(bed: ShopBed, order: str) -> RawEvent:
+    item = await CONNECTOR.fetch["order"](bed.api, order)
+    assert item is not None
+    return RawEvent(source="fetch", topic=item.topic, body=item.body)
 
 
 async def execute(bed: ShopBed, kind: str, payloads: list[Payload]) -> Any:
@@ -367,6 +385,60 @@ async def test_shipments_through_lost_replies_and_failures_are_recorded_once_and
         assert books["effects"]["meta"]["doubled"] == {}
         assert books["effects"]["note"]["doubled"] == {}
         assert books["effects"]["note"]["keys"] == 25
+
+
+async def test_refunds_of_the_provider_are_recorded_once_and_move_neither_money_nor_stock() -> None:
+    async with shop() as bed:
+        for number in range(10):
+            await bed.buy("VALVE-1", 2, key=f"k{number}")
+        orders, _ = await bed.poll()
+        await bed.faults(lost_replies=0.2, broken=0.1, broken_after=0.1, garbage=0.1)
+        spec = CONNECTOR.commands["refund.create"]  # type: ignore[index]
+        assert spec.find is not None
+        for order in orders.values():
+            command = refund_of(order, 500)
+            for _ in range(60):
+                try:
+                    await spec.execute(bed.api, [command], "key")
+                    break
+                except TidegateError:
+                    if isinstance(await patiently(lambda: spec.find(bed.api, command)), Done):  # type: ignore[misc]  # noqa: B023
+                        break
+            else:
+                raise AssertionError("never done")
+        await bed.faults()
+        books = await bed.ask("GET", "/books/woo")
+        seen = CONNECTOR.normalize(await fetched(bed, next(iter(orders))))
+
+        assert books["effects"]["refund"]["doubled"] == {}
+        assert (books["effects"]["refund"]["keys"], books["units_returned"]) == (10, 0)
+        assert isinstance(seen[0], OrderSeen)
+        (refund,) = [one for one in seen[0].payments if one.kind == "refund"]
+        assert (refund.amount_minor, refund.psp_reference) == (500, "")
+        assert refund.reference.startswith("rfn_")
+
+
+async def test_a_refund_that_the_shop_made_itself_is_not_recorded_again() -> None:
+    async with shop() as bed:
+        await bed.buy("VALVE-1", 2)
+        (order,) = (await bed.poll())[0].values()
+        await bed.ask("POST", "/do/woo/refund", {"order": order.external_id, "amount": "5.00", "api_refund": True})
+
+        (hint,) = [
+            CONNECTOR.normalize(RawEvent(source="poll", topic=item.topic, body=item.body))[0]
+            for item in (await CONNECTOR.feeds["orders"].read(bed.api, "")).items
+        ]
+        (seen,) = CONNECTOR.normalize(await fetched(bed, order.external_id))
+        (known,) = await execute(bed, "refund.create", [refund_of(order, 500)])
+        with pytest.raises(ConflictError):
+            await execute(bed, "refund.create", [refund_of(order, 99_999)])
+
+        assert hint == NeedsFetch(topic="order", external_id=order.external_id)
+        assert isinstance(seen, OrderSeen)
+        assert [one.psp_reference for one in seen.payments if one.kind == "refund"] == [
+            f"woocommerce:{known.external_id}"
+        ]
+        assert (await bed.ask("GET", "/books/woo"))["effects"]["refund"]["times"] == 1
 
 
 # --- the shop itself ------------------------------------------------------------------------------------------------

@@ -133,6 +133,13 @@ FIXES: Mapping[str, Fix] = {
         "there is no REST API at this address",
         f"mend url in tidegate.yaml, or the shop's permalinks; tidegate doctor; then {_RETRY}",
     ),
+    "refund_too_much": _cause(
+        "more would be given back than the order cost there",
+        "compare the refunds there with those at the payment provider, then tidegate commands cancel",
+    ),
+    "currency_differs": _cause(
+        "the order there has another currency", "tidegate commands cancel, and record it there by hand"
+    ),
     "order_not_shippable": _cause(
         "the order there is in a state in which nothing is shipped",
         "compare the order there with the shipment, then tidegate commands cancel, or mend its state and retry",

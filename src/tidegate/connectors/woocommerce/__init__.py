@@ -15,6 +15,7 @@ from tidegate.connectors.woocommerce import (
     fulfilment,
     mapper,
     orders,
+    refunds,
     stock,
     subscriptions,
     webhooks,
@@ -54,7 +55,12 @@ CONNECTOR = Connector(
         CommandKind.FULFILLMENT_CREATE: CommandSpec(
             execute=fulfilment.create_fulfillment,
             find=fulfilment.find_fulfillment,
-            safe_to_resend=False,
+            readback_settle=timedelta(seconds=40),
+            charge=3.0,
+        ),
+        CommandKind.REFUND_CREATE: CommandSpec(
+            execute=refunds.create_refund,
+            find=refunds.find_refund,
             readback_settle=timedelta(seconds=40),
             charge=3.0,
         ),

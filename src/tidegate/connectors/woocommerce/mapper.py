@@ -70,8 +70,13 @@ class _Shipping(msgspec.Struct, gc=False):
 
 
 class _Refund(msgspec.Struct, gc=False):
+    """A refund of an order. Only a fetch tells more than id and total."""
+
     id: Id
     total: Amount
+    refunded_payment: bool | None = None
+    psp_reference: str = ""
+    reference: str = ""
 
 
 class _Address(msgspec.Struct, gc=False):
@@ -166,6 +171,8 @@ def article_id(product_id: int, variation_id: int) -> str:
 def _order(raw: _Order) -> CanonicalChange:
     if raw.status in NOT_PLACED:
         return Ignored(code="not_placed", reason="the order is not placed yet")
+    if any(refund.refunded_payment is None for refund in raw.refunds):
+        return NeedsFetch(topic="order", external_id=str(raw.id))
     if len({line.id for line in raw.line_items}) < len(raw.line_items):
         raise ValueError("two lines of the order have the same id")
     fees = sum(_minor(fee.total, raw) + _minor(fee.total_tax, raw) for fee in raw.fee_lines)
@@ -272,6 +279,7 @@ def _payments(raw: _Order) -> tuple[PaymentSeen, ...]:
                 state="authorised" if is_open else "paid",
                 amount_minor=_minor(raw.total, raw),
                 method=method,
+                psp_reference=_psp_payment(raw),
             )
         )
     seen += [
@@ -281,10 +289,23 @@ def _payments(raw: _Order) -> tuple[PaymentSeen, ...]:
             state="refunded",
             amount_minor=abs(_minor(refund.total, raw)),
             method=method,
+            psp_reference=_psp_refund(refund),
+            reference=refund.reference,
         )
         for refund in sorted(raw.refunds, key=lambda refund: refund.id)
     ]
     return tuple(seen)
+
+
+def _psp_payment(raw: _Order) -> str:
+    """Return the payment's id at the provider: what the Stripe plugins keep, else what the shop calls the transaction."""
+    kept = {meta.key: meta.value for meta in raw.meta_data if isinstance(meta.value, str)}
+    return kept.get("_stripe_intent_id") or kept.get("_intent_id") or raw.transaction_id or ""
+
+
+def _psp_refund(raw: _Refund) -> str:
+    """Return the refund's id at the provider, '' where the shop only recorded it. Not every plugin keeps the id."""
+    return (raw.psp_reference or f"woocommerce:{raw.id}") if raw.refunded_payment else ""
 
 
 def _shipping_method(raw: _Order) -> str:

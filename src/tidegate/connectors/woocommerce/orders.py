@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from tidegate.connectors.woocommerce.cursor import following, parse, query_of
+from tidegate.connectors.woocommerce.refunds import with_origin
 from tidegate.connectors.woocommerce.wire import Raw, id_of, read, read_or_none
 from tidegate.kernel.errors import TransientError
 from tidegate.sdk.connector import FeedItem, FeedPage
@@ -38,9 +39,9 @@ async def read_orders(api: Api, cursor: str) -> FeedPage:
 
 
 async def fetch_order(api: Api, external_id: str) -> FeedItem | None:
-    """Read one order, None when the shop has none of this id (any more)."""
+    """Read one order, None when the shop has none of this id (any more). Its refunds are read too, where it has any."""
     found = await read_or_none(api, f"/orders/{id_of(external_id)}", Raw, {"_fields": ",".join(FIELDS)})
-    return _item(found) if found is not None else None
+    return _item(await with_origin(api, found)) if found is not None else None
 
 
 def changed_at(entity: Raw) -> datetime:

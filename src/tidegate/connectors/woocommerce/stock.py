@@ -72,7 +72,9 @@ async def find_inventory(api: Api, payload: Payload) -> FindOutcome:
     product, variation = place_of(command.variant_external_id)
     path = f"/products/{product}/variations/{variation}" if variation else f"/products/{product}"
     shown = await read_or_none(api, path, _Article, {"_fields": "id,manage_stock,stock_quantity"})
-    return Done() if shown is not None and isinstance(_judge(shown, command.quantity), Done) else NotFound()
+    if shown is None or shown.manage_stock is not True or shown.stock_quantity is None:
+        return NotFound()
+    return Done() if shown.stock_quantity == command.quantity else NotFound(shown=int(shown.stock_quantity))
 
 
 def place_of(external_id: str) -> Place:
