@@ -438,7 +438,6 @@ async def test_budget_holds_over_restarts_and_two_nodes(bed: Bed, remote: Hostil
     connector = replace(with_spec(execute=timed), budget=bucket, feeds={})
     for _ in range(24):
         await bed.order(place(remote.world, ("A", 1)))
-    await bed.pool.execute("INSERT INTO lane_state VALUES ($1, $2, 6, now())", bed.tenant_id, bed.erp)
     for nodes in (1, 2, 2):
         async with bed.running(nodes, connector=connector):
             count = len(arrivals)

@@ -140,7 +140,7 @@ async def test_a_lane_that_lost_its_slot_begins_nothing(bed: Bed) -> None:
     with pytest.raises(Fenced):
         await scope.transact(lambda conn: begin_actions(conn, scope, (command,)))
     with pytest.raises(Fenced):
-        await scope.charge_read(1.0)
+        await scope.charge_read()
 
 
 async def test_window_shows_only_the_oldest_of_each_target(bed: Bed) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import click
 
 from tidegate.cli.output import plain, print_json, print_table, safe_line, show_age, show_seconds, show_time
 from tidegate.cli.session import Session, find_project, json_option, project_option, run_session
+from tidegate.dispatch.meter import Usage
 from tidegate.monitor.alerts.notices import title_of
 from tidegate.monitor.alerts.operator import list_alerts
 from tidegate.monitor.alerts.records import Alert
@@ -39,7 +41,12 @@ def status(project_dir: Path | None, *, as_json: bool) -> None:
         _print_processes(processes)  # they need no database, and matter most when it is away
     _, found, firing = run_session(project_dir, body)
     if as_json:
-        print_json({"processes": processes, **plain(found), "alerts": [plain(alert) for alert in firing]})
+        shown = plain(found)
+        now = datetime.now(UTC)
+        for lane, stored in zip(shown["lanes"], found.lanes, strict=True):
+            lane.pop("budget")
+            lane["usage"] = plain(stored.usage(now))
+        print_json({"processes": processes, **shown, "alerts": [plain(alert) for alert in firing]})
     else:
         _print(found)
         for alert in firing:
@@ -123,12 +130,20 @@ def _print(found: Status) -> None:
         click.echo(f"{doubtful} commands in doubt: sent, and not known whether carried out; they are being verified")
 
 
+def _budget(usage: Usage | None) -> str:
+    if usage is None:
+        return "-"
+    own = f" of {usage.operation}" if usage.operation else ""
+    return f"{usage.left:.0f} of {usage.limit:.0f}{own} left, {usage.used_last_minute:.0f} used in a minute"
+
+
 def _lanes(found: Status) -> list[list[object]]:
+    now = datetime.now(UTC)
     return [
         [
             lane.connection,
             lane.state if lane.state_reason is None else f"{lane.state}: {lane.state_reason}",
-            "-" if lane.tokens is None else f"{lane.tokens:.1f} {show_age(lane.tokens_at)} ago",
+            _budget(lane.usage(now)),
             lane.snoozed_until,
             lane.dirty,
             show_age(lane.dirty_since),

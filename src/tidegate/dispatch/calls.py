@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 import asyncpg
 import structlog
@@ -69,19 +70,21 @@ class CallResult:
     not_begun: NotBegun | None = None
     decisions: Sequence[Decision] = ()
     is_fenced: bool = False
+    alone: tuple[UUID, ...] = ()
+    """Commands or items that could not be begun together: nothing was sent, and each comes again alone."""
 
 
 async def send_actions(scope: Scope, commands: tuple[PendingCommand, ...], open_guard: OpenGuard) -> CallResult:
     """Send action commands of one kind in one call, under a new attempt.
 
-    When one of several cannot be begun, or was changed meanwhile, each is sent alone: it must not hold up the others. What
-    cannot even be begun alone (a stored value was tampered with, or breaks a rule of the database) ends failed. Raises
+    When one of several cannot be begun, or was changed meanwhile, none is sent and each comes again alone: it must not hold
+    up the others, and each call pays for itself. What cannot even be begun alone (a stored value was tampered with, or breaks a rule of the database) ends failed. Raises
     `Fenced` and `DATABASE_ERRORS` when nothing was sent.
     """
     api = await open_guard()
     asks = needs_hooks(scope.maps(), commands[0])
     if asks and len(commands) > 1:
-        return _together([await send_actions(scope, (command,), open_guard) for command in commands])
+        return _apart(commands)
     try:
         asked = await _ask_hooks(scope, commands[0]) if asks else None
         call = await _begin(scope, lambda conn: begin_actions(conn, scope, commands, asked))
@@ -89,7 +92,7 @@ async def send_actions(scope: Scope, commands: tuple[PendingCommand, ...], open_
         if not isinstance(error, Overtaken) and not is_poison(error):
             raise
         if len(commands) > 1:
-            return _together([await send_actions(scope, (command,), open_guard) for command in commands])
+            return _apart(commands)
         code = error.code if isinstance(error, InvariantError) else "not_sendable"
         log.error("command.poisonous", command_id=commands[0].command_id, code=code, exc_info=error)
         await scope.transact(lambda conn: fail_command(conn, scope, commands[0].command_id, code))
@@ -97,13 +100,8 @@ async def send_actions(scope: Scope, commands: tuple[PendingCommand, ...], open_
     return await _carry_out(scope, call, api)
 
 
-def _together(results: Sequence[CallResult]) -> CallResult:
-    """Return what calls that were made one after the other mean for the lane."""
-    decisions = [decision for result in results for decision in result.decisions]
-    is_fenced = any(result.is_fenced for result in results)
-    if not decisions and not is_fenced:
-        return results[-1]
-    return CallResult(decisions=decisions, is_fenced=is_fenced)
+def _apart(commands: Sequence[PendingCommand]) -> CallResult:
+    return CallResult(not_begun=NotBegun("apart"), alone=tuple(command.command_id for command in commands))
 
 
 async def _ask_hooks(scope: Scope, command: PendingCommand) -> Asked | None:
@@ -127,7 +125,7 @@ async def _ask_hooks(scope: Scope, command: PendingCommand) -> Asked | None:
 async def push_stock(scope: Scope, marks: tuple[DirtyMark, ...], open_guard: OpenGuard) -> CallResult:
     """Tell a channel the numbers of these items. Raises as `send_actions`.
 
-    When one of several items cannot be told, each is tried alone; the culprit is parked.
+    When one of several items cannot be told, none is, and each comes again alone; the culprit is parked.
     """
     api = await open_guard()
     try:
@@ -139,7 +137,7 @@ async def push_stock(scope: Scope, marks: tuple[DirtyMark, ...], open_guard: Ope
         if len(marks) == 1:
             await scope.transact(lambda conn: park_mark(conn, scope, marks[0]))
             return CallResult(not_begun=NotBegun("ended"))
-        return _together([await push_stock(scope, (mark,), open_guard) for mark in marks])
+        return CallResult(not_begun=NotBegun("apart"), alone=tuple(mark.item_id for mark in marks))
     return await _carry_out(scope, call, api)
 
 
@@ -171,6 +169,7 @@ async def look_after(scope: Scope, command: DoubtfulCommand, open_guard: OpenGua
     attempt_id, payload = begun
     started = scope.clock.monotonic()
     seen = await find(spec.find, api, payload, seconds_max=scope.settings.execute_seconds_max)
+    api.finish()
     if isinstance(seen, Failed):
         decision = decide_look_failed(seen.error, scope.settings)
     else:
@@ -237,6 +236,7 @@ async def _carry_out(scope: Scope, call: OpenCall | NotBegun, api: GuardedApi) -
     started = scope.clock.monotonic()
     limit = scope.settings.execute_seconds_max
     outcomes = await execute(spec, api, call.payloads, call.idempotency_key, seconds_max=limit)
+    api.finish()
     crashpoint.reach("dispatch.call.answered")
     shares_fate = len(outcomes) > 1 and all(outcome is outcomes[0] for outcome in outcomes)
     decisions = []

@@ -102,7 +102,7 @@ async def read_feed(scope: Scope, name: str, open_guard: Callable[[], Awaitable[
     feed = scope.connector.feeds[name]
     row = await scope.pool.fetchrow(statements.LOAD_CURSOR, *scope.ids, name)
     cursor, version, began_at = (row["cursor"], row["version"], row["now"]) if row is not None else ("", 0, None)
-    await scope.charge_read(feed.charge)
+    await scope.charge_read()
     try:
         api = await open_guard()
         page: FeedPage = await bounded(feed.read(api, cursor), scope)
@@ -144,7 +144,7 @@ async def fetch_entity(scope: Scope, request: FetchRequest, open_guard: Callable
         log.error("fetch.unsupported", topic=request.topic, connector=scope.connector.name)
         await scope.pool.execute(statements.END_FETCH, *key)
         return
-    await scope.charge_read(scope.connector.fetch_charge.get(request.topic, 1.0))
+    await scope.charge_read()
     try:
         api = await open_guard()
         item: FeedItem | None = await bounded(fetch(api, request.external_id), scope)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Protocol
 
+from tidegate.dispatch.budget_book import Watch
 from tidegate.dispatch.decide import NO_LEASE
 from tidegate.kernel.errors import TidegateError, TransientError
-from tidegate.sdk.http import Api, Response
+from tidegate.sdk.http import ANSWERS, Api, Response
 
 
 class ClosableApi(Api, Protocol):
@@ -27,8 +29,16 @@ class LeaseLostError(TransientError):
 class GuardedApi:
     """One call's view of an Api. Not shared between calls."""
 
-    def __init__(self, api: Api, *, has_lease: Callable[[], bool], excerpt_bytes_max: int) -> None:
-        """`has_lease` is asked before each request."""
+    def __init__(
+        self,
+        api: Api,
+        *,
+        has_lease: Callable[[], bool],
+        excerpt_bytes_max: int,
+        watch: Watch | None = None,
+    ) -> None:
+        """`has_lease` is asked before each request; `watch` sees every answer, refusals included."""
+        self._watch = watch
         self._api = api
         self._has_lease = has_lease
         self._excerpt_bytes_max = excerpt_bytes_max
@@ -64,9 +74,10 @@ class GuardedApi:
         self.earlier_writes = self._carried_out
         self.http_status, self.excerpt = None, b""
         try:
-            response = await self._api.request(
-                method, path, json=json, form=form, headers=headers, params=params, changes_state=changes_state
-            )
+            with self._watched():
+                response = await self._api.request(
+                    method, path, json=json, form=form, headers=headers, params=params, changes_state=changes_state
+                )
         except TidegateError as error:
             self._note_failure(error, changes_state)
             raise
@@ -79,6 +90,28 @@ class GuardedApi:
             self.writes_begun += 1
             self._carried_out += response.status < 300
         return response
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Let the call's watch see the answer to one request, or that there is none."""
+        watch = self._watch
+        if watch is None:
+            yield
+            return
+        watch.asked()
+        token = ANSWERS.set(watch.answered)
+        try:
+            yield
+        except TidegateError as error:
+            watch.failed(error)
+            raise
+        finally:
+            ANSWERS.reset(token)
+
+    def finish(self) -> None:
+        """Say that the call makes no further request: its charge is over."""
+        if self._watch is not None:
+            self._watch.finish()
 
     def _note_failure(self, error: TidegateError, changes_state: bool) -> None:
         status = error.context.get("status")

@@ -15,7 +15,8 @@ import structlog
 from tidegate.commerce.commands import CommandKind
 from tidegate.config import Config
 from tidegate.dispatch import statements
-from tidegate.dispatch.calls import CallResult, look_after, push_stock, send_actions
+from tidegate.dispatch.budget_book import Watch
+from tidegate.dispatch.calls import CallResult, OpenGuard, look_after, push_stock, send_actions
 from tidegate.dispatch.decide import Decision, ErrorClass, LaneEffect, classify, reason_of
 from tidegate.dispatch.drift import compare_chunk
 from tidegate.dispatch.feeds import FeedTimes, fetch_entity, load_feed_ages, read_feed
@@ -108,7 +109,7 @@ class Lane:
         self._due_at: float | None = None
         """When the next thing that is parked is due, as far as the newest window knew."""
         now = scope.clock.monotonic()
-        self._pace = Pace(scope.connector, scope.settings, now, host=host)
+        self._pace = Pace(scope.connector, scope.settings, scope.book, now, host=host)
         self._feeds = FeedTimes(scope.connector, {}, now)
 
     # --- from outside --------------------------------------------------------------------------------------------
@@ -196,7 +197,9 @@ class Lane:
         row = await conn.fetchrow(statements.LOAD_LANE, *scope.ids)
         if row is not None:
             snoozed = row["snoozed_seconds"] or 0.0
-            self._pace.resume(row["tokens"], age_seconds=row["age_seconds"], snoozed_seconds=snoozed, now=now)
+            scope.book.resume(row["budget"], row["budget_number"], age_seconds=row["age_seconds"], now=now)
+            self._pace.resume(snoozed_seconds=snoozed, now=now)
+            await scope.store_budget(conn)
         self._feeds = self._feeds.restarted(await load_feed_ages(conn, scope), now)
 
     async def _step(self) -> float | None:
@@ -308,7 +311,8 @@ class Lane:
             return
         self._said, self._said_at = hold, now
         opened = "breaker" if hold.rule == "breaker" else None
-        await self._store(statements.SAY_HOLD, hold.rule, hold.seconds, opened)
+        values = (*self.scope.ids, hold.rule, hold.seconds, opened)
+        await self._store(lambda conn: conn.execute(statements.SAY_HOLD, *values))
 
     def _wake_in(self, seconds: float, now: float) -> None:
         heapq.heappush(self._timers, now + seconds + TIMER_SLACK_SECONDS)
@@ -319,18 +323,20 @@ class Lane:
 
     # --- calls in flight -----------------------------------------------------------------------------------------
     def _start(self, candidate: Candidate, candidates: Sequence[Candidate]) -> None:
-        self._pace.start(candidate, candidates, self.scope.clock.monotonic())
+        watch = self._pace.start(candidate, candidates, self.scope.clock.monotonic())
         self._busy.occupy(candidate.task)
         self._window = without(self._window, candidate.task)
-        task = asyncio.create_task(self._work(candidate), name=f"lane-{self.scope.connection.name}")
+        task = asyncio.create_task(self._work(candidate, watch), name=f"lane-{self.scope.connection.name}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _work(self, candidate: Candidate) -> None:
+    async def _work(self, candidate: Candidate, watch: Watch | None) -> None:
         """Carry one task out. Nothing escapes but cancellation."""
         try:
-            result = await self._carry_out(candidate.task)
-            self._note(result, candidate)
+            result = await self._carry_out(candidate.task, partial(self._guard, watch))
+            if result.not_begun is not None and watch is not None:
+                watch.refund()
+            await self._note(result, candidate)
         except Fenced:
             self._is_halted = True
         except DATABASE_ERRORS as error:
@@ -339,11 +345,13 @@ class Lane:
         except TidegateError as error:
             if candidate.is_write or isinstance(candidate.task, LookAfter):
                 self._pace.pause(RETRY_SECONDS, self.scope.clock.monotonic())  # no way in, nothing was begun
-            await self._note_error(error)
+            await self._note_error(error, candidate.operation)
         except Exception as error:
             log.error("lane.failed", connection=self.scope.connection.name, exc_info=error)
             self._is_halted = True  # it starts anew, and what was being sent is looked at
         finally:
+            if watch is not None:
+                watch.finish()
             if len(self._tasks) <= 1:  # this one is among them
                 self._pace.rest()
             self._busy.vacate(candidate.task)
@@ -351,37 +359,37 @@ class Lane:
             self._window = without(self._window, candidate.task)  # it may have been read while this was under way
             self.wake()
 
-    async def _carry_out(self, task: Task) -> CallResult:
+    async def _carry_out(self, task: Task, guard: OpenGuard) -> CallResult:
         match task:
             case SendCommand():
-                return await send_actions(self.scope, task.commands, self._guard)
+                return await send_actions(self.scope, task.commands, guard)
             case PushStock(marks):
-                return await push_stock(self.scope, marks, self._guard)
+                return await push_stock(self.scope, marks, guard)
             case LookAfter(command=doubtful):
-                return await look_after(self.scope, doubtful, self._guard)
+                return await look_after(self.scope, doubtful, guard)
             case FetchEntity(request):
-                await fetch_entity(self.scope, request, self._guard)
+                await fetch_entity(self.scope, request, guard)
                 return CallResult()
             case ReadFeed(name):
-                await self._read_feed(name)
+                await self._read_feed(name, guard)
                 return CallResult()
             case ReadShown(read):
-                await self._read_shown(read)
+                await self._read_shown(read, guard)
                 return CallResult()
             case _:
                 assert_never(task)
 
-    async def _read_feed(self, name: str) -> None:
+    async def _read_feed(self, name: str, guard: OpenGuard) -> None:
         try:
-            has_more = await read_feed(self.scope, name, self._guard)
+            has_more = await read_feed(self.scope, name, guard)
         except BaseException:
             self._feeds.failed(name, self.scope.clock.monotonic(), self.scope.settings)
             raise
         self._feeds.succeeded(name, self.scope.clock.monotonic(), has_more=has_more)
 
-    async def _read_shown(self, read: ShownRead) -> None:
+    async def _read_shown(self, read: ShownRead, guard: OpenGuard) -> None:
         if read.state != "comparing":
-            return await read_shown_page(self.scope, read, self._guard)
+            return await read_shown_page(self.scope, read, guard)
         now = self.scope.clock.monotonic()
         wait = await compare_chunk(self.scope, read, feeds_are_even=self._feeds.are_even(now))
         if wait is not None:
@@ -391,18 +399,19 @@ class Lane:
                 self._feeds.hurry(now)
         return None
 
-    async def _guard(self) -> GuardedApi:
+    async def _guard(self, watch: Watch | None) -> GuardedApi:
         """Return one call's view of the connection's Api, opened at its first use."""
         async with self._api_lock:
             if self._api is None:
                 self._api = await self._open_api()
-        return GuardedApi(self._api, has_lease=self._has_lease, excerpt_bytes_max=self.scope.settings.excerpt_bytes_max)
+        excerpt_bytes_max = self.scope.settings.excerpt_bytes_max
+        return GuardedApi(self._api, has_lease=self._has_lease, excerpt_bytes_max=excerpt_bytes_max, watch=watch)
 
     # --- what calls mean for the lane ----------------------------------------------------------------------------
-    def _note(self, result: CallResult, candidate: Candidate) -> None:
+    async def _note(self, result: CallResult, candidate: Candidate) -> None:
         self._is_halted |= result.is_fenced
+        self._busy.alone.update(result.alone)
         if result.not_begun is not None:
-            self._pace.refund(candidate.charge)
             self._writes &= result.not_begun.why != "stopped"
             if result.not_begun.why == "unsettled":
                 self._pace.pause(RETRY_SECONDS, self.scope.clock.monotonic())
@@ -412,7 +421,7 @@ class Lane:
             self._note_decision(decision, now)
         pace, name = self._pace, self.scope.connection.name
         was_down, was_host_down = pace.is_lane_down, pace.is_host_down
-        pace.note(result.decisions, now, was_retry=candidate.is_retry)
+        pace.note(result.decisions, candidate.operation, now, was_retry=candidate.is_retry)
         if pace.is_lane_down and not was_down:
             log.error("lane.breaker_opened", connection=name)
         if pace.is_host_down and not was_host_down:
@@ -421,6 +430,8 @@ class Lane:
             log.info("lane.host_recovered", connection=name, host=pace.host_name)
         if was_down and not pace.is_lane_down:
             log.info("lane.recovered", connection=name)
+        if any(decision.lane is LaneEffect.SNOOZE for decision in result.decisions):
+            await self._store(self.scope.store_budget)
 
     def _note_decision(self, decision: Decision, now: float) -> None:
         if decision.wait_seconds is not None:
@@ -440,7 +451,7 @@ class Lane:
         level = log.error if seconds >= self.scope.settings.absurd_wait_seconds else log.info
         level("lane.snoozed", connection=self.scope.connection.name, wait_seconds=round(seconds, 1), code=code)
 
-    async def _note_error(self, error: TidegateError) -> None:
+    async def _note_error(self, error: TidegateError, operation: str) -> None:
         """A read failed, or there is no way in: nothing was written."""
         scope = self.scope
         name = classify(error)
@@ -450,8 +461,8 @@ class Lane:
                 wait = getattr(error, "wait_seconds", None) or scope.settings.snooze_seconds_min + full_jitter(2)
                 wait = min(wait, scope.settings.absurd_wait_seconds)
                 self._log_snooze(wait, error.code)
-                self._pace.snooze(wait, scope.clock.monotonic())
-                await self._store(statements.SNOOZE_LANE, wait, "rate_limited")
+                self._pace.snooze(wait, operation, scope.clock.monotonic())
+                await self._store(partial(self._store_snooze, wait=wait, operation=operation))
             case ErrorClass.AUTHENTICATION:
                 await self._halt("waiting_auth", error)
             case ErrorClass.CONFIGURATION:
@@ -471,12 +482,18 @@ class Lane:
         if not self._is_halted:
             self._is_halted = True
             log.error("lane.halted", connection=self.scope.connection.name, state=state, error_code=error.code)
-            await self._store(statements.STOP_CONNECTION, state, reason_of(error))
+            why = (*self.scope.ids, state, reason_of(error))
+            await self._store(lambda conn: conn.execute(statements.STOP_CONNECTION, *why))
 
-    async def _store(self, statement: str, *values: object) -> None:
+    async def _store_snooze(self, conn: Connection, *, wait: float, operation: str) -> None:
+        await self.scope.store_budget(conn)
+        if not self.scope.book.rule.is_own(operation):
+            await conn.execute(statements.SNOOZE_LANE, *self.scope.ids, wait, "rate_limited")
+
+    async def _store(self, write: Callable[[Connection], Awaitable[object]]) -> None:
         async def work(conn: Connection) -> None:
             await self.scope.fence(conn)
-            await conn.execute(statement, *self.scope.ids, *values)
+            await write(conn)
 
         with contextlib.suppress(Fenced, *DATABASE_ERRORS):
             await self.scope.transact(work)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tidegate.dispatch import budget
-from tidegate.dispatch.budget import CLOSED, Breaker, Tokens
+from tidegate.dispatch.budget import CLOSED, Breaker
+from tidegate.dispatch.budget_book import Book, Watch
 from tidegate.dispatch.decide import Decision, LaneEffect
 from tidegate.dispatch.host import Host
 from tidegate.dispatch.retries import RetryBudget
@@ -19,22 +20,20 @@ class Pace:
     """The pace of one lane. Times are seconds of its monotonic clock."""
 
     def __init__(
-        self, connector: Connector, settings: DispatchSettings, now: float, *, host: Host | None = None
+        self, connector: Connector, settings: DispatchSettings, book: Book, now: float, *, host: Host | None = None
     ) -> None:
-        """Start with an empty bucket; `resume` fills in what is known. `host` is shared with the other lanes there."""
+        """Go by the budget in `book`. `host` is shared with the other lanes there."""
         self._host = host or Host()
-        self._bucket = budget.bucket_of(connector.budget)
+        self._book = book
         self._calls_max = connector.concurrency_max
         self._settings = settings
-        self._tokens = Tokens(0.0, now)
         self._retries = RetryBudget(share=settings.retry_share, always=settings.retries_always)
         self._breaker = CLOSED
         self._paused_until = now
         self._urgent_run = 0
 
-    def resume(self, stored: float | None, *, age_seconds: float, snoozed_seconds: float, now: float) -> None:
-        """Go on from the stored budget."""
-        self._tokens = budget.resume(self._bucket, stored, age_seconds, now)
+    def resume(self, *, snoozed_seconds: float, now: float) -> None:
+        """Go on with a stored snooze."""
         self._paused_until = now + snoozed_seconds
 
     def pause_left(self, now: float) -> float:
@@ -55,8 +54,7 @@ class Pace:
     def limits(self, now: float, *, writes: bool) -> Limits:
         """Return what the choice of the next task depends on."""
         return Limits(
-            tokens=self._tokens,
-            bucket=self._bucket,
+            book=self._book,
             now=now,
             writes=writes,
             retries=self._retries.wait_seconds(now) <= 0,
@@ -67,23 +65,22 @@ class Pace:
         """Return the seconds until a retry is allowed, None when one is."""
         return self._retries.wait_seconds(now) or None
 
-    def start(self, candidate: Candidate, candidates: Sequence[Candidate], now: float) -> None:
-        """Take what a task costs."""
-        self._tokens = budget.take(self._tokens, self._bucket, candidate.charge, now)
+    def start(self, candidate: Candidate, candidates: Sequence[Candidate], now: float) -> Watch | None:
+        """Take what a task costs; return what follows its calls, None when it makes none."""
+        watch = None
+        if candidate.charge > 0:
+            watch = self._book.watch(self._book.take(candidate.charge, candidate.operation, now))
         self._urgent_run = next_urgent_run(self._urgent_run, candidate, candidates)
         self._host.begin(self, limit=self._settings.breaker_failures)
         if candidate.is_retry:
             self._retries.note_retry(now)
         elif candidate.is_write:
             self._retries.note_first(now)
+        return watch
 
     def rest(self) -> None:
         """Note that no call is in flight: another lane may probe a host that counts as down."""
         self._host.end(self)
-
-    def refund(self, charge: float) -> None:
-        """Give back the cost of a task that came to no call."""
-        self._tokens = budget.refund(self._tokens, self._bucket, charge)
 
     @property
     def is_down(self) -> bool:
@@ -105,11 +102,11 @@ class Pace:
         """Name and port of the host."""
         return self._host.name
 
-    def note(self, decisions: Sequence[Decision], now: float, *, was_retry: bool = False) -> None:
-        """Note what a call came to. A retry that the other side served is paid back."""
+    def note(self, decisions: Sequence[Decision], operation: str, now: float, *, was_retry: bool = False) -> None:
+        """Note what a call of `operation` came to. A retry that the other side served is paid back."""
         snooze = max((d.lane_wait_seconds for d in decisions if d.lane is LaneEffect.SNOOZE), default=0.0)
         if snooze:
-            self.snooze(snooze, now)
+            self.snooze(snooze, operation, now)
         if decisions and all(decision.lane is LaneEffect.FAILING for decision in decisions):
             self._breaker = self._after_failure(self._breaker, now)
             self._host.breaker = self._after_failure(self._host.breaker, now)
@@ -125,10 +122,14 @@ class Pace:
         )
         return budget.note_failure(breaker, now, limit=limit, open_seconds=seconds)
 
-    def snooze(self, seconds: float, now: float) -> None:
-        """The other side asked for peace: nothing is left in the bucket, and nothing is sent for so long."""
-        self._tokens = budget.drain(self._tokens, now)
-        self.pause(seconds, now)
+    def snooze(self, seconds: float, operation: str, now: float) -> None:
+        """The other side asked for peace: nothing is left, and nothing is sent for so long.
+
+        Where the operation has a budget of its own, that one alone rests.
+        """
+        self._book.drain(seconds, operation, now)
+        if not self._book.rule.is_own(operation):
+            self.pause(seconds, now)
 
     def pause(self, seconds: float, now: float) -> None:
         """Send and read nothing for so long."""

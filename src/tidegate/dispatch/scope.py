@@ -13,12 +13,12 @@ import asyncpg
 
 from tidegate.commerce.commands import CommandKind
 from tidegate.config.snapshots import Snapshots
-from tidegate.dispatch.budget import bucket_of
+from tidegate.dispatch.budget_book import Book
 from tidegate.dispatch.mapping import NO_MAPS, MapsAtWork
 from tidegate.dispatch.records import ConnectionRow, Ownership
 from tidegate.dispatch.safety import Safety
 from tidegate.dispatch.settings import DispatchSettings
-from tidegate.dispatch.statements import CHARGE_LANE
+from tidegate.dispatch.statements import STORE_BUDGET
 from tidegate.kernel.clock import Clock
 from tidegate.kernel.retry import full_jitter
 from tidegate.sdk.connector import CommandSpec, Connector
@@ -53,6 +53,13 @@ class Scope:
     snapshots: Snapshots = field(default_factory=Snapshots, compare=False)
     """Configurations that lanes of the process read for comparisons; each version is parsed once."""
 
+    book: Book = field(init=False, compare=False, repr=False)
+    """What is left of the connection's budget."""
+
+    def __post_init__(self) -> None:
+        """Begin with an empty budget."""
+        object.__setattr__(self, "book", Book(self.connector, self.connection.settings, self.clock))
+
     @property
     def ids(self) -> tuple[UUID, UUID]:
         """Tenant and connection: $1 and $2 of the room's statements."""
@@ -84,17 +91,16 @@ class Scope:
         """Hold the lane's slot until the transaction ends. Raises `Fenced` when it belongs to another node."""
         await fence(conn, "dispatch", self.owner.node_id, [SlotEpoch(self.owner.slot, self.owner.epoch)])
 
-    async def charge(self, conn: Connection, charge: float) -> None:
-        """Take `charge` from the stored budget."""
-        bucket = bucket_of(self.connector.budget)
-        await conn.execute(CHARGE_LANE, *self.ids, charge, bucket.capacity, bucket.per_second)
+    async def store_budget(self, conn: Connection) -> None:
+        """Store what is left of the budget. What a call takes was taken before, so it is durable with this transaction."""
+        await conn.execute(STORE_BUDGET, *self.ids, *self.book.store())
 
-    async def charge_read(self, charge: float) -> None:
-        """Take `charge` for a read, durably, before it is made. Raises `Fenced`."""
+    async def charge_read(self) -> None:
+        """Store a read's charge before it is made. Raises `Fenced`."""
 
         async def work(conn: Connection) -> None:
             await self.fence(conn)
-            await self.charge(conn, charge)
+            await self.store_budget(conn)
 
         await self.transact(work)
 

@@ -7,6 +7,7 @@ class, so nothing waits for ever.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Container, Iterator, Sequence
 from datetime import datetime
@@ -16,10 +17,9 @@ from uuid import UUID
 import msgspec
 
 from tidegate.commerce.commands import CommandKind, Priority
-from tidegate.dispatch.budget import Tokens, wait_seconds
+from tidegate.dispatch.budget_book import Book
 from tidegate.dispatch.decide import REFUSED_TOGETHER
 from tidegate.dispatch.records import DirtyMark, DoubtfulCommand, FetchRequest, PendingCommand, ShownRead, Window
-from tidegate.sdk.budgets import TokenBucket
 from tidegate.sdk.connector import Connector
 
 AGEING_SECONDS_PER_POINT = 6.0
@@ -89,6 +89,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     priority: int
     waiting_seconds: float
     charge: float
+    operation: str = ""
+    """What the platform calls it, where operations have budgets of their own."""
     is_write: bool = False
     is_retry: bool = False
 
@@ -113,6 +115,8 @@ class Busy:
         """Items of stock pushes."""
         self.fulfilled_items: Counter[UUID] = Counter()
         """Items of fulfillments, counted."""
+        self.alone: set[UUID] = set()
+        """Commands and items that could not be begun together with others: each has a call of its own."""
         self.reads: set[str] = set()
         """Feeds and fetches by name."""
 
@@ -139,8 +143,12 @@ class Busy:
                 for command in task.commands:
                     self.targets.discard(command.target_key)
                     self.fulfilled_items -= Counter(command.items)
+                if not task.others:
+                    self.alone.discard(task.command.command_id)
             case PushStock(marks):
                 self.pushed_items.difference_update(mark.item_id for mark in marks)
+                if len(marks) == 1:
+                    self.alone.discard(marks[0].item_id)
             case LookAfter(command=doubtful):
                 self.targets.discard(doubtful.target_key)
             case FetchEntity() | ReadFeed() | ReadShown():
@@ -161,8 +169,8 @@ def read_name(task: FetchEntity | ReadFeed | ReadShown) -> str:
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What may be done at the moment."""
 
-    tokens: Tokens
-    bucket: TokenBucket
+    book: Book
+    """What is left of the budget."""
     now: float
     """Monotonic."""
     writes: bool
@@ -212,7 +220,7 @@ def list_candidates(
     found = [
         *_looks(window, busy, connector, now),
         *_sends(window, busy, connector, now, kinds),
-        *_fetches(window, busy, now),
+        *_fetches(window, busy, connector, now),
         *_shown(window, busy, connector, now),
         *(
             Candidate(
@@ -220,6 +228,7 @@ def list_candidates(
                 priority=FEED_PRIORITY,
                 waiting_seconds=waiting,
                 charge=connector.feeds[name].charge,
+                operation=connector.feeds[name].operation,
             )
             for name, waiting in feeds
             if read_name(ReadFeed(name)) not in busy.reads
@@ -229,17 +238,37 @@ def list_candidates(
 
 
 def choose(candidates: Sequence[Candidate], limits: Limits) -> Choice:
-    """Return the most urgent candidate that is allowed and paid for, or how long to wait for its tokens."""
+    """Return the most urgent candidate that is allowed and paid for, or how long to wait for its budget.
+
+    A cheaper one does not overtake it, unless it waits for the budget of its own operation: that is no concern of others.
+    No wait at all means: until a call in flight ends.
+    """
     able = [c for c in candidates if (limits.writes or not c.is_write) and (limits.retries or not c.is_retry)]
     if not able:
         return Choice(rule="" if not candidates else "retry_budget" if limits.writes else "writes_stopped")
+    waits: list[float] = []
+    while able:
+        best, floor_share = _best(able, limits)
+        if best.charge <= 0:
+            return Choice(best)
+        wait = limits.book.wait(best.charge, best.operation, limits.now, floor_share=floor_share)
+        if wait <= 0:
+            return Choice(best)
+        waits.append(wait)
+        if limits.book.wait_shared(best.charge, limits.now, floor_share=floor_share) > 0:
+            break
+        able = [c for c in able if c.operation != best.operation]
+    wait = min(waits, default=math.inf)
+    return Choice(None, wait if math.isfinite(wait) else None, "budget")
+
+
+def _best(able: Sequence[Candidate], limits: Limits) -> tuple[Candidate, float]:
+    """Return who goes first, and the share of the budget that must stay behind it."""
     urgent = [c for c in able if c.is_urgent]
     rest = [c for c in able if not c.is_urgent]
     is_turn_of_rest = bool(rest) and (not urgent or limits.urgent_run >= URGENT_RUN_MAX)
     best = min(rest if is_turn_of_rest else urgent, key=Candidate.rank)
-    floor = 0.0 if best.is_urgent or urgent else FLOOR_SHARE * limits.bucket.capacity
-    wait = wait_seconds(limits.tokens, limits.bucket, best.charge, limits.now, floor=floor)
-    return Choice(None, wait, "budget") if wait > 0 else Choice(best)
+    return best, 0.0 if best.is_urgent or urgent else FLOOR_SHARE
 
 
 def next_urgent_run(run: int, chosen: Candidate, candidates: Sequence[Candidate]) -> int:
@@ -261,13 +290,14 @@ def _sends(
     ]
     groups: dict[object, list[PendingCommand]] = {}
     for command in able:
-        groups.setdefault(_company(command), []).append(command)
+        groups.setdefault(_company(command, busy), []).append(command)
     return [
         Candidate(
             task=SendCommand(chosen[0], tuple(chosen[1:])),
             priority=chosen[0].priority,
             waiting_seconds=(now - min(command.planned_at for command in chosen)).total_seconds(),
             charge=spec.charge if spec is not None else 0.0,
+            operation=spec.operation if spec is not None else "",
             is_write=True,
             is_retry=any(command.attempt_number > 0 and command.code not in VERIFIED_CODES for command in chosen),
         )
@@ -277,12 +307,12 @@ def _sends(
     ]
 
 
-def _company(command: PendingCommand) -> object:
+def _company(command: PendingCommand, busy: Busy) -> object:
     """Return with what a command may share a call: fresh ones of its kind, and later those of the same frozen call.
 
     What a whole call was refused for may be any of its members: each of them goes alone.
     """
-    if command.code == REFUSED_TOGETHER:
+    if command.code == REFUSED_TOGETHER or command.command_id in busy.alone:
         return command.command_id
     return command.kind if command.call_id is None else command.call_id
 
@@ -302,18 +332,21 @@ def _pushes(window: Window, busy: Busy, connector: Connector, now: datetime) -> 
         return []
     closed = window.held_items | window.blocked_items | busy.pushed_items | busy.fulfilled_items.keys()
     marks = [mark for mark in window.marks if mark.item_id not in closed]
-    fresh = [mark for mark in marks if not mark.tries and not mark.alone]
-    failed = [mark for mark in marks if mark.tries and not mark.alone]
+    alone = [mark for mark in marks if mark.alone or mark.item_id in busy.alone]
+    together = [mark for mark in marks if not (mark.alone or mark.item_id in busy.alone)]
+    fresh = [mark for mark in together if not mark.tries]
+    failed = [mark for mark in together if mark.tries]
     return [
         Candidate(
             task=PushStock(tuple(chosen[: spec.bulk_max])),
             priority=chosen[0].priority,
             waiting_seconds=(now - chosen[0].dirty_at).total_seconds(),
             charge=spec.charge,
+            operation=spec.operation,
             is_write=True,
             is_retry=chosen[0].tries > 0,
         )
-        for chosen in (fresh, failed, *([mark] for mark in marks if mark.alone))
+        for chosen in (fresh, failed, *([mark] for mark in alone))
         if chosen
     ]
 
@@ -327,19 +360,23 @@ def _looks(window: Window, busy: Busy, connector: Connector, now: datetime) -> l
             waiting = (now - command.due_at).total_seconds()
             found.append(
                 Candidate(
-                    task=LookAfter(command), priority=command.priority - 1, waiting_seconds=waiting, charge=charge
+                    task=LookAfter(command),
+                    priority=command.priority - 1,
+                    waiting_seconds=waiting,
+                    charge=charge,
+                    operation=spec.operation if spec is not None else "",
                 )
             )
     return found
 
 
-def _fetches(window: Window, busy: Busy, now: datetime) -> list[Candidate]:
+def _fetches(window: Window, busy: Busy, connector: Connector, now: datetime) -> list[Candidate]:
     return [
         Candidate(
             task=FetchEntity(request),
             priority=FETCH_PRIORITY,
             waiting_seconds=(now - request.due_at).total_seconds(),
-            charge=1.0,
+            charge=connector.fetch_charge.get(request.topic, 1.0),
         )
         for request in window.fetches
         if read_name(FetchEntity(request)) not in busy.reads
@@ -355,6 +392,7 @@ def _shown(window: Window, busy: Busy, connector: Connector, now: datetime) -> l
             priority=SHOWN_PRIORITY,
             waiting_seconds=(now - read.due_at).total_seconds(),
             charge=shown.charge if shown is not None and read.state != "comparing" else 0.0,
+            operation=shown.operation if shown is not None else "",
         )
         for read in window.reads
         if read_name(ReadShown(read)) not in busy.reads

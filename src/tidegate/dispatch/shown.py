@@ -39,7 +39,7 @@ async def read_shown_page(scope: Scope, read: ShownRead, open_guard: OpenGuard) 
     shown = scope.connector.shown
     if shown is None:
         return await end_read(scope, read, "failed", f"{scope.connector.title} cannot show its articles")
-    began_at = await _begin(scope, read, shown)
+    began_at = await _begin(scope, read)
     if began_at is None:
         return None
     try:
@@ -98,14 +98,14 @@ async def finish_read(conn: Connection, scope: Scope, read: ShownRead, state: st
     return bool(ended)
 
 
-async def _begin(scope: Scope, read: ShownRead, shown: Shown) -> datetime | None:
+async def _begin(scope: Scope, read: ShownRead) -> datetime | None:
     """Take the page's charge and return when it began, None when the read has moved on."""
 
     async def work(conn: Connection) -> datetime | None:
         await scope.fence(conn)
         began_at: datetime | None = await conn.fetchval(statements.BEGIN_PAGE, *scope.ids, read.run_id, read.version)
         if began_at is not None:
-            await scope.charge(conn, shown.charge)
+            await scope.store_budget(conn)
         return began_at
 
     return await scope.transact(work)

@@ -148,7 +148,7 @@ INSERT INTO lane_state (tenant_id, connection_id, tokens, tokens_at) VALUES ($1,
 ON CONFLICT (tenant_id, connection_id) DO NOTHING
 """
 LOAD_LANE = """
-SELECT tokens, extract(epoch FROM clock_timestamp() - tokens_at)::float8 AS age_seconds,
+SELECT budget::text AS budget, budget_number, extract(epoch FROM clock_timestamp() - tokens_at)::float8 AS age_seconds,
        greatest(0, extract(epoch FROM snoozed_until - clock_timestamp()))::float8 AS snoozed_seconds
 FROM lane_state WHERE tenant_id = $1 AND connection_id = $2
 """
@@ -170,15 +170,14 @@ WITH chosen AS MATERIALIZED (
 UPDATE channel_stock m SET dirty = true, dirty_at = coalesce(m.dirty_at, clock_timestamp())
 FROM chosen c WHERE m.tenant_id = $1 AND m.connection_id = $2 AND m.item_id = c.item_id
 """
-# $3 charge, $4 capacity, $5 tokens per second. The database's clock counts, so two nodes agree on what is left.
-CHARGE_LANE = """
-UPDATE lane_state
-SET tokens = least($4::float8, tokens + $5::float8 * greatest(0, extract(epoch FROM clock_timestamp() - tokens_at)::float8)) - $3::float8,
-    tokens_at = clock_timestamp()
-WHERE tenant_id = $1 AND connection_id = $2
+# $3 the meter, $4 its number, $5 what is left. A state that began before another one's and comes after it changes nothing:
+# the other one holds it.
+STORE_BUDGET = """
+UPDATE lane_state SET budget = $3::jsonb, budget_number = $4, tokens = $5, tokens_at = clock_timestamp()
+WHERE tenant_id = $1 AND connection_id = $2 AND budget_number < $4
 """
 SNOOZE_LANE = """
-UPDATE lane_state SET tokens = least(tokens, 0), tokens_at = clock_timestamp(), snooze_reason = $4,
+UPDATE lane_state SET snooze_reason = $4,
        snoozed_until = greatest(snoozed_until, clock_timestamp() + make_interval(secs => $3::float8))
 WHERE tenant_id = $1 AND connection_id = $2
 """

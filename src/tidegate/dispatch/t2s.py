@@ -39,11 +39,11 @@ from tidegate.store.connections import Connection
 class NotBegun(msgspec.Struct, frozen=True):
     """Why nothing is sent now."""
 
-    why: Literal["stopped", "unsettled", "blocked", "moved", "ended", "proposed", "nothing"]
+    why: Literal["stopped", "unsettled", "blocked", "moved", "ended", "proposed", "nothing", "apart"]
     """stopped: the switch is on, or the connection is not active. unsettled: it is not known what the flow may do. blocked:
     an item is in flight. moved: somebody else changed the command, its order or the map meanwhile. ended: it could not be
     built, or its flow observes, and it is finished; or a person has to decide. proposed: a person must approve it, because
-    of its flow. nothing: the channel knows it all."""
+    of its flow. nothing: the channel knows it all. apart: they cannot begin together, and come again one by one."""
 
 
 class Overtaken(Exception):
@@ -218,7 +218,7 @@ async def begin_look(conn: Connection, scope: Scope, command: DoubtfulCommand) -
     )
     if call_id is None:
         return None
-    await scope.charge(conn, scope.connector.commands[command.kind].charge)
+    await scope.store_budget(conn)
     _, payloads = await _load_call(conn, scope, call_id)
     return attempt_id, payloads[command.command_id]
 
@@ -288,7 +288,7 @@ async def _begin(
         if numbers or len(commands) > 1:
             raise Overtaken
         return NotBegun("moved")
-    await scope.charge(conn, charge)
+    await scope.store_budget(conn)
     crashpoint.reach("dispatch.t2s.written")
     members = tuple(
         Subject(
@@ -357,7 +357,7 @@ async def _open_stock(conn: Connection, scope: Scope, rows: list[StockNumberRow]
         [row.units_per_variant for row in rows],
         scope.follows_sales,
     )
-    await scope.charge(conn, charge)
+    await scope.store_budget(conn)
     crashpoint.reach("dispatch.t2s.written")
     return OpenCall(
         call_id=call_id,

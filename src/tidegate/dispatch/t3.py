@@ -66,7 +66,7 @@ async def settle(conn: Connection, scope: Scope, settlement: Settlement, *, is_r
         return Settled(is_late=True, is_fenced=True)
     applied = await _change_state(conn, scope, settlement)
     await _keep_evidence(conn, scope, settlement, is_late=not applied)
-    await _touch_lane(conn, scope, settlement.decisions)
+    await _touch_lane(conn, scope, settlement)
     crashpoint.reach("dispatch.t3.written")
     return Settled(is_late=not applied)
 
@@ -303,10 +303,13 @@ def _fate(member: Subject, decision: Decision) -> dict[str, object]:
     }
 
 
-async def _touch_lane(conn: Connection, scope: Scope, decisions: Sequence[Decision]) -> None:
+async def _touch_lane(conn: Connection, scope: Scope, settlement: Settlement) -> None:
     """Store what the whole lane learned: to wait, or that it cannot go on without a person."""
+    decisions = settlement.decisions
+    spec = scope.spec(settlement.members[0].kind) if settlement.members else None
+    operation = spec.operation if spec is not None else ""
     snooze = max((d.lane_wait_seconds for d in decisions if d.lane is LaneEffect.SNOOZE), default=0.0)
-    if snooze > 0:
+    if snooze > 0 and not scope.book.rule.is_own(operation):
         await conn.execute(statements.SNOOZE_LANE, *scope.ids, snooze, "rate_limited")
     for effect, state in ((LaneEffect.PAUSE, "paused"), (LaneEffect.WAIT_FOR_AUTH, "waiting_auth")):
         why = next((d.reason for d in decisions if d.lane is effect), None)

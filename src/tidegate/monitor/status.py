@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 
+from tidegate.dispatch.meter import Usage, usage_of
 from tidegate.kernel.ids import time_of
 from tidegate.store.connections import Connection
 from tidegate.store.sql import query
@@ -49,6 +50,8 @@ class LaneStatus(msgspec.Struct, frozen=True, kw_only=True):
     tokens: float | None
     """Budget left when it was last charged; None before the first call."""
     tokens_at: datetime | None
+    budget: str | None
+    """The stored meter; ask `usage`."""
     snoozed_until: datetime | None
     snooze_reason: str | None
     dirty: int
@@ -56,6 +59,12 @@ class LaneStatus(msgspec.Struct, frozen=True, kw_only=True):
     dirty_since: datetime | None
     parked_until: datetime | None
     """Earliest moment at which a parked command may go."""
+
+    def usage(self, now: datetime) -> Usage | None:
+        """Return what is left of the budget now and what was used; None before the first call."""
+        if self.tokens_at is None:
+            return None
+        return usage_of(self.budget, (now - self.tokens_at).total_seconds())
 
 
 class FeedStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -145,6 +145,8 @@ class BudgetReading:
     """How fast a bucket fills."""
     reset_seconds: float | None = None
     """Until the window begins anew, at the latest: a header in whole seconds may mean up to one more."""
+    reset_slack: float = 1.0
+    """By how much it may begin earlier than that; less than 1 where the platform tells fractions of seconds."""
     cost: float | None = None
     """What this request really cost, of the charge that it asked for."""
     window_seconds: float | None = None

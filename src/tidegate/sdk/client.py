@@ -23,7 +23,7 @@ from tidegate.kernel.redaction import Secret
 from tidegate.sdk.connector import Connector
 from tidegate.sdk.egress import Network, check_base_url, guarded_socket_factory
 from tidegate.sdk.failures import AnswerTooLargeError, Phase, failure_of, read_date, refusal_of
-from tidegate.sdk.http import Response, Session
+from tidegate.sdk.http import ANSWERS, Response, Session
 
 ANSWER_BYTES_MAX = 10 * 1024 * 1024
 """Of a body after decompression."""
@@ -223,7 +223,11 @@ class HttpApi:
             if sum(len(name) + len(value) for name, value in received.items()) > HEADER_BYTES_MAX:
                 raise AnswerTooLargeError
             self._note_clock(received.get("date"))
-            return Response(status=answer.status, headers=received, body=await _read_bounded(answer))
+            response = Response(status=answer.status, headers=received, body=await _read_bounded(answer))
+        notice = ANSWERS.get()
+        if notice is not None:
+            notice(response)
+        return response
 
     def _note_clock(self, told: str | None) -> None:
         moment = read_date(told)

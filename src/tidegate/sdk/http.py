@@ -7,6 +7,7 @@ egress guard: only public addresses, or the ones the operator allowed (`network.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -41,6 +42,10 @@ class Response:
     def json(self) -> Any:
         """Return the decoded body; raises ValueError when it is no JSON (NaN and bad UTF-8 included)."""
         return msgspec.json.decode(self.body)
+
+
+ANSWERS: ContextVar[Callable[[Response], None] | None] = ContextVar("tidegate_answers", default=None)
+"""Is called with every whole answer of the requests made in its context, refusals and failures included."""
 
 
 class Api(Protocol):

@@ -9,9 +9,11 @@ from uuid import UUID
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from tidegate.commerce.commands import CommandKind, Priority
-from tidegate.dispatch.budget import Tokens
+from tidegate.dispatch.budget_book import Book
+from tidegate.dispatch.budget_buckets import Bucket
 from tidegate.dispatch.decide import REFUSED_TOGETHER
 from tidegate.dispatch.records import DirtyMark, DoubtfulCommand, FetchRequest, PendingCommand, Window
 from tidegate.dispatch.select import (
@@ -29,7 +31,7 @@ from tidegate.dispatch.select import (
 )
 from tidegate.dispatch.window import without
 from tidegate.kernel.ids import new_id
-from tidegate.sdk.connector import TokenBucket
+from tidegate.sdk.budgets import Budget, TokenBucket
 from tidegate.sdk.testing.hostile_connector import BULK_MAX, build_connector
 
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
@@ -62,9 +64,28 @@ def listed(window: Window, busy: Busy | None = None, feeds: tuple[tuple[str, flo
     return list_candidates(window, busy or Busy(), feeds, CONNECTOR, NOW)
 
 
+class StoppedClock:
+    """Time stands still."""
+
+    def now(self) -> datetime:
+        return NOW
+
+    def monotonic(self) -> float:
+        return 0.0
+
+
+def book(tokens: float, budget: Budget = BUCKET) -> Book:
+    """A book whose bucket holds `tokens`."""
+    found = Book(replace(CONNECTOR, budget=budget), {}, StoppedClock())
+    shared = found.meter.shared
+    filled = tuple(structs.replace(part, tokens=tokens) if isinstance(part, Bucket) else part for part in shared)
+    found.meter = structs.replace(found.meter, shared=filled)
+    return found
+
+
 def limits(**changes: object) -> Limits:
     values: dict[str, object] = {
-        "tokens": Tokens(10.0, 0.0), "bucket": BUCKET, "now": 0.0, "writes": True, "retries": True, "urgent_run": 0,
+        "book": book(10.0), "now": 0.0, "writes": True, "retries": True, "urgent_run": 0,
         **changes,
     }  # fmt: skip
     return Limits(**values)  # type: ignore[arg-type]
@@ -96,7 +117,7 @@ def test_the_rest_gets_every_fifth_call() -> None:
     window = Window(commands=tuple(orders), marks=tuple(marks))
     for _ in range(10):
         candidates = listed(window)
-        choice = choose(candidates, limits(urgent_run=run, tokens=Tokens(1.0, 0.0)))
+        choice = choose(candidates, limits(urgent_run=run, book=book(1.0)))
         assert choice.candidate is not None
         run = next_urgent_run(run, choice.candidate, candidates)
         taken.append(type(choice.candidate.task).__name__)
@@ -109,12 +130,12 @@ def test_the_rest_gets_every_fifth_call() -> None:
 def test_part_of_the_budget_is_kept_for_urgent_work() -> None:
     rest, urgent = listed(Window(marks=(mark(),))), listed(Window(commands=(pending(),)))
 
-    assert choose(rest, limits(tokens=Tokens(2.5, 0.0))).wait_seconds == 0.5
-    assert choose(urgent, limits(tokens=Tokens(1.0, 0.0))).candidate is not None
+    assert choose(rest, limits(book=book(2.5))).wait_seconds == 0.5
+    assert choose(urgent, limits(book=book(1.0))).candidate is not None
 
 
 def test_nothing_is_taken_from_an_empty_bucket() -> None:
-    choice = choose(listed(Window(commands=(pending(),))), limits(tokens=Tokens(0.25, 0.0)))
+    choice = choose(listed(Window(commands=(pending(),))), limits(book=book(0.25)))
 
     assert choice == Choice(None, 0.75, "budget")
 

@@ -9,6 +9,7 @@ import pytest
 
 from tidegate.config import parse
 from tidegate.config.snapshots import Refusal
+from tidegate.dispatch.meter import Rule, pack
 from tidegate.monitor.alerts.evaluate import EVALUATORS, evaluate
 from tidegate.monitor.alerts.judge import Memory, judge
 from tidegate.monitor.alerts.records import Arrivals, CallStats, Disk, Lag, Reading, Sender, Signals, Unforwarded
@@ -22,6 +23,7 @@ from tidegate.monitor.status import (
     Status,
     SwitchStatus,
 )
+from tidegate.sdk.budgets import TokenBucket
 from tidegate.sdk.testing.hostile_connector import CONNECTOR
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
@@ -37,7 +39,7 @@ flows: {stock: {from: erp, to: [shop], mode: live}}
 def lane(name: str = "shop", **changes: Any) -> LaneStatus:
     values: dict[str, Any] = {
         "connection": name, "connector": "hostile", "state": "active", "state_reason": None, "tokens": None,
-        "tokens_at": None, "snoozed_until": None, "snooze_reason": None, "dirty": 0, "dirty_since": None,
+        "tokens_at": None, "budget": None, "snoozed_until": None, "snooze_reason": None, "dirty": 0, "dirty_since": None,
         "parked_until": None,
     }  # fmt: skip
     return LaneStatus(**{**values, **changes})
@@ -110,12 +112,19 @@ def test_commands() -> None:
     assert look("dead_letters", status=found) == {"erp": 2.0}
 
 
+def stored(tokens: float) -> str:
+    """A meter of 1000 calls at once and per second, with so many left."""
+    rule = Rule(TokenBucket(1000, 1000))
+    meter = rule.start(-tokens / 1000)
+    meter, ticket = rule.take(meter, 0.0, "", 0.0)
+    return pack(rule.end(meter, ticket, 0.0), 0.0)
+
+
 def test_lanes() -> None:
-    full = CONNECTOR.budget
     found = status(
         lanes=(
-            lane("shop", dirty=3, dirty_since=ago(100), tokens=0.0, tokens_at=NOW),
-            lane("erp", dirty=3, dirty_since=ago(100), tokens=full.capacity, tokens_at=ago(5), snoozed_until=ago(-90)),
+            lane("shop", dirty=3, dirty_since=ago(100), budget=stored(0.0), tokens_at=NOW),
+            lane("erp", dirty=3, dirty_since=ago(100), budget=stored(1000.0), tokens_at=ago(5), snoozed_until=ago(-90)),
             lane("old", state="waiting_auth", state_reason="refused"),
             lane("off", state="disabled"),
             lane("odd", state="paused", state_reason="no such database"),
@@ -130,9 +139,7 @@ def test_lanes() -> None:
 
 
 def test_budgets_fill_up_by_themselves() -> None:
-    bucket = CONNECTOR.budget
-    half = bucket.capacity / 2
-    found = status(lanes=(lane(tokens=0.0, tokens_at=ago(half / bucket.per_second)),))
+    found = status(lanes=(lane(budget=stored(0.0), tokens_at=ago(0.5)),))
 
     assert look("budget_near_limit", status=found) == {"shop": pytest.approx(0.5)}
 

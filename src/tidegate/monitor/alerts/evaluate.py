@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
-from tidegate.dispatch.budget import Tokens, bucket_of, refill
 from tidegate.monitor.alerts.records import Reading, Signals
 
 CALLS_MIN = 3
@@ -172,15 +171,12 @@ def _budget_near_limit(signals: Signals) -> Iterator[Reading] | None:
 def _budgets(signals: Signals) -> Iterator[Reading]:
     assert signals.status is not None
     for lane in signals.status.lanes:
-        connector = signals.connectors.get(lane.connector)
-        if connector is None or lane.tokens is None or lane.tokens_at is None:
+        usage = lane.usage(signals.now)
+        if usage is None:
             continue
-        bucket = bucket_of(connector.budget)
-        age = max(0.0, (signals.now - lane.tokens_at).total_seconds())
-        left = refill(Tokens(lane.tokens, 0.0), bucket, age).tokens
-        share = max(0.0, left / bucket.capacity) if bucket.capacity else 1.0
-        words = f"{left:.0f} of {bucket.capacity:.0f} calls are left"
-        yield Reading(subject=lane.connection, connection=lane.connection, value=share, cause=words)
+        own = f" of {usage.operation}" if usage.operation else ""
+        words = f"{usage.left:.0f} of {usage.limit:.0f} calls{own} are left ({usage.rule})"
+        yield Reading(subject=lane.connection, connection=lane.connection, value=usage.share_left, cause=words)
 
 
 def _rate_limited(signals: Signals) -> Iterator[Reading] | None:

@@ -1,0 +1,142 @@
+"""The meter of one lane, as its pace, its calls and its transactions share it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from tidegate.dispatch.budget_calls import Sign
+from tidegate.dispatch.meter import Meter, Rule, Ticket, Usage, pack
+from tidegate.kernel.clock import Clock
+from tidegate.kernel.errors import OutcomeUnknownError, TidegateError, TransientError
+from tidegate.sdk.budget_headers import read_usual_headers
+from tidegate.sdk.budgets import BudgetReading
+from tidegate.sdk.connector import Connector
+from tidegate.sdk.http import Response
+
+SHARE_MIN = 0.01
+TOO_MANY = 429
+FAILED = 500
+
+
+class Book:
+    """Counts for one lane, by its monotonic clock. Not for two event loops."""
+
+    def __init__(self, connector: Connector, settings: Mapping[str, Any], clock: Clock) -> None:
+        """Begin empty: `resume` fills in what is known."""
+        self._clock = clock
+        self._read = connector.read_budget or read_usual_headers
+        now = clock.monotonic()
+        self.rule = Rule(connector.budget, share=share_of(settings), wall=clock.now().timestamp() - now)
+        self.meter: Meter = self.rule.start(now)
+        self._number = 0
+
+    def resume(self, stored: str | None, number: int, *, age_seconds: float, now: float) -> None:
+        """Go on from what the lane's earlier owner stored `age_seconds` ago as its `number`th state."""
+        self._number = max(self._number, number)
+        self.meter = self.rule.resume(stored, age_seconds=age_seconds, now=now)
+
+    def wait(self, charge: float, operation: str, now: float, *, floor_share: float = 0.0) -> float:
+        """Return the seconds until `charge` may be taken; infinite: until a call in flight has ended."""
+        return self.rule.wait(self.meter, charge, operation, now, floor_share=floor_share)
+
+    def wait_shared(self, charge: float, now: float, *, floor_share: float = 0.0) -> float:
+        """Return the wait that calls of every operation have."""
+        return self.rule.wait_shared(self.meter, charge, now, floor_share=floor_share)
+
+    def take(self, charge: float, operation: str, now: float) -> Ticket:
+        """Take a call's charge; end it with `end` or `refund`."""
+        self.meter, ticket = self.rule.take(self.meter, charge, operation, now)
+        return ticket
+
+    def end(self, ticket: Ticket, now: float, *, cost: float | None = None) -> None:
+        """Note that a call is over and really cost `cost`; None: its charge."""
+        self.meter = self.rule.end(self.meter, ticket, now, cost=cost)
+
+    def refund(self, ticket: Ticket, now: float) -> None:
+        """Give a charge back: nothing was sent."""
+        self.meter = self.rule.refund(self.meter, ticket, now)
+
+    def drain(self, seconds: float, operation: str, now: float) -> None:
+        """Note a refusal: nothing is left for `seconds`."""
+        self.meter = self.rule.drain(self.meter, seconds, operation, now)
+
+    def usage(self, now: float) -> Usage:
+        """Return what is left and what was used."""
+        return self.rule.usage(self.meter, now)
+
+    def store(self) -> tuple[str, int, float]:
+        """Return the state to store, its number, and what is left. A higher number is newer and holds all of a lower one."""
+        now = self._clock.monotonic()
+        self._number += 1
+        return pack(self.meter, now), self._number, self.usage(now).left
+
+    def watch(self, ticket: Ticket) -> Watch:
+        """Return what follows one call's requests."""
+        return Watch(self, ticket, self._clock)
+
+    def correct(self, ticket: Ticket, response: Response, now: float) -> float | None:
+        """Learn from an answer; return what its request really cost, None when it does not say."""
+        found = self._read(response)
+        readings: tuple[BudgetReading, ...] = found if isinstance(found, tuple) else (found,) if found else ()
+        for reading in readings:
+            self.meter = self.rule.correct(self.meter, ticket, reading, now)
+        costs = [reading.cost for reading in readings if reading.cost is not None]
+        return sum(costs) if costs else None
+
+
+class Watch:
+    """One call: its answers correct the meter, and its end ends its charge. Every call has an end, whatever became of it."""
+
+    def __init__(self, book: Book, ticket: Ticket, clock: Clock) -> None:
+        """Follow the call of `ticket`."""
+        self._book = book
+        self._clock = clock
+        self.ticket = ticket
+        self._cost: float | None = None
+        self._is_over = False
+        self._asked_at = 0.0
+
+    def asked(self) -> None:
+        """Note that a request begins. The requests of one call come one after the other."""
+        self._asked_at = self._clock.monotonic()
+
+    def answered(self, response: Response) -> None:
+        """Learn from a whole answer."""
+        now = self._clock.monotonic()
+        cost = self._book.correct(self.ticket, response, now)
+        if cost is not None:
+            self._cost = (self._cost or 0.0) + cost
+        failed = Sign.FAILING if response.status >= FAILED else Sign.FINE
+        sign = Sign.REFUSED if response.status == TOO_MANY else failed
+        self._adapt(sign, now)
+
+    def failed(self, error: TidegateError) -> None:
+        """Note a request without an answer; what the other side refused was seen as one."""
+        if "status" not in error.context and isinstance(error, TransientError | OutcomeUnknownError):
+            self._adapt(Sign.FAILING, self._clock.monotonic())
+
+    def _adapt(self, sign: Sign, now: float) -> None:
+        book = self._book
+        book.meter = book.rule.answered(book.meter, self.ticket, max(0.0, now - self._asked_at), sign, now)
+
+    def finish(self) -> None:
+        """End the call's charge; once."""
+        if not self._is_over:
+            self._is_over = True
+            self._book.end(self.ticket, self._clock.monotonic(), cost=self._cost)
+
+    def refund(self) -> None:
+        """Give the charge back: nothing was sent; once."""
+        if not self._is_over:
+            self._is_over = True
+            self._book.refund(self.ticket, self._clock.monotonic())
+
+
+def share_of(settings: Mapping[str, Any]) -> float:
+    """Return how much of a budget is ours: the connection's setting `share`, all of it where it cannot be read."""
+    value = settings.get("share")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return 1.0
+    return min(1.0, max(SHARE_MIN, float(value)))

@@ -1,0 +1,164 @@
+# ruff: noqa: ARG002 - every part of a budget is asked the same questions
+"""Buckets, pure: tokens or points that refill. Times are seconds of one monotonic clock.
+
+A charge is taken before its request leaves, and the platform takes it somewhere before the answer. Until then its bucket
+may be fuller than ours and waste what flows in; so ours never counts on more than the capacity without what is under way.
+"""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+from msgspec.structs import replace
+
+from tidegate.sdk.budgets import BudgetReading, CostBucket, TokenBucket
+
+EPSILON = 1e-9
+"""What rounding may take away."""
+NEVER = -1e12
+"""A moment that was never."""
+
+
+class Look(msgspec.Struct, frozen=True, kw_only=True):
+    """What a part of a budget shows at a moment."""
+
+    rule: str
+    """What it is, for people."""
+    left: float
+    limit: float
+    full_seconds: float
+    """Until everything is there again, when nothing more is sent; 0 when it is."""
+
+
+class Bucket(msgspec.Struct, frozen=True, kw_only=True, tag="bucket"):
+    """A token or cost bucket."""
+
+    declared: tuple[float, float]
+    """Capacity and tokens per second as declared, our share of them."""
+    capacity: float
+    per_second: float
+    share: float = 1.0
+    learns: bool = False
+    """Whether answers may change capacity and refill, and tell that there is more than we know."""
+    tokens: float = 0.0
+    at: float = 0.0
+    taken: float = 0.0
+    """All that was ever taken; only differences count."""
+    flying: float = 0.0
+    """Taken for calls that are not answered yet."""
+    stray: float = 0.0
+    """What an earlier owner had under way; it may arrive until `stray_until`."""
+    stray_until: float = 0.0
+
+    @classmethod
+    def build(cls, rule: TokenBucket | CostBucket, share: float, now: float) -> Bucket:
+        """Return an empty bucket."""
+        ours = (max(1.0, rule.capacity * share), rule.per_second * share)
+        learns = isinstance(rule, CostBucket)
+        return cls(declared=ours, capacity=ours[0], per_second=ours[1], share=share, learns=learns, at=now)
+
+    def level(self, now: float) -> float:
+        """Return the tokens at `now`; a clock that went back adds nothing."""
+        tokens, at = self.tokens, self.at
+        if self.stray and at < self.stray_until:
+            until = min(now, self.stray_until)
+            tokens = self._fill(tokens, until - at, self.capacity - self.flying - self.stray)
+            at = max(at, until)
+        return self._fill(tokens, now - at, self.capacity - self.flying)
+
+    def _fill(self, tokens: float, seconds: float, cap: float) -> float:
+        return min(max(tokens, cap), tokens + seconds * self.per_second) if seconds > 0 else tokens
+
+    def price(self, charge: float) -> float:
+        """Return what is really taken for `charge`: a call dearer than the whole bucket costs the whole bucket."""
+        return min(charge, self.capacity)
+
+    def wait(self, charge: float, now: float, floor_share: float) -> float:
+        """Return how long until `charge` can be taken and the floor is left; infinite: until a call in flight ends."""
+        price = self.price(charge)
+        cap = self.capacity - self.flying
+        if price > cap + EPSILON:
+            return math.inf
+        needed = price + min(floor_share * self.capacity, cap - price)
+        missing = needed - self.level(now)
+        if missing <= EPSILON:
+            return 0.0
+        wait = missing / self.per_second
+        if self.stray and needed > cap - self.stray and now < self.stray_until:
+            return self._wait_behind_strays(needed, now)
+        return wait
+
+    def _wait_behind_strays(self, needed: float, now: float) -> float:
+        then = self.level(self.stray_until)
+        return self.stray_until - now + max(0.0, needed - then) / self.per_second
+
+    def take(self, charge: float, now: float) -> Bucket:
+        """Return the bucket after `charge`. Ask `wait` first."""
+        price = self.price(charge)
+        return replace(
+            self,
+            tokens=self.level(now) - price,
+            at=max(now, self.at),
+            taken=self.taken + price,
+            flying=self.flying + price,
+        )
+
+    def end(self, charge: float, cost: float, now: float) -> Bucket:
+        """Return the bucket after a call of `charge` came to an end that cost `cost`; 0: it was never sent."""
+        price, paid = self.price(charge), min(cost, self.capacity)
+        flying = max(0.0, self.flying - price)
+        flying = flying if flying > EPSILON else 0.0
+        tokens = self.level(now) + price - paid
+        if price > paid:
+            tokens = min(tokens, self.capacity - flying - (self.stray if now < self.stray_until else 0.0))
+        return replace(self, tokens=tokens, at=max(now, self.at), flying=flying)
+
+    def read(self, reading: BudgetReading, unseen: float, since: float, now: float) -> Bucket:
+        """Return the bucket as an answer corrects it.
+
+        `unseen` bounds what we took and the answer may not have counted yet; the call was charged at `since`.
+        """
+        tokens, at = self.level(now), max(now, self.at)
+        capacity, per_second = self.capacity, self.per_second
+        if self.learns and reading.limit is not None and reading.limit >= 1:
+            capacity = max(1.0, reading.limit * self.share)
+        if reading.per_second is not None and reading.per_second > 0:
+            per_second = reading.per_second * self.share
+        if reading.left is not None:
+            at_least = reading.left - unseen
+            at_most = reading.left + max(0.0, now - since) * per_second / self.share
+            if tokens > at_most or (self.learns and tokens < at_least):
+                tokens = at_least
+        cap = capacity - self.flying - (self.stray if now < self.stray_until else 0.0)
+        return replace(self, tokens=min(tokens, max(cap, 0.0)), at=at, capacity=capacity, per_second=per_second)
+
+    def drain(self, seconds: float, now: float) -> Bucket:
+        """Return it empty: the other side said that there is nothing left. `seconds` are waited for elsewhere."""
+        return replace(self, tokens=min(0.0, self.level(now)), at=max(now, self.at))
+
+    def shifted(self, seconds: float) -> Bucket:
+        """Return the same state on a clock that shows `seconds` more."""
+        return replace(self, at=self.at + seconds, stray_until=self.stray_until + seconds)
+
+    def adopted(self, fresh: Bucket, stray_seconds: float, now: float) -> Bucket:
+        """Return this stored state under the rule of `fresh`; what was under way may arrive for `stray_seconds` more."""
+        is_same = self.declared == fresh.declared and self.learns == fresh.learns
+        rule = self if is_same else fresh
+        strays = self.flying + (self.stray if self.stray_until > now else 0.0)
+        return replace(
+            fresh,
+            capacity=rule.capacity,
+            per_second=rule.per_second,
+            tokens=min(self.level(now), rule.capacity - strays),
+            at=now,
+            stray=strays,
+            stray_until=max(now + stray_seconds, self.stray_until),
+        )
+
+    def look(self, now: float) -> Look:
+        """Return what it shows."""
+        left = max(0.0, self.level(now))
+        missing = max(0.0, self.capacity - left)
+        name = f"{self.capacity:g} at once, {self.per_second:g} per second"
+        return Look(rule=name, left=left, limit=self.capacity, full_seconds=missing / self.per_second)
