@@ -13,6 +13,7 @@ import msgspec
 from tests.sandboxbed import Reply, RunningSandbox, call
 
 TOKEN = "shpat_sandbox"
+SECRET = "shpss_sandbox_0123456789abcdef0123456789"
 ITEMS = [{"sku": f"S{number}", "title": f"Tea {number}", "stock": 100, "price_minor": 1290} for number in range(1, 6)]
 SHARED = Path(os.environ.get("TIDEGATE_SHARED", Path(__file__).parents[1] / ".." / "shared"))
 OFFICIAL = SHARED / "specs" / "shopify" / "admin_2026-10.json.gz"

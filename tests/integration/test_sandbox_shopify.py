@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 from tests.sandboxbed import Receiver, RunningSandbox, call, eventually, running
-from tests.sandboxshop import CANCEL, FULFIL, REFUND, SET, SUBSCRIBE, ShopHand, shop_world
+from tests.sandboxshop import CANCEL, FULFIL, REFUND, SECRET, SET, SUBSCRIBE, ShopHand, shop_world
 
 
 @pytest.fixture
@@ -350,7 +350,7 @@ def test_events_are_told_signed_and_with_their_headers(shop: ShopHand) -> None:
             "refunds/create": 1,
         }
         for arrived in receiver.arrived:
-            signature = hmac.new(b"shpss_sandbox", arrived.body, hashlib.sha256).digest()
+            signature = hmac.new(SECRET.encode(), arrived.body, hashlib.sha256).digest()
             assert arrived.headers["x-shopify-hmac-sha256"] == base64.b64encode(signature).decode()
             assert arrived.headers["x-shopify-shop-domain"] == "sandbox.myshopify.com"
             assert arrived.headers["x-shopify-api-version"] == "2026-10"
@@ -418,7 +418,7 @@ def test_expiring_tokens_are_refreshed_and_rotated(tmp_path: Path) -> None:
             asked = {
                 "grant_type": "refresh_token",
                 "client_id": "sandbox-client",
-                "client_secret": "shpss_sandbox",
+                "client_secret": SECRET,
                 "refresh_token": token,
             }
             url = f"{sandbox.url('shop')}/admin/oauth/access_token"

@@ -43,7 +43,7 @@ class Options(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=T
     locations: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=50)] = ("Warehouse",)
     access_token: str = "shpat_sandbox"  # noqa: S105 - not a secret: a sandbox's
     client_id: str = "sandbox-client"
-    client_secret: str = "shpss_sandbox"  # noqa: S105 - not a secret: a sandbox's
+    client_secret: str = "shpss_sandbox_0123456789abcdef0123456789"  # noqa: S105 - not a secret: a sandbox's
     refresh_token: str | None = None
     scopes: tuple[str, ...] = (
         "read_orders",
