@@ -118,6 +118,8 @@ def test_a_recorded_request_is_a_document_whose_variables_fit(schema: Any, excha
 
     assert not isinstance(found, list), found
     assert body["variables"].keys() == {definition.variable.name.value for definition in definitions}
+    if body["query"] == queries.RUN_BULK:
+        assert graphql.validate(schema, graphql.parse(body["variables"]["query"])) == []
     if body["query"] == queries.SET_QUANTITIES:
         quantities = body["variables"]["input"]["quantities"]
         assert 1 <= len(quantities) <= 250

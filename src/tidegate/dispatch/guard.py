@@ -91,6 +91,12 @@ class GuardedApi:
             self._carried_out += response.status < 300
         return response
 
+    async def download(self, url: str, *, first_byte: int, bytes_max: int) -> Response:
+        """Read a part of a file; see `sdk.http.Api.download`. Raises LeaseLostError instead of asking without a lease."""
+        if not self._has_lease():
+            raise LeaseLostError
+        return await self._api.download(url, first_byte=first_byte, bytes_max=bytes_max)
+
     @contextmanager
     def _watched(self) -> Iterator[None]:
         """Let the call's watch see the answer to one request, or that there is none."""

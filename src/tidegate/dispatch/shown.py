@@ -49,13 +49,15 @@ async def read_shown_page(scope: Scope, read: ShownRead, open_guard: OpenGuard) 
         await _note_error(scope, read, error)
         raise
     crashpoint.reach("dispatch.shown.read")
+    observed_at = min(began_at, page.observed_at) if page.observed_at is not None else began_at
     columns = list_numbers(page, shown)
 
     async def work(conn: Connection) -> None:
         await scope.fence(conn)
         step = (*scope.ids, read.run_id, read.version)
-        if await conn.fetchval(statements.END_PAGE, *step, page.cursor, len(page.articles), page.has_more):
-            await conn.execute(statements.KEEP_SHOWN, *scope.ids, read.run_id, began_at, *columns)
+        ending = (page.cursor, len(page.articles), page.has_more, max(0.0, page.wait_seconds))
+        if await conn.fetchval(statements.END_PAGE, *step, *ending):
+            await conn.execute(statements.KEEP_SHOWN, *scope.ids, read.run_id, observed_at, *columns)
 
     await scope.transact(work)
     crashpoint.reach("dispatch.shown.stored")

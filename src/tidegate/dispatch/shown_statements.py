@@ -16,12 +16,12 @@ UPDATE sync_read SET state = 'reading', started_at = coalesce(started_at, clock_
 WHERE tenant_id = $1 AND connection_id = $2 AND run_id = $3 AND version = $4 AND state IN ('waiting', 'reading')
 RETURNING clock_timestamp()
 """
-# $5 cursor, $6 articles of the page, $7 has more.
+# $5 cursor, $6 articles of the page, $7 has more, $8 seconds until the next page is there.
 END_PAGE = """
 UPDATE sync_read
 SET state = CASE WHEN $7 THEN 'reading' ELSE 'comparing' END, cursor = CASE WHEN $7 THEN $5 ELSE '' END,
     version = version + 1, pages = pages + 1, articles = articles + $6, tries = 0, error = NULL,
-    not_before = clock_timestamp(), read_at = CASE WHEN $7 THEN NULL ELSE clock_timestamp() END
+    not_before = clock_timestamp() + make_interval(secs => $8::float8), read_at = CASE WHEN $7 THEN NULL ELSE clock_timestamp() END
 WHERE tenant_id = $1 AND connection_id = $2 AND run_id = $3 AND version = $4 AND state = 'reading'
 RETURNING true
 """

@@ -360,6 +360,8 @@ FIXES: Mapping[str, Fix] = {
     "stock_stale": Fix(
         "the shop shows another number than expected: units were sold or set there", "nothing: a new one is made"
     ),
+    "bulk_file": Fix("the file of a bulk operation cannot be read", "it is read again by itself"),
+    "file_gone": Fix("a file that the platform made is gone", "it is asked for again by itself"),
     "bad_request": _cause("the shop found the request malformed", "report it: this is a bug"),
     "max_cost_exceeded": _cause("the shop found the question too dear", "report it: this is a bug"),
     "order_too_long": _cause("an order has more lines than can be read", "report it with the order's number"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
+from http import HTTPStatus
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
@@ -18,7 +19,13 @@ import msgspec
 from aiohttp.resolver import ThreadedResolver
 
 from tidegate.kernel.clock import Clock
-from tidegate.kernel.errors import AuthenticationError, InvariantError, TidegateError
+from tidegate.kernel.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    InvariantError,
+    TidegateError,
+    TransientError,
+)
 from tidegate.kernel.redaction import Secret
 from tidegate.sdk.connector import Connector
 from tidegate.sdk.egress import Network, check_base_url, guarded_socket_factory
@@ -119,6 +126,53 @@ class HttpApi:
                 return response
             session = await self._open(session)
         raise InvariantError("unreachable")
+
+    async def download(self, url: str, *, first_byte: int, bytes_max: int) -> Response:
+        """Read a part of a file at an address that the platform named; see `sdk.http.Api.download`."""
+        address = check_base_url(url.partition("?")[0])
+        if not address.startswith("https://") and self._base_url.startswith("https://"):
+            raise ConfigurationError("the platform named a file at an address without TLS", code="base_url")
+        phase = Phase(before_send=self.before_send)
+        _PHASE.set(phase)
+        try:
+            async with asyncio.timeout(self._deadline_seconds):
+                response = await self._read_part(url, first_byte, bytes_max, phase)
+        except TidegateError:
+            raise
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            failure: TidegateError = failure_of(error, phase, changes_state=False)
+        else:
+            if response.status in (
+                HTTPStatus.OK,
+                HTTPStatus.PARTIAL_CONTENT,
+                HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+            ):
+                return response
+            failure = TransientError("the file cannot be read", code="file_gone", context={"status": response.status})
+        raise failure  # outside of the handler: the address is a secret, and the cause may show it
+
+    async def _read_part(self, url: str, first_byte: int, bytes_max: int, phase: Phase) -> Response:
+        """Ask for a range; a server that sends the whole file is read past what was not asked for."""
+        http = self._http = self._http or self._build_http()
+        headers = {
+            "User-Agent": USER_AGENT,
+            "Accept-Encoding": "identity",
+            "Range": f"bytes={first_byte}-{first_byte + bytes_max - 1}",
+        }
+        request = http.get(url, headers=headers, allow_redirects=False, trace_request_ctx=phase)
+        async with request as answer:
+            if answer.status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+                return Response(status=answer.status, headers={}, body=b"")
+            skip = first_byte if answer.status == HTTPStatus.OK else 0
+            part = bytearray()
+            async for chunk in answer.content.iter_any():
+                kept = chunk[skip:]
+                skip = max(0, skip - len(chunk))
+                part += kept[: bytes_max - len(part)]
+                if len(part) == bytes_max:
+                    answer.close()
+                    break
+            return Response(status=answer.status, headers={}, body=bytes(part))
 
     def _headers(self, session: Session, headers: Mapping[str, str], content: bytes | None) -> Mapping[str, str]:
         """Return the headers of one try: the session's, the request's, and the signature of both with the body."""
@@ -290,6 +344,9 @@ class _WithoutSession:
             params=params,
             changes_state=changes_state,
         )
+
+    async def download(self, url: str, *, first_byte: int, bytes_max: int) -> Response:
+        return await self._api.download(url, first_byte=first_byte, bytes_max=bytes_max)
 
 
 class _ConnectionLostError(aiohttp.ClientError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Literal
@@ -151,6 +151,10 @@ class ShownPage(msgspec.Struct, frozen=True, kw_only=True):
     cursor: str
     """Where to go on; opaque to the engine. Used only when `has_more`."""
     has_more: bool
+    wait_seconds: float = 0.0
+    """Until the next page may be read, where the platform is preparing it."""
+    observed_at: datetime | None = None
+    """When these numbers were read there, aware, where that was before this page was asked for. None: just now."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -76,3 +76,12 @@ class Api(Protocol):
         sent and no whole answer or any 5xx came back), ConfigurationError (the address is blocked or unusable).
         """
         ...
+
+    async def download(self, url: str, *, first_byte: int, bytes_max: int) -> Response:
+        """Read a part of a file that the platform made for us, from the address that it named.
+
+        The body has at most `bytes_max` bytes from `first_byte` on: fewer only at the file's end. Nothing of the session goes
+        along; the address must be https, or as plain as the base URL, and passes the egress guard. Raises TransientError
+        for any answer but 200, 206 and 416 (then the body is empty: the file ends before), otherwise as `request`.
+        """
+        ...

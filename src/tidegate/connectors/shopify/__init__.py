@@ -16,12 +16,13 @@ from tidegate.connectors.shopify import (
     limits,
     mapper,
     refund,
+    shown,
     stock,
     subscriptions,
     webhooks,
 )
 from tidegate.sdk.budgets import CostBucket
-from tidegate.sdk.connector import CommandSpec, Connector, Feed, Field, Target
+from tidegate.sdk.connector import CommandSpec, Connector, Feed, Field, Shown, ShownField, Target
 
 CONNECTOR = Connector(
     name="shopify",
@@ -51,6 +52,12 @@ CONNECTOR = Connector(
     feeds={"orders": Feed(read=client.read_orders, interval=timedelta(seconds=30), charge=102)},
     fetch={"order": client.fetch_order},
     fetch_charge={"order": 365},
+    shown=Shown(
+        read=shown.read_shown,
+        fields=frozenset({ShownField.STOCK, ShownField.PRICE, ShownField.PRICE_WITH_TAX}),
+        articles_max=shown.ARTICLES_PER_PAGE,
+        charge=shown.CHARGE,
+    ),
     commands={
         CommandKind.FULFILLMENT_CREATE: CommandSpec(
             execute=fulfillment.create_fulfillment,

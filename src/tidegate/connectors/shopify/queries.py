@@ -69,6 +69,47 @@ query OneOrder($id: ID!, $after: String) {
 }
 """
 
+PRICING = "query Pricing { shop { currencyCode taxesIncluded } }"
+
+BULK_SHOWN = """
+{
+  productVariants {
+    edges {
+      node {
+        id sku displayName price
+        inventoryItem { tracked inventoryLevel(locationId: "LOCATION") { quantities(names: ["available"]) { quantity } } }
+      }
+    }
+  }
+}
+"""
+"""LOCATION stands for the location's id: a bulk operation takes no variables."""
+
+RUN_BULK = """
+mutation RunBulk($query: String!) {
+  bulkOperationRunQuery(query: $query, groupObjects: false) {
+    bulkOperation { id status }
+    userErrors { code field message }
+  }
+}
+"""
+
+BULK = """
+query Bulk($id: ID!) { bulkOperation(id: $id) { id status errorCode url createdAt } }
+"""
+
+SHOWN_PAGE = """
+query ShownPage($first: Int!, $after: String, $location: ID!) {
+  productVariants(first: $first, after: $after, sortKey: ID) {
+    pageInfo { hasNextPage endCursor }
+    nodes {
+      id sku displayName price
+      inventoryItem { tracked inventoryLevel(locationId: $location) { quantities(names: ["available"]) { quantity } } }
+    }
+  }
+}
+"""
+
 SET_QUANTITIES = """
 mutation SetQuantities($input: InventorySetQuantitiesInput!, $key: String!) {
   inventorySetQuantities(input: $input) @idempotent(key: $key) {

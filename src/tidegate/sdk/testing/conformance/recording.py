@@ -58,6 +58,13 @@ class RecordingApi:
         self.exchanges.append(Exchange(request=request, answer=answered(response, self._kept_headers)))
         return response
 
+    async def download(self, url: str, *, first_byte: int, bytes_max: int) -> Response:
+        """See `sdk.http.Api.download`."""
+        response = await self._api.download(url, first_byte=first_byte, bytes_max=bytes_max)
+        request = ExpectedRequest(method="GET", path=url, params={"first_byte": str(first_byte)})
+        self.exchanges.append(Exchange(request=request, answer=answered(response, self._kept_headers)))
+        return response
+
 
 def answered(response: Response, kept_headers: Collection[str] = KEPT_HEADERS) -> Answered:
     """Return an answer as fixtures write it down."""

@@ -94,6 +94,17 @@ class ScriptedApi:
             self._judge(response)
         return response
 
+    async def download(self, url: str, *, first_byte: int, bytes_max: int) -> Response:
+        """See `sdk.http.Api.download`: recorded as a GET of the whole address with `first_byte` as its parameter."""
+        response = await self.request("GET", url, params={"first_byte": str(first_byte)}, changes_state=False)
+        return _part(response, bytes_max)
+
+
+def _part(response: Response, bytes_max: int) -> Response:
+    if response.status not in (200, 206, 416):
+        raise TransientError("the file cannot be read", code="file_gone", context={"status": response.status})
+    return Response(status=response.status, headers=response.headers, body=response.body[:bytes_max])
+
 
 def _assert_expected(exchange: Exchange, request: SentRequest) -> None:
     wanted = exchange.request

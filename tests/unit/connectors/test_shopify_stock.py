@@ -1,0 +1,100 @@
+"""How one call of many numbers fares item by item, and what a bulk operation's file is cut into."""
+
+from __future__ import annotations
+
+import pytest
+
+from tidegate.connectors.shopify import shown
+from tidegate.connectors.shopify.errors import UserError
+from tidegate.connectors.shopify.stock import _index_of, _outcome, _per_item
+from tidegate.kernel.errors import ConflictError, OutcomeUnknownError, RejectedError, TransientError
+from tidegate.sdk.connector import Done, Failed
+
+
+def codes(errors: list[UserError], count: int) -> list[str]:
+    outcomes = [_outcome(error) for error in _per_item(errors, count)]
+    return [one.error.code if isinstance(one, Failed) else "done" for one in outcomes]
+
+
+def error(code: str, *field: str) -> UserError:
+    return UserError(code=code, field=["input", *field] if field else None, message="no")
+
+
+def test_without_errors_everything_is_done() -> None:
+    assert codes([], 2) == ["done", "done"]
+    assert _outcome(None) == Done()
+
+
+def test_one_refused_item_refuses_its_siblings_and_each_knows_why() -> None:
+    found = codes([error("CHANGE_FROM_QUANTITY_STALE", "quantities", "1", "changeFromQuantity")], 3)
+    assert found == ["sibling_refused", "stock_stale", "sibling_refused"]
+
+
+def test_an_error_that_names_no_item_is_everybodys() -> None:
+    assert codes([error("INVALID_REASON", "reason")], 2) == ["refused_there", "refused_there"]
+    assert codes([error("IDEMPOTENCY_CONCURRENT_REQUEST")], 2) == ["idempotency_running"] * 2
+
+
+def test_the_first_error_of_an_item_counts() -> None:
+    both = [error("INVALID_LOCATION", "quantities", "0"), error("CHANGE_FROM_QUANTITY_STALE", "quantities", "0")]
+    assert codes(both, 2) == ["location_unknown", "sibling_refused"]
+
+
+@pytest.mark.parametrize(
+    "field", [None, [], ["input"], ["input", "quantities", "7"], ["input", "quantities", "-1"], ["٣"]]
+)
+def test_a_place_that_is_none_is_not_believed(field: list[str] | None) -> None:
+    assert _index_of(field, 3) is None
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("CHANGE_FROM_QUANTITY_STALE", ConflictError),
+        ("IDEMPOTENCY_PREVIOUS_ATTEMPT_FAILED", ConflictError),
+        ("IDEMPOTENCY_CONCURRENT_REQUEST", OutcomeUnknownError),
+        ("IDEMPOTENCY_KEY_PARAMETER_MISMATCH", RejectedError),
+        ("NON_MUTABLE_INVENTORY_ITEM", RejectedError),
+        ("SERVICE_UNAVAILABLE", TransientError),
+        ("SOMETHING_NEW", RejectedError),
+        ("", RejectedError),
+    ],
+)
+def test_every_code_has_its_class(code: str, kind: type[Exception]) -> None:
+    outcome = _outcome(error(code))
+    assert isinstance(outcome, Failed)
+    assert type(outcome.error) is kind
+
+
+def whole(lines: list[bytes]) -> list[bytes]:
+    """Read a file part by part as the lane does."""
+    body, first, found = b"".join(lines), 0, []
+    while True:
+        part, used, is_end = shown.split(body[first : first + shown.BYTES_PER_PAGE])
+        found += part
+        first += used
+        if is_end:
+            return found
+        assert used, "every part moves on"
+
+
+@pytest.mark.parametrize("count", [0, 1, 999, 1000, 1001, 5000])
+@pytest.mark.parametrize("size", [1, 40, 262, 900])
+def test_every_line_of_a_file_is_read_once_whatever_its_size(count: int, size: int) -> None:
+    lines = [b"%d" % n + b"x" * size + b"\n" for n in range(count)]
+    assert whole(lines) == lines
+
+
+def test_a_file_that_ends_exactly_with_a_part_ends() -> None:
+    line = b"x" * 1023 + b"\n"
+    lines = [line] * (shown.BYTES_PER_PAGE // 1024)
+    assert whole(lines) == lines
+
+
+def test_a_last_line_without_an_end_is_read() -> None:
+    assert whole([b"a\n", b"b"]) == [b"a\n", b"b"]
+
+
+def test_a_line_without_end_is_refused() -> None:
+    with pytest.raises(TransientError):
+        shown.split(b"x" * shown.BYTES_PER_PAGE)
