@@ -12,13 +12,13 @@ from realsystems.packages import PackagesUnavailableError, run_installer
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 
 
-def install(venv: Path) -> bool:
-    """Make sure that `venv` holds exactly what the requirements name; return whether it had to be installed.
+def install(venv: Path, requirements: Path = REQUIREMENTS) -> bool:
+    """Make sure that `venv` holds exactly what `requirements` names; return whether it had to be installed.
 
     Raises PackagesUnavailableError when pip fails; a half installed environment is completed the next time.
     """
     installed = venv / "requirements.sha256"
-    digest = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
+    digest = hashlib.sha256(requirements.read_bytes()).hexdigest()
     if installed.exists() and installed.read_text() == digest:
         return False
     _make_environment(venv)
@@ -26,7 +26,7 @@ def install(venv: Path) -> bool:
         [
             str(venv / "bin" / "python"),
             *("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"),
-            *("-r", str(REQUIREMENTS)),
+            *("-r", str(requirements)),
         ],
         registry="the Python package index",
     )

@@ -423,3 +423,16 @@ async def test_two_processes_and_both_sides_at_once(database: Database, owner_po
     released = await owner_pool.fetchval("SELECT count(*) FROM command WHERE kind = 'order.create'")
     assert released == len(numbers)
     await bed.check_books()
+
+
+async def test_a_payment_that_nobody_showed_is_read_and_one_that_is_shown_in_time_is_not(
+    database: Database, owner_pool: Pool
+) -> None:
+    bed = await make_payment_bed(database, owner_pool)
+    await tell(bed, ("shop_a", paid_order("1", "pi_1")), ("shop_a", paid_order("2", "pi_2")))
+    rows = await owner_pool.fetch("SELECT external_id, not_before > now() FROM fetch_request ORDER BY 1")
+    assert [tuple(row) for row in rows] == [("pi_1", True), ("pi_2", True)]
+
+    await tell(bed, ("pay", intent_event("pi_1", "requires_capture")))
+
+    assert await owner_pool.fetchval("SELECT array_agg(external_id) FROM fetch_request") == ["pi_2"]

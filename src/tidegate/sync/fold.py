@@ -34,6 +34,8 @@ from tidegate.sync.records import FetchRequest, GateKey, NewFulfillment, Outcome
 
 PARENT_WAIT = timedelta(seconds=60)
 """How long a shipment waits for an order that is not known yet before it is looked at again."""
+UNSEEN_WAIT = timedelta(seconds=15)
+"""How long a payment that an order names is given to be shown by its provider, before it is read."""
 ERP_WAIT = timedelta(seconds=5)
 """How long an order waits for the ERP to be connected before it is looked at again."""
 BEFORE_SINCE = "before_since"
@@ -232,7 +234,7 @@ class Fold:
             make_id=new_id,
         )
         order.channel_payment_state = change.payment_state
-        self._see_payments(order, change)
+        self._see_payments(order, change, prepared.event.event_id)
         order.version += 1
         self.result.changed_orders[order.order_id] = prepared.event.event_id
         plan = plan_order(order, self._policy, prepared.event.event_id)
@@ -286,7 +288,7 @@ class Fold:
             tell += plan_events("item", item_id, version, "stock.updated", self._policy, cause)
 
     # --- payments ----------------------------------------------------------------------------------------------
-    def _see_payments(self, order: Order, change: changes.OrderSeen) -> None:
+    def _see_payments(self, order: Order, change: changes.OrderSeen, event_id: UUID) -> None:
         """Join the order with the payments that it names, and note the refunds that its channel shows."""
         provider = self._policy.provider
         if provider is None:
@@ -294,6 +296,10 @@ class Fold:
         for seen in change.payments:
             if seen.kind != "refund" and seen.psp_reference:
                 payment = self._payment(provider, seen.psp_reference)
+                if payment.order_id is None and payment.state == "unseen":
+                    self.result.fetches.append(
+                        FetchRequest(provider, "payment", payment.external_id, event_id, wait=UNSEEN_WAIT)
+                    )
                 join(order, payment, self._state.loose_refunds.pop(payment.payment_id, ()))
         for seen in change.payments:
             if seen.kind == "refund":
@@ -315,6 +321,8 @@ class Fold:
 
     def _payment_observed(self, prepared: Prepared, change: changes.PaymentObserved) -> Outcome:
         payment = self._payment(prepared.event.connection_id, change.external_id)
+        if payment.state == "unseen":
+            self.result.shown_payments.append((payment.connection_id, payment.external_id))
         fold_payment(payment, change)
         return self._touch_order_of(prepared, payment, change.state)
 

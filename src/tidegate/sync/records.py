@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
@@ -88,6 +88,8 @@ class FetchRequest:
     topic: str
     external_id: str
     event_id: UUID
+    wait: timedelta = timedelta(0)
+    """How long it is given to be shown by itself."""
 
 
 @dataclass(slots=True)
@@ -116,4 +118,6 @@ class Result:
     commands: list[PlannedCommand] = field(default_factory=list)
     cancels: list[PlannedCommand] = field(default_factory=list)
     fetches: list[FetchRequest] = field(default_factory=list)
+    shown_payments: list[tuple[UUID, str]] = field(default_factory=list)
+    """(provider, its id) of payments that are shown for the first time: they need not be read any more."""
     parks: list[Park] = field(default_factory=list)

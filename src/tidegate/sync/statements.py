@@ -431,12 +431,21 @@ SELECT slot, tenant_id, event_id, run FROM due ORDER BY event_id
 """
 
 REQUEST_FETCHES = """
-INSERT INTO fetch_request (tenant_id, connection_id, topic, external_id, requested_by)
-SELECT DISTINCT ON (n.connection_id, n.topic, n.external_id) $1::uuid, n.connection_id, n.topic, n.external_id, n.event_id
-FROM unnest($2::uuid[], $3::text[], $4::text[], $5::uuid[]) AS n(connection_id, topic, external_id, event_id)
-ORDER BY n.connection_id, n.topic, n.external_id
+INSERT INTO fetch_request (tenant_id, connection_id, topic, external_id, requested_by, not_before)
+SELECT DISTINCT ON (n.connection_id, n.topic, n.external_id) $1::uuid, n.connection_id, n.topic, n.external_id, n.event_id,
+       clock_timestamp() + make_interval(secs => n.seconds)
+FROM unnest($2::uuid[], $3::text[], $4::text[], $5::uuid[], $6::float8[])
+  AS n(connection_id, topic, external_id, event_id, seconds)
+ORDER BY n.connection_id, n.topic, n.external_id, n.seconds
 ON CONFLICT (tenant_id, connection_id, topic, external_id) DO UPDATE
 SET requested_by = excluded.requested_by, not_before = least(fetch_request.not_before, excluded.not_before), tries = 0
+"""
+
+# What was to be read because nobody had shown it, and was shown meanwhile.
+FORGET_FETCHES = """
+DELETE FROM fetch_request f USING unnest($2::uuid[], $3::text[]) AS n(connection_id, external_id)
+WHERE f.tenant_id = $1 AND f.connection_id = n.connection_id AND f.topic = 'payment' AND f.external_id = n.external_id
+  AND f.tries = 0 AND f.not_before > clock_timestamp()
 """
 
 # By place, found by key one by one. A queue is empty whenever its statistics are made, and a plan for an empty table

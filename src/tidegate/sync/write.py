@@ -229,8 +229,13 @@ class Writer:
 
     async def _fetches(self, conn: Connection, result: Result) -> None:
         if result.fetches:
-            rows = [(f.connection_id, f.topic, f.external_id, f.event_id) for f in result.fetches]
+            rows = [
+                (f.connection_id, f.topic, f.external_id, f.event_id, f.wait.total_seconds()) for f in result.fetches
+            ]
             await conn.execute(statements.REQUEST_FETCHES, self.tenant_id, *_columns(rows))
+
+        if result.shown_payments:
+            await conn.execute(statements.FORGET_FETCHES, self.tenant_id, *_columns(result.shown_payments))
 
     async def _outcomes(self, conn: Connection, result: Result) -> None:
         """Record what became of each event, take it out of the queue, count it."""
