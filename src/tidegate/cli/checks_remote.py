@@ -15,6 +15,7 @@ import msgspec
 
 from tidegate.cli.checks import Area, Finding, Repair, fail, of_area, ok, warn
 from tidegate.cli.session import Session, operator
+from tidegate.eventlog import self_test
 from tidegate.intake.self_test import Leg, SelfTest, deliver
 from tidegate.kernel.clock import SystemClock
 from tidegate.kernel.errors import AuthenticationError, ConfigurationError, TidegateError
@@ -25,6 +26,7 @@ from tidegate.sdk.budgets import speed_of
 from tidegate.sdk.client import HttpApi
 from tidegate.sdk.connector import Connector
 from tidegate.sdk.health import ApiVersion, CredentialLife, Grants, Limits, SubscriptionHealth
+from tidegate.store.connections import Connection
 from tidegate.store.sql import query
 from tidegate.sync.webhook_path import WebhookPaths
 from tidegate.vault import credentials
@@ -41,6 +43,7 @@ STALE_DELIVERY_SECONDS = 900.0
 """Deliveries that wait longer than this are not only slow."""
 _CONNECTIONS = query("doctor_connections")
 _RESUME = query("doctor_resume")
+_DELIVERED_VERSIONS = query("doctor_delivered_versions")
 _SET_WEBHOOK_STATE = query("connect_set_webhook_state")
 _ANNOUNCE = query("connect_announce")
 _AUDIT = query("audit_add")
@@ -114,8 +117,33 @@ async def _open(session: Session, row: Any, connector: Connector) -> Remote:
         active = await credentials.active_webhook_secrets(session.conn, ring, *ids)
         remote.url = session.config.webhook_base + path
         remote.secret = active[0] if active else None
+        await compare_deliveries(session.conn, session.tenant_id, remote)
     remote.add("secrets", ok(remote.check, "its secrets can be read", code="secrets_readable"))
     return remote
+
+
+async def compare_deliveries(conn: Connection, tenant_id: UUID, remote: Remote) -> None:
+    """Compare the API version of the newest deliveries with the one that the connector was made for."""
+    pinned, webhook = remote.connector.api_version, remote.connector.webhook
+    if not pinned or webhook is None or not webhook.version_header:
+        return
+    told = await conn.fetch(
+        _DELIVERED_VERSIONS, tenant_id, remote.connection_id, webhook.version_header, self_test.TOPIC
+    )
+    others = [f"{row['version']} ({row['deliveries']})" for row in told if row["version"] != pinned]
+    if not others:
+        return
+    words = f"of its newest deliveries some are of API version {', '.join(others)} instead of {pinned}"
+    remote.add(
+        "webhooks",
+        warn(
+            remote.check,
+            words,
+            f"set the webhook version of the app to {pinned}; if that is not on offer any more, install a newer Tidegate",
+            code="webhook_version_drift",
+            why="fields of another version may be missing or mean something else",
+        ),
+    )
 
 
 async def ask_all(remotes: list[Remote], progress: Callable[[str], None]) -> None:

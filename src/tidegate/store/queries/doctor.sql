@@ -5,6 +5,15 @@ SELECT c.tenant_id, c.connection_id, c.name, c.connector, c.state, c.state_reaso
              WHERE s.tenant_id = c.tenant_id AND s.connection_id = c.connection_id AND s.active) AS fields
 FROM connection c WHERE c.tenant_id = $1 ORDER BY c.name
 
+-- name: doctor_delivered_versions
+-- API versions that a connection's newest deliveries say, newest first. $1 tenant, $2 connection, $3 header, $4 topic of self-tests.
+SELECT version, count(*) AS deliveries FROM (
+    SELECT headers ->> $3 AS version, row_number() OVER (ORDER BY event_id DESC) AS place FROM event
+    WHERE tenant_id = $1 AND connection_id = $2 AND source = 'webhook' AND topic <> $4
+    ORDER BY event_id DESC LIMIT 200
+) newest
+WHERE version IS NOT NULL GROUP BY version ORDER BY min(place)
+
 -- name: doctor_key_classes
 -- Key classes of a tenant that are in use. $1 tenant.
 SELECT DISTINCT key_class FROM tenant_key WHERE tenant_id = $1 ORDER BY key_class
