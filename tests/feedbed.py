@@ -36,6 +36,7 @@ class Table:
         self.rows = list(rows)
         self.now = BEGIN
         self.settings: Mapping[str, Any] = {}
+        self.memory: dict[str, Any] = {}
         self.paths: list[str] = []
         self._seconds_per_page = seconds_per_page
         self._random = random.Random(seed)

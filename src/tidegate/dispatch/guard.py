@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -56,6 +56,11 @@ class GuardedApi:
     def settings(self) -> Mapping[str, Any]:
         """The connection's settings (not secret)."""
         return self._api.settings
+
+    @property
+    def memory(self) -> MutableMapping[str, Any]:
+        """What the connector remembers, over all calls."""
+        return self._api.memory
 
     async def request(
         self,

@@ -7,7 +7,7 @@ PUT or DELETE again when the connection breaks; a middleware prevents that.)
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextvars import ContextVar
 from http import HTTPStatus
 from types import SimpleNamespace
@@ -67,6 +67,7 @@ class HttpApi:
         self._connector = connector
         self._base_url = check_base_url(base_url)
         self._settings = dict(settings)
+        self._memory: dict[str, Any] = {}
         self._secrets = dict(secrets)
         self._allow = tuple(allow)
         self._clock = clock
@@ -79,6 +80,11 @@ class HttpApi:
     def settings(self) -> Mapping[str, Any]:
         """The connection's settings, not secret."""
         return self._settings
+
+    @property
+    def memory(self) -> MutableMapping[str, Any]:
+        """What the connector remembers, until `close`."""
+        return self._memory
 
     def __repr__(self) -> str:
         return f"HttpApi({self._connector.name})"
@@ -323,6 +329,10 @@ class _WithoutSession:
     @property
     def settings(self) -> Mapping[str, Any]:
         return self._api.settings
+
+    @property
+    def memory(self) -> MutableMapping[str, Any]:
+        return self._api.memory
 
     async def request(
         self,

@@ -6,7 +6,7 @@ egress guard: only public addresses, or the ones the operator allowed (`network.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -54,6 +54,14 @@ class Api(Protocol):
     @property
     def settings(self) -> Mapping[str, Any]:
         """The connection's settings (not secret): base_url, location ids, ..."""
+        ...
+
+    @property
+    def memory(self) -> MutableMapping[str, Any]:
+        """What a connector wants to remember for as long as this door is open: ids that it need not read again.
+
+        The same for all calls of the connection in this process, gone with it; never a place for what must be kept.
+        """
         ...
 
     async def request(

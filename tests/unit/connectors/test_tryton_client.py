@@ -47,6 +47,7 @@ class Erp:
         processes_itself: bool = False,
     ) -> None:
         self.settings: dict[str, Any] = {}
+        self.memory: dict[str, Any] = {}
         self.records = dict(RECORDS)
         self.pressed: list[str] = []
         self.created: dict[str, Any] = {}

@@ -61,6 +61,7 @@ class Locations:
 
     def __init__(self, *found: dict[str, Any]) -> None:
         self.settings: dict[str, Any] = {}
+        self.memory: dict[str, Any] = {}
         self.found = list(found)
         self.asked = 0
 

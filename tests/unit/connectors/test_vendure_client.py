@@ -24,6 +24,7 @@ class Shop:
 
     def __init__(self, **data: Any) -> None:
         self.settings: dict[str, Any] = {}
+        self.memory: dict[str, Any] = {}
         self._data = data
 
     async def request(self, _method: str, _path: str, **_options: Any) -> Response:

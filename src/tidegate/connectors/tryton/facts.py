@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from weakref import WeakKeyDictionary
-
 import msgspec
 
 from tidegate.connectors.tryton.rest import Raw, Rest
@@ -30,14 +28,14 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     currencies: dict[str, int]
 
 
-_known: WeakKeyDictionary[Api, Facts] = WeakKeyDictionary()
+_KEY = "facts"
 
 
 async def facts_of(api: Api) -> Facts:
     """Return the facts, read at first use of `api`. Raises ConfigurationError that names the missing record."""
-    found = _known.get(api)
+    found: Facts | None = api.memory.get(_KEY)
     if found is None:
-        found = _known[api] = await _read(api)
+        found = api.memory[_KEY] = await _read(api)
     return found
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from weakref import WeakKeyDictionary
 
 from tidegate.connectors.tryton.rest import Raw, Rest
 from tidegate.kernel.errors import ConfigurationError
 from tidegate.sdk.http import Api
 
 DEPTH_MAX = 30
-_known: WeakKeyDictionary[Api, dict[int, Raw]] = WeakKeyDictionary()
+_KEY = "places"
 
 
 async def places_of(api: Api, wanted: Collection[int]) -> dict[int, Raw]:
@@ -18,10 +17,10 @@ async def places_of(api: Api, wanted: Collection[int]) -> dict[int, Raw]:
 
     Archived locations are among them: goods once moved there. Raises ConfigurationError for one that cannot be seen.
     """
-    known = _known.get(api)
+    known: dict[int, Raw] | None = api.memory.get(_KEY)
     if known is None or any(location not in known for location in wanted):
         found = await Rest(api).search("stock.location", [["active", "in", [True, False]]], ("type", "parent"))
-        known = _known[api] = place_locations(found)
+        known = api.memory[_KEY] = place_locations(found)
     hidden = sorted(location for location in wanted if location not in known)
     if hidden:
         raise ConfigurationError(

@@ -10,7 +10,7 @@ Look at every file before it is committed: customers and credentials must be inv
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,11 @@ class RecordingApi:
     def settings(self) -> Mapping[str, Any]:
         """The connection's settings."""
         return self._api.settings
+
+    @property
+    def memory(self) -> MutableMapping[str, Any]:
+        """What the connector remembers."""
+        return self._api.memory
 
     async def request(
         self,

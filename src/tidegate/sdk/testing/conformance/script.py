@@ -54,6 +54,7 @@ class ScriptedApi:
         faults: Mapping[int, Fault] | None = None,
         judge: Callable[[Response], None] | None = None,
     ) -> None:
+        self.memory: dict[str, Any] = {}
         self.settings: Mapping[str, Any] = dict(settings)
         self.sent: list[SentRequest] = []
         self._exchanges = exchanges
