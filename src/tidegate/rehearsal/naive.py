@@ -39,6 +39,11 @@ class Script:
         self._seen: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
+    async def subscribe(self, url: str) -> None:
+        """Have every channel tell of its orders."""
+        for name, channel in self._channels.items():
+            await channel.subscribe(f"{url}{name}")
+
     async def receive(self, request: web.Request) -> web.Response:
         """Answer at once, and work it off in a task."""
         name = request.match_info["channel"]
@@ -85,7 +90,9 @@ async def run(settings: Mapping[str, Any]) -> None:
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        said = {"url": f"http://127.0.0.1:{runner.addresses[0][1]}/hooks/"}
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}/hooks/"
+        await script.subscribe(url)
+        said = {"url": url}
         sys.stdout.write(msgspec.json.encode(said).decode() + "\n")
         sys.stdout.flush()
         await asyncio.Event().wait()

@@ -23,6 +23,9 @@ class Bought(msgspec.Struct, frozen=True):
 class Channel(Protocol):
     """One channel."""
 
+    async def subscribe(self, url: str) -> None:
+        """Have it tell that address of orders."""
+
     def read(self, raw: Any) -> Bought | None:
         """Return the order of a webhook; None for what is no sale."""
 
@@ -38,6 +41,9 @@ class Till:
         self._key = base64.b64decode(settings["answers"]["signing_key"].removeprefix("whsec_"))
         self._shown: dict[str, int] = dict(settings["shelf"])
         self._sent = 0
+
+    async def subscribe(self, url: str) -> None:
+        """Do nothing: that is typed in by hand over there."""
 
     def read(self, raw: Any) -> Bought | None:
         """See `Channel`."""
@@ -67,5 +73,63 @@ class Till:
             pass
 
 
-CHANNELS: Mapping[str, Callable[[Mapping[str, Any], aiohttp.ClientSession], Channel]] = {"till": Till}
+_READ = """query Read($query: String!) {
+  productVariants(first: 1, query: $query) { nodes { inventoryItem { id inventoryLevels(first: 1) {
+    nodes { location { id } quantities(names: ["available"]) { quantity } } } } } } }"""
+_WRITE = """mutation Write($input: InventorySetQuantitiesInput!, $key: String!) {
+  inventorySetQuantities(input: $input) @idempotent(key: $key) { userErrors { code message } } }"""
+_SUBSCRIBE = """mutation Subscribe($uri: String!) {
+  webhookSubscriptionCreate(topic: ORDERS_CREATE, webhookSubscription: { uri: $uri, format: JSON }) {
+    userErrors { message } } }"""
+
+
+class Shopify:
+    """Read the number, take units off, write it back: two calls per line and channel."""
+
+    VERSION = "2026-10"
+
+    def __init__(self, settings: Mapping[str, Any], http: aiohttp.ClientSession) -> None:
+        self._url = f"{settings['url']}/admin/api/{self.VERSION}/graphql.json"
+        self._headers = {"X-Shopify-Access-Token": settings["answers"]["access_token"]}
+        self._http = http
+
+    async def subscribe(self, url: str) -> None:
+        """See `Channel`."""
+        await self._ask(_SUBSCRIBE, {"uri": url})
+
+    def read(self, raw: Any) -> Bought | None:
+        """See `Channel`."""
+        return Bought(order=str(raw["id"]), lines=tuple((line["sku"], line["quantity"]) for line in raw["line_items"]))
+
+    async def take(self, sku: str, units: int) -> None:
+        """See `Channel`. Throttled answers have status 200, and are no errors to it."""
+        found = (await self._ask(_READ, {"query": f"sku:'{sku}'"}))["data"]["productVariants"]["nodes"][0][
+            "inventoryItem"
+        ]
+        level = found["inventoryLevels"]["nodes"][0]
+        number = max(0, level["quantities"][0]["quantity"] - units)
+        change = {
+            "inventoryItemId": found["id"],
+            "locationId": level["location"]["id"],
+            "quantity": number,
+            "changeFromQuantity": None,
+        }
+        await self._ask(
+            _WRITE,
+            {
+                "input": {"name": "available", "reason": "correction", "quantities": [change]},
+                "key": str(time.time_ns()),
+            },
+        )
+
+    async def _ask(self, query: str, variables: Mapping[str, Any]) -> Any:
+        body = {"query": query, "variables": variables}
+        async with self._http.post(self._url, json=body, headers=self._headers) as answer:
+            return msgspec.json.decode(await answer.read())
+
+
+CHANNELS: Mapping[str, Callable[[Mapping[str, Any], aiohttp.ClientSession], Channel]] = {
+    "till": Till,
+    "shopify": Shopify,
+}
 """What the sandbox calls it -> how it is spoken to."""

@@ -95,7 +95,8 @@ class NaiveSide:
             raise TransientError(f"the naive script did not start: {words}", code="sandbox_away")
         url = msgspec.json.decode(line)["url"]
         for name in self._cast.channels:
-            await self.sandbox.ask("POST", f"/do/{name}/subscribe", {"url": f"{url}{name}"})
+            if self._simulated[name].subscribes:
+                await self.sandbox.ask("POST", f"/do/{name}/subscribe", {"url": f"{url}{name}"})
 
     def kill_script(self) -> int | None:
         """Kill -9 the script; return its pid."""

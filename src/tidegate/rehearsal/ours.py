@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -71,6 +72,8 @@ class Ours:
         self._project = project
         self._cell = cell
         self._conn: DirectConnection | None = None
+        self._turn = asyncio.Lock()
+        """One look at a time: they share the connection."""
 
     async def close(self) -> None:
         """Look no more."""
@@ -112,22 +115,25 @@ class Ours:
 
     async def read_imbalance(self) -> int:
         """Return events that are accounted for wrongly, plus ledger entries and levels that contradict each other."""
-        conn = await self._connect()
-        balances = await read_balances(conn, since=datetime.now(UTC) - timedelta(days=1))
-        wrong = await conn.fetchval(_WRONG)
-        return total_imbalance(balances) + int(wrong)
+        async with self._turn:
+            conn = await self._connect()
+            balances = await read_balances(conn, since=datetime.now(UTC) - timedelta(days=1))
+            wrong = await conn.fetchval(_WRONG)
+            return total_imbalance(balances) + int(wrong)
 
     async def _need(self, statement: str) -> list[asyncpg.Record]:
-        conn = await self._connect()
-        return list(await conn.fetch(statement))
+        async with self._turn:
+            conn = await self._connect()
+            return list(await conn.fetch(statement))
 
     async def _fetch(self, statement: str, *values: object) -> list[asyncpg.Record] | None:
-        try:
-            conn = await self._connect()
-            return list(await conn.fetch(statement, *values, timeout=10))
-        except _AWAY:
-            await self.close()
-            return None
+        async with self._turn:
+            try:
+                conn = await self._connect()
+                return list(await conn.fetch(statement, *values, timeout=10))
+            except _AWAY:
+                await self.close()
+                return None
 
     async def _connect(self) -> DirectConnection:
         if self._conn is None or self._conn.is_closed():

@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 
 REST_KEY = "sandbox-rest-key"
+WOO_KEY = "ck_0123456789abcdef0123456789abcdef01234567"
+WOO_SECRET = "cs_0123456789abcdef0123456789abcdef01234567"  # noqa: S105 - of a simulation, and no other
 
 
 class Simulated(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +55,18 @@ SIMULATED: Mapping[str, Simulated] = {
         settings={"company": "1", "shipping_sku": "SHIPPING", "discount_sku": "DISCOUNT"},
         answers={"rest_key": REST_KEY},
         calls_per_order=3,
+    ),
+    "shopify": Simulated(
+        kind="shopify",
+        answers={"client_secret": "shpss_sandbox", "access_token": "shpat_sandbox"},
+        stock_operations=("inventorySetQuantities",),
+        read_operations=("order", "product", "shop", "location", "node", "webhookSubscriptions", "current", "public"),
+    ),
+    "woocommerce": Simulated(
+        kind="woocommerce",
+        options={"consumer_key": WOO_KEY, "consumer_secret": WOO_SECRET},
+        answers={"consumer_key": WOO_KEY, "consumer_secret": WOO_SECRET},
+        stock_operations=("POST products/batch", "PUT products"),
     ),
     "standard_webhooks": Simulated(kind="till", **_SIGNED),
 }
