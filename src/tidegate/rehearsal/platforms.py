@@ -58,7 +58,7 @@ SIMULATED: Mapping[str, Simulated] = {
     ),
     "shopify": Simulated(
         kind="shopify",
-        answers={"client_secret": "shpss_sandbox", "access_token": "shpat_sandbox"},
+        answers={"client_secret": "shpss_sandbox_0123456789abcdef0123456789", "access_token": "shpat_sandbox"},
         stock_operations=("inventorySetQuantities",),
         read_operations=("order", "product", "shop", "location", "node", "webhookSubscriptions", "current", "public"),
     ),
