@@ -17,6 +17,7 @@ from tidegate.kernel.clock import SystemClock
 from tidegate.kernel.errors import AuthenticationError, ConfigurationError
 from tidegate.kernel.redaction import Secret
 from tidegate.sdk.connector import Field, Inspection
+from tidegate.sdk.health import digest_of_address
 from tidegate.sdk.http import Api
 from tidegate.sdk.testing.hostile import HostileServer
 from tidegate.sdk.testing.hostile_connector import CONNECTOR
@@ -103,6 +104,7 @@ async def test_a_first_connection_brings_its_articles_and_can_be_worked_with(wor
     assert settings["location_external_id"] == connected.places.stock_location
     assert settings["webhook_state"] == "registered"
     assert webhook is not None
+    assert settings["webhook_digest"] == digest_of_address(webhook.url)
     assert row["path_hash"] == WebhookPaths(ROOT_KEY, "c0").digest(webhook.url)
     assert shop.world.subscriptions == {webhook.url: webhook.secret.reveal()}
     async with world.pool.acquire() as conn:

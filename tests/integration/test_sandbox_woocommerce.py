@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from tidegate.commerce.changes import NeedsFetch, OrderSeen
+from tidegate.commerce.changes import Ignored, NeedsFetch, OrderSeen
 from tidegate.commerce.commands import CreateFulfillment, CreateRefund, FulfillmentLineOut, Payload, SetInventory
 from tidegate.connectors.woocommerce import CONNECTOR
 from tidegate.connectors.woocommerce.oauth import basic_session
@@ -27,6 +27,7 @@ from tidegate.sandbox.woocommerce import build
 from tidegate.sandbox.world import WorldSpec
 from tidegate.sdk.client import HttpApi
 from tidegate.sdk.connector import Done, Failed, NotFound, RawEvent
+from tidegate.sdk.health import digest_of_address
 from tidegate.sdk.testing.conformance.fixtures import ExchangeFixture, load
 from tidegate.sdk.testing.conformance.subject import load_subject
 
@@ -54,7 +55,7 @@ class ShopBed:
 
     def make_api(self, secret: str = SECRET) -> HttpApi:
         secrets = {"consumer_key": Secret(KEY), "consumer_secret": Secret(secret)}
-        settings = {"base_url": self.url}
+        settings = {"base_url": self.url, "webhook_digest": digest_of_address(self.hooks)}
         return HttpApi(CONNECTOR, self.url, settings, secrets, allow=[ip_network("127.0.0.0/8")], clock=SystemClock())
 
     async def ask(self, method: str, path: str, body: Any = None) -> Any:
@@ -264,13 +265,17 @@ async def test_a_webhook_that_fails_is_switched_off_without_a_retry_told_and_swi
         assert not health.enabled
         bed.answer = 200
 
-        await bed.subscribe()
+        page = await CONNECTOR.feeds["webhooks"].read(bed.api, "")
         seen, _ = await bed.poll(cursor)
         healed = await CONNECTOR.checks.webhook(bed.api, bed.hooks)
         bed.heard.clear()
         await bed.buy("VALVE-1", key="after")
         await bed.hear(lambda topic: topic == "order.created")
 
+        told = [CONNECTOR.normalize(RawEvent(source="poll", topic="webhook", body=item.body))[0] for item in page.items]
+        assert sorted(one.code for one in told if isinstance(one, Ignored)) == ["webhook_seen"] * 3 + [
+            "webhook_switched_on"
+        ]
         assert healed.enabled
         assert not healed.missing_topics
         assert set(seen) == {sale["id"] for sale in sold}
@@ -278,6 +283,24 @@ async def test_a_webhook_that_fails_is_switched_off_without_a_retry_told_and_swi
             one for one in (await bed.ask("GET", "/deliveries/woo?last=50"))["last"] if one["topic"] == "order.created"
         ]
         assert all(one["attempt"] == 1 for one in created)
+
+
+async def test_a_webhook_of_somebody_else_and_one_that_was_paused_are_left_alone() -> None:
+    async with shop() as bed:
+        await bed.subscribe()
+        other = {"topic": "order.created", "delivery_url": f"{bed.hooks}-of-another", "status": "disabled"}
+        await bed.api.request("POST", f"{ROOT}/webhooks", json=other)
+        await bed.api.request("PUT", f"{ROOT}/webhooks/1", json={"status": "paused"})
+
+        await CONNECTOR.feeds["webhooks"].read(bed.api, "")
+
+        hooks = (
+            await bed.api.request("GET", f"{ROOT}/webhooks", params={"per_page": "100"}, changes_state=False)
+        ).json()
+        assert {hook["id"]: hook["status"] for hook in hooks if hook["status"] != "active"} == {
+            1: "paused",
+            5: "disabled",
+        }
 
 
 async def test_numbers_are_set_each_by_itself_and_too_many_are_refused() -> None:

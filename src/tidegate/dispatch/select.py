@@ -229,6 +229,7 @@ def list_candidates(
                 waiting_seconds=waiting,
                 charge=connector.feeds[name].charge,
                 operation=connector.feeds[name].operation,
+                is_write=connector.feeds[name].mends,
             )
             for name, waiting in feeds
             if read_name(ReadFeed(name)) not in busy.reads

@@ -106,6 +106,9 @@ class Feed:
     """Budget tokens per page."""
     operation: str = ""
     """What the platform calls it, where operations have budgets of their own (`PerOperation`)."""
+    mends: bool = False
+    """True: the read also mends what it finds (a webhook that the platform switched off), in a way that may be repeated. It
+    is left out while writes are stopped."""
 
 
 # --- what the other side shows ---------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from tidegate.kernel.redaction import Secret
 from tidegate.sdk.client import HttpApi
 from tidegate.sdk.connector import Connector, Inspection, Subscription
 from tidegate.sdk.egress import Network
+from tidegate.sdk.health import digest_of_address
 from tidegate.store.connections import Connection
 from tidegate.store.sql import query
 from tidegate.sync.catalogue_store import bind_locations, bind_ours, bind_variants
@@ -221,11 +222,11 @@ async def set_up_webhook(
         if is_new:
             await credentials.put(conn, ring, tenant_id, connection_id, "intake", credentials.WEBHOOK_SECRET, secret)
         await conn.execute(_SET_PATH, tenant_id, connection_id, paths.digest(path))
-        settings = {**settings, "webhook_generation": generation}
+        url = order.webhook_base + path
+        settings = {**settings, "webhook_generation": generation, "webhook_digest": digest_of_address(url)}
         account = connected.inspection.external_account
         await conn.execute(_REVIVE, tenant_id, connection_id, order.name, _json(settings), account)
         await conn.execute(_ANNOUNCE, str(connection_id))
-    url = order.webhook_base + path
     subscription = await _subscribe(order.connector, api, url, secret)
     made = subscription.signing_secret
     if made is not None and made != secret:

@@ -96,6 +96,16 @@ def chosen(candidates: list[Candidate], **changes: object) -> object:
     return candidate.task if candidate is not None else None
 
 
+def test_a_feed_that_also_mends_waits_while_writes_are_stopped_and_others_go_on() -> None:
+    mending = {"orders": replace(CONNECTOR.feeds["orders"], mends=True), "moves": CONNECTOR.feeds["moves"]}
+    connector = replace(CONNECTOR, feeds=mending)
+
+    found = list_candidates(Window(), Busy(), (("orders", 9.0), ("moves", 1.0)), connector, NOW)
+
+    assert chosen(found) == ReadFeed("orders")
+    assert chosen(found, writes=False) == ReadFeed("moves")
+
+
 def test_urgent_goes_first() -> None:
     order = pending()
     window = Window(commands=(order,), marks=(mark(),))

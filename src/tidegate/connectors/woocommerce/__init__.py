@@ -42,6 +42,7 @@ CONNECTOR = Connector(
     checks=Checks(webhook=subscriptions.check_webhook),
     feeds={
         "orders": Feed(read=orders.read_orders, interval=timedelta(seconds=15)),
+        "webhooks": Feed(read=subscriptions.read_hooks, interval=timedelta(minutes=1), mends=True),
         "products": Feed(read=catalogue.read_products, interval=timedelta(minutes=5)),
         "variations": Feed(read=catalogue.read_variations, interval=timedelta(minutes=5)),
     },

@@ -130,6 +130,11 @@ class _Reference(msgspec.Struct, gc=False):
     id: Id
 
 
+class _Hook(msgspec.Struct, gc=False):
+    topic: str
+    status: str
+
+
 class _Action(msgspec.Struct, gc=False):
     action: str
     arg: Id
@@ -138,6 +143,7 @@ class _Action(msgspec.Struct, gc=False):
 _ORDER = msgspec.json.Decoder(_Order)
 _PRODUCT = msgspec.json.Decoder(_Product)
 _REFERENCE = msgspec.json.Decoder(_Reference)
+_HOOK = msgspec.json.Decoder(_Hook)
 _ACTION = msgspec.json.Decoder(_Action)
 
 
@@ -159,6 +165,13 @@ def normalize(event: RawEvent) -> Sequence[CanonicalChange]:
                 Ignored(code="article_deleted", reason="a deleted article is sold no more; nothing follows from it")
             ]
         return [_variant(decode_body(_PRODUCT, event.body))]
+    if event.topic == "webhook":
+        hook = decode_body(_HOOK, event.body)
+        if hook.status == "disabled":
+            return [
+                Ignored(code="webhook_switched_on", reason=f"the shop had switched {hook.topic} off; it is on again")
+            ]
+        return [Ignored(code="webhook_seen", reason=f"the webhook {hook.topic} is {hook.status}")]
     return [Ignored(code="topic_not_used", reason="Tidegate keeps nothing of this topic")]
 
 

@@ -8,12 +8,15 @@ import msgspec
 
 from tidegate.connectors.woocommerce.webhooks import TOPICS
 from tidegate.connectors.woocommerce.wire import PAGE_MAX, Raw, read, write
+from tidegate.kernel.errors import OutcomeUnknownError, TransientError
 from tidegate.kernel.redaction import Secret
-from tidegate.sdk.connector import Subscription
-from tidegate.sdk.health import SubscriptionHealth
+from tidegate.sdk.connector import FeedItem, FeedPage, Subscription
+from tidegate.sdk.health import SubscriptionHealth, digest_of_address
 from tidegate.sdk.http import Api
 
 ACTIVE = "active"
+DISABLED = "disabled"
+"""What the shop makes of a webhook that failed too often."""
 SHOP_PORTS = frozenset((None, 80, 443, 8080))
 """WordPress delivers to no other ports (wp_http_validate_url)."""
 _PAGES_MAX = 20
@@ -60,6 +63,34 @@ async def check_webhook(api: Api, url: str) -> SubscriptionHealth:
         enabled=active >= told,
         missing_topics=tuple(topic for topic in TOPICS if topic not in told),
         others=tuple(sorted({_place(hook.delivery_url) for hook in hooks if _is_other(hook, url)})),
+    )
+
+
+async def read_hooks(api: Api, cursor: str) -> FeedPage:
+    """Look whether our webhooks are on, and switch on what the shop switched off. What came meanwhile is found by polls.
+
+    It neither knows the address nor the secret: ours are known by the digest of their address. A webhook that somebody
+    paused by hand stays paused.
+    """
+    digest = api.settings.get("webhook_digest")
+    ours = [hook for hook in await list_hooks(api) if digest and digest_of_address(hook.delivery_url) == digest]
+    for hook in ours:
+        if hook.status == DISABLED:
+            try:
+                await write(api, "PUT", f"/webhooks/{hook.id}", {"status": ACTIVE}, Hook)
+            except OutcomeUnknownError as error:
+                raise TransientError(
+                    "whether the webhook is on again shows the next look", code="answer_lost", context=error.context
+                ) from error
+    return FeedPage(items=tuple(_seen(hook) for hook in ours), cursor=cursor, has_more=False)
+
+
+def _seen(hook: Hook) -> FeedItem:
+    return FeedItem(
+        topic="webhook",
+        external_id=str(hook.id),
+        ordering_key=f"webhook:{hook.id}",
+        body=msgspec.json.encode({"id": hook.id, "topic": hook.topic, "status": hook.status}, order="sorted"),
     )
 
 

@@ -72,7 +72,10 @@ def check_everything_is_recorded(subject: Subject) -> None:
 
 def check_reads_change_nothing(subject: Subject) -> None:
     """X3: log-in, inspection, feeds, fetches, shown pages, finds and checks declare every request as a read; a command writes."""
+    mending = {name for name, feed in subject.connector.feeds.items() if feed.mends}
     for fixture in subject.exchanges:
+        if fixture.call.do == "feed" and fixture.call.name in mending:
+            continue
         _, api = _run(subject, fixture)
         writes = [request.path for request in api.sent if request.changes_state]
         if fixture.call.do in _READS:
