@@ -30,6 +30,7 @@ from tidegate.store.connections import Connection
 from tidegate.store.sql import query
 from tidegate.sync.webhook_path import WebhookPaths
 from tidegate.vault import credentials
+from tidegate.vault.tokens import StoredTokens, TokenVault
 
 T = TypeVar("T")
 QUESTION_SECONDS = 10.0
@@ -109,8 +110,19 @@ async def _open(session: Session, row: Any, connector: Connector) -> Remote:
     ring, ids = session.key_ring(), (session.tenant_id, row["connection_id"])
     secrets = await credentials.get_all(session.conn, ring, *ids, "credential")
     allow = [ip_network(text) for text in session.config.network.allow]
-    api = HttpApi(connector, str(settings.get("base_url", "")), settings, secrets, allow=allow, clock=SystemClock())
+    kept = await TokenVault(ring, session.tenant_id, row["name"]).read(session.conn) if connector.oauth else None
+    api = HttpApi(
+        connector,
+        str(settings.get("base_url", "")),
+        settings,
+        secrets,
+        allow=allow,
+        clock=SystemClock(),
+        tokens=_HeldToken(kept) if kept is not None else None,
+    )
     remote = Remote(row["name"], row["connection_id"], connector, settings, row["state"], api)
+    if kept is not None:
+        remote.add("secrets", judge_tokens(remote.check, remote.name, kept, datetime.now(UTC)))
     if connector.webhook is not None and row["path_hash"] is not None:
         paths = WebhookPaths(session.project.read_root_key(), session.config.cell)
         path = paths.path(row["connection_id"], int(settings.get("webhook_generation", 1)))
@@ -144,6 +156,49 @@ async def compare_deliveries(conn: Connection, tenant_id: UUID, remote: Remote) 
             why="fields of another version may be missing or mean something else",
         ),
     )
+
+
+class _HeldToken:
+    """The stored token as it is: looking changes nothing, so it is not renewed."""
+
+    def __init__(self, kept: StoredTokens) -> None:
+        self._kept = kept
+
+    async def access(self, refused: Secret | None = None) -> tuple[Secret, datetime | None]:
+        """See `sdk.oauth.TokenSource`."""
+        if refused is not None or self._kept.refused is not None:
+            raise AuthenticationError("the stored access token is not accepted", code="token_refused")
+        return Secret(self._kept.tokens.access), None
+
+
+def judge_tokens(check: str, name: str, kept: StoredTokens, now: datetime) -> Finding:
+    """Return the finding about tokens that expire: until when they are good, and who has to do something. Pure."""
+    tokens = kept.tokens
+    if kept.refused is not None:
+        fix = f"authorise the app anew and give the new refresh token: tidegate connect {name}"
+        why = "nothing is read from it or written to it until then"
+        return fail(check, kept.refused, fix, code="token_refused", why=why)
+    life = (
+        f"its access token is good until {tokens.expires_at:%Y-%m-%d %H:%M} UTC"
+        if tokens.expires_at
+        else "its access token does not expire"
+    )
+    renews = (
+        f"renewed by itself from {kept.use_until:%H:%M} on"
+        if kept.use_until is not None
+        else "renewed when it is refused"
+    )
+    words = f"{life}, {renews}"
+    ends = tokens.refresh_expires_at
+    if ends is not None:
+        words += f"; the refresh token is good until {ends:%Y-%m-%d}, and replaced at each renewal"
+    if ends is not None and ends <= now:
+        fix = f"authorise the app anew: tidegate connect {name}"
+        return fail(check, words, fix, code="token_expired", why="nobody can renew it any more")
+    if tokens.expires_at is not None and tokens.expires_at <= now:
+        fix = "tidegate up, and look at the log of dispatch: it renews tokens when it needs them"
+        return warn(check, words, fix, code="token_not_renewed", why="it has expired and is renewed at the next call")
+    return ok(check, words, code="token_life")
 
 
 async def ask_all(remotes: list[Remote], progress: Callable[[str], None]) -> None:

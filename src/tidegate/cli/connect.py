@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from tidegate.kernel.redaction import Secret
 from tidegate.sdk.connector import Connector, Field, HandedOver, Inspection, Location
 from tidegate.sdk.egress import check_host
 from tidegate.sync import connect as connecting
+from tidegate.sync.authorise import authorise
 from tidegate.sync.connect import Connected, ConnectOrder, Webhook
 from tidegate.sync.going_live import mark_for_telling, told_channels
 from tidegate.sync.match import Matches
@@ -104,8 +106,14 @@ def connect(
         )
         allow = [ip_network(text) for text in config.network.allow]
         clock = SystemClock()
+
+        @asynccontextmanager
+        async def acquire() -> AsyncIterator[Any]:
+            yield session.conn
+
         try:
-            inspection = await connecting.look(order, allow=allow, clock=clock)
+            tokens = await authorise(acquire, ring, order, stored, allow=allow, clock=clock)
+            inspection = await connecting.look(order, allow=allow, clock=clock, tokens=tokens)
         except TransientError as error:
             raise describe_unreachable(name, str(order.settings.get("base_url", "")), error) from error
         if order.is_channel and order.stock_location is None and not yes and sys.stdin.isatty():
@@ -113,7 +121,7 @@ def connect(
         connected = await connecting.store(session.conn, ring, order, inspection)
         if name in told_channels(config):
             await mark_for_telling(session.conn, session.tenant_id, [name], only_untold=True)
-        api = connecting.open_api(order, allow=allow, clock=clock)
+        api = connecting.open_api(order, allow=allow, clock=clock, tokens=tokens)
         try:
             paths = WebhookPaths(session.project.read_root_key(), config.cell)
             webhook = await connecting.set_up_webhook(session.conn, ring, order, connected, api, paths)

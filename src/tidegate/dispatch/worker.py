@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from uuid import UUID
 
@@ -28,10 +28,13 @@ from tidegate.dispatch.settings import DEFAULTS, DispatchSettings
 from tidegate.kernel.clock import seconds_to_beat
 from tidegate.kernel.errors import AuthenticationError, ConfigurationError
 from tidegate.kernel.ids import slot_of
+from tidegate.kernel.redaction import Secret
 from tidegate.mapping.compile import compile_maps, has_hooks
 from tidegate.mapping.hook_host import HookHost
-from tidegate.sdk.client import HttpApi
+from tidegate.sdk.client import HttpApi, ask_for_token
 from tidegate.sdk.connector import Connector
+from tidegate.sdk.http import Response
+from tidegate.sdk.oauth import TokenSource
 from tidegate.store.connections import DATABASE_ERRORS, Pool
 from tidegate.store.context import Context
 from tidegate.store.nodes import Node, session_name
@@ -39,6 +42,7 @@ from tidegate.store.pool import create_pool
 from tidegate.vault.bodies import BodyCipher
 from tidegate.vault.credentials import get_all
 from tidegate.vault.keys import KeyRing
+from tidegate.vault.tokens import TokenKeeper, TokenVault
 
 log = structlog.get_logger()
 
@@ -317,6 +321,11 @@ class Worker:
             raise AuthenticationError(
                 "a credential is missing", code="credential_missing", hint=f"run `tidegate connect {connection.name}`"
             )
+
+        def check_lease() -> None:
+            if not has_lease():
+                raise LeaseLostError
+
         api = HttpApi(
             connector,
             str(base_url),
@@ -324,14 +333,46 @@ class Worker:
             secrets,
             allow=self._allowed(connection.tenant_id),
             clock=self._context.clock,
+            tokens=await self._token_source(self._pool, connection, connector, secrets, check_lease),
         )
-
-        def check_lease() -> None:
-            if not has_lease():
-                raise LeaseLostError
-
         api.before_send = check_lease
         return api
+
+    async def _token_source(
+        self,
+        pool: Pool,
+        connection: ConnectionRow,
+        connector: Connector,
+        secrets: Mapping[str, Secret],
+        check_lease: Callable[[], None],
+    ) -> TokenSource | None:
+        """Return where the connection's tokens come from, None when they do not expire or it was given none."""
+        if connector.oauth is None:
+            return None
+        vault = TokenVault(self._ring, connection.tenant_id, connection.name)
+        async with pool.acquire() as conn:
+            if await vault.read(conn) is None:
+                return None
+
+        async def ask(form: Mapping[str, str]) -> Response:
+            return await ask_for_token(
+                connector,
+                str(connection.settings["base_url"]),
+                form,
+                allow=self._allowed(connection.tenant_id),
+                clock=self._context.clock,
+                before_send=check_lease,
+            )
+
+        return TokenKeeper(
+            pool.acquire,
+            vault,
+            connector.oauth,
+            settings=connection.settings,
+            secrets=secrets,
+            ask=ask,
+            clock=self._context.clock,
+        )
 
     def _allowed(self, tenant_id: UUID) -> tuple[IPv4Network | IPv6Network, ...]:
         config = self._config(tenant_id)

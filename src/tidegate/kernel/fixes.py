@@ -288,6 +288,19 @@ FIXES: Mapping[str, Fix] = {
         "the shop gives no token at the log-in",
         "add 'bearer' to authOptions.tokenMethod of the shop, then tidegate connect NAME",
     ),
+    "token_refused": _cause(
+        "the platform refuses the refresh token: it is expired, revoked, or was used elsewhere",
+        "authorise the app anew, then give the new refresh token: tidegate connect NAME --set refresh_token=...",
+    ),
+    "client_refused": _cause(
+        "the platform does not accept the app's id and secret", "correct them: tidegate connect NAME"
+    ),
+    "token_unavailable": Fix("the platform gives no token", "it is tried again by itself"),
+    "token_timeout": Fix("the platform does not answer to a request for tokens", "it is tried again by itself"),
+    "token_busy": Fix("another process renews the token", "it is tried again by itself"),
+    "token_unreadable": Fix(
+        "the answer to a request for tokens cannot be read", "it is tried again by itself; report it with the sample"
+    ),
     "credential_missing": _cause("the connection has no credential", _CONNECT),
     "wrong_mode": _cause("a test key meets a live object, or the other way round", _CONNECT),
     "wrong_key": _cause("the key is a publishable one", _CONNECT),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextvars import ContextVar
+from datetime import datetime
 from http import HTTPStatus
 from types import SimpleNamespace
 from typing import Any
@@ -31,6 +32,7 @@ from tidegate.sdk.connector import Connector
 from tidegate.sdk.egress import Network, check_base_url, guarded_socket_factory
 from tidegate.sdk.failures import AnswerTooLargeError, Phase, failure_of, read_date, refusal_of
 from tidegate.sdk.http import ANSWERS, Response, Session
+from tidegate.sdk.oauth import ACCESS_TOKEN, TokenSource
 
 ANSWER_BYTES_MAX = 10 * 1024 * 1024
 """Of a body after decompression."""
@@ -54,10 +56,12 @@ class HttpApi:
         *,
         allow: Sequence[Network],
         clock: Clock,
+        tokens: TokenSource | None = None,
     ) -> None:
         """`allow` are networks that may be reached although they are not public. Raises ConfigurationError (base_url).
 
-        Nothing is opened before the first request; `close()` ends what was.
+        `tokens` gives the access token of a connection whose tokens expire. Nothing is opened before the first request;
+        `close()` ends what was.
         """
         self.before_send: Callable[[], None] | None = None
         """Runs right before the first byte of each request is written; what it raises stops the request unsent."""
@@ -71,6 +75,9 @@ class HttpApi:
         self._secrets = dict(secrets)
         self._allow = tuple(allow)
         self._clock = clock
+        self._tokens = tokens
+        self._token: Secret | None = None
+        self._session_until: datetime | None = None
         self._deadline_seconds = connector.request_deadline.total_seconds()
         self._http: aiohttp.ClientSession | None = None
         self._session: Session | None = None
@@ -209,14 +216,20 @@ class HttpApi:
     async def _open(self, refused: Session | None) -> Session:
         """Return a session other than the `refused` one; concurrent callers wait for one and the same log-in."""
         if self._opening is None:
-            if self._session is not None and self._session is not refused:
+            is_due = self._session_until is not None and self._clock.now() >= self._session_until
+            if self._session is not None and self._session is not refused and not is_due:
                 return self._session
-            self._opening = asyncio.create_task(self._log_in())
+            self._opening = asyncio.create_task(self._log_in(is_refused=refused is not None))
             self._opening.add_done_callback(self._opened)
         return await asyncio.shield(self._opening)
 
-    async def _log_in(self) -> Session:
-        return await self._connector.open_session(_WithoutSession(self), self._secrets, self._settings)
+    async def _log_in(self, *, is_refused: bool) -> Session:
+        secrets = self._secrets
+        if self._tokens is not None:
+            token, until = await self._tokens.access(self._token if is_refused else None)
+            self._token, self._session_until = token, until
+            secrets = {**secrets, ACCESS_TOKEN: token}
+        return await self._connector.open_session(_WithoutSession(self), secrets, self._settings)
 
     def _opened(self, task: asyncio.Task[Session]) -> None:
         self._opening = None
@@ -318,6 +331,30 @@ def raise_if_refused(connector: Connector, response: Response) -> None:
         raise AuthenticationError(
             "the other side refused the session", code="session_refused", context={"status": response.status}
         )
+
+
+async def ask_for_token(
+    connector: Connector,
+    base_url: str,
+    form: Mapping[str, str],
+    *,
+    allow: Sequence[Network],
+    clock: Clock,
+    before_send: Callable[[], None] | None = None,
+) -> Response:
+    """Send one request for tokens of a connector with `oauth`: without a session, and never a second try.
+
+    Raises as `Api.request`; `before_send` as in `HttpApi`.
+    """
+    assert connector.oauth is not None
+    path = connector.oauth.token_path
+    address = path if path.startswith(("http://", "https://")) else base_url.rstrip("/") + path
+    api = HttpApi(connector, address, {}, {}, allow=allow, clock=clock)
+    api.before_send = before_send
+    try:
+        return await _WithoutSession(api).request("POST", "", form=form)
+    finally:
+        await api.close()
 
 
 class _WithoutSession:

@@ -24,6 +24,7 @@ from tidegate.sdk.budgets import DEFAULT_BUDGET, Budget, BudgetReader
 from tidegate.sdk.budgets import TokenBucket as TokenBucket  # noqa: PLC0414 - connectors find it here too
 from tidegate.sdk.health import NO_CHECKS, Checks
 from tidegate.sdk.http import Api, Response, Session
+from tidegate.sdk.oauth import OAuth
 from tidegate.sdk.signatures import Signer, Verifier
 
 
@@ -330,6 +331,8 @@ class Connector:
     """The version of the platform's API that the connector speaks, where it is pinned."""
     hosts: tuple[str, ...] = ()
     """Hosts that `base_url` may come to, `*.` for one label in front. (): any host."""
+    oauth: OAuth | None = None
+    """How the platform gives tokens that expire; see `sdk.oauth`. A field `refresh_token` begins it."""
     refuses_session: Callable[[Response], bool] | None = None
     """Says of an answer other than 401 that it refuses the session and nothing was done, where a platform puts that into
     a 200. The client then logs in anew and sends the request once more, as after a 401."""

@@ -39,7 +39,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON node TO tidegate_apply;
 GRANT SELECT, UPDATE ON slot TO tidegate_apply;
 GRANT USAGE, SELECT ON SEQUENCE event_seq TO tidegate_apply;
 
--- dispatch: sends commands, records what came of them, reads for the log; it opens credentials and changes none
+-- dispatch: sends commands, records what came of them, reads for the log; it opens credentials and renews tokens
 GRANT SELECT ON tenant, connection, config_version, config_bundle, credential, binding, switch, variant, inventory_item, variant_item,
     location, stock_level, stock_entry, stock_balance, "order", order_line, fulfillment, fulfillment_line, channel_stock, command, call, attempt,
     attempt_answer, lane_state, poll_cursor, poll_observation, fetch_request, tenant_key, data_key TO tidegate_dispatch;
@@ -48,6 +48,7 @@ GRANT INSERT ON binding, command_key, command, call, attempt, attempt_answer, la
 GRANT SELECT, INSERT, UPDATE ON conservation TO tidegate_dispatch;
 GRANT UPDATE ON channel_stock, command, lane_state, poll_cursor, poll_observation, fetch_request TO tidegate_dispatch;
 GRANT DELETE ON fetch_request TO tidegate_dispatch;
+GRANT SELECT, INSERT, UPDATE ON oauth_token TO tidegate_dispatch;  -- the one credential that changes while it works
 GRANT UPDATE (state, state_reason) ON connection TO tidegate_dispatch;
 GRANT UPDATE (state) ON fulfillment TO tidegate_dispatch;
 GRANT UPDATE (fulfilled) ON order_line TO tidegate_dispatch;

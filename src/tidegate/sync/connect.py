@@ -20,6 +20,7 @@ from tidegate.sdk.client import HttpApi
 from tidegate.sdk.connector import Connector, Inspection, Subscription
 from tidegate.sdk.egress import Network
 from tidegate.sdk.health import digest_of_address
+from tidegate.sdk.oauth import TokenSource
 from tidegate.store.connections import Connection
 from tidegate.store.sql import query
 from tidegate.sync.catalogue_store import bind_locations, bind_ours, bind_variants
@@ -98,13 +99,15 @@ class Connected(msgspec.Struct, frozen=True, kw_only=True):
     """Fields whose secret was stored anew."""
 
 
-async def look(order: ConnectOrder, *, allow: Sequence[Network], clock: Clock) -> Inspection:
+async def look(
+    order: ConnectOrder, *, allow: Sequence[Network], clock: Clock, tokens: TokenSource | None = None
+) -> Inspection:
     """Open a session with the other side and see what is there. Reads only.
 
     Raises AuthenticationError, RateLimitedError, TransientError or RejectedError as the other side answers, and
     ConfigurationError for an address that may not be reached.
     """
-    api = open_api(order, allow=allow, clock=clock)
+    api = open_api(order, allow=allow, clock=clock, tokens=tokens)
     try:
         inspection = await order.connector.inspect(api)
     finally:
@@ -125,11 +128,12 @@ async def stored_secrets(conn: Connection, ring: KeyRing, tenant_id: UUID, name:
         return {}
 
 
-def open_api(order: ConnectOrder, *, allow: Sequence[Network], clock: Clock) -> HttpApi:
+def open_api(
+    order: ConnectOrder, *, allow: Sequence[Network], clock: Clock, tokens: TokenSource | None = None
+) -> HttpApi:
     """Return the door to the other side; close it after use."""
-    return HttpApi(
-        order.connector, str(order.settings["base_url"]), order.settings, order.secrets, allow=allow, clock=clock
-    )
+    base_url = str(order.settings["base_url"])
+    return HttpApi(order.connector, base_url, order.settings, order.secrets, allow=allow, clock=clock, tokens=tokens)
 
 
 async def store(conn: Connection, ring: KeyRing, order: ConnectOrder, inspection: Inspection) -> Connected:

@@ -23,6 +23,7 @@ from tidegate.connectors.shopify import (
 )
 from tidegate.sdk.budgets import CostBucket
 from tidegate.sdk.connector import CommandSpec, Connector, Feed, Field, Shown, ShownField, Target
+from tidegate.sdk.oauth import OAuth
 
 CONNECTOR = Connector(
     name="shopify",
@@ -38,9 +39,16 @@ CONNECTOR = Connector(
             secret=True,
             default="",
         ),
+        Field(
+            name="refresh_token",
+            question="Refresh token of an app whose tokens expire (empty: none)",
+            secret=True,
+            default="",
+        ),
         Field(name="client_id", question="Client id of the app (empty with an access token)", secret=False, default=""),
     ),
     open_session=client.open_session,
+    oauth=OAuth(token_path=client.TOKEN_PATH, previous_survives=True),
     inspect=client.inspect,
     normalize=mapper.normalize,
     api_version=graphql.API_VERSION,
