@@ -66,7 +66,7 @@ SIMULATED: Mapping[str, Simulated] = {
         kind="woocommerce",
         options={"consumer_key": WOO_KEY, "consumer_secret": WOO_SECRET},
         answers={"consumer_key": WOO_KEY, "consumer_secret": WOO_SECRET},
-        stock_operations=("POST products/batch", "PUT products"),
+        stock_operations=("POST products/batch", "variations/batch", "PUT products"),
     ),
     "standard_webhooks": Simulated(kind="till", **_SIGNED),
 }

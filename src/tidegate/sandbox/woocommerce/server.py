@@ -107,7 +107,7 @@ class _Server:
             ("PUT", "/webhooks/{id}", self._put_hook),
             ("DELETE", "/webhooks/{id}", self._delete_hook),
         ):
-            add(method, ROOT + path, self._guarded(f"{method} {path}", handler))
+            add(method, ROOT + path, self._guarded(f"{method} {path[1:]}", handler))
         add("*", "/{anything:.*}", self._nothing)
 
     def _guarded(
