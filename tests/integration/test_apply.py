@@ -209,3 +209,21 @@ async def test_orders_wait_for_an_erp_that_is_not_connected_yet(bed: Bed) -> Non
     assert await bed.pool.fetchval("SELECT count(*) FROM command WHERE kind = 'order.create'") == 1
     assert await bed.level("A") == (0, 2, -2)
     await bed.check_books()
+
+
+async def test_twenty_hints_of_one_thing_ask_for_one_read(bed: Bed) -> None:
+    """Each of them ends with an outcome; the later ones say which of them asked. Another thing is asked for by itself."""
+    hints = [("shop_a", {"id": f"thin-{n}", "type": "order.touched", "order_id": "77"}) for n in range(20)]
+    await bed.append([*hints, ("shop_a", {"id": "thin-other", "type": "order.touched", "order_id": "78"})])
+
+    await bed.apply()
+
+    asked = await bed.pool.fetch("SELECT external_id, hints, tries FROM fetch_request ORDER BY external_id")
+    assert [tuple(row) for row in asked] == [("77", 20, 0), ("78", 1, 0)]
+    codes = await bed.pool.fetch("SELECT code, count(*) FROM event_outcome WHERE outcome = 'needs_fetch' GROUP BY 1")
+    counts = {row[0]: row[1] for row in codes}
+    assert sum(counts.values()) == 21
+    assert set(counts) <= {"needs_fetch", "bundled"}
+    reason = await bed.pool.fetchval("SELECT reason FROM event_outcome WHERE code = 'bundled' LIMIT 1")
+    assert reason is None or "evt_" in reason
+    await bed.check_books()

@@ -594,3 +594,49 @@ async def test_results_are_facts_of_the_log(bed: Bed, remote: HostileServer) -> 
     assert (outcome["outcome"], outcome["entity_id"]) == ("applied", order.order_id)
     queued = "SELECT count(*) FROM event_queue JOIN event USING (tenant_id, event_id) WHERE source = 'result'"
     assert await bed.pool.fetchval(queued) == 0
+
+
+async def test_many_hints_are_one_read_and_counted(bed: Bed, remote: HostileServer) -> None:
+    """Twenty events asked for one order: it is read once, and nineteen saved reads are counted."""
+    order = place(remote.world, ("A", 1))
+    await bed.pool.execute(
+        "INSERT INTO fetch_request (tenant_id, connection_id, topic, external_id, requested_by, hints)"
+        " VALUES ($1, $2, 'order', $3, $4, 20)",
+        bed.tenant_id,
+        bed.shop,
+        order["order_id"],
+        new_id(),
+    )
+
+    async def is_done() -> bool:
+        return not await bed.pool.fetchval("SELECT count(*) FROM fetch_request")
+
+    async with bed.running():
+        await until(is_done)
+
+    assert await bed.pool.fetchval("SELECT count(*) FROM event WHERE source = 'fetch'") == 1
+    saved = "SELECT hints_bundled FROM lane_state WHERE connection_id = $1"
+    assert await bed.pool.fetchval(saved, bed.shop) == 19
+
+
+async def test_a_parked_fetch_is_made_when_its_window_is_over(bed: Bed, remote: HostileServer) -> None:
+    """A hint waits for company; the lane wakes up by itself when the wait is over, long before the next poll."""
+    order = place(remote.world, ("A", 1))
+    settings = replace(SETTINGS, poll_seconds=600.0)
+
+    async def is_done() -> bool:
+        return not await bed.pool.fetchval("SELECT count(*) FROM fetch_request")
+
+    async with bed.running(settings=settings):
+        await until(bed.is_settled)
+        async with bed.pool.acquire() as conn, conn.transaction():
+            await conn.execute(
+                "INSERT INTO fetch_request (tenant_id, connection_id, topic, external_id, requested_by, not_before)"
+                " VALUES ($1, $2, 'order', $3, $4, clock_timestamp() + interval '1 second')",
+                bed.tenant_id,
+                bed.shop,
+                order["order_id"],
+                new_id(),
+            )
+            await conn.execute("SELECT pg_notify('tidegate_command', $1)", str(bed.shop))
+        await until(is_done)

@@ -70,10 +70,10 @@ async def test_news_that_come_while_a_fetch_is_under_way_are_fetched(bed: Bed, r
         reads += 1
         item = await QUIET.fetch["order"](api, external_id)
         if reads == 1:  # the order changes now: T2 applies its thin event before this answer is stored
-            await bed.pool.execute(REQUEST_FETCHES, *key, [new_id()])
+            await bed.pool.execute(REQUEST_FETCHES, *key, [new_id()], [0.0], [100], 100)
         return item
 
-    await bed.pool.execute(REQUEST_FETCHES, *key, [new_id()])
+    await bed.pool.execute(REQUEST_FETCHES, *key, [new_id()], [0.0], [100], 100)
     async with bed.running(connector=replace(QUIET, fetch={"order": fetch})):
 
         async def is_done() -> bool:

@@ -9,12 +9,13 @@ from urllib.parse import urlsplit
 
 from tidegate.commerce.events import EVENT_TYPES, matches
 from tidegate.config.document import Document, Path, Problem
+from tidegate.config.lanes import DEFAULT
 from tidegate.config.records import Config
 from tidegate.config.shape import suggest
 from tidegate.sdk.connector import Connector
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
-_RESERVED_NAMES = frozenset({"origin", "tidegate"})
+_RESERVED_NAMES = frozenset({"origin", "tidegate", DEFAULT})
 
 Connectors = Mapping[str, Connector] | None
 
@@ -27,7 +28,7 @@ def check_connections(config: Config, document: Document, connectors: Connectors
             yield Problem(
                 mark=document.keys[path],
                 message=f"{name!r} cannot be the name of a connection",
-                hint="use small letters, digits and _, beginning with a letter; not 'origin' or 'tidegate'",
+                hint="use small letters, digits and _, beginning with a letter; not 'origin', 'tidegate' or 'default'",
             )
         url = connection.options.get("url")
         if url is not None and not _is_web_address(url):
@@ -59,6 +60,17 @@ def _check_connector(
                 mark=document.keys[("connections", name, option)],
                 message=f"connector {connector.name!r} has no setting {option!r}",
                 hint=suggest(option, known),
+            )
+
+
+def check_lanes(config: Config, document: Document) -> Iterator[Problem]:
+    """Lanes are those of connections of this file, or `default`."""
+    for name in config.lanes:
+        if name != DEFAULT and name not in config.connections:
+            yield Problem(
+                mark=document.mark_of_key(("lanes", name)),
+                message=f"lanes names {name!r}, which is no connection of this file",
+                hint=suggest(name, [*config.connections, DEFAULT]),
             )
 
 

@@ -72,6 +72,8 @@ def _check_override(override: Override, path: Path, config: Config, document: Do
         yield problem("a profile is on for a time only", "add for example: during: 2026-11-27/2026-12-01", "profile")
     elif is_for_skus and override.match is None:
         yield problem("this override does not say which SKUs it is for", f"add match; {_MATCH_HINT}")
+    if override.lead is not None and override.profile is None:
+        yield problem("only a profile can be on ahead of its time", "take `lead` out, or add a profile", "lead")
     if override.profile is not None and override.profile not in config.profiles:
         hint = suggest(override.profile, list(config.profiles)) or "describe it under `profiles`"
         yield problem(f"there is no profile {override.profile!r}", hint, "profile")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
+from tidegate.config.lanes import lay_over
 from tidegate.config.records import Config, Override, Profile
-from tidegate.config.schedule import Window, schedule_of
+from tidegate.config.schedule import Window, schedule_of, seconds_of
 
 FLOWS = ("orders", "shipments", "payments", "stock", "events")
 PLACES: Mapping[str, tuple[str, ...]] = {
@@ -22,8 +23,11 @@ PLACES: Mapping[str, tuple[str, ...]] = {
     "events_mode": ("flows", "events", "mode"),
     "polling_enabled": ("polling", "enabled"),
     "polling_interval_min": ("polling", "interval_min"),
+    "alerts_budget": ("alerts", "rules", "budget_near_limit", "threshold"),
 }
 """Field of a profile -> attributes from the configuration down to the setting that it replaces."""
+LANE_PLACES: Mapping[str, str] = {"lanes_floor": "floor", "lanes_stock_merge": "stock_merge", "lanes_bundle": "bundle"}
+"""Field of a profile -> the setting of every lane that it replaces."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +58,7 @@ def effective(config: Config, at: datetime) -> Effective:
     kept: list[Override] = []
     profiles: list[str] = []
     for override in config.overrides:
-        if override.during is not None and not opening.is_open(override.during):
+        if override.during is not None and not opening.is_open(override.during, lead=override.lead):
             continue
         if override.profile is not None:
             profiles.append(override.profile)
@@ -107,11 +111,18 @@ class _Opening:
         self._at = at
         self.changes: list[datetime] = []
 
-    def is_open(self, schedule: Any) -> bool:
-        window: Window = schedule_of(schedule, self._timezone).at(self._at)
-        if window.until is not None:
-            self.changes.append(window.until)
-        return window.is_open
+    def is_open(self, schedule: Any, *, lead: str | None = None) -> bool:
+        """Whether it is open, or will be within `lead`."""
+        ahead = timedelta(seconds=seconds_of(lead)) if lead is not None else timedelta()
+        found = schedule_of(schedule, self._timezone)
+        window: Window = found.at(self._at)
+        early: Window = found.at(self._at + ahead)
+        self.changes += [until for until in (window.until,) if until is not None]
+        if ahead:
+            self.changes += [
+                until - ahead for until in (early.until,) if until is not None and until - ahead > self._at
+            ]
+        return window.is_open or early.is_open
 
 
 def _is_over(next_change: datetime | None, moment: datetime) -> bool:
@@ -141,7 +152,8 @@ def _lay_over(config: Config, profile: Profile, *, is_planning: bool = False) ->
         value = getattr(profile, name)
         if value is not None and not (is_planning and path[-1] == "mode" and value == "observe"):
             config = _replaced(config, path, value)
-    return config
+    values = {field: value for name, field in LANE_PLACES.items() if (value := getattr(profile, name)) is not None}
+    return msgspec.structs.replace(config, lanes=lay_over(config.lanes, values)) if values else config
 
 
 def _hold_back(config: Config, flow: str) -> Config:

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from tidegate.config.alerts import Alerts
+from tidegate.config.lanes import LaneConfig, Window
 from tidegate.mapping.records import Hooks, Maps
 
 Mode = Literal["observe", "propose", "live"]
@@ -208,6 +209,13 @@ class Profile(_Part, frozen=True, kw_only=True):
     events_mode: Mode | None = msgspec.field(name="events.mode", default=None)
     polling_enabled: bool | None = msgspec.field(name="polling.enabled", default=None)
     polling_interval_min: Duration | None = msgspec.field(name="polling.interval_min", default=None)
+    lanes_floor: Annotated[float, Meta(ge=0, le=0.9)] | None = msgspec.field(name="lanes.floor", default=None)
+    lanes_stock_merge: Window | None = msgspec.field(name="lanes.stock_merge", default=None)
+    lanes_bundle: Window | None = msgspec.field(name="lanes.bundle", default=None)
+    alerts_budget: Annotated[float, Meta(ge=0, le=100)] | None = msgspec.field(
+        name="alerts.budget_near_limit", default=None
+    )
+    """Threshold of the rule `budget_near_limit` meanwhile."""
 
 
 class Override(_Part, frozen=True, kw_only=True):
@@ -219,6 +227,8 @@ class Override(_Part, frozen=True, kw_only=True):
     """When it holds: `2026-11-27/2026-12-01` (both days included), or a recurrence. Always, when absent."""
     profile: str | None = None
     """The profile that is on meanwhile; only with `during`."""
+    lead: Duration | None = None
+    """How long before `during` the profile is on already; only with `profile`."""
     stock_mode: Mode | None = msgspec.field(name="stock.mode", default=None)
     stock_safety: Safety | None = msgspec.field(name="stock.safety", default=None)
 
@@ -242,6 +252,8 @@ class Config(_Part, frozen=True, kw_only=True):
     flows: Flows = Flows()
     processes: Processes = Processes()
     polling: Polling = Polling()
+    lanes: Mapping[str, LaneConfig] = {}
+    """How each connection's lane goes; `default` stands for all of them. See `config.lanes`."""
     maps: Maps = Maps()
     """How payloads are shaped for their target; see `tidegate.mapping`."""
     tables: Mapping[str, Any] = {}

@@ -32,7 +32,7 @@ _SECRET_VALUE = re.compile(r"whsec_|-----BEGIN |://[^/@\s]*:[^/@\s]+@")
 _MOVE_IT = "take it out; `tidegate connect NAME` asks for it and stores it encrypted"
 _MISFIT_PLACE = re.compile(r" - at `(?:key in )?\$?(.*)`$")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
-_EACH: Mapping[str, type] = {"groups": dict, "profiles": dict, "overrides": list}
+_EACH: Mapping[str, type] = {"groups": dict, "profiles": dict, "overrides": list, "lanes": dict}
 """Parts whose entries are converted one by one, and what each must be."""
 _WORD = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _OPTION_TYPES = (str, int, float, bool)

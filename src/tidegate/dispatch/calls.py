@@ -24,7 +24,7 @@ from tidegate.dispatch.decide import (
 from tidegate.dispatch.guard import GuardedApi
 from tidegate.dispatch.mapping import Asked, needs_hooks
 from tidegate.dispatch.payloads import draft_action
-from tidegate.dispatch.perform import ATTEMPTED, build_evidence, execute, find, milliseconds_since, name_of
+from tidegate.dispatch.perform import ATTEMPTED, MERGED, build_evidence, execute, find, milliseconds_since, name_of
 from tidegate.dispatch.records import (
     DirtyMark,
     DoubtfulCommand,
@@ -238,6 +238,7 @@ async def _carry_out(scope: Scope, call: OpenCall | NotBegun, api: GuardedApi) -
     outcomes = await execute(spec, api, call.payloads, call.idempotency_key, seconds_max=limit)
     api.finish()
     crashpoint.reach("dispatch.call.answered")
+    MERGED.labels(scope.connector.name, call.kind).inc(len(call.members) - 1)
     shares_fate = len(outcomes) > 1 and all(outcome is outcomes[0] for outcome in outcomes)
     decisions = []
     for member, outcome in zip(call.members, outcomes, strict=True):

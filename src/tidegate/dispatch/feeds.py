@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import structlog
+from prometheus_client import Counter
 
 from tidegate import __version__
 from tidegate.dispatch import statements
@@ -21,6 +22,7 @@ from tidegate.kernel import crashpoint
 from tidegate.kernel.errors import ConflictError, InvariantError, TidegateError, TransientError
 from tidegate.kernel.ids import new_id, slot_of
 from tidegate.kernel.retry import full_jitter
+from tidegate.kernel.telemetry import READS_SAVED
 from tidegate.sdk.connector import Connector, FeedItem, FeedPage
 from tidegate.store.connections import Connection
 
@@ -29,6 +31,9 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 ERROR_TEXT_MAX = 300
+BUNDLED = Counter(
+    READS_SAVED.removesuffix("_total"), "Reads that were saved because one served several hints", ("connector",)
+)
 
 
 class FeedTimes:
@@ -156,6 +161,12 @@ async def fetch_entity(scope: Scope, request: FetchRequest, open_guard: Callable
     async def work(conn: Connection) -> None:
         await scope.fence(conn)
         is_wanted = await conn.fetchval(statements.END_FETCH, *key)
+        if not is_wanted:  # hinted at again meanwhile: what was read is news all the same, and one more read follows
+            wait = scope.lane.rules.wait_for_hints(request.topic)
+            is_wanted = await conn.fetchval(statements.SERVE_HINTS, *key[:4], request.hints, wait)
+        if is_wanted and request.hints > 1:
+            await conn.execute(statements.COUNT_BUNDLED, *scope.ids, request.hints - 1)
+            BUNDLED.labels(scope.connector.name).inc(request.hints - 1)
         if is_wanted and item is not None:
             (event,) = await _seal_items(conn, scope, [item], "fetch")
             await append_fetched(conn, scope.fence, event, writer=scope.writer)

@@ -14,6 +14,7 @@ import structlog
 
 from tidegate.commerce.commands import CommandKind
 from tidegate.config import Config
+from tidegate.config.lanes import LaneRules
 from tidegate.dispatch import statements
 from tidegate.dispatch.budget_book import Watch
 from tidegate.dispatch.calls import CallResult, OpenGuard, look_after, push_stock, send_actions
@@ -40,6 +41,8 @@ from tidegate.dispatch.select import (
     Task,
     choose,
     list_candidates,
+    merge_wait,
+    slots_kept,
 )
 from tidegate.dispatch.shown import read_shown_page
 from tidegate.dispatch.t2s import mark_for_safety
@@ -96,6 +99,8 @@ class Lane:
         self._is_halted = False
         self._hurried_for: UUID | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._others_in_flight = 0
+        """Calls in flight that are not urgent."""
         self._busy = Busy()
         self._window = Window()
         self._just_ended: list[Task] = []
@@ -148,6 +153,12 @@ class Lane:
             self.scope.safety.rules = rules
             self._is_safety_due = True
             self.wake()
+
+    def set_rules(self, rules: LaneRules) -> None:
+        """Say how the lane goes by configuration."""
+        if rules != self.scope.lane.rules:
+            self.scope.lane.rules = rules
+            self._wake.set()
 
     def stop(self) -> None:
         """Begin nothing more; `run` returns when the calls in flight are over."""
@@ -227,7 +238,9 @@ class Lane:
             except DATABASE_ERRORS as error:
                 log.warning("lane.delayed", error_class=type(error).__name__, connection=self.scope.connection.name)
                 return RETRY_SECONDS
-            choice = choose(candidates, self._pace.limits(now, writes=self._writes))
+            floor = self.scope.lane.rules.floor
+            is_full = self._others_in_flight >= calls_max - slots_kept(calls_max, floor)
+            choice = choose(candidates, self._pace.limits(now, writes=self._writes), floor=floor, only_urgent=is_full)
             if choice.candidate is None:
                 await self._say(Hold(rule=choice.rule, seconds=choice.wait_seconds or self._held_seconds(now, choice)))
                 return self._next_wait(now, choice.wait_seconds)
@@ -284,7 +297,16 @@ class Lane:
     def _list(self, now: float) -> list[Candidate]:
         feeds = self._feeds.due(now) if self._reads_feeds else []
         now_utc = self.scope.clock.now()
-        return list_candidates(self._window, self._busy, feeds, self.scope.connector, now_utc, kinds=self._kinds)
+        rules = self.scope.lane.rules
+        return list_candidates(
+            self._window,
+            self._busy,
+            feeds,
+            self.scope.connector,
+            now_utc,
+            kinds=self._kinds,
+            merge_seconds=rules.stock_merge_seconds,
+        )
 
     def _next_wait(self, now: float, tokens_wait: float | None) -> float | None:
         waits = [
@@ -294,6 +316,7 @@ class Lane:
             SAY_SECONDS if self._is_unsaid else None,
             self._feeds.next_wait(now) if self._reads_feeds else None,
             self._pace.retry_wait(now),
+            merge_wait(self._window, self.scope.clock.now(), self.scope.lane.rules.stock_merge_seconds),
             self.scope.settings.window_seconds_min if self._is_stale else None,
         ]
         known = [wait for wait in waits if wait]
@@ -326,6 +349,7 @@ class Lane:
         watch = self._pace.start(candidate, candidates, self.scope.clock.monotonic())
         self._busy.occupy(candidate.task)
         self._window = without(self._window, candidate.task)
+        self._others_in_flight += not candidate.is_urgent
         task = asyncio.create_task(self._work(candidate, watch), name=f"lane-{self.scope.connection.name}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -350,6 +374,7 @@ class Lane:
             log.error("lane.failed", connection=self.scope.connection.name, exc_info=error)
             self._is_halted = True  # it starts anew, and what was being sent is looked at
         finally:
+            self._others_in_flight -= not candidate.is_urgent
             if watch is not None:
                 watch.finish()
             if len(self._tasks) <= 1:  # this one is among them

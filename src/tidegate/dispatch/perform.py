@@ -15,7 +15,7 @@ from tidegate.dispatch.guard import GuardedApi
 from tidegate.dispatch.records import Evidence, Subject
 from tidegate.kernel.clock import Clock
 from tidegate.kernel.errors import InvariantError, OutcomeUnknownError, TidegateError
-from tidegate.kernel.telemetry import COMMANDS_ATTEMPTED
+from tidegate.kernel.telemetry import CALLS_SAVED, COMMANDS_ATTEMPTED
 from tidegate.sdk.connector import CommandSpec, Done, Failed, FindOutcome, ItemOutcome
 
 log = structlog.get_logger()
@@ -24,6 +24,13 @@ ATTEMPTED = Counter(
     COMMANDS_ATTEMPTED.removesuffix("_total"),
     "Commands that were part of a sent call",
     ("connector", "kind", "outcome"),
+)
+
+
+MERGED = Counter(
+    CALLS_SAVED.removesuffix("_total"),
+    "Calls that were saved because one carried several commands",
+    ("connector", "kind"),
 )
 
 

@@ -108,6 +108,8 @@ class FetchRequest(msgspec.Struct, frozen=True, kw_only=True):
     requested_by: UUID
     due_at: datetime
     tries: int
+    hints: int = 1
+    """Events that one read will serve."""
 
 
 class ShownRead(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from uuid import UUID
 import asyncpg
 
 from tidegate.commerce.commands import CommandKind
+from tidegate.config.lanes import DEFAULT_RULES, LaneRules
 from tidegate.config.snapshots import Snapshots
 from tidegate.dispatch.budget_book import Book
 from tidegate.dispatch.mapping import NO_MAPS, MapsAtWork
@@ -32,6 +33,13 @@ _ROLLED_BACK = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, async
 ACQUIRE_SECONDS = 10.0
 
 
+@dataclass
+class LaneSettings:
+    """The lane's rules; they are replaced while it runs."""
+
+    rules: LaneRules = DEFAULT_RULES
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scope:
     """One lane under one ownership. A new owner or epoch is a new scope."""
@@ -46,6 +54,8 @@ class Scope:
     writer: str
     """Name of the lane in the conservation counters."""
     settings: DispatchSettings
+    lane: LaneSettings = field(default_factory=LaneSettings, compare=False)
+    """How the lane goes by configuration now."""
     safety: Safety = field(default_factory=Safety, compare=False)
     """What is withheld from the channel now."""
     maps: Callable[[], MapsAtWork] = lambda: NO_MAPS

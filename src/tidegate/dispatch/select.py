@@ -209,10 +209,11 @@ def list_candidates(
     now: datetime,
     *,
     kinds: Container[CommandKind] = ALL_KINDS,
+    merge_seconds: float = 0.0,
 ) -> list[Candidate]:
     """Return what could be done now. `feeds` are the due ones with the seconds since they were due.
 
-    Only commands of `kinds` may be sent.
+    Only commands of `kinds` may be sent. A stock number waits for company for `merge_seconds`.
 
     Only the oldest open command of a target is sent (the window holds no other), and a target in flight blocks itself
     alone. Stock numbers and fulfillments of one item exclude each other.
@@ -235,21 +236,35 @@ def list_candidates(
             if read_name(ReadFeed(name)) not in busy.reads
         ),
     ]
-    return [*found, *_pushes(window, busy, connector, now)] if CommandKind.INVENTORY_SET in kinds else found
+    return (
+        [*found, *_pushes(window, busy, connector, now, merge_seconds)] if CommandKind.INVENTORY_SET in kinds else found
+    )
 
 
-def choose(candidates: Sequence[Candidate], limits: Limits) -> Choice:
+def slots_kept(calls_max: int, floor: float) -> int:
+    """Return how many of a lane's calls in flight are kept for urgent work; none where there is only one."""
+    return min(calls_max - 1, max(1, round(floor * calls_max))) if floor > 0 else 0
+
+
+def choose(
+    candidates: Sequence[Candidate], limits: Limits, *, floor: float = FLOOR_SHARE, only_urgent: bool = False
+) -> Choice:
     """Return the most urgent candidate that is allowed and paid for, or how long to wait for its budget.
 
     A cheaper one does not overtake it, unless it waits for the budget of its own operation: that is no concern of others.
     No wait at all means: until a call in flight ends.
+
+    `floor` is the part of the budget that is kept for urgent work that is still to come. `only_urgent`: what else could be
+    done has as many calls in flight as it may.
     """
+    if only_urgent:
+        candidates = [candidate for candidate in candidates if candidate.is_urgent]
     able = [c for c in candidates if (limits.writes or not c.is_write) and (limits.retries or not c.is_retry)]
     if not able:
         return Choice(rule="" if not candidates else "retry_budget" if limits.writes else "writes_stopped")
     waits: list[float] = []
     while able:
-        best, floor_share = _best(able, limits)
+        best, floor_share = _best(able, limits, floor)
         if best.charge <= 0:
             return Choice(best)
         wait = limits.book.wait(best.charge, best.operation, limits.now, floor_share=floor_share)
@@ -263,13 +278,13 @@ def choose(candidates: Sequence[Candidate], limits: Limits) -> Choice:
     return Choice(None, wait if math.isfinite(wait) else None, "budget")
 
 
-def _best(able: Sequence[Candidate], limits: Limits) -> tuple[Candidate, float]:
+def _best(able: Sequence[Candidate], limits: Limits, floor: float) -> tuple[Candidate, float]:
     """Return who goes first, and the share of the budget that must stay behind it."""
     urgent = [c for c in able if c.is_urgent]
     rest = [c for c in able if not c.is_urgent]
     is_turn_of_rest = bool(rest) and (not urgent or limits.urgent_run >= URGENT_RUN_MAX)
     best = min(rest if is_turn_of_rest else urgent, key=Candidate.rank)
-    return best, 0.0 if best.is_urgent or urgent else FLOOR_SHARE
+    return best, 0.0 if best.is_urgent or urgent else floor
 
 
 def next_urgent_run(run: int, chosen: Candidate, candidates: Sequence[Candidate]) -> int:
@@ -323,7 +338,25 @@ def _cut(group: list[PendingCommand], size: int) -> Iterator[list[PendingCommand
         yield group[start : start + max(1, size)]
 
 
-def _pushes(window: Window, busy: Busy, connector: Connector, now: datetime) -> list[Candidate]:
+def merge_wait(window: Window, now: datetime, merge_seconds: float) -> float | None:
+    """Return how long until the oldest number has waited long enough for company; None when none waits for it."""
+    waiting = [mark for mark in window.marks if not mark.tries and not mark.alone]
+    if not waiting or merge_seconds <= 0:
+        return None
+    return max(0.005, merge_seconds - (now - min(mark.dirty_at for mark in waiting)).total_seconds())
+
+
+def _is_ripe(fresh: Sequence[DirtyMark], now: datetime, merge_seconds: float, bulk_max: int) -> bool:
+    """Whether numbers go now: one of them is critical or has waited long enough, or they fill a call."""
+    if len(fresh) >= bulk_max:
+        return True
+    return any(
+        mark.priority <= Priority.INVENTORY_CRITICAL or (now - mark.dirty_at).total_seconds() >= merge_seconds
+        for mark in fresh
+    )
+
+
+def _pushes(window: Window, busy: Busy, connector: Connector, now: datetime, merge_seconds: float) -> list[Candidate]:
     """Return a call with fresh numbers, one with those that failed before, and one for each that goes alone.
 
     A bad number spoils no fresh ones.
@@ -347,7 +380,11 @@ def _pushes(window: Window, busy: Busy, connector: Connector, now: datetime) -> 
             is_write=True,
             is_retry=chosen[0].tries > 0,
         )
-        for chosen in (fresh, failed, *([mark] for mark in alone))
+        for chosen in (
+            fresh if _is_ripe(fresh, now, merge_seconds, spec.bulk_max) else [],
+            failed,
+            *([mark] for mark in alone),
+        )
         if chosen
     ]
 

@@ -137,7 +137,7 @@ ORDER BY priority, not_before LIMIT $3
 """
 
 WINDOW_FETCHES = """
-SELECT topic, external_id, requested_by, not_before AS due_at, tries FROM fetch_request
+SELECT topic, external_id, requested_by, not_before AS due_at, tries, hints FROM fetch_request
 WHERE tenant_id = $1 AND connection_id = $2 AND not_before <= statement_timestamp()
 ORDER BY not_before LIMIT $3
 """
@@ -347,7 +347,7 @@ ORDER BY want.item_id
 # Numbers that the channel shows already, and items that it does not sell: nothing to tell.
 CLEAR_MARKS = """
 UPDATE channel_stock
-SET dirty = false, dirty_at = NULL, not_before = NULL, tries = 0, approved_by = NULL, approved_at = NULL
+SET dirty = false, dirty_at = NULL, not_before = NULL, tries = 0, priority = 50, approved_by = NULL, approved_at = NULL
 WHERE tenant_id = $1 AND connection_id = $2 AND item_id = ANY($3::uuid[])
 """
 
@@ -396,7 +396,7 @@ WITH n AS MATERIALIZED (
 ), marked AS (
   UPDATE channel_stock m
   SET dirty = false, dirty_at = NULL, not_before = NULL, push_version = n.version, blocked_by = n.command_id,
-      approved_by = NULL, approved_at = NULL, pack = n.pack, moved = CASE WHEN $20 THEN 0 END
+      priority = 50, approved_by = NULL, approved_at = NULL, pack = n.pack, moved = CASE WHEN $20 THEN 0 END
   FROM n WHERE m.tenant_id = $1 AND m.connection_id = $2 AND m.item_id = n.item_id
 ), keyed AS (
   INSERT INTO command_key (tenant_id, connection_id, kind, entity_id, version, command_id)
@@ -629,4 +629,14 @@ WHERE tenant_id = $1 AND connection_id = $2 AND topic = $3 AND external_id = $4 
 END_FETCH = """
 DELETE FROM fetch_request
 WHERE tenant_id = $1 AND connection_id = $2 AND topic = $3 AND external_id = $4 AND requested_by = $5 RETURNING true
+"""
+# A hint came while the read was under way: the row stays for one more. $5 hints that are served, $6 seconds until then.
+SERVE_HINTS = """
+UPDATE fetch_request
+SET hints = greatest(1, hints - $5::int), tries = 0, not_before = clock_timestamp() + make_interval(secs => $6::float8)
+WHERE tenant_id = $1 AND connection_id = $2 AND topic = $3 AND external_id = $4 RETURNING true
+"""
+# $3 reads that were saved.
+COUNT_BUNDLED = """
+UPDATE lane_state SET hints_bundled = hints_bundled + $3::int WHERE tenant_id = $1 AND connection_id = $2
 """

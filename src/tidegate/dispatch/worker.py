@@ -13,6 +13,7 @@ import structlog
 
 from tidegate.commerce.commands import CommandKind
 from tidegate.config import Config
+from tidegate.config.lanes import lane_rules
 from tidegate.config.schedule import seconds_of
 from tidegate.config.snapshots import Snapshots
 from tidegate.dispatch import statements
@@ -295,6 +296,7 @@ class Worker:
         lane.set_feed_interval_min(seconds_of(config.polling.interval_min) if config.polling.interval_min else 0)
         lane.set_kinds(self._kinds(config, connection))
         lane.set_safety(safety_rules(config))
+        lane.set_rules(lane_rules(config.lanes, connection.name))
 
     async def _drain(self, node: Node) -> None:
         for lane, _ in self._lanes.values():

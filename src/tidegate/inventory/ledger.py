@@ -57,6 +57,26 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     reserved_after: int
 
 
+LOW_STOCK = 5
+"""At this many units and fewer, every change counts."""
+LARGE_CHANGE = 0.2
+"""A change of this part of what was there counts."""
+
+
+def critical_items(entries: Iterable[Entry]) -> set[UUID]:
+    """Return the items whose number must not wait: what is left crosses zero or is low, or a large part of it moved. Pure."""
+    found = set()
+    for entry in entries:
+        posting = entry.posting
+        after = entry.on_hand_after - entry.unavailable_after - entry.committed_after - entry.reserved_after
+        change = posting.on_hand_delta - entry.unavailable_delta - entry.committed_delta - entry.reserved_delta
+        before = after - change
+        is_low = min(before, after) <= LOW_STOCK and (before > 0 or after > 0)
+        if change and (is_low or abs(change) >= LARGE_CHANGE * abs(before)):
+            found.add(posting.item_id)
+    return found
+
+
 def post(levels: dict[LevelKey, Counters], postings: Iterable[Posting]) -> list[Entry]:
     """Apply postings in order to `levels` (changed in place, every key present) and return the entries.
 

@@ -12,7 +12,7 @@ from uuid import UUID
 import asyncpg
 
 from tidegate.config.versions import CONFIG_LOCK_CLASS
-from tidegate.inventory.ledger import post
+from tidegate.inventory.ledger import critical_items, post
 from tidegate.kernel.clock import Clock
 from tidegate.kernel.crashpoint import reach
 from tidegate.kernel.errors import TransientError
@@ -21,7 +21,7 @@ from tidegate.store.fence import SlotEpoch, fence
 from tidegate.sync import statements
 from tidegate.sync.catalogue import Catalogue
 from tidegate.sync.fold import Fold
-from tidegate.sync.load import articles_of, follow_sales, load_state, lock_levels, mark_dirty
+from tidegate.sync.load import articles_of, follow_sales, hurry_numbers, load_state, lock_levels, mark_dirty
 from tidegate.sync.policy import Policy
 from tidegate.sync.records import Outcome, Prepared, StateMoved
 from tidegate.sync.write import Writer
@@ -141,7 +141,9 @@ class Applier:
             await writer.store_payments(conn, state)
             await follow_sales(conn, self.tenant_id, self.policy, result)
             levels = await lock_levels(conn, self.tenant_id, {posting.key() for posting in result.postings})
-            await writer.store_entries(conn, post(levels, result.postings))
+            entries = post(levels, result.postings)
+            await writer.store_entries(conn, entries)
+            await hurry_numbers(conn, self.tenant_id, self.policy, critical_items(entries))
             await writer.store_commands(conn, state, result, stock_channels=self.policy.stock_channels)
             await conn.execute(CLEAR_WORKING, self.node_id)
             reach("apply.t2.before_commit")

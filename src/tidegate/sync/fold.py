@@ -15,7 +15,7 @@ from tidegate.commerce.changes import CanonicalChange
 from tidegate.commerce.events import EventType
 from tidegate.commerce.states import OrderState
 from tidegate.inventory.ledger import Posting
-from tidegate.kernel.ids import new_id, parse_public_id
+from tidegate.kernel.ids import new_id, parse_public_id, public_id
 from tidegate.orders.fold import fold_order, match_shipment_lines, new_order, ship_units
 from tidegate.orders.payments import (
     add_refund,
@@ -108,6 +108,8 @@ class Fold:
         self._catalogue = catalogue
         self._policy = policy
         self._now = now
+        self._hinted: dict[tuple[UUID, str, str], UUID] = {}
+        """What the batch asked to be read -> the event that asked first."""
 
     def run(self, batch: Sequence[Prepared]) -> Result:
         """Fold every event in order and return what follows."""
@@ -202,7 +204,15 @@ class Fold:
 
     def _fetch(self, prepared: Prepared, topic: str, external_id: str) -> Outcome:
         event = prepared.event
-        self.result.fetches.append(FetchRequest(event.connection_id, topic, external_id, event.event_id))
+        rules, key = self._policy.lane(event.connection_id), (event.connection_id, topic, external_id)
+        leader = self._hinted.setdefault(key, event.event_id)
+        wait = timedelta(seconds=rules.wait_for_hints(topic))
+        self.result.fetches.append(FetchRequest(*key, event.event_id, wait, rules.bundle_max))
+        if leader != event.event_id:
+            by = public_id("evt", self._policy.cell, leader)
+            return Outcome(
+                "needs_fetch", "bundled", f"the read of {topic} {external_id} that {by} asked for serves it too"
+            )
         return Outcome("needs_fetch", "needs_fetch", f"{topic} {external_id} is read through the lane")
 
     def _park(self, prepared: Prepared, code: str, reason: str, wait: timedelta) -> Outcome:

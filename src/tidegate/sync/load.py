@@ -10,6 +10,7 @@ from uuid import UUID
 from asyncpg import Record
 
 from tidegate.commerce import changes
+from tidegate.commerce.commands import Priority
 from tidegate.commerce.states import FulfillmentState, OrderState, PaymentState
 from tidegate.inventory.ledger import Counters, LevelKey
 from tidegate.kernel.ids import new_id
@@ -139,6 +140,13 @@ async def follow_sales(conn: Connection, tenant_id: UUID, policy: Policy, result
     rows = [(*key, units) for key, units in sorted(result.sold.items()) if units and key[0] in policy.stock_channels]
     if rows:
         await conn.execute(statements.FOLLOW_SALES, tenant_id, *_columns(rows))
+
+
+async def hurry_numbers(conn: Connection, tenant_id: UUID, policy: Policy, items: set[UUID]) -> None:
+    """Have the numbers of these items told without waiting for company. Their marks are locked already."""
+    if items and policy.stock_channels:
+        priority = int(Priority.INVENTORY_CRITICAL)
+        await conn.execute(statements.HURRY_MARKS, tenant_id, list(policy.stock_channels), sorted(items), priority)
 
 
 async def lock_levels(conn: Connection, tenant_id: UUID, keys: set[LevelKey]) -> dict[LevelKey, Counters]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from tidegate.config.lanes import DEFAULT_RULES, LaneRules
 from tidegate.config.records import Mode
 
 
@@ -52,6 +53,8 @@ class Policy:
     refunds_to_provider: bool = False
     refunds_to_channel: bool = False
     refund_wait: timedelta = timedelta(seconds=60)
+    lanes: Mapping[UUID, LaneRules] = field(default_factory=dict)
+    """Connection -> how its lane goes."""
     modes_revision: int = 0
     """Of the tenant's modes: nothing is planned under older ones."""
     is_erp_missing: bool = False
@@ -63,6 +66,10 @@ class Policy:
     def known_version(self) -> int:
         """The newest configuration that this takes into account: used, or found unusable."""
         return max(self.config_version, self.newest_version)
+
+    def lane(self, connection_id: UUID) -> LaneRules:
+        """Return how the lane of a connection goes."""
+        return self.lanes.get(connection_id, DEFAULT_RULES)
 
     def shipments_mode(self, connection_id: UUID) -> Mode:
         """Return whether a channel is told of shipments."""

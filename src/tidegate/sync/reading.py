@@ -10,6 +10,7 @@ from uuid import UUID
 from asyncpg import Record
 
 from tidegate.config import Config
+from tidegate.config.lanes import DEFAULT_RULES, lane_rules
 from tidegate.config.records import Mode
 from tidegate.config.schedule import seconds_of
 from tidegate.config.snapshots import Snapshots
@@ -122,6 +123,11 @@ def build_policy(
         )
         if (events := config.flows.events) is not None
         else (),
+        lanes={
+            connection_id: rules
+            for name, connection_id in ids.items()
+            if (rules := lane_rules(config.lanes, name)) != DEFAULT_RULES
+        },
         modes_revision=max((row["revision"] for row in stored.values()), default=0),
         is_erp_missing=bool(orders and orders.target not in ids),
     )

@@ -89,7 +89,9 @@ class FetchRequest:
     external_id: str
     event_id: UUID
     wait: timedelta = timedelta(0)
-    """How long it is given to be shown by itself."""
+    """How long it is given to be shown by itself, or waits for more hints of the same thing."""
+    hints_max: int = 100
+    """Hints after which it waits no longer."""
 
 
 @dataclass(slots=True)

@@ -78,6 +78,11 @@ UPDATE channel_stock c SET dirty = true, dirty_at = clock_timestamp()
 FROM locked l
 WHERE c.tenant_id = $1 AND c.connection_id = l.connection_id AND c.item_id = l.item_id AND NOT l.dirty
 """
+# $2 channels, $3 items, $4 priority. The marks are locked: `MARK_DIRTY` came before, in the same transaction.
+HURRY_MARKS = """
+UPDATE channel_stock SET priority = $4::smallint
+WHERE tenant_id = $1 AND connection_id = ANY($2::uuid[]) AND item_id = ANY($3::uuid[]) AND dirty AND priority > $4::smallint
+"""
 # The update finds its row by key, not by place: a row that changed while its lock was awaited lies elsewhere now.
 
 # What a channel shows goes down by itself when it sells, where its sales are followed (`moved` is not null): then the number
@@ -431,14 +436,16 @@ SELECT slot, tenant_id, event_id, run FROM due ORDER BY event_id
 """
 
 REQUEST_FETCHES = """
-INSERT INTO fetch_request (tenant_id, connection_id, topic, external_id, requested_by, not_before)
-SELECT DISTINCT ON (n.connection_id, n.topic, n.external_id) $1::uuid, n.connection_id, n.topic, n.external_id, n.event_id,
-       clock_timestamp() + make_interval(secs => n.seconds)
-FROM unnest($2::uuid[], $3::text[], $4::text[], $5::uuid[], $6::float8[])
-  AS n(connection_id, topic, external_id, event_id, seconds)
-ORDER BY n.connection_id, n.topic, n.external_id, n.seconds
+INSERT INTO fetch_request (tenant_id, connection_id, topic, external_id, requested_by, hints, not_before)
+SELECT $1::uuid, n.connection_id, n.topic, n.external_id, (array_agg(n.event_id ORDER BY n.event_id DESC))[1], count(*),
+       clock_timestamp() + make_interval(secs => CASE WHEN count(*) >= min(n.hints_max) THEN 0 ELSE min(n.wait_seconds) END)
+FROM unnest($2::uuid[], $3::text[], $4::text[], $5::uuid[], $6::float8[], $7::int[])
+  AS n(connection_id, topic, external_id, event_id, wait_seconds, hints_max)
+GROUP BY n.connection_id, n.topic, n.external_id ORDER BY n.connection_id, n.topic, n.external_id
 ON CONFLICT (tenant_id, connection_id, topic, external_id) DO UPDATE
-SET requested_by = excluded.requested_by, not_before = least(fetch_request.not_before, excluded.not_before), tries = 0
+SET requested_by = excluded.requested_by, hints = fetch_request.hints + excluded.hints, tries = 0,
+    not_before = CASE WHEN fetch_request.hints + excluded.hints >= $8::int THEN clock_timestamp()
+                 ELSE least(fetch_request.not_before, excluded.not_before) END
 """
 
 # What was to be read because nobody had shown it, and was shown meanwhile.

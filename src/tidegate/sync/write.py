@@ -230,9 +230,11 @@ class Writer:
     async def _fetches(self, conn: Connection, result: Result) -> None:
         if result.fetches:
             rows = [
-                (f.connection_id, f.topic, f.external_id, f.event_id, f.wait.total_seconds()) for f in result.fetches
+                (f.connection_id, f.topic, f.external_id, f.event_id, f.wait.total_seconds(), f.hints_max)
+                for f in result.fetches
             ]
-            await conn.execute(statements.REQUEST_FETCHES, self.tenant_id, *_columns(rows))
+            hints_max = min(f.hints_max for f in result.fetches)
+            await conn.execute(statements.REQUEST_FETCHES, self.tenant_id, *_columns(rows), hints_max)
 
         if result.shown_payments:
             await conn.execute(statements.FORGET_FETCHES, self.tenant_id, *_columns(result.shown_payments))

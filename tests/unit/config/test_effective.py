@@ -8,8 +8,10 @@ import pytest
 
 from tidegate.config import Config, parse
 from tidegate.config.effective import Timetable, effective
+from tidegate.config.lanes import lane_rules
 from tidegate.config.records import Recurrence
 from tidegate.config.schedule import Window, schedule_of
+from tidegate.kernel.errors import ConfigurationError
 
 FILE = """
 timezone: Europe/Berlin
@@ -142,3 +144,50 @@ def test_a_timetable_works_it_out_again_only_when_it_may_have_changed() -> None:
     assert timetable.at(at("2026-11-10T23:00:00+01:00")) is first
     assert timetable.at(at("2026-11-11T02:00:00+01:00")).held == {"orders": "blackout"}
     assert timetable.at(at("2026-11-10T05:00:00+01:00")) == first  # a clock that was set back
+
+
+PEAK = """
+connections:
+  shop: {use: vendure}
+  erp: {use: tryton}
+lanes:
+  default: {stock_merge: 1s}
+  shop: {stock_merge: 2s, floor: 0.3}
+profiles:
+  sale: {lanes.stock_merge: 10s, lanes.bundle: 5s, lanes.floor: 0.5, alerts.budget_near_limit: 60, polling.interval_min: 5m}
+overrides:
+  - {during: 2026-11-27/2026-11-30, lead: 2h, profile: sale}
+"""
+
+
+@pytest.mark.parametrize(
+    ("moment", "is_on"),
+    [
+        ("2026-11-26T21:59:59+00:00", False),
+        ("2026-11-26T22:00:00+00:00", True),
+        ("2026-11-30T23:59:59+00:00", True),
+        ("2026-12-01T00:00:00+00:00", False),
+    ],
+)
+def test_a_peak_profile_is_on_ahead_of_time_and_goes_by_itself(moment: str, is_on: bool) -> None:
+    """Lanes, alert threshold and cadence follow the profile from its lead on, and fall back when it is over."""
+    found = effective(parse(PEAK), at(moment))
+    shop, erp = lane_rules(found.config.lanes, "shop"), lane_rules(found.config.lanes, "erp")
+    assert found.profile == ("sale" if is_on else None)
+    assert (shop.stock_merge_seconds, erp.stock_merge_seconds) == ((10.0, 10.0) if is_on else (2.0, 1.0))
+    assert (shop.floor, erp.floor) == ((0.5, 0.5) if is_on else (0.3, 0.2))
+    assert shop.bundle_seconds == (5.0 if is_on else 1.0)
+    assert found.config.alerts.rules.budget_near_limit.threshold == (60 if is_on else None)
+
+
+def test_the_next_change_knows_the_lead() -> None:
+    """Nothing is looked at again before the lead begins, and then in time."""
+    config = parse(PEAK)
+    assert effective(config, at("2026-11-20T00:00:00+00:00")).next_change == at("2026-11-26T22:00:00+00:00")
+    assert effective(config, at("2026-11-26T23:00:00+00:00")).next_change == at("2026-11-27T00:00:00+00:00")
+    assert effective(config, at("2026-11-28T00:00:00+00:00")).next_change is not None
+
+
+def test_lanes_name_connections_that_exist() -> None:
+    with pytest.raises(ConfigurationError, match="no connection of this file"):
+        parse("connections:\n  shop: {use: vendure}\nlanes:\n  shopp: {floor: 0.1}\n")

@@ -27,7 +27,9 @@ from tidegate.dispatch.select import (
     SendCommand,
     choose,
     list_candidates,
+    merge_wait,
     next_urgent_run,
+    slots_kept,
 )
 from tidegate.dispatch.window import without
 from tidegate.kernel.ids import new_id
@@ -267,3 +269,58 @@ def test_merging_loses_nothing_and_keeps_to_the_cap(commands: list[tuple[UUID | 
         assert len(call) <= bulk_max
         assert list(call) == [command for command in waiting if command in call]
         assert len({command.call_id for command in call}) == 1
+
+
+# --- waiting for company -----------------------------------------------------------------------------------------------
+def pushes(marks: list[DirtyMark], merge_seconds: float) -> list[object]:
+    found = list_candidates(Window(marks=tuple(marks)), Busy(), (), CONNECTOR, NOW, merge_seconds=merge_seconds)
+    return [each.task for each in found]
+
+
+def test_a_number_waits_for_company_and_not_for_ever() -> None:
+    """Young numbers wait; when the oldest has waited long enough, all of them go together."""
+    young, old = mark(age=0.5), mark(age=2.0)
+    assert pushes([young], 2.0) == []
+    assert merge_wait(Window(marks=(young,)), NOW, 2.0) == 1.5
+    assert pushes([old, young], 2.0) == [PushStock((old, young))]
+
+
+def test_what_is_critical_goes_at_once_and_takes_the_others_along() -> None:
+    critical, young = mark(priority=int(Priority.INVENTORY_CRITICAL)), mark(age=0.1)
+    assert pushes([critical, young], 60.0) == [PushStock((critical, young))]
+
+
+def test_a_full_call_waits_for_nobody() -> None:
+    marks = [mark() for _ in range(BULK_MAX)]
+    assert pushes(marks, 60.0) == [PushStock(tuple(marks))]
+
+
+def test_some_calls_in_flight_are_kept_for_what_is_urgent() -> None:
+    """Of eight calls two are kept; a lane of one call keeps none, or nothing else would ever go."""
+    assert [slots_kept(n, 0.2) for n in (1, 2, 4, 8)] == [0, 1, 1, 2]
+    assert slots_kept(8, 0.0) == 0
+    order = pending()
+    candidates = listed(Window(commands=(order,), marks=(mark(age=10),)))
+    assert choose(candidates, limits(), only_urgent=True).candidate is not None
+    assert choose(listed(Window(marks=(mark(age=10),))), limits(), only_urgent=True) == Choice()
+
+
+@given(st.lists(st.sampled_from([10, 20, 30, 40, 50, 60, 80]), min_size=1, max_size=30), st.integers(0, 8))
+def test_nobody_starves(priorities: list[int], rank: int) -> None:
+    """However much urgent work keeps coming, each thing that waits is chosen after a bounded number of calls."""
+    rest = [p for p in priorities if p > 30]
+    waiting = [
+        Candidate(task=ReadFeed(str(index)), priority=priority, waiting_seconds=float(index), charge=1.0)
+        for index, priority in enumerate(rest)
+    ]
+    run, calls = 0, 0
+    while waiting:
+        calls += 1
+        assert calls <= 5 * len(rest) + 5, "one call of five belongs to the rest"
+        urgent = Candidate(task=ReadFeed(f"new-{calls}"), priority=10 + rank, waiting_seconds=0.0, charge=1.0)
+        found = choose([urgent, *waiting], limits(urgent_run=run)).candidate
+        assert found is not None
+        run = next_urgent_run(run, found, [urgent, *waiting])
+        if found in waiting:
+            waiting.remove(found)
+        waiting = [msgspec.structs.replace(each, waiting_seconds=each.waiting_seconds + 1.0) for each in waiting]
