@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import heapq
 import math
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime
 
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.budgetbed import (
     BucketPlatform,
@@ -16,11 +21,17 @@ from tests.budgetbed import (
     TogetherPlatform,
 )
 
+from tidegate.dispatch.budget_calls import Sign
+from tidegate.dispatch.meter import Rule, Ticket, pack
 from tidegate.sdk.budgets import (
+    Adaptive,
     All,
+    Budget,
+    BudgetReading,
     BurstSteady,
     Concurrency,
     CostBucket,
+    DailyQuota,
     FixedWindow,
     PerOperation,
     SlidingWindow,
@@ -86,6 +97,7 @@ def walk(lane: Lane, what: list[tuple[object, ...]], operations: tuple[str, ...]
 
 
 @given(st.floats(1.0, 12.0), st.floats(0.5, 12.0), steps)
+@settings(deadline=None)
 def test_a_bucket_is_never_overdrawn(capacity: float, rate: float, what: list[tuple[object, ...]]) -> None:
     platform = BucketPlatform(capacity, rate)
     walk(Lane(CostBucket(capacity, rate), platform), what)
@@ -93,6 +105,7 @@ def test_a_bucket_is_never_overdrawn(capacity: float, rate: float, what: list[tu
 
 
 @given(st.floats(1.0, 20.0), st.floats(0.3, 8.0), st.booleans(), steps)
+@settings(deadline=None)
 def test_no_stretch_of_a_sliding_window_holds_more(
     limit: float, seconds: float, tells: bool, what: list[tuple[object, ...]]
 ) -> None:
@@ -102,6 +115,7 @@ def test_no_stretch_of_a_sliding_window_holds_more(
 
 
 @given(st.floats(1.0, 20.0), st.floats(0.3, 8.0), st.floats(0.0, 8.0), st.booleans(), st.booleans(), steps)
+@settings(deadline=None)
 def test_no_fixed_window_holds_more_at_any_alignment(
     limit: float, seconds: float, offset: float, tells: bool, whole: bool, what: list[tuple[object, ...]]
 ) -> None:
@@ -111,6 +125,7 @@ def test_no_fixed_window_holds_more_at_any_alignment(
 
 
 @given(st.integers(1, 8), steps)
+@settings(deadline=None)
 def test_no_more_calls_run_at_the_same_time(limit: int, what: list[tuple[object, ...]]) -> None:
     platform = TogetherPlatform(limit)
     walk(Lane(Concurrency(limit), platform), what)
@@ -118,6 +133,7 @@ def test_no_more_calls_run_at_the_same_time(limit: int, what: list[tuple[object,
 
 
 @given(st.floats(0.0, 60.0), st.floats(0.0, 60.0), steps)
+@settings(deadline=None)
 def test_burst_and_steady_hold_both(first: float, second: float, what: list[tuple[object, ...]]) -> None:
     burst, steady = FixedPlatform(3, 1, first), FixedPlatform(60, 60, second)
     platform = EachPlatform(lambda _: [burst, steady])
@@ -126,6 +142,7 @@ def test_burst_and_steady_hold_both(first: float, second: float, what: list[tupl
 
 
 @given(st.floats(0.0, 30.0), steps)
+@settings(deadline=None)
 def test_every_operation_and_the_whole_hold(offset: float, what: list[tuple[object, ...]]) -> None:
     """As with Stripe or Amazon: buckets by operation under a limit for all."""
     whole = SlidingPlatform(12, 1, tells=False)
@@ -138,3 +155,187 @@ def test_every_operation_and_the_whole_hold(offset: float, what: list[tuple[obje
     lane.advance(offset)
     walk(lane, what, operations=("a", "b", "c"))
     assert platform.violations == 0
+
+
+def both_windows() -> Platform:
+    each: list[Platform] = [FixedPlatform(3, 1, 0.3), FixedPlatform(60, 60, 7)]
+    return EachPlatform(lambda _: each)
+
+
+# --- nothing is wasted ---------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("floor", [0.0, 0.2])
+@pytest.mark.parametrize(
+    ("budget", "make", "per_second"),
+    [
+        (TokenBucket(40, 20), lambda: BucketPlatform(40, 20), 20.0),
+        (CostBucket(1000, 100), lambda: BucketPlatform(1000, 100), 100.0),
+        (SlidingWindow(50, 5), lambda: SlidingPlatform(50, 5, tells=False), 10.0),
+        (FixedWindow(50, 5), lambda: FixedPlatform(50, 5, 1.7), 10.0),
+        (FixedWindow(50, 5), lambda: FixedPlatform(50, 5, 1.7, tells=False), 10.0),
+        (BurstSteady(3, 1, 60, 60), both_windows, 1.0),
+    ],
+)
+def test_waiting_work_uses_what_there_is(
+    budget: Budget, make: Callable[[], Platform], per_second: float, floor: float
+) -> None:
+    """G10: at least 95 % of the budget is used while work waits, also by work that leaves a floor to urgent calls."""
+    platform = make()
+    lane = Lane(budget, platform)
+    lane.advance(60.0)
+    start, begun, seconds = lane.now, lane.begun, 300.0
+    while lane.now < start + seconds:
+        wait = lane.wait(1.0, floor=floor)
+        if wait == 0.0:
+            lane.send(1.0, there=0.01, back=0.01)
+        else:
+            lane.run_to(min(lane.now + wait, lane.next_event() or math.inf, start + seconds))
+    assert platform.violations == 0
+    assert (lane.begun - begun) / (per_second * seconds) >= 0.95
+
+
+@given(
+    st.sampled_from([TokenBucket(5, 2), FixedWindow(5, 4), SlidingWindow(5, 4)]), st.lists(st.floats(0, 3), max_size=30)
+)
+def test_a_wait_is_as_long_as_it_must_be(budget: TokenBucket | SlidingWindow, pauses: list[float]) -> None:
+    """After the told wait it may be sent, and a little before that it would break the rule."""
+    lane = Lane(budget, SlidingPlatform(1e9, 1, tells=False))
+    lane.advance(10.0)
+    sent: list[float] = []
+    for pause in pauses:
+        lane.advance(pause)
+        wait = lane.wait(1.0)
+        if wait > 0.01:
+            early = [*sent, lane.now + wait - 0.01]
+            assert is_broken(budget, early)
+        lane.advance(wait)
+        assert lane.wait(1.0) == pytest.approx(0.0, abs=1e-6)
+        lane.send(1.0)
+        lane.run_to(lane.now)
+        sent.append(lane.now)
+        assert not is_broken(budget, sent)
+
+
+def is_broken(budget: TokenBucket | SlidingWindow | FixedWindow, sent: list[float]) -> bool:
+    """Whether some stretch of time holds more than the rule allows."""
+    for first in range(len(sent)):
+        for last in range(first, len(sent)):
+            count, span = last - first + 1, sent[last] - sent[first]
+            if isinstance(budget, TokenBucket):
+                if count > budget.capacity + budget.per_second * span + 1e-6:
+                    return True
+            elif span <= budget.seconds and count > budget.limit:
+                return True
+    return False
+
+
+@given(st.floats(0.0, 0.6), st.integers(0, 1000))
+@settings(max_examples=15, deadline=None)
+def test_what_others_use_is_seen_and_allowed_for(share: float, seed: int) -> None:
+    """An app beside us eats a part of the bucket: once that is known hardly a call is refused, and what is left is used."""
+    chance = random.Random(seed)
+    platform = BucketPlatform(1000, 100)
+    lane = Lane(CostBucket(1000, 100), platform)
+    lane.advance(1.0)
+    sent = refused = 0
+    for step in range(20_000):
+        platform.level = max(0.0, platform._fill(lane.now) - 100 * share * 0.005 * chance.uniform(0.5, 1.5))
+        if lane.wait(10.0) == 0.0:
+            before = platform.violations
+            lane.send(10.0)
+            lane.run_to(lane.now)
+            if platform.violations > before:  # a refused request takes nothing
+                platform.level += 10.0
+                refused += step >= 4000
+            sent += step >= 4000
+        lane.advance(0.005)
+    assert refused <= 0.005 * sent
+    assert sent * 10 >= 0.95 * 100 * (1 - share) * 80
+
+
+# --- a stored meter ---------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "stored", ["", "{}", "[]", "null", '{"version":99,"shared":[]}', '{"shared":[{"type":"x"}]}', "\x00"]
+)
+def test_what_cannot_be_read_starts_empty(stored: str) -> None:
+    rule = Rule(TokenBucket(10, 1))
+    assert rule.wait(rule.resume(stored, age_seconds=1e9, now=0.0), 5.0, "", 0.0) == pytest.approx(5.0)
+
+
+def test_a_changed_limit_keeps_what_was_spent_and_another_model_starts_empty() -> None:
+    small, large, other = Rule(SlidingWindow(10, 60)), Rule(SlidingWindow(20, 60)), Rule(TokenBucket(10, 1))
+    meter = small.start(-100.0)
+    for _ in range(8):
+        meter, ticket = small.take(meter, 1.0, "", 0.0)
+        meter = small.end(meter, ticket, 0.0)
+    stored = pack(meter, 0.0)
+    resumed = large.resume(stored, age_seconds=1.0, now=5.0)
+    assert large.usage(resumed, 5.0).left == pytest.approx(12.0)
+    assert other.usage(other.resume(stored, age_seconds=1.0, now=5.0), 5.0).left == 0.0
+
+
+def test_a_limit_that_was_learnt_is_kept_until_another_one_is_declared() -> None:
+    rule = Rule(CostBucket(1000, 100), share=0.5)
+    meter, ticket = rule.take(rule.start(0.0), 10.0, "", 1.0)
+    meter = rule.correct(meter, ticket, BudgetReading(left=1900, limit=2000, per_second=200), 1.1)
+    meter = rule.end(meter, ticket, 1.1, cost=4.0)
+    again = rule.resume(pack(meter, 1.1), age_seconds=0.0, now=50.0)
+    assert rule.usage(again, 50.0).limit == 1000.0
+    changed = Rule(CostBucket(1000, 50), share=0.5)
+    assert changed.usage(changed.resume(pack(meter, 1.1), age_seconds=0.0, now=50.0), 50.0).limit == 500.0
+
+
+def test_a_day_begins_anew_in_its_zone_and_late_calls_count_twice() -> None:
+    new_york = datetime(2026, 11, 27, 4, 59, tzinfo=UTC).timestamp()  # one minute before midnight there
+    rule = Rule(DailyQuota(10, "00:00", "America/New_York"), wall=new_york)
+    meter = rule.start(-86_340.0)
+    for moment in (-7200.0, 50.0, 62.0):
+        meter, ticket = rule.take(meter, 3.0, "", moment)
+        meter = rule.end(meter, ticket, moment)
+    assert rule.wait(meter, 2.0, "", 65.0) == pytest.approx(25.0, abs=0.1)
+    assert rule.usage(meter, 91.0).left == pytest.approx(4.0)
+
+
+def test_only_the_refused_operation_rests() -> None:
+    rule = Rule(PerOperation({"a": TokenBucket(5, 1), "b": TokenBucket(5, 1)}))
+    meter = rule.start(0.0)
+    meter, _ = rule.take(meter, 0.0, "a", 0.0)
+    meter, _ = rule.take(meter, 0.0, "b", 0.0)
+    meter = rule.drain(meter, 30.0, "a", 10.0)
+    assert rule.wait(meter, 1.0, "a", 10.0) == pytest.approx(30.0)
+    assert rule.wait(meter, 1.0, "b", 10.0) == 0.0
+    later = rule.resume(pack(meter, 10.0), age_seconds=5.0, now=100.0)
+    assert rule.wait(later, 1.0, "a", 100.0) == pytest.approx(25.0)
+
+
+@given(st.integers(1, 12), st.integers(0, 1000))
+@settings(max_examples=20, deadline=None)
+def test_an_adaptive_limit_finds_what_a_host_can_do(workers: int, seed: int) -> None:
+    """A host of so many workers, and slower beyond them: the limit settles near their number and within its bounds."""
+    chance = random.Random(seed)
+    rule = Rule(Adaptive(start=2, floor=1, ceiling=16))
+    meter, now = rule.start(0.0), 0.0
+    running: list[tuple[float, int, Ticket, float]] = []
+    carried = 0
+    while now < 60.0:
+        if rule.wait(meter, 1.0, "", now) == 0.0:
+            meter, ticket = rule.take(meter, 1.0, "", now)
+            took = 0.1 * max(1.0, (len(running) + 1) / workers) * chance.uniform(0.95, 1.05)
+            heapq.heappush(running, (now + took, carried + len(running), ticket, took))
+            assert len(running) <= 16
+            continue
+        now, _, ticket, took = heapq.heappop(running)
+        meter = rule.answered(meter, ticket, took, Sign.FINE, now)
+        meter = rule.end(meter, ticket, now)
+        carried += 1
+    assert carried >= 0.7 * min(workers, 16) * 10 * 60
+    assert rule.usage(meter, now).limit <= 3.0 * workers + 2.0
+
+
+def test_an_adaptive_limit_falls_with_failures_and_never_below_its_floor() -> None:
+    rule = Rule(Adaptive(start=8, floor=2, ceiling=16))
+    meter = rule.start(0.0)
+    for number in range(20):
+        meter, ticket = rule.take(meter, 1.0, "", float(number))
+        meter = rule.answered(meter, ticket, 0.1, Sign.FAILING, number + 0.5)
+        meter = rule.end(meter, ticket, number + 0.5)
+    assert rule.usage(meter, 20.0).limit == 2.0

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tidegate.dispatch.budget_calls import Sign
-from tidegate.dispatch.meter import Meter, Rule, Ticket, Usage, pack
+from tidegate.dispatch.meter import Meter, Rule, Ticket, Usage, has_flights, pack
 from tidegate.kernel.clock import Clock
 from tidegate.kernel.errors import OutcomeUnknownError, TidegateError, TransientError
 from tidegate.sdk.budget_headers import read_usual_headers
@@ -31,6 +31,7 @@ class Book:
         self.rule = Rule(connector.budget, share=share_of(settings), wall=clock.now().timestamp() - now)
         self.meter: Meter = self.rule.start(now)
         self._number = 0
+        self._stored = self.meter
 
     def resume(self, stored: str | None, number: int, *, age_seconds: float, now: float) -> None:
         """Go on from what the lane's earlier owner stored `age_seconds` ago as its `number`th state."""
@@ -70,7 +71,13 @@ class Book:
         """Return the state to store, its number, and what is left. A higher number is newer and holds all of a lower one."""
         now = self._clock.monotonic()
         self._number += 1
+        self._stored = self.meter
         return pack(self.meter, now), self._number, self.usage(now).left
+
+    @property
+    def is_worth_storing(self) -> bool:
+        """Whether calls have ended that are stored as under way: after a crash their windows would begin anew."""
+        return has_flights(self._stored) and not has_flights(self.meter)
 
     def watch(self, ticket: Ticket) -> Watch:
         """Return what follows one call's requests."""

@@ -20,6 +20,15 @@ NEVER = -1e12
 """A moment that was never."""
 
 
+READ_SECONDS_MIN = 0.05
+"""Answers that come closer together tell nothing about a rate."""
+EATEN_GAIN = 0.3
+EATEN_SHARE_MAX = 0.95
+"""Others are never believed to use more: it goes on, and an answer tells."""
+SHARED_SHARE = 0.02
+"""Of the bucket, left alone while others use it too: what they take between two answers."""
+
+
 class Look(msgspec.Struct, frozen=True, kw_only=True):
     """What a part of a budget shows at a moment."""
 
@@ -50,6 +59,10 @@ class Bucket(msgspec.Struct, frozen=True, kw_only=True, tag="bucket"):
     stray: float = 0.0
     """What an earlier owner had under way; it may arrive until `stray_until`."""
     stray_until: float = 0.0
+    eaten: float = 0.0
+    """Tokens per second that others seem to use, as far as answers tell."""
+    read_at: float = NEVER
+    """When an answer last told what was left."""
 
     @classmethod
     def build(cls, rule: TokenBucket | CostBucket, share: float, now: float) -> Bucket:
@@ -68,7 +81,7 @@ class Bucket(msgspec.Struct, frozen=True, kw_only=True, tag="bucket"):
         return self._fill(tokens, now - at, self.capacity - self.flying)
 
     def _fill(self, tokens: float, seconds: float, cap: float) -> float:
-        return min(max(tokens, cap), tokens + seconds * self.per_second) if seconds > 0 else tokens
+        return min(max(tokens, cap), tokens + seconds * (self.per_second - self.eaten)) if seconds > 0 else tokens
 
     def price(self, charge: float) -> float:
         """Return what is really taken for `charge`: a call dearer than the whole bucket costs the whole bucket."""
@@ -80,18 +93,19 @@ class Bucket(msgspec.Struct, frozen=True, kw_only=True, tag="bucket"):
         cap = self.capacity - self.flying
         if price > cap + EPSILON:
             return math.inf
-        needed = price + min(floor_share * self.capacity, cap - price)
+        spare = max(floor_share, SHARED_SHARE if self.eaten > 0 else 0.0)
+        needed = price + min(spare * self.capacity, cap - price)
         missing = needed - self.level(now)
         if missing <= EPSILON:
             return 0.0
-        wait = missing / self.per_second
+        wait = missing / (self.per_second - self.eaten)
         if self.stray and needed > cap - self.stray and now < self.stray_until:
             return self._wait_behind_strays(needed, now)
         return wait
 
     def _wait_behind_strays(self, needed: float, now: float) -> float:
         then = self.level(self.stray_until)
-        return self.stray_until - now + max(0.0, needed - then) / self.per_second
+        return self.stray_until - now + max(0.0, needed - then) / (self.per_second - self.eaten)
 
     def take(self, charge: float, now: float) -> Bucket:
         """Return the bucket after `charge`. Ask `wait` first."""
@@ -120,7 +134,7 @@ class Bucket(msgspec.Struct, frozen=True, kw_only=True, tag="bucket"):
         `unseen` bounds what we took and the answer may not have counted yet; the call was charged at `since`.
         """
         tokens, at = self.level(now), max(now, self.at)
-        capacity, per_second = self.capacity, self.per_second
+        capacity, per_second, eaten = self.capacity, self.per_second, self.eaten
         if self.learns and reading.limit is not None and reading.limit >= 1:
             capacity = max(1.0, reading.limit * self.share)
         if reading.per_second is not None and reading.per_second > 0:
@@ -128,10 +142,29 @@ class Bucket(msgspec.Struct, frozen=True, kw_only=True, tag="bucket"):
         if reading.left is not None:
             at_least = reading.left - unseen
             at_most = reading.left + max(0.0, now - since) * per_second / self.share
+            eaten = self._eaten(max(tokens - at_most, min(0.0, tokens - at_least)), per_second, now)
             if tokens > at_most or (self.learns and tokens < at_least):
                 tokens = at_least
         cap = capacity - self.flying - (self.stray if now < self.stray_until else 0.0)
-        return replace(self, tokens=min(tokens, max(cap, 0.0)), at=at, capacity=capacity, per_second=per_second)
+        read_at = now if reading.left is not None and now - self.read_at >= READ_SECONDS_MIN else self.read_at
+        return replace(
+            self,
+            tokens=min(tokens, max(cap, 0.0)),
+            at=at,
+            capacity=capacity,
+            per_second=per_second,
+            eaten=min(eaten, EATEN_SHARE_MAX * per_second),
+            read_at=read_at,
+        )
+
+    def _eaten(self, surplus: float, per_second: float, now: float) -> float:
+        """Return what others use per second, after we believed in `surplus` tokens that were not there (or the reverse)."""
+        seconds = now - self.read_at
+        if self.read_at == NEVER or (seconds < READ_SECONDS_MIN and surplus <= 0):
+            return self.eaten
+        change = EATEN_GAIN * surplus / max(seconds, READ_SECONDS_MIN)
+        found = min(max(0.0, self.eaten + change), EATEN_SHARE_MAX * per_second)
+        return found if found > per_second / 1000 else 0.0
 
     def drain(self, seconds: float, now: float) -> Bucket:
         """Return it empty: the other side said that there is nothing left. `seconds` are waited for elsewhere."""
@@ -139,7 +172,8 @@ class Bucket(msgspec.Struct, frozen=True, kw_only=True, tag="bucket"):
 
     def shifted(self, seconds: float) -> Bucket:
         """Return the same state on a clock that shows `seconds` more."""
-        return replace(self, at=self.at + seconds, stray_until=self.stray_until + seconds)
+        read_at = self.read_at if self.read_at == NEVER else self.read_at + seconds
+        return replace(self, at=self.at + seconds, stray_until=self.stray_until + seconds, read_at=read_at)
 
     def adopted(self, fresh: Bucket, stray_seconds: float, now: float) -> Bucket:
         """Return this stored state under the rule of `fresh`; what was under way may arrive for `stray_seconds` more."""
@@ -153,6 +187,8 @@ class Bucket(msgspec.Struct, frozen=True, kw_only=True, tag="bucket"):
             tokens=min(self.level(now), rule.capacity - strays),
             at=now,
             stray=strays,
+            eaten=min(self.eaten, EATEN_SHARE_MAX * rule.per_second),
+            read_at=self.read_at,
             stray_until=max(now + stray_seconds, self.stray_until),
         )
 

@@ -27,6 +27,8 @@ GRAINS = 64
 UNKNOWN_SECONDS_MAX = 300.0
 """A window that may be used up by somebody unknown is waited out when it is not longer than this; of a longer one the
 part that has passed counts as used."""
+SOON_SHARE = 0.25
+"""What comes back within this share of a window need not be kept for urgent calls: it is theirs first when it does."""
 CLOCK_MARGIN_SECONDS = 30.0
 """By how much the clock that begins their day may differ from ours."""
 GRACE_SECONDS = 10.0
@@ -354,7 +356,8 @@ def _when_enough(spare: float, floor: float, back_at: float, start: float, secon
     """Return the first moment from `start` on at which the floor, shrinking until `back_at`, leaves `spare`."""
     if floor <= 0 or spare >= floor:
         return start
-    return max(start, back_at - max(0.0, spare) * seconds / floor)
+    kept = max(0.0, spare) / floor
+    return max(start, back_at - seconds * (SOON_SHARE + (1.0 - SOON_SHARE) * kept))
 
 
 def _with(

@@ -107,6 +107,7 @@ class Lane:
         self._is_stale = True
         self._is_urgent = False
         self._loaded_at = -1e9
+        self._settled_at = -1e9
         self._timers: list[float] = []
         self._said = Hold(rule="")
         self._said_at = -1e9
@@ -243,9 +244,16 @@ class Lane:
             choice = choose(candidates, self._pace.limits(now, writes=self._writes), floor=floor, only_urgent=is_full)
             if choice.candidate is None:
                 await self._say(Hold(rule=choice.rule, seconds=choice.wait_seconds or self._held_seconds(now, choice)))
+                await self._settle_budget(now)
                 return self._next_wait(now, choice.wait_seconds)
             self._start(choice.candidate, candidates)
         return None
+
+    async def _settle_budget(self, now: float) -> None:
+        """Store that calls have ended, where a restart would count them for longer. Once a second at most."""
+        if not self._tasks and self.scope.book.is_worth_storing and now - self._settled_at >= SAY_SECONDS:
+            self._settled_at = now
+            await self._store(self.scope.store_budget)
 
     async def _candidates(self, now: float) -> list[Candidate]:
         """Return what could be done, from the window; it is read again when it may be out of date."""

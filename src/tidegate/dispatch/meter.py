@@ -259,6 +259,12 @@ def usage_of(stored: str | bytes | None, age_seconds: float) -> Usage | None:
     return Rule(All()).usage(replace(old, shared=shared, own=own), 0.0)
 
 
+def has_flights(meter: Meter) -> bool:
+    """Return whether a window counts calls that are under way."""
+    every = (*meter.shared, *(part for parts in meter.own.values() for part in parts))
+    return any(isinstance(part, Window) and part.flying > 0 for part in every)
+
+
 def _grounded(part: Part) -> Part:
     """Return a part with no call under way."""
     return replace(part, flights=0) if isinstance(part, Flights | Aimd) else replace(part, flying=0.0)
@@ -312,7 +318,7 @@ def _use(used: tuple[tuple[float, float], ...], charge: float, now: float) -> tu
 
 def _about(parts: Sequence[Part], count: int, reading: BudgetReading) -> int | None:
     """Return the part that a reading is about: by the length of its window, else the call's own before the shared ones."""
-    own_first: list[int] = [*range(count, len(parts)), *range(count)]
+    own_first: list[int] = [*(() if reading.is_shared else range(count, len(parts))), *range(count)]
     if reading.window_seconds is not None:
         for index in own_first:
             if _is_of(parts[index], reading.window_seconds):

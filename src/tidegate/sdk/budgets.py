@@ -153,6 +153,8 @@ class BudgetReading:
     """Length of the window that this is about, where a budget has several."""
     operation: str | None = None
     """The operation that this is about, where it is not the one of the call."""
+    is_shared: bool = False
+    """Whether it is about the budget of all operations, where the call's own has one too."""
 
 
 BudgetReader = Callable[[Response], "BudgetReading | tuple[BudgetReading, ...] | None"]
