@@ -486,3 +486,28 @@ def test_a_merchant_acts_by_hand(shop: ShopHand) -> None:
     sandbox.ask("POST", "/do/shop/refund", {"order": second, "amount_minor": 100})
     books = sandbox.ask("GET", "/books/shop")
     assert (books["cancelled"], books["refunded_minor"]) == (1, 1390)
+
+
+def test_documents_made_to_tire_it_out_are_refused(shop: ShopHand) -> None:
+    """Nested without end, fragments in a circle, fragments that double each other: an answer, at once."""
+    deep = "{ shop { id } }" + " { a" * 3_000
+    circle = "{ ...A } fragment A on QueryRoot { ...B } fragment B on QueryRoot { ...A }"
+    doubling = "{ ...F0 } " + " ".join(
+        f"fragment F{number} on QueryRoot {{ a{number}: shop {{ id }} ...F{number + 1} ...F{number + 1} }}"
+        for number in range(30)
+    )
+    doubling += " fragment F30 on QueryRoot { shop { id } }"
+    for query in (deep, circle, doubling):
+        assert "errors" in shop.send(query).json
+    bulk = "mutation Run($q: String!) { bulkOperationRunQuery(query: $q, groupObjects: false) { userErrors { code } } }"
+    assert shop.ask(bulk, q=circle)["bulkOperationRunQuery"]["userErrors"] == [{"code": "INVALID"}]
+
+
+def test_a_wrong_purchase_in_a_list_sells_nothing(shop: ShopHand) -> None:
+    """All or none are looked at before the first is sold."""
+    wanted = [{"platform": "shop", "lines": [{"sku": sku}]} for sku in ("S1", "none")]
+    reply = call(
+        f"{shop.sandbox.control}/orders", "POST", msgspec.json.encode(wanted), {"Content-Type": "application/json"}
+    )
+    assert reply.status == 422
+    assert shop.level(1)["available"] == 100

@@ -83,23 +83,33 @@ class _Control:
         route.add_post("/do/{platform}/{action}", self._act)
 
     async def _orders(self, request: web.Request) -> web.Response:
-        """One purchase, or a list of them; the answer has the same form."""
+        """One purchase, or a list of them; the answer has the same form. A wrong one refuses all, before anything is sold."""
         body = await request.read()
-        if not body.lstrip().startswith(b"["):
-            return _json(self._buy(msgspec.json.decode(body, type=Purchase)))
-        wanted = msgspec.json.decode(body, type=list[Purchase])
+        is_list = body.lstrip().startswith(b"[")
+        wanted = (
+            msgspec.json.decode(body, type=list[Purchase]) if is_list else [msgspec.json.decode(body, type=Purchase)]
+        )
         if len(wanted) > PURCHASES_MAX:
             raise Refused(413, f"at most {PURCHASES_MAX} purchases at once")
-        return _json([self._buy(purchase) for purchase in wanted])
+        for purchase in wanted:
+            self._check(purchase)
+        sales = [self._buy(purchase) for purchase in wanted]
+        return _json(sales if is_list else sales[0])
+
+    def _check(self, purchase: Purchase) -> None:
+        """Raise Refused for a platform where nobody buys, and for an article that it does not have."""
+        place = self._place(purchase.platform)
+        if self._apps[place.name][HANDLES].buy is None:
+            raise Refused(409, f"nobody buys at {place.name!r}")
+        for line in purchase.lines:
+            if line.sku not in place.books.items:
+                raise Refused(422, f"{place.name!r} has no article {line.sku!r}")
 
     def _buy(self, purchase: Purchase) -> Sale:
         place = self._place(purchase.platform)
         buy = self._apps[place.name][HANDLES].buy
         if buy is None:
             raise Refused(409, f"nobody buys at {place.name!r}")
-        for line in purchase.lines:
-            if line.sku not in place.books.items:
-                raise Refused(422, f"{place.name!r} has no article {line.sku!r}")
         bought = self._bought[place.name]
         key = purchase.key or f"{place.name}-{len(bought) + 1}"
         if key in bought:

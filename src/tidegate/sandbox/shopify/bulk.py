@@ -81,10 +81,11 @@ class Bulks:
         if sum(one.status == "RUNNING" for one in self.operations.values()) >= AT_ONCE:
             return "OPERATION_IN_PROGRESS", f"{AT_ONCE} bulk operations of this app and shop are running already."
         try:
-            document = parse(query)
+            depth, connections = _shape(parse(query))
         except GraphQLError as error:
             return "INVALID", f"Invalid bulk query: {error.message}"
-        depth, connections = _shape(document)
+        except RecursionError:
+            return "INVALID", "Invalid bulk query: it is nested without end."
         if not connections:
             return "INVALID", "Invalid bulk query: Bulk queries must contain at least one connection."
         if connections > CONNECTIONS_MAX or depth > LEVELS_MAX:

@@ -10,6 +10,7 @@ stays within these costs stays within the real ones.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,8 +34,12 @@ from graphql import (
 )
 from graphql.type import get_nullable_type
 
+from tidegate.sandbox.shopify.errors import Refusal
+
 MUTATION_COST = 10
 CONNECTION_COST = 2
+FIELDS_MAX = 50_000
+"""How many fields of a document are looked at, fragments written out."""
 QUERY_MAX = 1000
 """What a single query may ask for."""
 _FREE = frozenset({"pageInfo"})
@@ -50,13 +55,16 @@ class Costs:
         variables: Mapping[str, Any],
     ) -> None:
         self._schema, self._fragments, self._variables = schema, fragments, variables
+        self._left = FIELDS_MAX
 
     def asked(self, operation: OperationDefinitionNode) -> int:
-        """Return what an operation asks for."""
+        """Return what an operation asks for. Raises Refusal where fragments make it larger than can be looked at."""
+        self._left = FIELDS_MAX
         return self._of_root(operation, None)
 
     def actual(self, operation: OperationDefinitionNode, data: Mapping[str, Any] | None) -> int:
         """Return what an operation was, from its data."""
+        self._left = sys.maxsize
         return 0 if data is None else self._of_root(operation, data)
 
     def _of_root(self, operation: OperationDefinitionNode, data: Mapping[str, Any] | None) -> int:
@@ -139,6 +147,9 @@ class Costs:
         found: list[tuple[FieldNode, GraphQLField]] = []
         if selection is None or not isinstance(kind, GraphQLObjectType | GraphQLInterfaceType):
             return found
+        self._left -= len(selection.selections)
+        if self._left < 0:
+            raise Refusal("Query is too complex", "BAD_REQUEST")
         for one in selection.selections:
             if isinstance(one, FieldNode):
                 definition = kind.fields.get(one.name.value)

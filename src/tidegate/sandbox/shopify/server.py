@@ -201,7 +201,10 @@ class Server:
             return {"errors": [told_variable(error) for error in values]}
         coerced = values.coerced
         costs = Costs(self._schema, document.fragments, coerced)
-        asked = costs.asked(operation)
+        try:
+            asked = costs.asked(operation)
+        except Refusal as refusal:
+            return {"errors": [told(refusal)]}
         call.cost = float(asked)
         if asked > QUERY_MAX:
             words = f"Query cost is {asked}, which exceeds the single query max cost limit ({QUERY_MAX})."
