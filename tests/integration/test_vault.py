@@ -146,6 +146,25 @@ async def test_credentials_keep_one_version_and_webhook_secrets_two(owner_pool: 
             await credentials.put(db, ring, tenant_id, new_id(), "credential", "token", Secret("x"))
 
 
+async def test_a_field_of_the_same_name_in_another_class_is_another_secret(owner_pool: Pool) -> None:
+    """What a person answers as `webhook_secret` outlives the secrets that deliveries are signed with, and they outlive it."""
+    async with owner_pool.acquire() as db:
+        tenant_id = await add_tenant(db)
+        connection_id = await add_connection(db, tenant_id)
+        ring, name = key_ring(), credentials.WEBHOOK_SECRET
+        await credentials.put(db, ring, tenant_id, connection_id, "intake", name, Secret("door-1"))
+        for number in (1, 2, 3):
+            await credentials.put(db, ring, tenant_id, connection_id, "credential", name, Secret(f"answer-{number}"))
+        await credentials.put(db, ring, tenant_id, connection_id, "intake", name, Secret("door-2"))
+
+        found = await credentials.get_all(db, ring, tenant_id, connection_id, "credential")
+        assert found == {name: Secret("answer-3")}
+        active = await credentials.active_webhook_secrets(db, ring, tenant_id, connection_id)
+        assert active == [Secret("door-2"), Secret("door-1")]
+        assert await credentials.retire_older(db, tenant_id, connection_id, "intake", name) == 1
+        assert found == await credentials.get_all(db, ring, tenant_id, connection_id, "credential")
+
+
 @pytest.mark.parametrize("column", ["field", "record_version", "connection_id"])
 async def test_a_secret_moved_to_another_row_does_not_open(owner_pool: Pool, column: str) -> None:
     async with owner_pool.acquire() as db:

@@ -107,7 +107,7 @@ async def finish_rotation(conn: Connection, ring: KeyRing, owner: KeyOwner, *, a
     async with conn.transaction():
         if owner.connector.webhook is not None:
             count = await credentials.retire_older(
-                conn, owner.tenant_id, owner.connection_id, credentials.WEBHOOK_SECRET
+                conn, owner.tenant_id, owner.connection_id, "intake", credentials.WEBHOOK_SECRET
             )
             ended += [f"{count} older secret of its deliveries"] if count else []
         field = _field_that_is_made(owner)

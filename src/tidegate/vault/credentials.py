@@ -49,16 +49,17 @@ async def put(
         await connection.execute(
             _ADD, tenant_id, connection_id, key_class, field, version, key.key_id, ciphertext, fingerprint
         )
-        kept = ACTIVE_WEBHOOK_SECRETS if field == WEBHOOK_SECRET else 1
-        await connection.execute(_RETIRE, tenant_id, connection_id, field, version - kept)
+        kept = ACTIVE_WEBHOOK_SECRETS if (key_class, field) == ("intake", WEBHOOK_SECRET) else 1
+        await connection.execute(_RETIRE, tenant_id, connection_id, key_class, field, kept)
         await connection.execute("SELECT pg_notify('tidegate_connection', $1)", str(connection_id))
     return version
 
 
-async def retire_older(connection: Connection, tenant_id: UUID, connection_id: UUID, field: str) -> int:
+async def retire_older(
+    connection: Connection, tenant_id: UUID, connection_id: UUID, key_class: KeyClass, field: str
+) -> int:
     """Deactivate all versions of a secret but the newest and return how many that were."""
-    newest = int(await connection.fetchval(_HIGHEST, tenant_id, connection_id, field))
-    done = await connection.execute(_RETIRE, tenant_id, connection_id, field, newest - 1)
+    done = await connection.execute(_RETIRE, tenant_id, connection_id, key_class, field, 1)
     await connection.execute("SELECT pg_notify('tidegate_connection', $1)", str(connection_id))
     return int(done.rpartition(" ")[2])
 

@@ -35,9 +35,14 @@ INSERT INTO credential (tenant_id, connection_id, key_class, field, record_versi
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 
 -- name: credential_retire
--- Deactivate all versions of a secret up to $4. $1 tenant, $2 connection, $3 field.
+-- Deactivate all versions of a secret but the newest so many ($5); a field of that name in another class is another secret.
+-- $1 tenant, $2 connection, $3 class, $4 field.
 UPDATE credential SET active = false
-WHERE tenant_id = $1 AND connection_id = $2 AND field = $3 AND record_version <= $4 AND active
+WHERE tenant_id = $1 AND connection_id = $2 AND key_class = $3 AND field = $4 AND active AND record_version NOT IN (
+    SELECT record_version FROM credential
+    WHERE tenant_id = $1 AND connection_id = $2 AND key_class = $3 AND field = $4
+    ORDER BY record_version DESC LIMIT $5
+)
 
 -- name: credentials_active
 -- The active secrets of a connection's class, newest version of a field first. $1 tenant, $2 connection, $3 class.
