@@ -408,13 +408,13 @@ async def test_orders_without_a_payment_at_the_provider_are_as_before(database: 
 async def test_two_processes_and_both_sides_at_once(database: Database, owner_pool: Pool) -> None:
     """Orders and their payments land in different slots: whichever transaction is second sees the first one."""
     bed = await make_payment_bed(database, owner_pool)
-    numbers = [str(number) for number in range(40)]
+    numbers = [str(number) for number in range(20)]
     events: list[tuple[str, dict[str, Any]]] = []
     for number in numbers:
         events.append(("shop_a", paid_order(number, f"pi_{number}", payment="pending")))
         events.append(("pay", intent_event(f"pi_{number}", "requires_capture")))
     await bed.append(events)
-    await bed.apply(processes=3)
+    await bed.apply(processes=2)
 
     joined = await owner_pool.fetchval(
         "SELECT count(*) FROM psp_payment WHERE order_id IS NOT NULL AND state = 'authorised'"
@@ -436,3 +436,20 @@ async def test_a_payment_that_nobody_showed_is_read_and_one_that_is_shown_in_tim
     await tell(bed, ("pay", intent_event("pi_1", "requires_capture")))
 
     assert await owner_pool.fetchval("SELECT array_agg(external_id) FROM fetch_request") == ["pi_2"]
+
+
+async def test_what_ended_because_the_flow_observed_meanwhile_is_open_again(
+    database: Database, owner_pool: Pool
+) -> None:
+    """Sent, told to wait, and then ended by a flow that observes for a while: the money must still be captured."""
+    bed = await make_payment_bed(database, owner_pool)
+    await tell(bed, ("shop_a", paid_order("1", "pi_1")), ("pay", intent_event("pi_1", "requires_capture")))
+    await ship(bed)
+    await owner_pool.execute("UPDATE capture SET state = 'sent'")
+    await owner_pool.execute(
+        "UPDATE command SET state = 'cancelled', code = 'observed', finished_at = now(), call_id = gen_random_uuid()"
+        " WHERE kind = 'payment.capture'"
+    )
+    await tell(bed, ("pay", intent_event("pi_1", "requires_capture", at=3)))
+
+    assert await money_commands(bed) == CAPTURED

@@ -268,7 +268,7 @@ def plan_refunds(order: Order, *, to_provider: bool, to_channel: bool, leave: st
     for refund in sorted(order.refunds, key=lambda each: each.number or 0):
         is_outward = refund.origin == "channel"
         is_there = (refund.psp_ref if is_outward else refund.channel_ref) is not None
-        if refund.is_off or is_there or refund.carry not in _PENDING_CARRIES:
+        if refund.is_off or is_there or refund.carry not in (*_PENDING_CARRIES, "sent"):
             continue
         if refund.carry == "open":
             wanted = to_provider if is_outward else to_channel

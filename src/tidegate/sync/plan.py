@@ -151,7 +151,7 @@ def plan_payments(
     commands = [
         command(CommandKind.PAYMENT_CAPTURE, capture.number, f"payment:{capture.payment_id}")
         for capture in order.captures
-        if capture.state == "planned"
+        if capture.state in ("planned", "sent")  # one that was put back may have ended because the flow observed since
     ]
     commands += [
         command(CommandKind.PAYMENT_VOID, payment.number, f"payment:{payment.payment_id}")
