@@ -32,6 +32,7 @@ CONNECTOR = Connector(
     mapping_version=1,
     roles=frozenset({"channel"}),
     fields=(
+        Field(name="store", question="The shop's address (NAME.myshopify.com)", secret=False, default=""),
         Field(name="client_secret", question="Client secret of the app (Shopify signs webhooks with it)", secret=True),
         Field(
             name="access_token",
@@ -46,6 +47,18 @@ CONNECTOR = Connector(
             default="",
         ),
         Field(name="client_id", question="Client id of the app (empty with an access token)", secret=False, default=""),
+        Field(
+            name="transactions",
+            question="Read how each order is paid (yes or no; flows.payments needs it)",
+            secret=False,
+            default="no",
+        ),
+        Field(
+            name="notify_customer",
+            question="Have the shop mail customers of shipments (yes or no)",
+            secret=False,
+            default="no",
+        ),
     ),
     open_session=client.open_session,
     oauth=OAuth(token_path=client.TOKEN_PATH, previous_survives=True),

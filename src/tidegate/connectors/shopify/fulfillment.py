@@ -14,7 +14,7 @@ import msgspec
 from tidegate.commerce.commands import CreateFulfillment, Payload
 from tidegate.connectors.shopify import queries
 from tidegate.connectors.shopify.errors import UserError, error_of_user_errors
-from tidegate.connectors.shopify.graphql import Raw, call, gid, number_of
+from tidegate.connectors.shopify.graphql import Raw, call, gid, is_on, number_of
 from tidegate.kernel.errors import ConflictError, RejectedError
 from tidegate.sdk.connector import Done, Failed, FindOutcome, ItemOutcome, NotFound
 from tidegate.sdk.http import Api
@@ -47,7 +47,7 @@ async def create_fulfillment(api: Api, payloads: Sequence[Payload], _key: str) -
     tracking = {"number": command.tracking, "company": command.carrier}
     fulfillment = {
         "lineItemsByFulfillmentOrder": parts,
-        "notifyCustomer": bool(api.settings.get("notify_customer", False)),
+        "notifyCustomer": is_on(api.settings, "notify_customer"),
         "trackingInfo": {name: value for name, value in tracking.items() if value},
     }
     variables = {"fulfillment": fulfillment, "message": command.reference}

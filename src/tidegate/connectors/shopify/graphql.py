@@ -49,6 +49,11 @@ def read_field(response: Response, field: str, kind: Any, *, changes_state: bool
         raise error_of(response, changes_state=changes_state) from error
 
 
+def is_on(settings: Mapping[str, Any], name: str) -> bool:
+    """Return whether a setting says yes, however it is written."""
+    return str(settings.get(name, "no")).strip().lower() in ("yes", "true", "on", "1")
+
+
 def gid(kind: str, external_id: str) -> str:
     """Return the id that the API takes: `gid://shopify/Order/1`."""
     return external_id if external_id.startswith("gid://") else f"gid://shopify/{kind}/{external_id}"

@@ -13,7 +13,7 @@ import msgspec
 
 from tidegate.connectors.shopify import queries
 from tidegate.connectors.shopify.errors import UserError, error_of_user_errors
-from tidegate.connectors.shopify.graphql import Raw, call
+from tidegate.connectors.shopify.graphql import Raw, call, is_on
 from tidegate.kernel.redaction import Secret
 from tidegate.sdk.connector import Subscription
 from tidegate.sdk.http import Api
@@ -65,7 +65,7 @@ class _Answer(msgspec.Struct, rename="camel"):
 
 def topics_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the topics that a connection needs."""
-    return (*TOPICS, TRANSACTIONS) if settings.get("transactions") in (True, "true", "yes", "on") else TOPICS
+    return (*TOPICS, TRANSACTIONS) if is_on(settings, "transactions") else TOPICS
 
 
 def plan(found: Sequence[Found], topics: Sequence[str], url: str) -> Work:
