@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test pages-test unit lint types demo e2e e2e-small first-live bench config-fuzz format lock clean
+.PHONY: help setup test pages-test unit lint types demo demo-real e2e e2e-small first-live bench config-fuzz format lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,8 +32,11 @@ lint: setup ## style, formatting, import walls
 types: setup ## mypy --strict
 	$(BIN)/mypy
 
-demo: setup ## two shops, an ERP and Tidegate between them, live (needs Node >= 20)
+demo: setup ## shops, an ERP and Tidegate between them, a naive script beside it, and keys to break things
 	$(BIN)/python -m demo
+
+demo-real: setup ## the same with two real Vendure shops and a real Tryton (needs Node >= 20)
+	$(BIN)/python -m demo.real
 
 e2e: setup ## end to end against real systems, with kills (needs Node >= 20)
 	$(BIN)/python -m e2e

@@ -1,4 +1,4 @@
-"""`make demo`: two real shops and a real ERP with Tidegate between them, and a live table of what each believes.
+"""`make demo`: shops, a till and an ERP on this machine, Tidegate between them, a naive script beside it, and keys to break things.
 
-Run by people (`python -m demo`). Plays on the stage of the end-to-end play (`e2e.stage`), without its bad network.
+`make demo-real` plays with real systems instead: two Vendure shops and a Tryton (`demo.real`, on the stage of `e2e.stage`).
 """

@@ -120,7 +120,7 @@ def rehearse(
         root=root,
         files=named_files,
         cast=cast,
-        bulk_max=_bulk(cast, connectors),
+        bulk_max=bulk_sizes(cast, connectors),
         with_profile=with_profile,
         with_naive=baseline == "naive",
     )
@@ -254,7 +254,8 @@ def _read_root(
     return root, {}
 
 
-def _bulk(cast: Cast, connectors: Mapping[str, Connector]) -> dict[str, int]:
+def bulk_sizes(cast: Cast, connectors: Mapping[str, Connector]) -> dict[str, int]:
+    """Return how many stock numbers one call of each connection takes."""
     sizes: dict[str, int] = {}
     for name, use in cast.connectors.items():
         spec = connectors[use].commands.get(CommandKind.INVENTORY_SET)

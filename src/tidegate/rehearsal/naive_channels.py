@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
+from urllib.parse import quote
 
 import aiohttp
 import msgspec
@@ -128,8 +130,51 @@ class Shopify:
             return msgspec.json.decode(await answer.read())
 
 
+class WooCommerce:
+    """The same over REST, signed as plain http asks for it (OAuth 1.0a, one leg)."""
+
+    def __init__(self, settings: Mapping[str, Any], http: aiohttp.ClientSession) -> None:
+        self._root = f"{settings['url']}/wp-json/wc/v3"
+        self._key, self._secret = settings["answers"]["consumer_key"], settings["answers"]["consumer_secret"]
+        self._http = http
+
+    async def subscribe(self, url: str) -> None:
+        """See `Channel`."""
+        hook = {"name": "orders", "topic": "order.created", "delivery_url": url, "secret": "s3cret", "status": "active"}
+        await self._ask("POST", "webhooks", {}, hook)
+
+    def read(self, raw: Any) -> Bought | None:
+        """See `Channel`."""
+        if "line_items" not in raw:
+            return None
+        return Bought(order=str(raw["id"]), lines=tuple((line["sku"], line["quantity"]) for line in raw["line_items"]))
+
+    async def take(self, sku: str, units: int) -> None:
+        """See `Channel`."""
+        found = (await self._ask("GET", "products", {"sku": sku}, None))[0]
+        number = max(0, found["stock_quantity"] - units)
+        await self._ask("PUT", f"products/{found['id']}", {}, {"stock_quantity": number})
+
+    async def _ask(self, method: str, path: str, query: Mapping[str, str], body: Any) -> Any:
+        url = f"{self._root}/{path}"
+        signed = {
+            **query,
+            "oauth_consumer_key": self._key,
+            "oauth_nonce": secrets.token_hex(16),
+            "oauth_signature_method": "HMAC-SHA256",
+            "oauth_timestamp": str(int(time.time())),
+        }
+        pairs = "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in sorted(signed.items()))
+        text = "&".join([method, quote(url, safe=""), quote(pairs, safe="")])
+        digest = hmac.new(f"{self._secret}&".encode(), text.encode(), hashlib.sha256).digest()
+        signed["oauth_signature"] = base64.b64encode(digest).decode()
+        async with self._http.request(method, url, params=signed, json=body) as answer:
+            return msgspec.json.decode(await answer.read())
+
+
 CHANNELS: Mapping[str, Callable[[Mapping[str, Any], aiohttp.ClientSession], Channel]] = {
     "till": Till,
     "shopify": Shopify,
+    "woocommerce": WooCommerce,
 }
 """What the sandbox calls it -> how it is spoken to."""

@@ -25,6 +25,7 @@ _OPEN = query("rehearsal_open")
 _WAITING = query("rehearsal_waiting")
 _ORDERS = query("rehearsal_orders")
 _STEPS = query("rehearsal_steps")
+_NEWEST = query("rehearsal_newest")
 _WRONG = query("rehearsal_wrong_entries")
 _AWAY = (TidegateError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
@@ -112,6 +113,11 @@ class Ours:
             )
             for row in await self._need(_STEPS)
         ]
+
+    async def read_newest_number(self) -> str | None:
+        """Return what people call the newest order that arrived at the ERP."""
+        rows = await self._need(_NEWEST)
+        return str(rows[0]["number"]) if rows else None
 
     async def read_imbalance(self) -> int:
         """Return events that are accounted for wrongly, plus ledger entries and levels that contradict each other."""

@@ -62,14 +62,16 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 async def rehearse(request: Request, audience: Audience) -> Report:
     """Run one rehearsal and return what it found. Ends everything that it started, also when it is cancelled."""
-    play = _Play(request, audience)
+    play = Play(request, audience)
     try:
         return await play.run()
     finally:
         await play.close()
 
 
-class _Play:
+class Play:
+    """One rehearsal. Whoever watches may break things meanwhile."""
+
     def __init__(self, request: Request, audience: Audience) -> None:
         self._request = request
         self._audience = audience
@@ -91,9 +93,11 @@ class _Play:
         self._placed = 0
         self._refused = 0
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._is_over = False
 
     # --- the whole -------------------------------------------------------------------------------------------------
     async def run(self) -> Report:
+        """Play from the beginning to the report."""
         began = time.monotonic()
         await self._open()
         self._audience.say(f"open after {time.monotonic() - began:.1f} s")
@@ -134,6 +138,63 @@ class _Play:
         await asyncio.gather(*closings, return_exceptions=True)
         if self._sandbox is not None:
             await self._sandbox.close()
+
+    # --- what those who watch can do -------------------------------------------------------------------------------
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody shops any more."""
+        return self._is_over
+
+    def end_shopping(self) -> None:
+        """Let everybody go home; what was bought is carried out."""
+        self._is_over = True
+
+    def kill(self, role: str) -> int | None:
+        """Kill -9 one of our processes; return its pid."""
+        pid = self._installation.kill(role)
+        if pid is not None:
+            self._kills.append(f"kill -9 {role} (pid {pid})")
+        return pid
+
+    async def kill_naive(self) -> int | None:
+        """Kill -9 the naive script and start it again; return its pid."""
+        if self._naive is None:
+            return None
+        pid = self._naive.kill_script()
+        await self._naive.start_script()
+        return pid
+
+    async def drop_webhooks(self, share: float, seconds: float) -> None:
+        """Let this share of all webhooks go lost for so long, on both sides."""
+        for side in self._sides():
+            for name in self._cast.channels:
+                if not self._simulated[name].repeats:
+                    profile = (await side.ask("GET", f"/faults/{name}"))["profile"]
+                    changed = {"profile": {**profile, "dropped": share}, "for_seconds": seconds}
+                    await side.ask("PUT", f"/faults/{name}", changed)
+
+    async def look(self, sku: str) -> dict[str, dict[str, int]]:
+        """Return per side what is really left of an article, and what each channel shows."""
+        found: dict[str, dict[str, int]] = {}
+        begin = {article.sku: article.stock for article in plan_articles(self._profile)}[sku]
+        for name, side in zip(("Tidegate", "naive"), self._sides(), strict=False):
+            items = {channel: (await side.pages(channel, "items"))[sku] for channel in self._cast.channels}
+            left = begin - sum(item["sold"] - item["returned"] for item in items.values())
+            shown = {
+                channel: max(0, sum(level["available"] for level in item["levels"].values()))
+                for channel, item in items.items()
+            }
+            found[name] = {"really there": left, **shown}
+        return found
+
+    async def explain(self) -> str:
+        """Return what `tidegate why` tells of the newest order."""
+        number = await self._ours.read_newest_number()
+        if number is None:
+            return ""
+        return f"$ tidegate why order {number}\n" + await self._installation.run(
+            "why", "order", number, in_project=True
+        )
 
     @property
     def _stage(self) -> Sandbox:
@@ -225,10 +286,10 @@ class _Play:
         """Send every order at its moment, whether or not earlier ones are answered."""
         began = time.monotonic()
         place = 0
-        while place < len(plan):
+        while place < len(plan) and not self._is_over:
             wait = began + plan[place].at - time.monotonic()
             if wait > 0:
-                await asyncio.sleep(min(wait, TICK_SECONDS) if wait < TICK_SECONDS else wait)
+                await asyncio.sleep(min(wait, LOOK_SECONDS))
             due = time.monotonic() - began
             last = place
             while last < len(plan) and plan[last].at <= due:

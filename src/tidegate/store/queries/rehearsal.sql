@@ -42,6 +42,12 @@ LEFT JOIN LATERAL (
     WHERE m.tenant_id = o.tenant_id AND m.entity_id = o.order_id AND m.kind = 'order.create'
 ) s ON true
 
+-- name: rehearsal_newest
+-- The newest order that the ERP has, one with more than one attempt first.
+SELECT o.number FROM "order" o
+JOIN command m ON m.tenant_id = o.tenant_id AND m.entity_id = o.order_id AND m.kind = 'order.create' AND m.state = 'succeeded'
+ORDER BY m.attempt_number > 1 DESC, m.command_id DESC LIMIT 1
+
 -- name: rehearsal_wrong_entries
 -- Facts posted twice, more shipped than ordered, and levels that are not the sum of their entries.
 SELECT (SELECT count(*) - count(DISTINCT (tenant_id, cause_key)) FROM stock_entry)
