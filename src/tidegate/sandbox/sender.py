@@ -158,7 +158,8 @@ class Sender:
                 task.add_done_callback(self._done)
             due = self._heap[0][0] - now if self._heap and len(self._tasks) < AT_ONCE else None
             try:
-                await asyncio.wait_for(self._wakeup.wait(), due)
+                async with asyncio.timeout(due):  # `wait_for` of Python 3.11 can swallow the cancellation of `close`
+                    await self._wakeup.wait()
             except TimeoutError:
                 continue
 
