@@ -48,7 +48,7 @@ class Remote:
 
     async def moves(self, request: web.Request) -> web.Response:
         """Every article was received once, a million of it."""
-        if request.match_info["account"] != "erp" or request.query.get("after", "0") != "0":
+        if request.match_info["account"] not in ("erp", "wms") or request.query.get("after", "0") != "0":
             return await self.nothing(request)
         items = [
             {

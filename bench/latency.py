@@ -45,9 +45,11 @@ DRAIN_SECONDS = 20.0
 class Bench(Installation):
     """An installation with the benchmark's connector."""
 
+    connector = CONNECTOR
+
     def environment(self) -> dict[str, str]:
         """Return what the command finds in its environment."""
-        return {**super().environment(), "TIDEGATE_CONNECTORS": CONNECTOR, "PYTHONPATH": str(ROOT)}
+        return {**super().environment(), "TIDEGATE_CONNECTORS": self.connector, "PYTHONPATH": str(ROOT)}
 
 
 def main() -> None:
@@ -114,6 +116,7 @@ def measure(
         "p99_ms": percentile(whole, 99),
         "max_ms": round(whole[-1], 1),
         "p50_accepted_ms": percentile(accepted, 50),
+        "p95_accepted_ms": percentile(accepted, 95),
         "p99_accepted_ms": percentile(accepted, 99),
         "sender_late_p99_ms": percentile(late, 99),
         "orders": len(whole),
@@ -127,21 +130,23 @@ def percentile(sorted_values: list[float], share: int) -> float:
 
 
 @contextmanager
-def running(url: str) -> Iterator[Installation]:
-    """Start an installation whose shop and ERP are the remote."""
+def running(
+    url: str, *, flows: str = FLOWS, names: tuple[str, ...] = ("erp", "shop"), connector: str = CONNECTOR
+) -> Iterator[Installation]:
+    """Start an installation whose connections are accounts of the remote; the last one's webhooks are set up last."""
     with installed() as made:
         installation = Bench(made.folder, None)
+        installation.connector = connector
         lines = [
             f"listen: {{host: 127.0.0.1, port: {installation.port}, web_port: {installation.web_port}}}",
             'network: {allow: ["127.0.0.0/8"]}',
             "connections:",
-            f"  shop: {{use: hostile, url: '{url}/shop'}}",
-            f"  erp: {{use: hostile, url: '{url}/erp'}}",
+            *(f"  {name}: {{use: hostile, url: '{url}/{name}'}}" for name in names),
         ]
-        (installation.folder / "tidegate.yaml").write_text("\n".join(lines) + FLOWS)
+        (installation.folder / "tidegate.yaml").write_text("\n".join(lines) + flows)
         try:
             installation.do("up", "--detach")
-            for name in ("erp", "shop"):
+            for name in names:
                 installation.do("connect", name, "--yes")
             time.sleep(WARM_UP_SECONDS)
             yield installation

@@ -51,6 +51,7 @@ _BASE = build_connector(
     feed_interval=timedelta(hours=1),
     budget=TokenBucket(capacity=10_000, per_second=10_000, source="no limit"),
 )
+PACED_BUDGET = TokenBucket(capacity=40, per_second=20, source="a platform of the usual kind")
 CONNECTOR = replace(
     _BASE,
     commands={
@@ -60,3 +61,5 @@ CONNECTOR = replace(
         ),
     },
 )
+PACED = replace(CONNECTOR, budget=PACED_BUDGET)
+"""The same with the limit of a usual platform: what `bench.critical` saturates."""
