@@ -6,6 +6,7 @@ import heapq
 import math
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -21,8 +22,10 @@ from tests.budgetbed import (
     TogetherPlatform,
 )
 
+from tidegate.dispatch.budget_book import Book
 from tidegate.dispatch.budget_calls import Sign
 from tidegate.dispatch.meter import Rule, Ticket, pack
+from tidegate.kernel.clock import SystemClock
 from tidegate.sdk.budgets import (
     Adaptive,
     All,
@@ -37,6 +40,7 @@ from tidegate.sdk.budgets import (
     SlidingWindow,
     TokenBucket,
 )
+from tidegate.sdk.testing.hostile_connector import build_connector
 
 pauses = st.one_of(st.just(0.0), st.floats(0.0, 3.0), st.floats(0.0, 40.0))
 delays = st.floats(0.0, 0.9)
@@ -339,3 +343,14 @@ def test_an_adaptive_limit_falls_with_failures_and_never_below_its_floor() -> No
         meter = rule.answered(meter, ticket, 0.1, Sign.FAILING, number + 0.5)
         meter = rule.end(meter, ticket, number + 0.5)
     assert rule.usage(meter, 20.0).limit == 2.0
+
+
+def test_a_share_bounds_us_and_what_was_spent_stays_spent() -> None:
+    book = Book(replace(build_connector(), budget=SlidingWindow(100, 60)), SystemClock())
+    book.meter = book.rule.start(-100.0)
+    now = SystemClock().monotonic()
+    for _ in range(30):
+        book.end(book.take(1.0, "", now), now)
+    book.set_share(0.4)
+    assert book.usage(now).limit == 40.0
+    assert book.usage(now).left == pytest.approx(10.0)

@@ -24,6 +24,8 @@ class LaneConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     floor: Annotated[float, Meta(ge=0, le=0.9)] | None = None
     """Part of the budget that is kept for payments, orders and shipments."""
+    share: Annotated[float, Meta(gt=0, le=1)] | None = None
+    """How much of the platform's budget is ours, where other apps of the account need the rest."""
     stock_merge: Window | None = None
     """How long a stock number waits for others, so that one call tells many. What is critical never waits."""
     bundle: Window | None = None
@@ -36,6 +38,7 @@ class LaneRules(msgspec.Struct, frozen=True, kw_only=True):
     """What counts for one lane."""
 
     floor: float = 0.2
+    share: float = 1.0
     stock_merge_seconds: float = 0.25
     bundle_seconds: float = 1.0
     bundle_max: int = 100
@@ -56,6 +59,7 @@ def lane_rules(lanes: Mapping[str, LaneConfig], name: str) -> LaneRules:
     }
     values = {
         "floor": chosen["floor"],
+        "share": chosen["share"],
         "stock_merge_seconds": _seconds(chosen["stock_merge"]),
         "bundle_seconds": _seconds(chosen["bundle"]),
         "bundle_max": chosen["bundle_max"],

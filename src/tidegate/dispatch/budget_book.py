@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from typing import Any
-
 from tidegate.dispatch.budget_calls import Sign
 from tidegate.dispatch.meter import Meter, Rule, Ticket, Usage, has_flights, pack
 from tidegate.kernel.clock import Clock
@@ -15,7 +11,6 @@ from tidegate.sdk.budgets import BudgetReading
 from tidegate.sdk.connector import Connector
 from tidegate.sdk.http import Response
 
-SHARE_MIN = 0.01
 TOO_MANY = 429
 FAILED = 500
 
@@ -23,12 +18,15 @@ FAILED = 500
 class Book:
     """Counts for one lane, by its monotonic clock. Not for two event loops."""
 
-    def __init__(self, connector: Connector, settings: Mapping[str, Any], clock: Clock) -> None:
-        """Begin empty: `resume` fills in what is known."""
+    def __init__(self, connector: Connector, clock: Clock) -> None:
+        """Begin empty, with the whole budget as ours: `resume` and `set_share` say more."""
+        self._budget = connector.budget
+        self._share = 1.0
         self._clock = clock
         self._read = connector.read_budget or read_usual_headers
         now = clock.monotonic()
-        self.rule = Rule(connector.budget, share=share_of(settings), wall=clock.now().timestamp() - now)
+        self._wall = clock.now().timestamp() - now
+        self.rule = Rule(self._budget, wall=self._wall)
         self.meter: Meter = self.rule.start(now)
         self._number = 0
         self._stored = self.meter
@@ -37,6 +35,15 @@ class Book:
         """Go on from what the lane's earlier owner stored `age_seconds` ago as its `number`th state."""
         self._number = max(self._number, number)
         self.meter = self.rule.resume(stored, age_seconds=age_seconds, now=now)
+
+    def set_share(self, share: float) -> None:
+        """Say how much of the budget is ours, from now on. What was spent stays spent."""
+        if share == self._share:
+            return
+        now = self._clock.monotonic()
+        self._share = share
+        self.rule = Rule(self._budget, share=share, wall=self._wall)
+        self.meter = self.rule.resume(pack(self.meter, now), age_seconds=0.0, now=now)
 
     def wait(self, charge: float, operation: str, now: float, *, floor_share: float = 0.0) -> float:
         """Return the seconds until `charge` may be taken; infinite: until a call in flight has ended."""
@@ -139,11 +146,3 @@ class Watch:
         if not self._is_over:
             self._is_over = True
             self._book.refund(self.ticket, self._clock.monotonic())
-
-
-def share_of(settings: Mapping[str, Any]) -> float:
-    """Return how much of a budget is ours: the connection's setting `share`, all of it where it cannot be read."""
-    value = settings.get("share")
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return 1.0
-    return min(1.0, max(SHARE_MIN, float(value)))

@@ -159,6 +159,7 @@ class Lane:
         """Say how the lane goes by configuration."""
         if rules != self.scope.lane.rules:
             self.scope.lane.rules = rules
+            self.scope.book.set_share(rules.share)
             self._wake.set()
 
     def stop(self) -> None:

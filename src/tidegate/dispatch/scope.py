@@ -68,7 +68,7 @@ class Scope:
 
     def __post_init__(self) -> None:
         """Begin with an empty budget."""
-        object.__setattr__(self, "book", Book(self.connector, self.connection.settings, self.clock))
+        object.__setattr__(self, "book", Book(self.connector, self.clock))
 
     @property
     def ids(self) -> tuple[UUID, UUID]:

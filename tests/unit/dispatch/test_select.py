@@ -78,7 +78,7 @@ class StoppedClock:
 
 def book(tokens: float, budget: Budget = BUCKET) -> Book:
     """A book whose bucket holds `tokens`."""
-    found = Book(replace(CONNECTOR, budget=budget), {}, StoppedClock())
+    found = Book(replace(CONNECTOR, budget=budget), StoppedClock())
     shared = found.meter.shared
     filled = tuple(structs.replace(part, tokens=tokens) if isinstance(part, Bucket) else part for part in shared)
     found.meter = structs.replace(found.meter, shared=filled)
