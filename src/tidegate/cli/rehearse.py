@@ -278,6 +278,8 @@ def _print(report: Report, json_file: Path | None, html_file: Path | None) -> No
         click.echo(safe_line(f"{'broke' if advice.is_broken else 'next '}: {advice.what}"))
         if advice.setting:
             click.echo(safe_line(f"       {advice.setting}"))
+    for example in report.ours.examples:
+        click.echo(safe_line(f"wrong: {example}"))
     for file in (json_file, html_file):
         if file is not None:
             click.echo(f"wrote {file}")

@@ -9,6 +9,8 @@ from tidegate.rehearsal.records import Advice, Calls, Side, Stage
 
 SLOW_MS = {"door": 1_000.0, "apply": 2_000.0, "lane": 10_000.0}
 """Stage -> from which p99 on it is said to be slow."""
+BUSIEST_SECONDS = 10.0
+"""How long the busiest stretch is that is compared with a rule; what the rule allows at once is allowed in it, too."""
 FULL = 0.5
 """A limit that was used so far in its busiest seconds is named as the next to break."""
 
@@ -101,16 +103,16 @@ def _slow(stages: Sequence[Stage], processes: Mapping[str, int], erp: str) -> li
 def _unseen(profile: Profile, side: Side) -> list[Advice]:
     if not side.not_visible and side.oldest_not_visible_s <= 60:
         return []
+    late = f"a change waited {side.oldest_not_visible_s:.0f} s to be seen everywhere"
     if profile.faults.dropped:
-        what = f"a change waited {side.oldest_not_visible_s:.0f} s to be seen everywhere; lost webhooks are found by polling"
-        return [_broken(what, "polling: {enabled: true}")]
-    return [_broken(f"a change waited {side.oldest_not_visible_s:.0f} s to be seen everywhere", "")]
+        late += "; a lost webhook waits for the next poll, and a number whose answer was lost until nobody can still write it"
+    return [_broken(late, "")]
 
 
 def _next_to_break(profile: Profile, calls: Mapping[str, Calls], stages: Sequence[Stage]) -> list[Advice]:
     """Name the platform whose rule was used most, and the load at which it is full."""
     used = {
-        name: count.busiest_per_second / count.limit_per_second
+        name: count.busiest_per_second / (count.limit_per_second + count.burst / BUSIEST_SECONDS)
         for name, count in calls.items()
         if count.limit_per_second
     }

@@ -170,6 +170,7 @@ def _compare(
         ),
         busiest_per_second=busiest(used),
         limit_per_second=rate,
+        burst=0.0 if main is None else float(main.get("capacity", 0.0)),
         budget_use=None if rate is None else use_while(used, waiting, rate),
     )
 

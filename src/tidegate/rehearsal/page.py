@@ -47,6 +47,7 @@ def render(report: Report) -> str:
         *(f'<p class="soft">{escape(note)}</p>' for note in report.notes),
         _table("Figures", headings, figures.rows_of(report)),
         *(f"<p>{escape(line)}</p>" for line in figures.call_lines(report)),
+        *(f'<p class="bad">{escape(example)}</p>' for example in report.ours.examples),
         _advice(report),
         *(_plot(plot) for plot in report.plots),
         _table("Where the time goes", figures.STAGE_HEADINGS, figures.stage_rows(report)),

@@ -72,6 +72,8 @@ class Calls(msgspec.Struct, frozen=True, kw_only=True):
     """Cost per second in the busiest ten seconds, in the unit of its rule."""
     limit_per_second: float | None = None
     """What its rule allows for long; None: it has no rule."""
+    burst: float = 0.0
+    """What its rule allows at once."""
     budget_use: float | None = None
     """Share of what the rule allowed that was used while work was waiting; None: nothing ever waited."""
 
@@ -165,6 +167,8 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
     not_visible: int
     """Changes that never became visible."""
     oversold_skus: Units = {}
+    examples: tuple[str, ...] = ()
+    """Some of what is wrong, in words: where to look first."""
 
     @property
     def is_clean(self) -> bool:

@@ -10,6 +10,7 @@ from tidegate.rehearsal.bound import Bulk, count_bound, count_naive, count_stock
 from tidegate.rehearsal.records import Books, Side, Stage, Units
 from tidegate.rehearsal.visible import Visible, oldest_unseen, see_sales
 
+EXAMPLES_MAX = 5
 Order = tuple[str, str]
 """Channel and id there."""
 
@@ -17,9 +18,10 @@ Order = tuple[str, str]
 def judge(books: Books, bulk: Bulk, *, freshness_seconds: float, conservation_imbalance: int, stock_calls: int) -> Side:
     """Return the figures of one side."""
     sold = {(order.channel, order.order): order for order in books.sold}
-    lost, doubled, wrong = _compare_orders(books)
+    lost, doubled, wrong_lines = _compare_orders(books)
     lost_shipments, doubled_shipments = _compare_shipments(books)
     oversold = count_oversold(books)
+    wrong = wrong_numbers(books)
     visible = see_sales(books.sold, books.sets, books.shown_first)
     seen = [one.seen_at - one.sold_at for one in visible if one.seen_at is not None]
     never = len(visible) - len(seen)
@@ -31,9 +33,10 @@ def judge(books: Books, bulk: Bulk, *, freshness_seconds: float, conservation_im
         doubled=doubled + doubled_shipments,
         oversold=sum(oversold.values()),
         oversold_skus=oversold,
-        wrong_lines=wrong,
+        wrong_lines=wrong_lines,
         conservation_imbalance=conservation_imbalance,
-        stock_wrong=len(wrong_numbers(books)),
+        stock_wrong=len(wrong),
+        examples=_examples(books, wrong),
         drained_s=None if books.settled_at is None else round(max(0.0, books.settled_at - books.ended_at), 1),
         answers_429=sum(calls.answers_429 for calls in books.calls.values()),
         violations=sum(calls.violations for calls in books.calls.values()),
@@ -51,6 +54,21 @@ def judge(books: Books, bulk: Bulk, *, freshness_seconds: float, conservation_im
         oldest_not_visible_s=round(max((age for _, age in oldest_unseen(visible, until)), default=0.0), 1),
         not_visible=never,
     )
+
+
+def _examples(books: Books, wrong: Mapping[tuple[str, str], tuple[int, int]]) -> tuple[str, ...]:
+    """Return the first numbers that are wrong, and the first orders that the ERP does not have."""
+    numbers = [
+        f"{channel} shows {shown} of {sku}, right is {right}"
+        for (channel, sku), (shown, right) in sorted(wrong.items())
+    ]
+    arrived = {books.orders_of.get(sale.reference) for sale in books.booked}
+    missing = [
+        f"order {sold.order} of {sold.channel} is not in the ERP"
+        for sold in books.sold
+        if (sold.channel, sold.order) not in arrived
+    ]
+    return (*numbers[:EXAMPLES_MAX], *missing[:EXAMPLES_MAX])
 
 
 def order_latencies(books: Books) -> Iterable[float]:

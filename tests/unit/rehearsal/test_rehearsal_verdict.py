@@ -81,6 +81,12 @@ def test_what_is_wrong_is_counted(changes: Any, figure: str, number: int) -> Non
     assert not side.is_clean
 
 
+def test_what_is_wrong_is_named() -> None:
+    """So that one knows where to look."""
+    side = verdict(books(booked=(booked("1", 101.5),), shown_last={"shop": {"A": 9, "B": 5}, "web": {"A": 8, "B": 5}}))
+    assert side.examples == ("shop shows 9 of A, right is 8", "order 2 of web is not in the ERP")
+
+
 def test_what_never_settled_is_not_clean() -> None:
     """Although nothing is missing."""
     side = verdict(books(settled_at=None))

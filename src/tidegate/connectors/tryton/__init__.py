@@ -6,7 +6,8 @@ from datetime import timedelta
 
 from tidegate.commerce.commands import CommandKind
 from tidegate.connectors.tryton import checks, client, feeds, mapper, shown
-from tidegate.sdk.connector import CommandSpec, Connector, Feed, Field, Shown, ShownField, Target, TokenBucket
+from tidegate.sdk.budgets import Concurrency
+from tidegate.sdk.connector import CommandSpec, Connector, Feed, Field, Shown, ShownField, Target
 
 _COMMENT = "in the comment of the sale, for the people who pack"
 ORDER_TARGETS = (
@@ -79,9 +80,7 @@ CONNECTOR = Connector(
         ),
     },
     targets={CommandKind.ORDER_CREATE: ORDER_TARGETS},
-    budget=TokenBucket(
-        capacity=60, per_second=60, source="Tryton has no limit of its own; about 20 sales/s on two cores"
-    ),
-    concurrency_max=4,
+    budget=Concurrency(8, source="Tryton has no limit of its own; its workers share one database"),
+    concurrency_max=8,
     request_deadline=timedelta(seconds=30),
 )
