@@ -86,6 +86,8 @@ class Meter(msgspec.Struct, frozen=True, kw_only=True):
     """Operations that were refused -> until when they wait."""
     used: tuple[tuple[float, float], ...] = ()
     """(beginning of a slice of time, charge), the newest last."""
+    began: float = 0.0
+    """Since when an operation that was never called could have been: its budget was empty then."""
     version: int = VERSION
 
 
@@ -102,14 +104,14 @@ class Rule:
 
     def start(self, now: float) -> Meter:
         """Return a meter of which nothing is known: empty."""
-        return Meter(shared=self._empty(self._shared, now))
+        return Meter(shared=self._empty(self._shared, now), began=now)
 
     def own(self, meter: Meter, operation: str, now: float) -> tuple[Part, ...]:
-        """Return the parts that count this operation alone."""
+        """Return the parts that count this operation alone; one that was never called fills since the meter began."""
         found = meter.own.get(operation)
         if found is not None:
             return found
-        return self._empty(self._of(operation), now)
+        return self._empty(self._of(operation), min(meter.began, now))
 
     def _of(self, operation: str) -> tuple[OnePart, ...]:
         found = (each.operations.get(operation, each.default) for each in self._operations)

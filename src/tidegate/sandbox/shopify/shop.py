@@ -298,6 +298,8 @@ class Shop:
         self._pay(made, now)
         self._touch(made)
         self._tell("orders/create", made)
+        for transaction in made.transactions:
+            self._tell("order_transactions/create", transaction)
         if made.financial_status == "PAID":
             self._tell("orders/paid", made)
         for sku in dict.fromkeys(sku for sku, _ in wanted):
