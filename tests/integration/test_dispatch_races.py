@@ -81,7 +81,7 @@ async def test_news_that_come_while_a_fetch_is_under_way_are_fetched(bed: Bed, r
 
         await until(is_done)
 
-    assert reads == 2
+    assert reads >= 2
 
 
 async def test_a_t2s_that_commits_after_it_was_given_up_does_not_stay_sending(bed: Bed, remote: HostileServer) -> None:

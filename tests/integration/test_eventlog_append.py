@@ -112,7 +112,7 @@ async def test_parallel_writers_with_the_same_keys_neither_deadlock_nor_double(o
         assert await db.fetchval("SELECT count(*) FROM event") == 400
 
 
-async def test_a_wake_up_names_the_tenants(owner_pool: Pool) -> None:
+async def test_a_wake_up_names_the_tenant_and_its_slots(owner_pool: Pool) -> None:
     heard: list[str] = []
     async with owner_pool.acquire() as listener, owner_pool.acquire() as db:
 
@@ -120,14 +120,19 @@ async def test_a_wake_up_names_the_tenants(owner_pool: Pool) -> None:
             heard.append(str(arguments[3]))
 
         await listener.add_listener("tidegate_event", hear)
-        sender = await add_sender(db)
-        await append_webhooks(db, [sender.event("e1")], writer="w")
-        await append_webhooks(db, [sender.event("e1")], writer="w")
+        try:
+            sender = await add_sender(db)
+            await append_webhooks(db, [sender.event("e1")], writer="w")
+            await append_webhooks(db, [sender.event("e1")], writer="w")
+            await listener.fetchval("SELECT 1")
+        finally:
+            await listener.remove_listener("tidegate_event", hear)
 
-        await listener.fetchval("SELECT 1")
-
-        assert heard == [str(sender.tenant_id)]
-        await listener.remove_listener("tidegate_event", hear)
+    (payload,) = heard  # the tenant and the slots that got something: a duplicate wakes nobody
+    tenant, _, slots = payload.partition(";")
+    assert tenant == str(sender.tenant_id)
+    assert all(0 <= int(slot) < 1024 for slot in slots.split(","))
+    assert slots
 
 
 async def test_a_poll_page_stores_news_only_and_moves_its_cursor_by_compare_and_set(owner_pool: Pool) -> None:

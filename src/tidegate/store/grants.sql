@@ -113,7 +113,7 @@ GRANT INSERT, UPDATE (state, error, version, finished_at) ON sync_read TO tidega
 GRANT UPDATE (created_at) ON tenant TO tidegate_web;  -- needed to lock the row; nothing is ever changed
 GRANT INSERT ON config_version, config_bundle, flow_mode TO tidegate_web;
 GRANT UPDATE (mode, rules, live_from, revision, changed_at) ON flow_mode TO tidegate_web;
-GRANT UPDATE (mode, approved_by, approved_at) ON channel_stock TO tidegate_web;
+GRANT UPDATE (mode, approved_by, approved_at, unseen, unseen_back) ON channel_stock TO tidegate_web;
 GRANT SELECT ON login, fetch_request, config_bundle, command_key TO tidegate_web;
 GRANT INSERT ON fetch_request TO tidegate_web;  -- a payments flow that goes live has payments read anew
 GRANT SELECT, INSERT, DELETE ON login_session TO tidegate_web;
