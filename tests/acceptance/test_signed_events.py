@@ -12,7 +12,7 @@ import pytest
 from standardwebhooks.webhooks import Webhook
 
 from tests.acceptance.installation import Installation, eventually, installed
-from tests.hookbed import Receiver, deliver, receiving
+from tests.hookbed import Receiver, Taken, deliver, receiving
 from tidegate.sdk.signatures import StandardWebhooks
 
 pytestmark = pytest.mark.timeout(300)
@@ -222,14 +222,19 @@ def test_a_receiver_that_is_away_gets_the_same_event_again(day: Day) -> None:
     day.threepl.receiver.answers += [(503, {"retry-after": "1"}, b""), (500, {}, b"")]
 
     day.order("A-2", 1)
-    eventually(lambda: len(day.threepl.receiver.of_type("order.create")) >= 6, "it was not sent again", day.tidegate)
+
+    def list_tries() -> list[Taken]:
+        found = day.threepl.receiver.of_type("order.create")
+        return [one for one in found if one.event["data"]["number"] == "A-2"]
+
+    eventually(lambda: len(list_tries()) >= 3, "it was not sent again", day.tidegate)
     eventually(
         lambda: day.tidegate.do("commands", "list", "--state", "succeeded", "--json").json != [],
         "not done",
         day.tidegate,
     )
 
-    tries = [one for one in day.threepl.receiver.of_type("order.create") if one.event["data"]["number"] == "A-2"]
+    tries = list_tries()
     assert len({one.headers["webhook-id"] for one in tries}) == 1
     assert len({one.body for one in tries}) == 1
 
