@@ -23,19 +23,26 @@ from tidegate.config.parse import parse, read_filled, roles_of
 from tidegate.kernel.errors import ConfigurationError
 from tidegate.rehearsal.adapt import Cast, choose_cast
 from tidegate.rehearsal.figures import (
+    HELD_HEADINGS,
+    LOAD_HEADINGS,
     PLATFORM_HEADINGS,
     STAGE_HEADINGS,
     call_lines,
     final_object,
+    held_rows,
+    load_rows,
     platform_rows,
     rows_of,
     stage_rows,
     verdict_line,
+    wrong_lines,
 )
 from tidegate.rehearsal.page import render
 from tidegate.rehearsal.platforms import SIMULATED
 from tidegate.rehearsal.profile import BUILT_IN, Kill, Profile, built_in, read_profile
 from tidegate.rehearsal.records import Report, Sample
+from tidegate.rehearsal.waits import Slots
+from tidegate.sdk.budgets import Adaptive, Concurrency
 
 if TYPE_CHECKING:
     from tidegate.sdk.connector import Connector
@@ -121,6 +128,7 @@ def rehearse(
         files=named_files,
         cast=cast,
         bulk_max=bulk_sizes(cast, connectors),
+        slots=call_slots(cast, connectors),
         with_profile=with_profile,
         with_naive=baseline == "naive",
     )
@@ -263,6 +271,17 @@ def bulk_sizes(cast: Cast, connectors: Mapping[str, Connector]) -> dict[str, int
     return sizes
 
 
+def call_slots(cast: Cast, connectors: Mapping[str, Connector]) -> dict[str, Slots]:
+    """Return how many calls of each connection may be under way at once."""
+    return {
+        name: Slots(
+            calls_max=connectors[use].concurrency_max,
+            is_the_limit=isinstance(connectors[use].budget, Concurrency | Adaptive),
+        )
+        for name, use in cast.connectors.items()
+    }
+
+
 def _print(report: Report, json_file: Path | None, html_file: Path | None) -> None:
     headings = ("", "Tidegate", *(("naive",) if report.naive is not None else ()))
     click.echo("")
@@ -274,12 +293,16 @@ def _print(report: Report, json_file: Path | None, html_file: Path | None) -> No
     click.echo("")
     print_table(PLATFORM_HEADINGS, platform_rows(report), empty="")
     click.echo("")
+    print_table(HELD_HEADINGS, held_rows(report), empty="no work waited for longer than its number may be old")
+    click.echo("")
+    print_table(LOAD_HEADINGS, load_rows(report), empty="")
+    click.echo("")
     for advice in report.advice:
         click.echo(safe_line(f"{'broke' if advice.is_broken else 'next '}: {advice.what}"))
         if advice.setting:
             click.echo(safe_line(f"       {advice.setting}"))
-    for example in report.ours.examples:
-        click.echo(safe_line(f"wrong: {example}"))
+    for line in wrong_lines(report):
+        click.echo(safe_line(f"wrong: {line}"))
     for file in (json_file, html_file):
         if file is not None:
             click.echo(f"wrote {file}")

@@ -124,7 +124,7 @@ def _flows(flows: Mapping[str, Any], cast: Cast, since: date, notes: list[str]) 
             del kept["capture"]
         if kept.get("mode", "observe") != "live":
             waiting.append(name)
-        changed[name] = {**kept, **ends, "mode": "live", "since": since}
+        changed[name] = {**kept, **ends, "mode": "live", **({"since": since} if name == "orders" else {})}
         if flow.get("blackout"):
             notes.append(f"the blackout windows of the flow {name} do not count in a rehearsal")
     if waiting:

@@ -7,7 +7,9 @@ from typing import Any
 
 import msgspec
 
+from tidegate.rehearsal.advice import tell_oversale
 from tidegate.rehearsal.records import Report, Side
+from tidegate.rehearsal.waits import WORDS
 
 KEYS = (
     "orders", "lost", "doubled", "oversold", "conservation_imbalance", "drained_s", "answers_429", "budget_use", "calls",
@@ -47,8 +49,11 @@ def final_object(report: Report) -> dict[str, Any]:
     document |= {
         "profile": report.profile,
         "seed": report.seed,
+        "plan": report.plan,
         "is_clean": report.ours.is_clean,
         "kills": list(report.kills),
+        "oversales": msgspec.to_builtins(report.ours.oversales),
+        "held": msgspec.to_builtins(report.held),
         "load_average": report.load_average,
         "cpus": report.cpus,
     }
@@ -56,6 +61,11 @@ def final_object(report: Report) -> dict[str, Any]:
         naive = msgspec.to_builtins(report.naive)
         document["naive"] = {key: naive[key] for key in (*KEYS, *_FURTHER)}
     return document
+
+
+OVERSALES_MAX = 5
+LOAD_LEAST = 0.02
+"""What never used more of a processor is left out of the table."""
 
 
 def cell(side: Side, key: str) -> str:
@@ -120,6 +130,32 @@ def stage_rows(report: Report) -> list[list[str]]:
         [stage.name, f"{stage.count:,}", f"{stage.p50_ms:,.0f}", f"{stage.p99_ms:,.0f}", f"{stage.max_ms:,.0f}"]
         for stage in report.stages
     ]
+
+
+def wrong_lines(report: Report) -> list[str]:
+    """Return what is wrong, in words: what was oversold where, numbers, orders."""
+    return [*(tell_oversale(one) for one in report.ours.oversales[:OVERSALES_MAX]), *report.ours.examples]
+
+
+HELD_HEADINGS = ("work of", "waited, s", "for")
+
+
+def held_rows(report: Report) -> list[list[str]]:
+    """Return one row per connection and thing that its work waited for."""
+    return [[one.connection, f"{one.seconds:,}", WORDS[one.reason]] for one in report.held]
+
+
+LOAD_HEADINGS = ("processors used by", "average", "busiest 10 s", "while work waited")
+
+
+def load_rows(report: Report) -> list[list[str]]:
+    """Return one row per part that used processors, and their sum."""
+    shown = [load for load in report.loads if load.busiest >= LOAD_LEAST]
+    rows = [[load.part, *(f"{use:.2f}" for use in (load.average, load.busiest, load.while_waiting))] for load in shown]
+    if rows:
+        average, waiting = sum(load.average for load in report.loads), sum(load.while_waiting for load in report.loads)
+        rows.append([f"all, of {report.cpus}", f"{average:.2f}", "", f"{waiting:.2f}"])
+    return rows
 
 
 def verdict_line(report: Report) -> str:

@@ -59,6 +59,11 @@ class NaiveSide:
             raise RuntimeError("the naive side is not open")
         return self._sandbox
 
+    @property
+    def script_pids(self) -> list[int]:
+        """The script's process, while it runs."""
+        return [self._script.pid] if self._script is not None and self._script.returncode is None else []
+
     async def open(self) -> None:
         """Start the platforms and the script, and have the channels tell it of orders."""
         self._sandbox = await start_sandbox(self._world, self._folder, "naive")

@@ -13,6 +13,7 @@ import msgspec
 from tidegate.kernel.errors import TidegateError
 from tidegate.kernel.ids import public_id
 from tidegate.monitor.conservation import read_balances, total_imbalance
+from tidegate.rehearsal.waits import Waiting
 from tidegate.runtime.postgres import EmbeddedPostgres
 from tidegate.runtime.project import Project
 from tidegate.store.connections import DirectConnection
@@ -88,10 +89,10 @@ class Ours:
         rows = await self._fetch(_OPEN)
         return Open(**rows[0]) if rows else None
 
-    async def read_waiting(self, older_than_seconds: float) -> dict[str, int]:
-        """Return how much of each connection waits for longer than that: commands and marks."""
+    async def read_waiting(self, older_than_seconds: float) -> dict[str, Waiting]:
+        """Return what of each connection waits for longer than that, and what its lane does meanwhile."""
         rows = await self._fetch(_WAITING, older_than_seconds)
-        return {row["connection"]: int(row["waiting"]) for row in rows or ()}
+        return {row["connection"]: Waiting(**row) for row in rows or ()}
 
     async def read_orders(self) -> dict[str, tuple[str, str]]:
         """Return reference at the ERP -> (channel, order's id there). Raises TransientError when the database is away."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -66,6 +67,13 @@ def plan_orders(profile: Profile, channels: Sequence[str]) -> tuple[PlannedOrder
         )
         for number, at in enumerate(times, 1)
     )
+
+
+def name_plan(profile: Profile, orders: Sequence[PlannedOrder]) -> str:
+    """Return a short name of all that is tried: orders, faults and kills. Equal plans have equal names."""
+    accidents = (profile.seed, profile.faults, profile.kills, profile.eaten, profile.shipments_per_second)
+    whole = msgspec.json.encode((plan_articles(profile), orders, accidents))
+    return hashlib.sha256(whole).hexdigest()[:8]
 
 
 def plan_arrivals(orders: int, seconds: float, spike: Sequence[Spike], chance: random.Random) -> list[float]:

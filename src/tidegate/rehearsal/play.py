@@ -14,18 +14,20 @@ import msgspec
 from tidegate.kernel.errors import TidegateError
 from tidegate.rehearsal import collect
 from tidegate.rehearsal.adapt import Cast, adapt
-from tidegate.rehearsal.advice import advise
+from tidegate.rehearsal.advice import Scene, advise
 from tidegate.rehearsal.bound import Bulk
 from tidegate.rehearsal.control import Sandbox, start_sandbox
 from tidegate.rehearsal.installation import Installation
 from tidegate.rehearsal.naive_side import NaiveSide
 from tidegate.rehearsal.ours import Open, Ours
-from tidegate.rehearsal.plan import PlannedOrder, plan_articles, plan_orders
+from tidegate.rehearsal.plan import PlannedOrder, name_plan, plan_articles, plan_orders
 from tidegate.rehearsal.platforms import Simulated, simulation_of, world_options
 from tidegate.rehearsal.plots import draw
+from tidegate.rehearsal.processors import NAIVE, PLATFORMS, Meter, summarize
 from tidegate.rehearsal.profile import Profile
 from tidegate.rehearsal.records import Books, Calls, Report, Sample, Side, Stage
 from tidegate.rehearsal.verdict import judge, measure_stage
+from tidegate.rehearsal.waits import CALLS_AT_ONCE, OURS, Slots, Waiting, reason_of, tally
 
 TICK_SECONDS = 0.02
 """Shoppers who come in the same tick are sent in one request; nobody waits for an answer."""
@@ -56,6 +58,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     cast: Cast
     bulk_max: Mapping[str, int]
     """Connection -> stock numbers that one of its calls takes."""
+    slots: Mapping[str, Slots] = {}
+    """Connection -> calls that it may have under way."""
     with_profile: str | None = None
     with_naive: bool = False
 
@@ -89,6 +93,10 @@ class Play:
         self._samples: list[Sample] = []
         self._naive_samples: list[Sample] = []
         self._waiting: dict[str, list[int]] = {}
+        self._reasons: list[tuple[str, str, int]] = []
+        """Connection, what its work waited for, and the (monotonic) second."""
+        self._plan_name = ""
+        self._meter = Meter(self._installation.project)
         self._kills: list[str] = []
         self._placed = 0
         self._refused = 0
@@ -99,6 +107,11 @@ class Play:
     async def run(self) -> Report:
         """Play from the beginning to the report."""
         began = time.monotonic()
+        plan = plan_orders(self._profile, self._cast.channels)
+        self._plan_name = name_plan(self._profile, plan)
+        self._audience.say(
+            f"plan {self._plan_name}: the same load, channels and seed ({self._profile.seed}) give the same orders, faults and kills"
+        )
         await self._open()
         self._audience.say(f"open after {time.monotonic() - began:.1f} s")
         shown_first = {name: await collect.read_shown(self._stage, name) for name in self._cast.channels}
@@ -107,7 +120,6 @@ class Play:
         platforms = list(self._cast.connectors)
         before = await collect.read_counts(self._stage, platforms)
         began_second, began_at = int(time.monotonic()), time.time()
-        plan = plan_orders(self._profile, self._cast.channels)
         watch = asyncio.create_task(self._watch(began_at))
         killers = asyncio.create_task(self._kill())
         try:
@@ -335,13 +347,15 @@ class Play:
     # --- watching --------------------------------------------------------------------------------------------------
     async def _watch(self, began_at: float) -> None:
         """Look once a second at what is open, what was sold and what the ERP has."""
+        last = int(time.monotonic())
         while True:
             second = int(time.monotonic())
             found = await self._ours.read_open()
             waiting = await self._ours.read_waiting(self._profile.freshness_seconds)
-            for name, count in waiting.items():
-                if count:
-                    self._waiting.setdefault(name, []).append(second)
+            for look in waiting.values():
+                self._note(look, second, max(1, second - last))
+            self._meter.look(self._processes())
+            last = second
             sample = await self._sample(self._stage, found, began_at)
             self._samples.append(sample)
             naive = None
@@ -350,6 +364,19 @@ class Play:
                 self._naive_samples.append(naive)
             self._audience.show(sample, self._profile.orders, naive)
             await asyncio.sleep(LOOK_SECONDS - (time.monotonic() - second) % LOOK_SECONDS)
+
+    def _note(self, look: Waiting, second: int, seconds: int) -> None:
+        """Note what waits, and for what; what a slow look missed was as it is now."""
+        if look.waiting:
+            self._waiting.setdefault(look.connection, []).append(second)
+        reason = reason_of(look, self._request.slots.get(look.connection))
+        if reason is not None:
+            self._reasons += [(look.connection, reason, second - step) for step in range(seconds)]
+
+    def _processes(self) -> dict[str, list[int]]:
+        """Return the processes beside our installation's, by what they are."""
+        sides = {PLATFORMS: [side.pid for side in self._sides()]}
+        return sides if self._naive is None else {**sides, NAIVE: self._naive.script_pids}
 
     async def _sample(self, side: Sandbox, found: Open | None, began_at: float) -> Sample:
         try:
@@ -434,11 +461,13 @@ class Play:
                 conservation_imbalance=0,
                 stock_calls=collect.count_stock_calls(naive_books.calls, self._simulated),
             )
-        processes = dict(self._request.root.get("processes") or {})
+        held = tally((name, reason) for name, reason, _ in self._reasons)
+        scene = self._scene()
         return Report(
             profile=self._profile.name,
             title=self._profile.title,
             seed=self._profile.seed,
+            plan=self._plan_name,
             channels=self._cast.channels,
             erp=self._cast.erp,
             notes=self._notes,
@@ -446,11 +475,29 @@ class Play:
             naive=naive_side,
             stages=tuple(stages),
             calls=calls,
-            advice=advise(self._profile, side, stages, calls, processes, self._cast.erp),
+            advice=advise(self._profile, side, stages, calls, held, scene),
             plots=draw(books, self._samples, naive_books, self._naive_samples),
             kills=tuple(self._kills),
+            held=held,
+            loads=scene.loads,
             load_average=round(os.getloadavg()[0], 1),
-            cpus=os.cpu_count() or 1,
+            cpus=scene.cpus,
+        )
+
+    def _scene(self) -> Scene:
+        """Return what configuration and machine had to offer."""
+        root = self._request.root
+        pressed = {second for _, reason, second in self._reasons if reason in {CALLS_AT_ONCE, OURS}}
+        lanes = root.get("lanes") or {}
+        general = (lanes.get("default") or {}).get("share", 1.0)
+        return Scene(
+            erp=self._cast.erp,
+            cpus=len(os.sched_getaffinity(0)),
+            processes=dict(root.get("processes") or {}),
+            shares={name: float((lanes.get(name) or {}).get("share", general)) for name in self._cast.connectors},
+            slots=self._request.slots,
+            merges=frozenset(name for name in self._cast.channels if self._request.bulk_max[name] > 1),
+            loads=summarize(self._meter.seconds, pressed),
         )
 
     async def _read_stages(self, books: Books) -> list[Stage]:

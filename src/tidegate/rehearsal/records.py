@@ -127,6 +127,39 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     max_ms: float
 
 
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """How long work of one connection waited for one thing."""
+
+    connection: str
+    reason: str
+    """See `rehearsal.waits`."""
+    seconds: int
+
+
+class Load(msgspec.Struct, frozen=True, kw_only=True):
+    """How many processors one part used, from the first shopper until all was settled."""
+
+    part: str
+    average: float
+    busiest: float
+    """In its busiest ten seconds."""
+    while_waiting: float = 0.0
+    """On average in the seconds in which work waited for answers, or for our own processes."""
+
+
+class Oversale(msgspec.Struct, frozen=True, kw_only=True):
+    """An article of which more was sold than there was."""
+
+    sku: str
+    units: int
+    by_channel: Units
+    """Who sold them: what was sold after the last unit was gone."""
+    gone_at: float
+    """When the last unit was sold; seconds after the first shopper."""
+    last_at: float
+    """When the last unit that nobody has was sold."""
+
+
 class Advice(msgspec.Struct, frozen=True, kw_only=True):
     """What would break first, and what to set."""
 
@@ -166,7 +199,8 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
     """Age of the oldest change that some channel does not show yet, at its worst moment."""
     not_visible: int
     """Changes that never became visible."""
-    oversold_skus: Units = {}
+    oversales: tuple[Oversale, ...] = ()
+    """The most units first."""
     examples: tuple[str, ...] = ()
     """Some of what is wrong, in words: where to look first."""
 
@@ -210,7 +244,12 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     calls: Mapping[str, Calls]
     advice: tuple[Advice, ...]
     plots: tuple[Plot, ...]
+    plan: str = ""
+    """Names the orders and accidents that were tried: equal for the same load, seed and channels."""
     kills: tuple[str, ...] = ()
+    held: tuple[Held, ...] = ()
+    """What work waited for, the longest first; work that waits for less than the freshness of the profile is not in it."""
+    loads: tuple[Load, ...] = ()
     load_average: float = 0.0
     """Of this machine, at the end of the play."""
     cpus: int = 0

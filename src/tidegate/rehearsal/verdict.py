@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from tidegate.rehearsal.bound import Bulk, count_bound, count_naive, count_stock_bound
-from tidegate.rehearsal.records import Books, Side, Stage, Units
+from tidegate.rehearsal.records import Books, Oversale, Side, Stage, Units
 from tidegate.rehearsal.visible import Visible, oldest_unseen, see_sales
 
 EXAMPLES_MAX = 5
@@ -20,7 +20,7 @@ def judge(books: Books, bulk: Bulk, *, freshness_seconds: float, conservation_im
     sold = {(order.channel, order.order): order for order in books.sold}
     lost, doubled, wrong_lines = _compare_orders(books)
     lost_shipments, doubled_shipments = _compare_shipments(books)
-    oversold = count_oversold(books)
+    oversales = find_oversales(books)
     wrong = wrong_numbers(books)
     visible = see_sales(books.sold, books.sets, books.shown_first)
     seen = [one.seen_at - one.sold_at for one in visible if one.seen_at is not None]
@@ -31,8 +31,8 @@ def judge(books: Books, bulk: Bulk, *, freshness_seconds: float, conservation_im
         orders=len(sold),
         lost=lost + lost_shipments,
         doubled=doubled + doubled_shipments,
-        oversold=sum(oversold.values()),
-        oversold_skus=oversold,
+        oversold=sum(one.units for one in oversales),
+        oversales=oversales,
         wrong_lines=wrong_lines,
         conservation_imbalance=conservation_imbalance,
         stock_wrong=len(wrong),
@@ -84,14 +84,35 @@ def order_latencies(books: Books) -> Iterable[float]:
             yield max(0.0, at - sold.at)
 
 
-def count_oversold(books: Books) -> dict[str, int]:
-    """Return the units sold that nobody has, by SKU; none of them is zero."""
-    sold: Counter[str] = Counter()
+def find_oversales(books: Books) -> tuple[Oversale, ...]:
+    """Return what was sold that nobody has: of which article, in which channel, and for how long. The most units first."""
+    sales: dict[str, list[tuple[float, str, int]]] = defaultdict(list)
     for order in books.sold:
-        sold.update(order.lines)
-    return {
-        sku: units - books.stock.get(sku, 0) for sku, units in sorted(sold.items()) if units > books.stock.get(sku, 0)
-    }
+        for sku, units in order.lines.items():
+            sales[sku].append((order.at, order.channel, units))
+    found = [_oversale(sku, sorted(of_sku), books.stock.get(sku, 0), books.began_at) for sku, of_sku in sales.items()]
+    return tuple(sorted((one for one in found if one is not None), key=lambda one: (-one.units, one.sku)))
+
+
+def _oversale(sku: str, sales: Sequence[tuple[float, str, int]], left: int, began_at: float) -> Oversale | None:
+    by_channel: Counter[str] = Counter()
+    gone_at = began_at
+    for at, channel, units in sales:
+        if left > 0:
+            gone_at = at
+        if units > left:
+            by_channel[channel] += units - left
+            last_at = at
+        left = max(0, left - units)
+    if not by_channel:
+        return None
+    return Oversale(
+        sku=sku,
+        units=by_channel.total(),
+        by_channel=dict(sorted(by_channel.items())),
+        gone_at=round(gone_at - began_at, 1),
+        last_at=round(last_at - began_at, 1),
+    )
 
 
 def wrong_numbers(books: Books) -> dict[tuple[str, str], tuple[int, int]]:

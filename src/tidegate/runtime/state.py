@@ -1,5 +1,6 @@
 """What runs right now, in one file that other commands read: `run/state.json`, for our eyes only."""
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -10,6 +11,10 @@ from tidegate.runtime.durable_file import write_private_file
 _PROC = Path("/proc")
 _STAT_START_TIME = 19
 """Position of the start time in /proc/PID/stat, counted behind the program's name."""
+_STAT_PARENT = 1
+_STAT_USED = (11, 12, 13, 14)
+"""Positions of the processor time of a process and of its children that have ended, each in user and system mode."""
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 class ProcessState(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +66,26 @@ def start_time_of(pid: int) -> int | None:
     """When a process started, in clock ticks since boot; None when it is gone or the system does not tell."""
     fields = _stat_fields(pid)
     return int(fields[_STAT_START_TIME]) if fields is not None else None
+
+
+class ProcessTimes(msgspec.Struct, frozen=True):
+    """What the system says of a process."""
+
+    parent: int
+    start_time: int
+    cpu_seconds: float
+    """Its own, and those of its children that it has waited for."""
+
+
+def processor_times() -> dict[int, ProcessTimes]:
+    """Return the processor time of every process that can be seen, by pid; nothing where the system does not tell."""
+    found: dict[int, ProcessTimes] = {}
+    for entry in _PROC.iterdir() if _PROC.is_dir() else ():
+        fields = _stat_fields(int(entry.name)) if entry.name.isdecimal() else None
+        if fields is not None:
+            used = sum(int(fields[place]) for place in _STAT_USED) / _TICKS_PER_SECOND
+            found[int(entry.name)] = ProcessTimes(int(fields[_STAT_PARENT]), int(fields[_STAT_START_TIME]), used)
+    return found
 
 
 def write_state(path: Path, state: RunState) -> None:

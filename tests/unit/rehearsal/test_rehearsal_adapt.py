@@ -98,6 +98,25 @@ def test_flows_are_live_and_go_to_those_who_play() -> None:
     assert document["overrides"] == [{"match": "sku:B-*", "stock.safety": 9}]
 
 
+def test_only_the_orders_flow_begins_at_a_day() -> None:
+    """The others take no `since`, or need none: what is not in the file of a flow is not put into it."""
+    text = """
+connections: {web: {use: woocommerce}, out: {use: standard_webhooks}}
+flows:
+  orders: {from: web, to: out, since: 2026-01-01, mode: live}
+  events: {to: out, types: ["order.*"], mode: live}
+"""
+    root = yaml.safe_load(text)
+    cast = choose_cast(root, {"woocommerce", "standard_webhooks"})
+    settings = {"web": {"url": "http://127.0.0.1:1"}, "out": {"url": "http://127.0.0.1:2"}}
+    listen = {"host": "127.0.0.1", "port": 3, "web_port": 4}
+    told, _ = adapt(root, cast, settings=settings, listen=listen, since=date(2026, 11, 26))
+    flows = yaml.safe_load(told)["flows"]
+    assert flows["orders"]["since"] == date(2026, 11, 26)
+    assert flows["events"] == {"to": "out", "types": ["order.*"], "mode": "live"}
+    parse(told)
+
+
 def test_every_change_is_told() -> None:
     """Left out, made live, blackout."""
     _, notes = adapted()

@@ -9,11 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from tidegate.rehearsal.advice import advise
-from tidegate.rehearsal.figures import KEYS, final_object, rows_of, verdict_line
+from tidegate.rehearsal.figures import KEYS, final_object, held_rows, load_rows, rows_of, verdict_line
 from tidegate.rehearsal.page import POINTS_MAX, nice_top, render, thin
-from tidegate.rehearsal.profile import built_in
-from tidegate.rehearsal.records import Calls, Line, Plot, Report, Side, Stage
+from tidegate.rehearsal.records import Calls, Held, Line, Load, Oversale, Plot, Report, Side, Stage
 
 STAGES = (Stage(name="lane: applied to first request", count=5, p50_ms=10.0, p99_ms=50.0, max_ms=60.0),)
 
@@ -80,6 +78,22 @@ def test_the_pictures_are_xml_and_say_what_they_show() -> None:
     assert "sold at most 5" in str(drawn.get("aria-label"))
 
 
+def test_what_was_waited_for_and_what_was_oversold_is_on_it() -> None:
+    """And in the tables of the terminal."""
+    oversale = Oversale(sku="HOT-001", units=3, by_channel={"web": 3}, gone_at=4.0, last_at=6.5)
+    whole = report(
+        ours=side(oversold=3, oversales=(oversale,)),
+        held=(Held(connection="erp", reason="calls_at_once", seconds=40),),
+        loads=(Load(part="dispatch", average=0.4, busiest=0.9, while_waiting=0.8),),
+        cpus=2,
+    )
+    page = render(whole)
+    assert "HOT-001: 3 units too many (3 in web)" in page
+    assert held_rows(whole) == [["erp", "40", "answers: all calls that it takes at once were under way"]]
+    assert load_rows(whole)[-1][0] == "all, of 2"
+    assert "Whose the processors were" in page
+
+
 def test_a_plot_without_points_is_left_out() -> None:
     """Rather than an empty frame."""
     empty = Plot(title="Nothing", unit="x", lines=(Line(name="none", points=()),))
@@ -128,34 +142,3 @@ def test_both_sides_stand_beside_each_other() -> None:
 def test_the_verdict_is_one_sentence(changes: Any, word: str) -> None:
     """And says what is wrong."""
     assert word in verdict_line(report(ours=side(**changes)))
-
-
-# --- advice --------------------------------------------------------------------------------------------------------
-def advice_for(changes: Any, calls: Any = None, **profile: Any) -> str:
-    load = msgspec.structs.replace(built_in("smoke"), **profile)
-    found = advise(load, side(**changes), STAGES, calls or {}, {}, "erp")
-    return "\n".join(f"{one.is_broken} {one.what} | {one.setting}" for one in found)
-
-
-def test_a_good_day_says_what_comes_next() -> None:
-    """Never nothing."""
-    assert advice_for({}).startswith("False no limit of a platform was half used")
-
-
-def test_oversold_names_the_safety_that_would_have_helped() -> None:
-    """By article."""
-    said = advice_for({"oversold": 12, "oversold_skus": {"HOT-001": 11, "B": 1}})
-    assert 'match: "sku:HOT-001", stock.safety: 15' in said
-
-
-def test_throttling_names_the_share() -> None:
-    """What another app leaves."""
-    said = advice_for({}, {"shop": Calls(total=100, answers_429=4)}, eaten=0.3)
-    assert "connections: {shop: {share: 0.65}}" in said
-
-
-def test_the_fullest_limit_is_next_to_break() -> None:
-    """With the load at which it does."""
-    said = advice_for({}, {"shop": Calls(busiest_per_second=80.0, limit_per_second=100.0), "erp": Calls(total=5)})
-    assert "limit of shop, 80% used" in said
-    assert "1.2 x this load" in said

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from tidegate.kernel.errors import ConfigurationError
-from tidegate.rehearsal.plan import HOT_SKU, plan_articles, plan_orders, weight_at
+from tidegate.rehearsal.plan import HOT_SKU, name_plan, plan_articles, plan_orders, weight_at
 from tidegate.rehearsal.profile import BUILT_IN, Profile, Spike, built_in, read_profile
 
 CHANNELS = ("shop", "web", "pos")
@@ -34,6 +34,20 @@ def test_the_same_seed_gives_the_same_orders_and_another_one_does_not() -> None:
     other = msgspec.structs.replace(profile, seed=2)
     assert plan_orders(profile, CHANNELS) == plan_orders(profile, CHANNELS)
     assert plan_orders(profile, CHANNELS) != plan_orders(other, CHANNELS)
+
+
+def test_equal_plans_have_equal_names() -> None:
+    """Orders, faults and kills are in the name; another seed, channel or fault gives another one."""
+    profile = built_in("bad-day")
+    name = name_plan(profile, plan_orders(profile, CHANNELS))
+    assert name == name_plan(built_in("bad-day"), plan_orders(built_in("bad-day"), CHANNELS))
+    others = [
+        msgspec.structs.replace(profile, seed=2),
+        msgspec.structs.replace(profile, kills=()),
+        msgspec.structs.replace(profile, faults=msgspec.structs.replace(profile.faults, dropped=0.5)),
+    ]
+    assert len({name, *(name_plan(other, plan_orders(other, CHANNELS)) for other in others)}) == 4
+    assert name_plan(profile, plan_orders(profile, ("shop",))) != name
 
 
 def test_the_flash_sale_is_as_described() -> None:

@@ -11,7 +11,7 @@ from tidegate.rehearsal.bound import Bulk, count_bound, count_naive, count_stock
 from tidegate.rehearsal.collect import busiest, compare_counts, count_stock_calls, use_while
 from tidegate.rehearsal.platforms import Simulated
 from tidegate.rehearsal.records import Booked, Books, Fulfilled, Shipped, ShownSet, Side, Sold
-from tidegate.rehearsal.verdict import judge, percentile, wrong_numbers
+from tidegate.rehearsal.verdict import find_oversales, judge, percentile, wrong_numbers
 from tidegate.rehearsal.visible import oldest_unseen, see_sales
 
 BULK = Bulk(numbers_per_call={"shop": 250, "web": 100}, calls_per_order=3)
@@ -204,3 +204,23 @@ def test_percentiles_are_values_that_were_measured(share: float, value: float) -
     """Nearest rank."""
     assert percentile([4.0, 1.0, 2.0, 3.0], share) == value
     assert percentile([], share) is None
+
+
+def test_an_oversale_says_where_and_for_how_long() -> None:
+    """What was sold after the last unit had gone, by who sold it; a sale that takes the last units and more counts in part."""
+    hot = (
+        sold("1", 101.0, HOT=2),
+        sold("2", 102.0, "web", HOT=2),
+        sold("3", 103.5, "web", HOT=1),
+        sold("4", 105.0, "shop", HOT=2),
+    )
+    (one,) = find_oversales(books(sold=hot, stock={"HOT": 3}))
+    assert (one.sku, one.units, one.by_channel) == ("HOT", 4, {"shop": 2, "web": 2})
+    assert (one.gone_at, one.last_at) == (2.0, 5.0)
+    assert find_oversales(books(sold=hot, stock={"HOT": 7})) == ()
+
+
+def test_what_nobody_ever_had_is_oversold_from_the_first_sale_on() -> None:
+    """Nothing on the shelf."""
+    (one,) = find_oversales(books(sold=(sold("1", 101.0, GHOST=1),), stock={}))
+    assert (one.units, one.gone_at, one.last_at) == (1, 0.0, 1.0)

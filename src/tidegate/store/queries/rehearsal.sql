@@ -10,7 +10,8 @@ SELECT (SELECT count(*) FROM event_queue) AS events_waiting,
        (SELECT count(*) FROM fetch_request) AS fetches_waiting
 
 -- name: rehearsal_waiting
--- Commands and marks of each connection that wait for longer than $1 seconds.
+-- What of each connection waits for longer than $1 seconds, and what its lane does meanwhile: `waiting` could be sent by now,
+-- `parked` waits after a failed attempt, `in_doubt` until it is known whether it happened.
 SELECT c.name AS connection,
        (SELECT count(*) FROM command m
         WHERE m.tenant_id = c.tenant_id AND m.connection_id = c.connection_id AND m.state = 'pending'
@@ -19,8 +20,18 @@ SELECT c.name AS connection,
               < extract(epoch FROM clock_timestamp()) - $1::double precision)
        + (SELECT count(*) FROM channel_stock s
           WHERE s.tenant_id = c.tenant_id AND s.connection_id = c.connection_id AND s.dirty AND s.blocked_by IS NULL
-            AND s.dirty_at < clock_timestamp() - make_interval(secs => $1::double precision)) AS waiting
-FROM connection c
+            AND s.dirty_at < clock_timestamp() - make_interval(secs => $1::double precision)) AS waiting,
+       (SELECT count(*) FROM command m
+        WHERE m.tenant_id = c.tenant_id AND m.connection_id = c.connection_id AND m.state = 'pending'
+          AND m.not_before > clock_timestamp()) AS parked,
+       (SELECT count(*) FROM command m
+        WHERE m.tenant_id = c.tenant_id AND m.connection_id = c.connection_id AND m.state = 'in_doubt') AS in_doubt,
+       (SELECT count(DISTINCT m.call_id) FROM command m
+        WHERE m.tenant_id = c.tenant_id AND m.connection_id = c.connection_id AND m.state = 'sending') AS in_flight,
+       CASE WHEN l.snoozed_until > clock_timestamp() THEN 'snoozed'
+            WHEN l.hold_until IS NULL OR l.hold_until > clock_timestamp() THEN coalesce(l.hold_rule, '')
+            ELSE '' END AS held_by
+FROM connection c LEFT JOIN lane_state l USING (tenant_id, connection_id)
 
 -- name: rehearsal_orders
 -- Every order with its id where it was placed.
