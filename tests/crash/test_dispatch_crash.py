@@ -155,6 +155,28 @@ async def test_a_process_that_dies_at_any_step_leaves_every_effect_once(
     await check(bed, remote, orders)
 
 
+@pytest.mark.parametrize(
+    "point",
+    ["dispatch.t3.written:4", "dispatch.t3.committed:4", "dispatch.t2s.committed:5"],
+)
+async def test_a_process_that_dies_while_a_key_is_given_up_leaves_every_effect_once(
+    bed: Bed, remote: HostileServer, start: Start, point: str
+) -> None:
+    """The ERP keeps a 500 under the keys of two orders; killed when that is noted, and before the other key is used."""
+    remote.put_faults(
+        Fault(kind="spoil", method="POST", path="/api/erp/orders", times=2),
+        Fault(kind="spoil", method="POST", path="/api/erp/orders", effect=True),
+    )
+    orders = await arrange(bed, remote)
+    first = await start(**{VARIABLE: point})
+    assert await asyncio.wait_for(first.wait(), 60) == -signal.SIGKILL
+    await start()
+    await until(bed.is_settled, seconds=90)
+
+    await check(bed, remote, orders)
+    assert await bed.pool.fetchval("SELECT count(*) FROM call WHERE key_spent_at IS NOT NULL") >= 1
+
+
 async def test_two_deaths_in_a_row_and_a_bad_remote(bed: Bed, remote: HostileServer, start: Start) -> None:
     """The second process dies while it clears up after the first, and the remote loses every fifth answer."""
     orders = await arrange(bed, remote)

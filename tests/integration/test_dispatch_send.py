@@ -147,3 +147,50 @@ async def test_unusable_answer_never_doubles(bed: Bed, remote: HostileServer, fa
     assert remote.world.effects["order.create"] == {order.reference: 1}
     assert await bed.states(CommandKind.ORDER_CREATE) == {"succeeded": 1}
     await bed.check_evidence()
+
+
+async def keys_of_calls(bed: Bed, kind: CommandKind) -> tuple[int, int]:
+    """Return the number of different keys under which a kind was called, and how many of them are spent."""
+    row = await bed.pool.fetchrow(
+        "SELECT count(DISTINCT idempotency_key), count(key_spent_at) FROM call WHERE kind = $1", kind
+    )
+    assert row is not None
+    return int(row[0]), int(row[1])
+
+
+async def test_a_failure_that_is_kept_under_our_key_is_left_for_another_key_once_nothing_was_found(
+    bed: Bed, remote: HostileServer
+) -> None:
+    """D9: the 500 comes again under the same key for ever. Another key is used after two looks, never before; twice here."""
+    stock_world(remote.world, [("A", 10)])
+    await bed.article("A", on_hand=10)
+    order = await bed.order(place(remote.world, ("A", 1)))
+    remote.put_faults(Fault(kind="spoil", method="POST", path=ORDERS, times=2))
+
+    connector = build_connector(readback_settle=timedelta(seconds=1))
+    async with bed.running(connector=connector):
+        await until(bed.is_settled, seconds=60)
+
+    assert remote.world.effects["order.create"] == {order.reference: 1}
+    assert await keys_of_calls(bed, CommandKind.ORDER_CREATE) == (3, 2)
+    (command,) = await bed.commands_of(order.order_id)
+    assert (command["state"], command["attempt_number"]) == ("succeeded", 5)
+    rows = await bed.pool.fetch("SELECT purpose FROM attempt WHERE connection_id = $1 ORDER BY attempt_id", bed.erp)
+    purposes = [row["purpose"] for row in rows]
+    sends = [index for index, purpose in enumerate(purposes) if purpose == "send"]
+    assert all(sends[index] - sends[index - 1] > 2 for index in range(1, len(sends))), "two looks before each send"
+    await bed.check_evidence()
+
+
+async def test_a_failure_that_is_kept_though_it_was_done_is_found(bed: Bed, remote: HostileServer) -> None:
+    stock_world(remote.world, [("A", 10)])
+    await bed.article("A", on_hand=10)
+    order = await bed.order(place(remote.world, ("A", 1)))
+    remote.put_faults(Fault(kind="spoil", method="POST", path=ORDERS, effect=True))
+
+    async with bed.running():
+        await until(bed.is_settled)
+
+    assert remote.world.effects["order.create"] == {order.reference: 1}
+    assert await keys_of_calls(bed, CommandKind.ORDER_CREATE) == (1, 0)
+    assert [row["code"] for row in await bed.commands_of(order.order_id)] == ["found"]

@@ -16,7 +16,7 @@ from tidegate.commerce.commands import CapturePayment, CommandKind, CreateRefund
 from tidegate.connectors.stripe import CONNECTOR, client
 from tidegate.connectors.stripe.client import read_endpoints
 from tidegate.kernel.clock import SystemClock
-from tidegate.kernel.errors import RejectedError
+from tidegate.kernel.errors import OutcomeUnknownError, RejectedError
 from tidegate.kernel.redaction import Secret
 from tidegate.sdk.client import HttpApi
 from tidegate.sdk.connector import Done, NotFound, RawEvent
@@ -147,3 +147,30 @@ async def test_the_account_is_read(pay: PayHand) -> None:
 
     assert inspection.external_account.startswith("acct_")
     assert msgspec.json.encode(inspection)
+
+
+async def test_a_failure_that_stripe_keeps_under_a_key_is_told_from_one_that_it_does_not(pay: PayHand) -> None:
+    """R19: nothing was done, and the key brings the same 500 for ever; another key brings the capture."""
+    api, capture = api_of(pay), capture_of(pay.intent())
+    spec = CONNECTOR.commands[CommandKind.PAYMENT_CAPTURE]
+    assert spec.find is not None
+    try:
+        pay.sandbox.ask("PUT", "/faults/pay", {"profile": {"broken": 1.0}})
+        errors = {}
+        for number in range(20):
+            with pytest.raises(OutcomeUnknownError) as failed:
+                await spec.execute(api, [capture], f"key-{number}")
+            errors[f"key-{number}"] = failed.value
+        pay.sandbox.ask("PUT", "/faults/pay", {"profile": {}})
+        assert not any(error.is_key_spent for error in errors.values()), "the first answer proves nothing"
+        kept = next(key for key, error in errors.items() if error.context["status"] == 500)
+
+        for _ in range(2):
+            with pytest.raises(OutcomeUnknownError) as again:
+                await spec.execute(api, [capture], kept)
+            assert again.value.is_key_spent
+        assert isinstance(await spec.find(api, capture), NotFound)
+        (done,) = await spec.execute(api, [capture], "another-key")
+        assert isinstance(done, Done)
+    finally:
+        await api.close()

@@ -123,6 +123,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """in_doubt: until a negative read-back may be believed, None when that is known already."""
     is_negative: bool = False
     """A believable read-back found nothing."""
+    is_key_spent: bool = False
+    """The call's idempotency key brings the same answer for ever: once it is known that nothing was done, another is used."""
     is_counted: bool = True
     """False: the attempt does not count."""
     done: Done | None = None
@@ -167,7 +169,8 @@ def _decide_failed(
         case ErrorClass.CONFLICT:
             return _conflict(about, error, settings)
         case ErrorClass.UNKNOWN:
-            return _doubt(error.code, reason, about, settle_seconds, settings)
+            doubt = _doubt(error.code, reason, about, settle_seconds, settings)
+            return msgspec.structs.replace(doubt, is_key_spent=getattr(error, "is_key_spent", False))
         case ErrorClass.REJECTED:
             return Decision(state=CommandState.FAILED, code=error.code, reason=reason)
         case ErrorClass.AUTHENTICATION | ErrorClass.CONFIGURATION:

@@ -269,7 +269,8 @@ SELECT command_id, attempt_number FROM taken
 """
 
 LOAD_CALL = """
-SELECT idempotency_key, data_key_id, payload, members FROM call WHERE tenant_id = $1 AND call_id = $2
+SELECT idempotency_key, data_key_id, payload, members, key_spent_at IS NOT NULL AS is_key_spent
+FROM call WHERE tenant_id = $1 AND call_id = $2
 """
 
 END_UNSENT = """
@@ -467,6 +468,10 @@ FROM unnest($3::uuid[], $4::text[], $5::text[], $6::text[], $7::float8[], $8::fl
 WHERE c.tenant_id = $1 AND c.command_id = ANY($3::uuid[]) AND c.command_id = n.command_id AND c.attempt_id = $2
   AND c.state IN ('sending', 'in_doubt')
 RETURNING c.command_id
+"""
+
+SPEND_KEY = """
+UPDATE call SET key_spent_at = clock_timestamp() WHERE tenant_id = $1 AND call_id = $2 AND key_spent_at IS NULL
 """
 
 BIND = """

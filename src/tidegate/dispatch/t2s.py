@@ -219,8 +219,8 @@ async def begin_look(conn: Connection, scope: Scope, command: DoubtfulCommand) -
     if call_id is None:
         return None
     await scope.store_budget(conn)
-    _, payloads = await _load_call(conn, scope, call_id)
-    return attempt_id, payloads[command.command_id]
+    frozen = await _load_call(conn, scope, call_id)
+    return attempt_id, frozen.payloads[command.command_id]
 
 
 async def fail_command(conn: Connection, scope: Scope, command_id: UUID, code: str) -> None:
@@ -242,14 +242,17 @@ async def _begin_again(
 ) -> OpenCall | NotBegun:
     """Send a frozen call again, as it stands and under its key, when all of its members are to go.
 
-    Some of them alone are another request, and so another call under a key of its own, with what was frozen for them.
+    Some of them alone are another request, and so another call under a key of its own, with what was frozen for them. A
+    key that is spent is left for another one as well: whoever put the commands back knows that nothing was done under it.
     """
-    key, frozen = await _load_call(conn, scope, call_id)
-    if set(frozen) == {command.command_id for command in commands}:
+    frozen = await _load_call(conn, scope, call_id)
+    if set(frozen.payloads) == {command.command_id for command in commands} and not frozen.is_key_spent:
         by_id = {command.command_id: command for command in commands}
-        members = [by_id[command_id] for command_id in frozen]
-        return await _begin(conn, scope, members, list(frozen.values()), maps=None, again=(call_id, key))
-    payloads = [frozen[command.command_id] for command in commands]
+        members = [by_id[command_id] for command_id in frozen.payloads]
+        return await _begin(
+            conn, scope, members, list(frozen.payloads.values()), maps=None, again=(call_id, frozen.key)
+        )
+    payloads = [frozen.payloads[command.command_id] for command in commands]
     return await _begin(conn, scope, commands, payloads, maps=None)
 
 
@@ -394,8 +397,17 @@ async def _fail_unbound(conn: Connection, scope: Scope, rows: list[StockNumberRo
     )
 
 
-async def _load_call(conn: Connection, scope: Scope, call_id: UUID) -> tuple[str, dict[UUID, Payload]]:
-    """Return the idempotency key and the frozen payloads of a call by command."""
+class _Frozen(msgspec.Struct, frozen=True):
+    """A call as it was frozen."""
+
+    key: str
+    payloads: dict[UUID, Payload]
+    """By command, in the order of the request."""
+    is_key_spent: bool
+
+
+async def _load_call(conn: Connection, scope: Scope, call_id: UUID) -> _Frozen:
+    """Return a frozen call."""
     tenant_id = scope.connection.tenant_id
     row = await conn.fetchrow(statements.LOAD_CALL, tenant_id, call_id)
     if row is None:
@@ -403,4 +415,5 @@ async def _load_call(conn: Connection, scope: Scope, call_id: UUID) -> tuple[str
     await scope.cipher.opener(conn, [(tenant_id, row["data_key_id"])])
     plain = scope.cipher.open(tenant_id, row["data_key_id"], "call", call_id, row["payload"])
     payloads = msgspec.json.decode(plain, type=list[Payload])
-    return row["idempotency_key"], dict(zip(row["members"], payloads, strict=True))
+    by_command = dict(zip(row["members"], payloads, strict=True))
+    return _Frozen(row["idempotency_key"], by_command, row["is_key_spent"])

@@ -102,6 +102,8 @@ async def _change_state(conn: Connection, scope: Scope, settlement: Settlement) 
     )
     moved = {row["command_id"] for row in rows}
     applied = [(m, d) for m, d in pairs if m.command_id in moved]
+    if any(d.is_key_spent for _, d in applied):
+        await conn.execute(statements.SPEND_KEY, tenant_id, settlement.call_id)
     await _follow_mode(conn, scope, [m.command_id for m in put_back if m.command_id in moved], mode)
     await _bind(conn, scope, applied)
     await _settle_stock(conn, scope, [(m, d) for m, d in applied if m.kind is CommandKind.INVENTORY_SET])

@@ -83,6 +83,11 @@ class OutcomeUnknownError(TidegateError):
     code = "outcome_unknown"
     exit_status = 75
 
+    def __init__(self, message: str | None = None, *, is_key_spent: bool = False, **kwargs: Any) -> None:
+        """`is_key_spent`: this is the other side's kept answer to our idempotency key, and will be for ever."""
+        super().__init__(message, **kwargs)
+        self.is_key_spent = is_key_spent
+
 
 class ConflictError(TidegateError):
     """The other side is in another state than we planned for."""

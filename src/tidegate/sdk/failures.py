@@ -7,7 +7,7 @@
 | written, then reset, closed, cut, timed out, unreadable | TransientError | OutcomeUnknownError |
 | 401 | AuthenticationError | AuthenticationError |
 | 429 | RateLimitedError | RateLimitedError |
-| 5xx | TransientError, with Retry-After as the wait | OutcomeUnknownError |
+| 5xx | TransientError, with Retry-After as the wait | OutcomeUnknownError; its key is spent where that is a repeated answer |
 | any other status | the response | the response |
 """
 
@@ -113,7 +113,9 @@ def refusal_of(status: int, headers: Mapping[str, str], *, changes_state: bool, 
         return None
     if changes_state:
         context["wait_seconds"] = wait_seconds
-        return OutcomeUnknownError("the other side failed at a write", code="server_error", context=context)
+        is_repeated = headers.get("idempotent-replayed", "").lower() == "true"
+        words = "the other side failed at a write" + (", and keeps that answer" if is_repeated else "")
+        return OutcomeUnknownError(words, code="server_error", context=context, is_key_spent=is_repeated)
     return TransientError("the other side failed", code="server_error", wait_seconds=wait_seconds, context=context)
 
 

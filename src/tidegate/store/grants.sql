@@ -50,6 +50,7 @@ GRANT UPDATE ON channel_stock, command, lane_state, poll_cursor, poll_observatio
 GRANT DELETE ON fetch_request TO tidegate_dispatch;
 GRANT SELECT, INSERT, UPDATE ON oauth_token TO tidegate_dispatch;  -- the one credential that changes while it works
 GRANT UPDATE (state, state_reason) ON connection TO tidegate_dispatch;
+GRANT UPDATE (key_spent_at) ON call TO tidegate_dispatch;
 GRANT UPDATE (state) ON fulfillment TO tidegate_dispatch;
 GRANT UPDATE (fulfilled) ON order_line TO tidegate_dispatch;
 GRANT UPDATE (order_id) ON "order" TO tidegate_dispatch;  -- needed to lock a row; nothing is ever changed
@@ -91,7 +92,7 @@ GRANT SELECT (tenant_id, attempt_id, answer_id, outcome, code, http_status, dura
     TO tidegate_web;
 GRANT SELECT (tenant_id, order_id, connection_id, external_id, number, version, order_state, payment_state,
     fulfillment_state, return_state, currency, total_minor, shipping_minor, discount_minor, tax_minor, totals_mismatch,
-    shipping_method, placed_at) ON "order" TO tidegate_web;
+    shipping_method, placed_at, channel_payment_state) ON "order" TO tidegate_web;
 GRANT SELECT ON api_key TO tidegate_web;
 GRANT UPDATE (last_used_at) ON api_key TO tidegate_web;
 GRANT SELECT, INSERT ON api_answer TO tidegate_web;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from tidegate.commerce.commands import CommandKind
@@ -51,6 +52,14 @@ def test_every_error_class_has_a_decision(kind: type[errors.TidegateError], comm
     assert classify(kind()) in ErrorClass
     assert decision.state in CommandState
     assert decision.state is not CommandState.SUCCEEDED
+
+
+def test_a_spent_key_is_noted_with_the_doubt_and_nothing_else_changes() -> None:
+    plain = decide(errors.OutcomeUnknownError(code="server_error"), about())
+    spent = decide(errors.OutcomeUnknownError(code="server_error", is_key_spent=True), about())
+
+    assert (spent.state, spent.is_key_spent, plain.is_key_spent) == (CommandState.IN_DOUBT, True, False)
+    assert msgspec.structs.replace(spent, is_key_spent=False) == plain
 
 
 def test_done_succeeds() -> None:

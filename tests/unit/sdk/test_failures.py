@@ -64,3 +64,14 @@ def test_the_connector_judges_what_is_below_500_and_not_401_or_429(status: int) 
 def test_no_server_error_is_taken_for_a_refusal_of_a_write(status: int) -> None:
     assert type(refusal_of(status, {}, changes_state=True, now=NOW)) is OutcomeUnknownError
     assert type(refusal_of(status, {}, changes_state=False, now=NOW)) is TransientError
+
+
+@pytest.mark.parametrize(
+    ("value", "is_spent"), [("true", True), ("TRUE", True), ("false", False), ("", False), (None, False)]
+)
+def test_only_a_failure_that_is_repeated_spends_its_key(value: str | None, is_spent: bool) -> None:
+    headers = {} if value is None else {"idempotent-replayed": value}
+    error = refusal_of(500, headers, changes_state=True, now=NOW)
+    assert isinstance(error, OutcomeUnknownError)
+    assert error.is_key_spent is is_spent
+    assert isinstance(refusal_of(500, headers, changes_state=False, now=NOW), TransientError)

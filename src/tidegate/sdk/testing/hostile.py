@@ -103,6 +103,8 @@ class HostileServer:
             return _respond(self._effect(call))
         route = f"{call.method} {call.path}"
         self.world.requests[route] = self.world.requests.get(route, 0) + 1
+        if call.headers.get("idempotency-key") in self.world.spoiled_keys:
+            return _replay()
         fault = self.plan.choose(call.method, call.path, raw.decode(errors="replace") + request.query_string)
         if fault is None:
             return _respond(self._effect(call))
@@ -136,8 +138,10 @@ class HostileServer:
         if fault.kind == "duplicate":
             self._effect(call)
         wanted = fault.kind not in _NO_EFFECT if fault.effect is None else fault.effect
-        if fault.kind == "status":
+        if fault.kind in ("status", "spoil"):
             wanted = bool(fault.effect)
+        if fault.kind == "spoil":
+            self.world.spoiled_keys.add(call.headers.get("idempotency-key", ""))
         result = self._effect(call) if wanted else Answer(200, {})
         if fault.kind == "stale_read" and isinstance(result.body, dict) and "items" in result.body:
             result = Answer(result.status, {**result.body, "items": []})
@@ -182,12 +186,18 @@ def _respond(result: Answer, fault: Fault | None = None) -> web.Response:
         status, body, content_type = 200, _GARBAGE, "text/html"
     elif fault is not None and fault.kind == "wrong_content_type":
         content_type = "text/html"
-    elif fault is not None and fault.kind in ("status", "rate_limit"):
+    elif fault is not None and fault.kind in ("status", "rate_limit", "spoil"):
         status = 429 if fault.kind == "rate_limit" else fault.status
         body = msgspec.json.encode({"error": {"code": fault.code}})
         if fault.retry_after is not None:
             headers["Retry-After"] = fault.retry_after
     return web.Response(status=status, body=body, content_type=content_type, headers=headers)
+
+
+def _replay() -> web.Response:
+    """Answer what is kept under a spoiled key."""
+    body = msgspec.json.encode({"error": {"code": "broken"}})
+    return web.Response(status=500, body=body, content_type="application/json", headers={"Idempotent-Replayed": "true"})
 
 
 async def _send_badly(request: web.BaseRequest, result: Answer, fault: Fault) -> web.StreamResponse:

@@ -25,6 +25,7 @@ FaultKind = Literal[
     "reset",  # the connection is reset, no effect
     "rate_limit",  # 429, `retry_after` as given, no effect
     "status",  # `status` with `code`; the effect happens only with `effect: true`
+    "spoil",  # 500, and the same again for ever under the request's idempotency key; the effect only with `effect: true`
     "garbage",  # 200 with an HTML page; the effect happens unless `effect: false`
     "wrong_content_type",  # a good answer labelled text/html
     "lie",  # a good answer without the effect

@@ -182,6 +182,8 @@ class World(msgspec.Struct):
     delivered: int = 0
     """How many of `events` were handed to the webhook sender."""
     stock_sets: list[StockSet] = []
+    spoiled_keys: set[str] = set()
+    """Idempotency keys that are answered with a kept failure."""
     subscriptions: dict[str, str] = {}
     """Webhook address -> signing secret."""
     webhooks_enabled: bool = True
