@@ -55,6 +55,7 @@ class AlertRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     stale_feed: RuleSettings = RuleSettings()
     auth_failure: RuleSettings = RuleSettings()
     order_not_forwarded: RuleSettings = RuleSettings()
+    capture_missing: RuleSettings = RuleSettings()
     conservation_imbalance: RuleSettings = RuleSettings()
     missing_worker: RuleSettings = RuleSettings()
     writes_stopped: RuleSettings = RuleSettings()

@@ -12,7 +12,17 @@ from tidegate.config.snapshots import Refusal
 from tidegate.dispatch.meter import Rule, pack
 from tidegate.monitor.alerts.evaluate import EVALUATORS, evaluate
 from tidegate.monitor.alerts.judge import Memory, judge
-from tidegate.monitor.alerts.records import Arrivals, CallStats, Disk, Lag, Reading, Sender, Signals, Unforwarded
+from tidegate.monitor.alerts.records import (
+    Arrivals,
+    CallStats,
+    Disk,
+    Lag,
+    Reading,
+    Sender,
+    Signals,
+    Uncaptured,
+    Unforwarded,
+)
 from tidegate.monitor.alerts.rules import RULES, tune
 from tidegate.monitor.conservation import Balance
 from tidegate.monitor.status import (
@@ -195,11 +205,13 @@ def test_the_rest() -> None:
         pending=0,
     )
     switch = SwitchStatus(name="stop_all_writes", is_on=True, reason=None, changed_by="me", changed_at=ago(60))
+    owing = Uncaptured(channel="shop", orders=2, oldest_at=ago(1000), number="1001")
     late = Unforwarded(channel="shop", orders=2, oldest_at=ago(1000), number="1001")
 
     assert look("conservation_imbalance", balances=(balance, balance)) == {"shop": 4.0}
     assert look("writes_stopped", status=status(switches=(switch,))) == {"": 60.0}
     assert look("order_not_forwarded", unforwarded=(late,)) == {"shop": 1000.0}
+    assert look("capture_missing", uncaptured=(owing,)) == {"shop": 1000.0}
     assert look("missing_worker", missing={"apply": "no heartbeat"}) == {"apply": 1.0}
     assert look("disk_space", disk=Disk(free_bytes=5, total_bytes=100)) == {"": 0.05}
     assert look("refused_deliveries", refused={"signature": 20, "unknown_path": 5}) == {"": 25.0}

@@ -270,6 +270,22 @@ def _order_not_forwarded(signals: Signals) -> Iterator[Reading] | None:
     )
 
 
+def _capture_missing(signals: Signals) -> Iterator[Reading] | None:
+    if signals.uncaptured is None:
+        return None
+    return (
+        Reading(
+            subject=each.channel,
+            connection=each.channel,
+            order=each.number,
+            value=_age(each.oldest_at, signals.now),
+            cause=f"{each.orders} orders, the oldest is {each.number}, whose goods left "
+            f"{_age(each.oldest_at, signals.now) / 60:.0f} minutes ago",
+        )
+        for each in signals.uncaptured
+    )
+
+
 def _conservation_imbalance(signals: Signals) -> Iterator[Reading] | None:
     if signals.balances is None:
         return None
@@ -342,6 +358,7 @@ EVALUATORS: Mapping[str, Evaluator] = MappingProxyType(
         "stale_feed": _stale_feed,
         "auth_failure": _auth_failure,
         "order_not_forwarded": _order_not_forwarded,
+        "capture_missing": _capture_missing,
         "conservation_imbalance": _conservation_imbalance,
         "missing_worker": _missing_worker,
         "writes_stopped": _writes_stopped,

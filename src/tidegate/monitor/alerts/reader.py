@@ -13,12 +13,12 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from tidegate.commerce.states import RELEASING_PAYMENTS
+from tidegate.commerce.states import RELEASING_PAYMENTS, PaymentState
 from tidegate.config.parse import examine
 from tidegate.config.records import Config
 from tidegate.config.snapshots import Refusal
 from tidegate.kernel.ids import first_id_at, time_of
-from tidegate.monitor.alerts.records import Arrivals, CallStats, Disk, Lag, Sender, Signals, Unforwarded
+from tidegate.monitor.alerts.records import Arrivals, CallStats, Disk, Lag, Sender, Signals, Uncaptured, Unforwarded
 from tidegate.monitor.alerts.rhythm import DAY, HOUR, expect, usual_rate
 from tidegate.monitor.alerts.rules import RULES
 from tidegate.monitor.alerts.settings import AlertSettings
@@ -39,6 +39,7 @@ _COUNT_RHYTHM = query("alerts_count_rhythm")
 _RHYTHM = query("alerts_rhythm")
 _NAMES = query("alerts_connection_names")
 _UNFORWARDED = query("alerts_unforwarded")
+_UNCAPTURED = query("alerts_uncaptured")
 _VERSIONS = query("alerts_versions")
 VERSIONS_MAX = 100
 """Earlier configurations that are looked at for when a flow went live."""
@@ -128,6 +129,9 @@ class SignalReader:
             refused=self._recent("refused", now) if counters is not None else None,
             senders=await self._try("senders", self._senders(conn, now)) if is_counted else None,
             unforwarded=await self._try("unforwarded", self._read_unforwarded(conn, config, version, now))
+            if is_slow_round
+            else None,
+            uncaptured=await self._try("uncaptured", self._read_uncaptured(conn, config, now))
             if is_slow_round
             else None,
             balances=await self._try("balances", self._audit(conn, now))
@@ -250,6 +254,19 @@ class SignalReader:
             await self._live_since(conn, version),
         )
         return tuple(Unforwarded(**row) for row in rows)
+
+    async def _read_uncaptured(self, conn: Connection, config: Config, now: datetime) -> tuple[Uncaptured, ...]:
+        payments, shipments = config.flows.payments, config.flows.shipments
+        if payments is None or payments.mode == "observe" or shipments is None or shipments.capture is None:
+            return ()
+        first = first_id_at(now - timedelta(days=self._settings.orders_days))
+        rows = await conn.fetch(_UNCAPTURED, self._tenant_id, first, payments.since, str(PaymentState.AUTHORISED))
+        return tuple(
+            Uncaptured(
+                channel=row["channel"], orders=row["orders"], oldest_at=time_of(row["first_id"]), number=row["number"]
+            )
+            for row in rows
+        )
 
     async def _live_since(self, conn: Connection, version: int) -> int:
         """Return the first configuration of the unbroken row under which orders go out, up to `version`."""

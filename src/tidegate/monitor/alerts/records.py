@@ -61,6 +61,17 @@ class Unforwarded(msgspec.Struct, frozen=True, kw_only=True):
     """Of the oldest."""
 
 
+class Uncaptured(msgspec.Struct, frozen=True, kw_only=True):
+    """Authorised orders of a channel whose goods left without a capture."""
+
+    channel: str
+    orders: int
+    oldest_at: datetime
+    """When goods of the first one left."""
+    number: str
+    """Of that one."""
+
+
 class Arrivals(msgspec.Struct, frozen=True, kw_only=True):
     """What came from one connection."""
 
@@ -105,6 +116,7 @@ class Signals(msgspec.Struct, frozen=True, kw_only=True):
     refused: Mapping[str, int] | None = None
     """Code -> refused deliveries of the last ten minutes."""
     unforwarded: tuple[Unforwarded, ...] | None = None
+    uncaptured: tuple[Uncaptured, ...] | None = None
     balances: tuple[Balance, ...] | None = None
     missing: Mapping[str, str] | None = None
     """What is missing -> why one thinks so."""

@@ -253,6 +253,20 @@ _RULES = (
         every_rounds=3,
     ),
     Rule(
+        id="capture_missing",
+        title="goods of {subject} left and nobody takes the money",
+        many="goods of {count} channels left and nobody takes the money",
+        meaning="time since goods of an authorised order left, last 2 days, where the flow captures on shipment and no payment "
+        "of the order was captured or is being captured",
+        unit="seconds",
+        threshold=900.0,
+        hold_seconds=0,
+        severity="critical",
+        effect="the authorisation lapses after some days, and the money is lost",
+        next_command="tidegate why order {order}",
+        every_rounds=3,
+    ),
+    Rule(
         id="conservation_imbalance",
         title="the books of {subject} do not balance",
         many="the books of {count} connections do not balance",

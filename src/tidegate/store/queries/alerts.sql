@@ -88,6 +88,26 @@ WITH open_order AS (
 SELECT channel, count(*) AS orders, min(at) AS oldest_at, (array_agg(number ORDER BY at))[1] AS number
 FROM released GROUP BY channel ORDER BY channel
 
+-- name: alerts_uncaptured
+-- Orders that their channel calls authorised and of which goods left, without any money that was captured or asked for, by
+-- channel. $1 tenant, $2 first fulfillment id, $3 placed from then on or null, $4 the channel's word. An id tells its moment.
+WITH gone AS (
+    SELECT DISTINCT ON (f.order_id) f.order_id, f.fulfillment_id FROM fulfillment f
+    WHERE f.tenant_id = $1 AND f.fulfillment_id >= $2 AND f.state <> 'cancelled'
+    ORDER BY f.order_id, f.fulfillment_id
+), owing AS (
+    SELECT g.fulfillment_id, o.connection_id, o.number
+    FROM gone g JOIN "order" o ON o.tenant_id = $1 AND o.order_id = g.order_id
+    WHERE coalesce(o.channel_payment_state, o.payment_state) = $4 AND ($3::timestamptz IS NULL OR o.placed_at >= $3)
+      AND NOT EXISTS (SELECT FROM psp_payment p
+                      WHERE p.tenant_id = $1 AND p.order_id = o.order_id AND (p.captured_minor > 0 OR p.claimed_minor > 0))
+    LIMIT 1000
+)
+SELECT n.name AS channel, count(*) AS orders, (array_agg(w.fulfillment_id ORDER BY w.fulfillment_id))[1] AS first_id,
+       (array_agg(w.number ORDER BY w.fulfillment_id))[1] AS number
+FROM owing w JOIN connection n ON n.tenant_id = $1 AND n.connection_id = w.connection_id
+GROUP BY n.name ORDER BY n.name
+
 -- name: alerts_versions
 -- Documents of earlier configurations, newest first. $1 tenant, $2 up to this version, $3 how many.
 SELECT version, document FROM config_version WHERE tenant_id = $1 AND version <= $2 ORDER BY version DESC LIMIT $3
