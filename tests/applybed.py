@@ -14,7 +14,7 @@ from uuid import UUID
 
 from tidegate.config.versions import record_version
 from tidegate.eventlog.append import append_webhooks
-from tidegate.eventlog.records import Envelope, NewEvent, webhook_dedupe_key
+from tidegate.eventlog.records import Envelope, NewEvent, Source, webhook_dedupe_key
 from tidegate.kernel.ids import new_id, public_id, slot_of
 from tidegate.sdk.connector import Connector
 from tidegate.sdk.testing.hostile_connector import build_connector
@@ -68,7 +68,9 @@ class Bed:
             connectors={"hostile": self.connector, **{other.name: other for other in self.others.values()}},
         )
 
-    async def append(self, deliveries: Sequence[tuple[str, dict[str, Any]]]) -> list[UUID]:
+    async def append(
+        self, deliveries: Sequence[tuple[str, dict[str, Any]]], *, source: Source = "webhook"
+    ) -> list[UUID]:
         """Append (connection name, event) pairs as the door would, in one T1; return the ids of the fresh events."""
         cipher = BodyCipher(KeyRing(KEYS))
         async with self.pool.acquire() as conn:
@@ -85,7 +87,7 @@ class Bed:
                         tenant_id=self.tenant_id,
                         event_id=event_id,
                         connection_id=self.connections[name],
-                        source="webhook",
+                        source=source,
                         topic=keys.topic,
                         ordering_key=keys.ordering_key,
                         slot=slot_of(self.tenant_id, keys.ordering_key),

@@ -53,6 +53,11 @@ def paid_order(number: str, psp: str, *, refunds: tuple[dict[str, Any], ...] = (
     return event
 
 
+def hint_event(number: str, revision: int = 1, *, look: int = 1) -> dict[str, Any]:
+    """Return what a feed says of an order: that it changed, and its version there."""
+    return {"id": f"hint-{number}-{revision}-{look}", "type": "order.hint", "order_id": number, "revision": revision}
+
+
 def shop_refund(refund_id: str, amount_minor: int, *, psp: str = "", reference: str = "") -> dict[str, Any]:
     """Return a refund as the shop shows it."""
     return {

@@ -33,7 +33,7 @@ NO_FAILURES = {
     "number_on_its_way", "observed", "overtaken", "path_malformed", "replanned", "resend_is_safe", "settling",
     "sku_not_here", "stock_location",
     "two_bodies", "unknown_topic", "unknown_type", "connection_unknown", "no_webhook", "not_signed_by_us", "secret_is_theirs", "version_overtaken", "wrong_state", "account_changed", "stale_policy", "refused",
-    "known_version", "order_deleted", "sibling_refused", "stock_echo",
+    "known_version", "payment_unknown", "order_deleted", "sibling_refused", "stock_echo",
 }  # fmt: skip
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 import pytest
-from tests.applybed import Bed, order_event, shipment_event
+from tests.alertbed import watching
+from tests.applybed import CONFIG, Bed, order_event, shipment_event
 from tests.paymentbed import (
     config_with,
     dispute_event,
+    hint_event,
     intent_event,
     make_payment_bed,
     paid_order,
@@ -259,10 +262,33 @@ async def test_a_refund_that_the_shop_carries_out_itself_is_one_refund(
 
     (refund,) = await refunds(bed)
     assert refund[-3:] == ("done", "r-1", "re_1")
+    assert await owner_pool.fetchval("SELECT code FROM refund") == (None if says_id else "taken_for_one")
     rows = await owner_pool.fetch(
         "SELECT state, not_before > now() AS is_parked FROM command WHERE kind = 'refund.create'"
     )
     assert all(row["state"] == "pending" and row["is_parked"] for row in rows), "T2s ends it: it is there already"
+
+
+@pytest.mark.parametrize("first", ["shop", "provider"])
+async def test_of_equal_amounts_on_both_sides_only_as_many_are_taken_for_one_as_each_side_shows(
+    database: Database, owner_pool: Pool, first: str
+) -> None:
+    """Two recorded in the shop and one made at the provider, all of one amount: one pair, and one that is carried over."""
+    bed = await make_payment_bed(database, owner_pool)
+    await captured_order(bed)
+    shown = (shop_refund("r-1", 1500), shop_refund("r-2", 1500))
+    told = [
+        ("shop_a", paid_order("1", "pi_1", revision=2, refunds=shown)),
+        ("pay", refund_event("re_1", "pi_1", 1500)),
+    ]
+    await tell(bed, *(told if first == "shop" else reversed(told)))
+
+    rows = await owner_pool.fetch("SELECT carry, code, channel_ref, psp_ref FROM refund ORDER BY channel_ref")
+    assert [tuple(row) for row in rows] == [
+        ("done", "taken_for_one", "r-1", "re_1"),
+        ("planned", None, "r-2", None),
+    ]
+    assert await owner_pool.fetchval("SELECT refunding_minor FROM psp_payment") in (1500, 3000)
 
 
 async def test_no_more_goes_back_than_was_captured(database: Database, owner_pool: Pool) -> None:
@@ -453,3 +479,152 @@ async def test_what_ended_because_the_flow_observed_meanwhile_is_open_again(
     await tell(bed, ("pay", intent_event("pi_1", "requires_capture", at=3)))
 
     assert await money_commands(bed) == CAPTURED
+
+
+# --- the delivery that names the payment is lost ---------------------------------------------------------------------
+async def reads_asked_for(bed: Bed) -> list[tuple[str, str]]:
+    rows = await bed.pool.fetch("SELECT topic, external_id FROM fetch_request ORDER BY 1, 2")
+    return [(row[0], row[1]) for row in rows]
+
+
+async def outcome_of_hint(bed: Bed, number: str = "1", revision: int = 1, look: int = 1) -> str:
+    """Tell a hint and return the code that it ended with."""
+    (event_id,) = await bed.append([("shop_a", hint_event(number, revision, look=look))])
+    await bed.apply()
+    found: str = await bed.pool.fetchval("SELECT code FROM event_outcome WHERE event_id = $1", event_id)
+    return found
+
+
+@pytest.mark.parametrize("is_shown", [False, True], ids=["payment-unseen", "payment-shown"])
+async def test_an_order_whose_payment_was_not_told_is_read_and_captured(
+    database: Database, owner_pool: Pool, *, is_shown: bool
+) -> None:
+    """The goods have left before anybody told by which payment they are paid: a feed's hint is enough."""
+    bed = await make_payment_bed(database, owner_pool)
+    if is_shown:
+        await tell(bed, ("pay", intent_event("pi_1", "requires_capture")))
+    await tell(bed, ("shop_a", order_event("1", [("A", 2)])))
+    await ship(bed)
+    assert await money_commands(bed) == []
+
+    assert await outcome_of_hint(bed) == "payment_unknown"
+    assert await reads_asked_for(bed) == [("order", "1")]
+    await bed.append([("shop_a", paid_order("1", "pi_1"))], source="fetch")
+    await bed.apply()
+    if not is_shown:
+        await tell(bed, ("pay", intent_event("pi_1", "requires_capture")))
+
+    assert await money_commands(bed) == CAPTURED
+    assert await outcome_of_hint(bed, look=2) == "known_version", "it is told now"
+    await bed.check_books()
+
+
+async def test_an_order_without_a_payment_at_the_provider_is_not_read_again_once_that_is_known(
+    database: Database, owner_pool: Pool
+) -> None:
+    """Cash on delivery: the read shows a payment without an id at the provider, and nothing is asked for any more."""
+    bed = await make_payment_bed(database, owner_pool)
+    await tell(bed, ("shop_a", order_event("1", [("A", 2)])))
+    assert await outcome_of_hint(bed) == "payment_unknown"
+    await owner_pool.execute("DELETE FROM fetch_request")
+    await bed.append([("shop_a", paid_order("1", ""))], source="fetch")
+    await bed.apply()
+
+    assert await outcome_of_hint(bed, look=2) == "known_version"
+    await tell(bed, ("shop_a", order_event("1", [("A", 2)], revision=2)))
+    assert await outcome_of_hint(bed, revision=2) == "known_version"
+    assert await reads_asked_for(bed) == []
+
+
+@pytest.mark.parametrize(
+    ("payments", "payment"),
+    [("mode: live", "pending"), ("mode: live, since: 2026-11-25", "authorised"), (None, "authorised")],
+    ids=["unpaid", "before-since", "no-flow"],
+)
+async def test_known_orders_are_not_read_where_their_payment_does_not_matter(
+    database: Database, owner_pool: Pool, payments: str | None, payment: str
+) -> None:
+    bed = await make_payment_bed(database, owner_pool, payments=payments or "mode: live")
+    if payments is None:
+        async with owner_pool.acquire() as conn:
+            await put_to_work(conn, CONFIG, applied_by="test")
+    await tell(bed, ("shop_a", order_event("1", [("A", 2)], payment=payment)))
+
+    assert await outcome_of_hint(bed) == "known_version"
+    assert await reads_asked_for(bed) == []
+
+
+async def test_an_order_and_its_hint_in_one_batch_are_one_read(database: Database, owner_pool: Pool) -> None:
+    bed = await make_payment_bed(database, owner_pool)
+    await bed.append(
+        [
+            ("shop_a", order_event("1", [("A", 2)])),
+            ("shop_a", hint_event("1")),
+            ("shop_a", hint_event("1", look=2)),
+            ("shop_a", paid_order("2", "pi_2")),
+            ("shop_a", hint_event("2")),
+        ]
+    )
+    await bed.apply()
+
+    rows = await owner_pool.fetch("SELECT topic, external_id, hints FROM fetch_request ORDER BY 1, 2")
+    assert [tuple(row) for row in rows] == [("order", "1", 2), ("payment", "pi_2", 1)]
+
+
+async def test_goods_that_left_without_a_capture_are_an_alert_until_the_payment_is_known(
+    database: Database, owner_pool: Pool
+) -> None:
+    bed = await make_payment_bed(database, owner_pool)
+    await tell(
+        bed,
+        ("shop_a", order_event("1", [("A", 2)])),
+        ("shop_a", order_event("2", [("A", 2)])),
+        ("shop_a", order_event("3", [("A", 2)], payment="paid")),
+        ("shop_a", paid_order("4", "pi_4")),
+        ("pay", intent_event("pi_4", "requires_capture")),
+    )
+    for number in ("1", "3", "4"):
+        await ship(bed, number=number, shipment=f"s-{number}")
+    connectors = {"hostile": bed.connector, "stripe": bed.others["pay"]}
+    async with watching(database, owner_pool, connectors) as watch:
+        for _ in range(6):
+            await watch.round()
+        assert "capture_missing" not in {rule for rule, _ in await watch.firing()}
+        watch.clock.move(timedelta(minutes=15))
+
+        fired = await watch.until_firing("capture_missing", "shop_a")
+        assert fired["next_command"] == "tidegate why order N1"
+        assert "1 orders" in fired["cause"]
+
+        await bed.append([("shop_a", paid_order("1", "pi_1", revision=2))])
+        await bed.append([("pay", intent_event("pi_1", "requires_capture"))])
+        await bed.apply()
+        await watch.until_over("capture_missing")
+
+
+async def test_an_order_that_its_channel_never_told_is_read_because_its_payment_names_it(
+    database: Database, owner_pool: Pool
+) -> None:
+    """After ten minutes, in every channel, once; one that comes by itself is not read, and one hinted at by its channel is."""
+    bed = await make_payment_bed(database, owner_pool)
+    for number in ("1", "2", "3"):
+        shown = intent_event(f"pi_{number}", "requires_capture", metadata={"order_id": number})
+        await tell(bed, ("pay", shown), ("pay", intent_event(f"pi_{number}", "succeeded", at=5)))
+    await tell(bed, ("pay", intent_event("pi_4", "requires_capture", metadata={"order_id": "../4"})))
+    asked = await owner_pool.fetch(
+        "SELECT external_id, min(not_before) > now() + interval '9 minutes', count(*)"
+        " FROM fetch_request GROUP BY 1 ORDER BY 1"
+    )
+    assert [tuple(row) for row in asked] == [("1", True, 2), ("2", True, 2), ("3", True, 2)]
+
+    await tell(bed, ("shop_a", {"id": "h", "type": "order.hint", "order_id": "2"}))
+    await tell(bed, ("shop_a", paid_order("1", "pi_1")), ("shop_a", paid_order("2", "pi_2")))
+
+    rows = await owner_pool.fetch(
+        "SELECT c.name, f.external_id FROM fetch_request f JOIN connection c USING (tenant_id, connection_id) ORDER BY 1, 2"
+    )
+    assert [tuple(row) for row in rows] == [
+        ("shop_a", "2"),
+        ("shop_a", "3"),
+        ("shop_b", "3"),
+    ]

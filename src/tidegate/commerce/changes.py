@@ -174,6 +174,8 @@ class PaymentObserved(msgspec.Struct, frozen=True, kw_only=True, tag="payment_ob
     method: str = ""
     expires_at: datetime | None = None
     """When an authorisation lapses, where the provider says so. Aware UTC."""
+    order_hint: str = ""
+    """The channel's id of its order, where the payment carries one: letters, digits, `_` and `-`. Never used to join them."""
     version: int
     sequence: int = 0
 

@@ -47,7 +47,10 @@ LOCK_PAYMENTS = """
 SELECT FROM psp_payment WHERE tenant_id = $1 AND order_id = ANY($2::uuid[]) ORDER BY payment_id FOR NO KEY UPDATE
 """
 MARK_CAPTURE = "UPDATE capture SET state = $4 WHERE tenant_id = $1 AND order_id = $2 AND number = $3"
-MARK_REFUND = "UPDATE refund SET carry = $4, code = $5 WHERE tenant_id = $1 AND order_id = $2 AND number = $3"
+MARK_REFUND = """
+UPDATE refund SET carry = $4, code = CASE WHEN $4 = 'done' THEN code END
+WHERE tenant_id = $1 AND order_id = $2 AND number = $3
+"""
 # What was captured never shrinks; the provider's own news may have told it before.
 CAPTURED = """
 UPDATE psp_payment p
@@ -162,10 +165,10 @@ async def _refund(conn: Connection, tenant_id: UUID, command: PendingCommand, ce
     why = why_not_refund(row)
     if why is not None:
         if why.state is CommandState.SUCCEEDED:
-            await conn.execute(MARK_REFUND, *ids, "done", None)
+            await conn.execute(MARK_REFUND, *ids, "done")
         return why
     assert row is not None
-    await conn.execute(MARK_REFUND, *ids, "sent", None)
+    await conn.execute(MARK_REFUND, *ids, "sent")
     return CreateRefund(
         reference=public_id("rfn", cell, row["refund_id"]),
         order_reference=public_id("ord", cell, command.entity_id),

@@ -12,11 +12,13 @@ from uuid import UUID
 import msgspec
 
 from tidegate.commerce.changes import PaymentObserved, PaymentSeen, RefundSeen
-from tidegate.commerce.states import OrderState, PaymentState
-from tidegate.orders.records import Capture, Order, PspPayment, Refund
+from tidegate.commerce.states import RELEASING_PAYMENTS, OrderState, PaymentState
+from tidegate.orders.records import Capture, ChannelMoney, Order, PspPayment, Refund
 
 EXCEEDS_CAPTURED = "exceeds_captured"
 """A channel's refund that no payment of its order has the money for, so far."""
+TAKEN_FOR_ONE = "taken_for_one"
+"""Refunds of both sides that only payment and amount say are the same: whoever meant two gives the other one back anew."""
 _PENDING_CARRIES = ("open", "planned")
 """Nothing was sent to the other side yet: what turns up there may still be the same refund."""
 _OFF_WORDS = {"failed": "failed", "cancelled": "cancelled", "canceled": "cancelled"}
@@ -54,6 +56,34 @@ def add_refund(order: Order, refund: Refund) -> None:
     refund.number = 1 + max((each.number or 0 for each in order.refunds), default=0)
     refund.is_changed = True
     order.refunds.append(refund)
+
+
+TENDERS = ("authorise", "sale")
+"""Kinds of a channel's payment that bring money in."""
+
+
+def money_of(order: Order, stored: ChannelMoney | None) -> ChannelMoney:
+    """Return what the channel says of the money of an order that a batch holds; `stored` is what was told of it before."""
+    told = sum(
+        payment.amount_minor
+        for payment in order.payments.values()
+        if payment.kind in TENDERS and payment.state.lower() not in _OFF_WORDS
+    )
+    return ChannelMoney(
+        placed_at=order.placed_at,
+        payment_state=order.channel_payment_state or order.payment_state,
+        total_minor=order.total_minor,
+        told_minor=max(told, stored.told_minor if stored is not None else 0),
+    )
+
+
+def is_untold(money: ChannelMoney) -> bool:
+    """Return whether an order is authorised or paid, and the channel did not show by which payments.
+
+    Its deliveries of orders name none, and the one that does may be lost. Payments without an id at a provider (cash on
+    delivery, a bank transfer, a gift card) count as told: to read such an order again would bring nothing.
+    """
+    return money.payment_state in RELEASING_PAYMENTS and money.told_minor < money.total_minor
 
 
 def payment_state_of(order: Order, channel: PaymentState) -> PaymentState:
@@ -176,7 +206,7 @@ def see_channel_refund(order: Order, seen: PaymentSeen, *, ours: UUID | None, ma
     if refund is None and seen.psp_reference:
         refund = next((each for each in order.refunds if each.psp_ref == seen.psp_reference), None)
     if refund is None:
-        refund = next((each for each in order.refunds if _may_be_same(each, "provider", amount)), None)
+        refund = _take_for_one(order.refunds, "provider", amount)
     if refund is None:
         if not order.psp or not amount:
             return
@@ -211,7 +241,7 @@ def see_provider_refund(
     if refund is not None and refund.psp_ref not in (None, seen.external_id):
         refund = None  # two under one reference: the second one is looked at as somebody else's
     if refund is None and seen.kind == "refund":
-        refund = next((each for each in known if _may_be_same(each, "channel", seen.amount_minor)), None)
+        refund = _take_for_one(known, "channel", seen.amount_minor)
     if refund is None:
         refund = Refund(make_id(), "provider", seen.amount_minor, seen.currency, seen.state, seen.kind, is_new=True)
     if refund.psp_ref is None:
@@ -235,6 +265,17 @@ def _set_state(refund: Refund, state: str, payment: PspPayment | None) -> None:
     if payment is not None and is_claimed and refund.is_off and not was_off:
         payment.refunding_minor = max(0, payment.refunding_minor - refund.amount_minor)
         payment.is_changed = True
+
+
+def _take_for_one(known: Iterable[Refund], origin: str, amount_minor: int) -> Refund | None:
+    """Return the first refund that may be the one seen at the other side, and note that only its amount says so.
+
+    Two refunds that two people made at once are one refund then: too little goes back rather than too much, and it shows.
+    """
+    refund = next((each for each in known if _may_be_same(each, origin, amount_minor)), None)
+    if refund is not None:
+        refund.code, refund.is_changed = TAKEN_FOR_ONE, True
+    return refund
 
 
 def _may_be_same(refund: Refund, origin: str, amount_minor: int) -> bool:

@@ -95,6 +95,17 @@ class Capture(msgspec.Struct, gc=False):
     is_new: bool = False
 
 
+class ChannelMoney(msgspec.Struct, frozen=True, gc=False):
+    """What a channel's order says of its money, and how much of it is known payment by payment."""
+
+    placed_at: datetime
+    payment_state: PaymentState
+    """The channel's own word."""
+    total_minor: int
+    told_minor: int = 0
+    """Sum of the authorisations and sales that the channel showed."""
+
+
 class Refund(msgspec.Struct, gc=False):
     """Money that went back, or is to go back."""
 

@@ -20,7 +20,9 @@ from tidegate.orders.fold import fold_order, match_shipment_lines, new_order, sh
 from tidegate.orders.payments import (
     add_refund,
     fold_payment,
+    is_untold,
     join,
+    money_of,
     payment_state_of,
     see_channel_refund,
     see_provider_refund,
@@ -36,13 +38,19 @@ PARENT_WAIT = timedelta(seconds=60)
 """How long a shipment waits for an order that is not known yet before it is looked at again."""
 UNSEEN_WAIT = timedelta(seconds=15)
 """How long a payment that an order names is given to be shown by its provider, before it is read."""
+ORDER_WAIT = timedelta(minutes=10)
+"""How long the order that a payment names is given to be shown by its channel, before it is read."""
 ERP_WAIT = timedelta(seconds=5)
 """How long an order waits for the ERP to be connected before it is looked at again."""
+PAYMENT_UNKNOWN = "payment_unknown"
+"""Read although its version is known: the order is paid, and the shop did not tell by which payment."""
 BEFORE_SINCE = "before_since"
 _NOT_SEEN = ("not_owner", BEFORE_SINCE)
 """Ignored because of the configuration: under another one the same event counts, so its version is not remembered."""
 _RANK = ("ignored", "superseded", "applied", "needs_fetch", "parked", "quarantined")
 
+_FIRM = ("authorised", "captured")
+"""States of a payment that an order belongs to."""
 _VERSION_MASK = (1 << 62) - 1
 
 Versioned = (
@@ -71,6 +79,10 @@ FETCH_TOPIC: dict[type[Versioned], str] = {
 
 
 _TAG_OF = {topic: str(kind.__struct_config__.tag) for kind, topic in FETCH_TOPIC.items()}
+
+
+ORDER_KIND = _TAG_OF["order"]
+"""What the gates of orders are called."""
 
 
 def hint_key(connection_id: UUID, hint: changes.NeedsFetch) -> GateKey | None:
@@ -148,11 +160,30 @@ class Fold:
         key = hint_key(connection_id, hint)
         stored = (self.result.new_gates.get(key) or self._state.gates.get(key)) if key is not None else None
         if stored is not None and stored.version >= hint.version:
-            return Outcome("superseded", "known_version")
+            if not self._is_untold(connection_id, hint):
+                return Outcome("superseded", "known_version")
+            outcome = self._fetch(prepared, hint.topic, hint.external_id)
+            return outcome._replace(code=PAYMENT_UNKNOWN) if outcome.code == "needs_fetch" else outcome
         since = self._policy.orders_since if connection_id in self._policy.order_channels else None
         if stored is None and hint.placed_at is not None and since is not None and hint.placed_at < since:
             return Outcome("ignored", BEFORE_SINCE, before_since_reason("orders", hint.placed_at, since))
         return self._fetch(prepared, hint.topic, hint.external_id)
+
+    def _is_untold(self, connection_id: UUID, hint: changes.NeedsFetch) -> bool:
+        """Return whether an order of a known version must be read all the same, for the payments that it was paid by.
+
+        A feed tells each version of an order once, so what stays unknown is read once for each.
+        """
+        if hint.topic != "order" or not self._policy.asks_for_payments(connection_id):
+            return False
+        key = (connection_id, hint.external_id)
+        money = self._state.money.get(key)
+        order_id = self._state.order_of.get(key)
+        order = self._state.orders.get(order_id) if order_id is not None else None
+        if order is not None:
+            money = money_of(order, money)
+        since = self._policy.payments_since
+        return money is not None and is_untold(money) and (since is None or money.placed_at >= since)
 
     def _versioned(self, prepared: Prepared, change: Versioned) -> Outcome:
         key = gate_key(prepared.event.connection_id, change)
@@ -310,6 +341,9 @@ class Fold:
                     self.result.fetches.append(
                         FetchRequest(provider, "payment", payment.external_id, event_id, wait=UNSEEN_WAIT)
                     )
+                if payment.order_id is None and payment.state in _FIRM:
+                    channels = sorted(self._policy.order_channels)
+                    self.result.shown += [(channel, "order", order.external_id) for channel in channels]
                 join(order, payment, self._state.loose_refunds.pop(payment.payment_id, ()))
         for seen in change.payments:
             if seen.kind == "refund":
@@ -332,9 +366,19 @@ class Fold:
     def _payment_observed(self, prepared: Prepared, change: changes.PaymentObserved) -> Outcome:
         payment = self._payment(prepared.event.connection_id, change.external_id)
         if payment.state == "unseen":
-            self.result.shown_payments.append((payment.connection_id, payment.external_id))
+            self.result.shown.append((payment.connection_id, "payment", payment.external_id))
+        was_firm = payment.state in _FIRM
         fold_payment(payment, change)
+        if change.order_hint and payment.order_id is None and payment.state in _FIRM and not was_firm:
+            self._ask_for_order(payment, change.order_hint, prepared.event.event_id)
         return self._touch_order_of(prepared, payment, change.state)
+
+    def _ask_for_order(self, payment: PspPayment, external_id: str, event_id: UUID) -> None:
+        """Have the order that a payment names read, unless it comes by itself: once for each payment and channel."""
+        if payment.connection_id != self._policy.provider:
+            return
+        for channel in sorted(self._policy.order_channels):
+            self.result.fetches.append(FetchRequest(channel, "order", external_id, event_id, wait=ORDER_WAIT))
 
     def _refund_seen(self, prepared: Prepared, change: changes.RefundSeen) -> Outcome:
         connection_id = prepared.event.connection_id

@@ -14,11 +14,12 @@ from tidegate.commerce.commands import Priority
 from tidegate.commerce.states import FulfillmentState, OrderState, PaymentState
 from tidegate.inventory.ledger import Counters, LevelKey
 from tidegate.kernel.ids import new_id
-from tidegate.orders.records import Capture, Line, Order, PspPayment, Refund
+from tidegate.orders.payments import TENDERS
+from tidegate.orders.records import Capture, ChannelMoney, Line, Order, PspPayment, Refund
 from tidegate.store.connections import Connection
 from tidegate.sync import statements
 from tidegate.sync.catalogue import ArticleKey, Catalogue
-from tidegate.sync.fold import gate_key, hint_key, parse_reference
+from tidegate.sync.fold import ORDER_KIND, gate_key, hint_key, parse_reference
 from tidegate.sync.gate import Stamp
 from tidegate.sync.policy import Policy
 from tidegate.sync.records import GateKey, Prepared, Result, State, StateMoved
@@ -56,15 +57,21 @@ async def load_state(
     wanted = _wanted(batch, policy)
     order_ids = wanted.order_ids
     await _load_gates(conn, tenant_id, state, wanted.gates)
+    hinted = {key for key in wanted.hinted if (key[0], ORDER_KIND, key[1]) in state.gates}
+    if hinted:
+        rows = await conn.fetch(statements.HINTED_MONEY, tenant_id, *_columns(hinted), list(TENDERS))
+        state.money = {(row[0], row[1]): ChannelMoney(row[2], PaymentState(row[3]), row[4], row[5]) for row in rows}
     if wanted.orders:
         rows = await conn.fetch(statements.FIND_ORDERS, tenant_id, *_columns(wanted.orders))
         state.order_of = {(row[0], row[1]): row[2] for row in rows}
         order_ids.update(state.order_of.values())
+    has_payments = bool(wanted.seen_payments)
     if wanted.seen_payments or wanted.named_payments:
         rows = await conn.fetch(
             statements.FIND_PAYMENTS, tenant_id, *_columns(wanted.seen_payments | wanted.named_payments)
         )
         order_ids.update(row["order_id"] for row in rows if row["order_id"] is not None)
+        has_payments = has_payments or bool(rows)  # one that comes up from here on is noticed when ours is stored
     state.items = _items_of(batch, catalogue)
     if order_ids:
         lines = await conn.fetch(statements.LOAD_LINES, tenant_id, list(order_ids))
@@ -72,9 +79,11 @@ async def load_state(
         state.items.update(item_id for line in lines for item_id, _ in catalogue.bill(line["variant_id"]))
         await mark_dirty(conn, tenant_id, policy, state)
         await _load_orders(conn, tenant_id, state, sorted(order_ids))
-    if policy.provider is not None or wanted.seen_payments:
+    if has_payments or (policy.provider is not None and order_ids):
         await _load_payments(conn, tenant_id, state, wanted.seen_payments, wanted.named_payments)
-    if wanted.shipments or any(order.psp for order in state.orders.values()):
+    if state.orders and (
+        wanted.shipments or wanted.named_payments or any(order.psp for order in state.orders.values())
+    ):
         await _load_announced(conn, tenant_id, state)
     if wanted.shipments:
         rows = await conn.fetch(statements.FIND_FULFILLMENTS, tenant_id, *_columns(wanted.shipments))
@@ -94,6 +103,8 @@ class _Wanted:
     """Shown by their provider."""
     named_payments: set[tuple[UUID, str]] = field(default_factory=set)
     """Named by a channel's order."""
+    hinted: set[tuple[UUID, str]] = field(default_factory=set)
+    """Orders that a hint tells the version of, where it matters by which payments they are paid."""
 
 
 def _wanted(batch: Sequence[Prepared], policy: Policy) -> _Wanted:
@@ -104,6 +115,8 @@ def _wanted(batch: Sequence[Prepared], policy: Policy) -> _Wanted:
             if isinstance(change, changes.NeedsFetch):
                 hinted = hint_key(connection_id, change)
                 wanted.gates.update((hinted,) if hinted is not None else ())
+                if hinted is not None and hinted[1] == ORDER_KIND and policy.asks_for_payments(connection_id):
+                    wanted.hinted.add((connection_id, change.external_id))
                 continue
             if isinstance(change, changes.Ignored | changes.NeedsPerson):
                 continue
@@ -226,8 +239,9 @@ async def _load_payments(
             raise StateMoved
     if not state.payments:
         return
-    for row in await conn.fetch(statements.LOAD_CAPTURES, tenant_id, list(state.orders)):
-        state.orders[row["order_id"]].captures.append(Capture(**dict(row)))
+    if any(payment.claimed_minor for payment in state.payments.values()):
+        for row in await conn.fetch(statements.LOAD_CAPTURES, tenant_id, list(state.orders)):
+            state.orders[row["order_id"]].captures.append(Capture(**dict(row)))
     for row in await conn.fetch(statements.LOAD_REFUNDS, tenant_id, list(state.orders), list(state.loose_refunds)):
         refund = Refund(**dict(row))
         if refund.order_id is not None:

@@ -79,6 +79,10 @@ class Policy:
         """Return whether captures, releases and refunds may be written to a connection."""
         return self.payments_modes.get(connection_id, "observe")
 
+    def asks_for_payments(self, connection_id: UUID) -> bool:
+        """Return whether it matters by which payments a channel's orders are paid."""
+        return self.provider is not None and connection_id in self.order_channels
+
     def drives_payment(self, placed_at: datetime) -> bool:
         """Return whether the provider's word counts for an order that was placed then: not while the flow observes."""
         if self.provider is None or (self.payments_since is not None and placed_at < self.payments_since):

@@ -12,7 +12,7 @@ from uuid import UUID
 from tidegate.commerce.changes import CanonicalChange, ShipmentSeen
 from tidegate.eventlog.read import QueuedEvent
 from tidegate.inventory.ledger import Posting
-from tidegate.orders.records import Order, PspPayment, Refund
+from tidegate.orders.records import ChannelMoney, Order, PspPayment, Refund
 from tidegate.sync.gate import Stamp
 from tidegate.sync.plan import PlannedCommand
 
@@ -62,6 +62,8 @@ class State:
     """(provider, its id) -> the payment. Those that exist are locked."""
     loose_refunds: dict[UUID, list[Refund]] = field(default_factory=dict)
     """Payment without an order -> what went back of it."""
+    money: dict[tuple[UUID, str], ChannelMoney] = field(default_factory=dict)
+    """(channel connection, external id) of orders that are hinted at -> what is known of their money; not locked."""
     items: set[UUID] = field(default_factory=set)
     """Items whose numbers the channels may have to be told anew."""
     is_marked: bool = False
@@ -120,6 +122,6 @@ class Result:
     commands: list[PlannedCommand] = field(default_factory=list)
     cancels: list[PlannedCommand] = field(default_factory=list)
     fetches: list[FetchRequest] = field(default_factory=list)
-    shown_payments: list[tuple[UUID, str]] = field(default_factory=list)
-    """(provider, its id) of payments that are shown for the first time: they need not be read any more."""
+    shown: list[tuple[UUID, str, str]] = field(default_factory=list)
+    """(connection, topic, id there) of payments and orders that were missed and are shown now: they need not be read any more."""
     parks: list[Park] = field(default_factory=list)

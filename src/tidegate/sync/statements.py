@@ -129,6 +129,18 @@ CROSS JOIN LATERAL (
      AND o.external_id = want.external_id OFFSET 0) o
 """
 
+# What channels say of the money of orders that are hinted at. $4 kinds of payments that bring money in.
+HINTED_MONEY = """
+SELECT want.connection_id, want.external_id, o.placed_at, o.payment_state, o.total_minor,
+       coalesce((SELECT sum(p.amount_minor) FROM payment p
+                 WHERE p.tenant_id = $1 AND p.order_id = o.order_id AND p.kind = ANY($4::text[])
+                   AND lower(p.state) NOT IN ('failed', 'cancelled', 'canceled')), 0)::bigint AS told_minor
+FROM unnest($2::uuid[], $3::text[]) AS want(connection_id, external_id)
+CROSS JOIN LATERAL (
+  SELECT order_id, placed_at, coalesce(channel_payment_state, payment_state) AS payment_state, total_minor FROM "order" o
+  WHERE o.tenant_id = $1 AND o.connection_id = want.connection_id AND o.external_id = want.external_id OFFSET 0) o
+"""
+
 LOCK_ORDERS = """
 SELECT order_id, connection_id, external_id, number, version, order_state, payment_state, fulfillment_state, currency,
        total_minor, shipping_minor, discount_minor, tax_minor, totals_mismatch, shipping_method, placed_at,
@@ -448,11 +460,14 @@ SET requested_by = excluded.requested_by, hints = fetch_request.hints + excluded
                  ELSE least(fetch_request.not_before, excluded.not_before) END
 """
 
-# What was to be read because nobody had shown it, and was shown meanwhile.
+# What was to be read because nobody had shown it, and was shown meanwhile. An order that its own channel hinted at is read.
 FORGET_FETCHES = """
-DELETE FROM fetch_request f USING unnest($2::uuid[], $3::text[]) AS n(connection_id, external_id)
-WHERE f.tenant_id = $1 AND f.connection_id = n.connection_id AND f.topic = 'payment' AND f.external_id = n.external_id
+DELETE FROM fetch_request f USING unnest($2::uuid[], $3::text[], $4::text[]) AS n(connection_id, topic, external_id)
+WHERE f.tenant_id = $1 AND f.connection_id = n.connection_id AND f.topic = n.topic AND f.external_id = n.external_id
   AND f.tries = 0 AND f.not_before > clock_timestamp()
+  AND (f.topic = 'payment' OR EXISTS (
+         SELECT FROM event e
+         WHERE e.tenant_id = $1 AND e.event_id = f.requested_by AND e.connection_id <> f.connection_id))
 """
 
 # By place, found by key one by one. A queue is empty whenever its statistics are made, and a plan for an empty table

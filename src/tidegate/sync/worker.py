@@ -23,7 +23,7 @@ from tidegate.sync.catalogue import Catalogue
 from tidegate.sync.normalize import prepare
 from tidegate.sync.pulse import beat
 from tidegate.sync.reading import TenantView
-from tidegate.sync.records import Outcome, Prepared
+from tidegate.sync.records import Outcome, Prepared, StateMoved
 from tidegate.sync.settings import SETTINGS, Settings
 from tidegate.sync.turns import Turns
 from tidegate.sync.views import Views
@@ -262,6 +262,8 @@ class Strand:
             await applier.apply(batch, epochs)
         except StalePolicy:
             self._views.expire()
+        except StateMoved:  # others joined payments to orders all the while; they got on, and this is tried again
+            log.info("apply.moved", node=self._name, events=len(batch))
         except Fenced:
             log.info("apply.fenced", node=self._name, slots=len(epochs))
             await node.refresh()

@@ -236,8 +236,8 @@ class Writer:
             hints_max = min(f.hints_max for f in result.fetches)
             await conn.execute(statements.REQUEST_FETCHES, self.tenant_id, *_columns(rows), hints_max)
 
-        if result.shown_payments:
-            await conn.execute(statements.FORGET_FETCHES, self.tenant_id, *_columns(result.shown_payments))
+        if result.shown:
+            await conn.execute(statements.FORGET_FETCHES, self.tenant_id, *_columns(result.shown))
 
     async def _outcomes(self, conn: Connection, result: Result) -> None:
         """Record what became of each event, take it out of the queue, count it."""

@@ -6,6 +6,7 @@ are told apart by a fetch, which carries the time at which it was answered.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -23,6 +24,9 @@ Currency = Annotated[str, msgspec.Meta(pattern="^[A-Za-z]{3}$")]
 Id = Annotated[str, msgspec.Meta(min_length=1)]
 VERSION_UNITS = 1_000_000
 """Versions count microseconds, so that a finer clock has room."""
+ORDER_KEY = "order_id"
+"""Metadata of a payment: the shop's id of its order, where the shop's plugin writes it there, as WooCommerce's does."""
+_ORDER_HINT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 REFERENCE_KEY = "tidegate_refund"
 """Metadata of a refund: our public refund id."""
 
@@ -75,6 +79,7 @@ class _Intent(msgspec.Struct, gc=False):
     latest_charge: _Charge | str | None = None
     last_payment_error: Any = None
     payment_method_options: _Options | None = None
+    metadata: dict[str, Any] | None = None
 
 
 class _Refund(msgspec.Struct, gc=False):
@@ -168,6 +173,7 @@ def _intent(raw: _Event) -> Sequence[CanonicalChange]:
         expires_at=datetime.fromtimestamp(card.capture_before, UTC)
         if card is not None and card.capture_before
         else None,
+        order_hint=_order_hint(intent),
         version=_version(raw),
     )
     options = intent.payment_method_options.card if intent.payment_method_options is not None else None
@@ -175,6 +181,11 @@ def _intent(raw: _Event) -> Sequence[CanonicalChange]:
     if intent.status == "requires_capture" and wants_parts and charge is None:
         return [observed, NeedsFetch(topic="payment", external_id=intent.id)]  # whether it can, only the charge says
     return [observed]
+
+
+def _order_hint(intent: _Intent) -> str:
+    named = (intent.metadata or {}).get(ORDER_KEY)
+    return named if isinstance(named, str) and _ORDER_HINT.fullmatch(named) else ""
 
 
 def _state(intent: _Intent) -> Literal["pending", "authorised", "captured", "voided", "failed"]:

@@ -109,6 +109,7 @@ class _Fulfillment(msgspec.Struct):
 class _Event(msgspec.Struct):
     type: str
     order_id: str | None = None
+    revision: Revision = 0
     order: _Order | None = None
     move: _Move | None = None
     shipment: _Shipment | None = None
@@ -130,7 +131,7 @@ def normalize(event: RawEvent) -> Sequence[CanonicalChange]:
     if raw.fulfillment is not None:
         return [_fulfillment(raw.fulfillment)]
     if raw.order_id is not None:
-        return [NeedsFetch(topic="order", external_id=raw.order_id)]
+        return [NeedsFetch(topic="order", external_id=raw.order_id, version=raw.revision)]
     return [Ignored(code="unknown_topic", reason=f"topic {raw.type[:60]!r} is not used")]
 
 
