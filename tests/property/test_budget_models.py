@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 import random
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -333,6 +334,43 @@ def test_an_adaptive_limit_finds_what_a_host_can_do(workers: int, seed: int) -> 
         carried += 1
     assert carried >= 0.7 * min(workers, 16) * 10 * 60
     assert rule.usage(meter, now).limit <= 3.0 * workers + 2.0
+
+
+@given(st.floats(0.0, 0.1), st.integers(0, 10_000))
+@settings(max_examples=40, deadline=None)
+def test_an_adaptive_limit_bears_failures_at_random(share: float, seed: int) -> None:
+    """A platform that fails up to every tenth call, however many there are, keeps what it copes with (RELIABILITY 2f)."""
+    chance = random.Random(seed)
+    rule = Rule(Adaptive(start=8, floor=2, ceiling=8))
+    meter, running, limits = rule.start(0.0), deque[Ticket](), []
+    for number in range(1500):
+        now = number * 0.02
+        while rule.wait(meter, 1.0, "", now) == 0.0:
+            meter, ticket = rule.take(meter, 1.0, "", now)
+            running.append(ticket)
+        sign = Sign.FAILING if chance.random() < share else Sign.FINE
+        meter = rule.answered(meter, running[0], 0.1, sign, now)
+        meter = rule.end(meter, running.popleft(), now)
+        limits.append(rule.usage(meter, now).limit)
+    assert sum(limits) / len(limits) >= 7.0
+
+
+@given(st.lists(st.sampled_from(list(Sign)), max_size=200), st.integers(0, 20))
+@settings(max_examples=60, deadline=None)
+def test_an_adaptive_limit_reacts_to_overload_at_once(before: list[Sign], later: int) -> None:
+    """Whatever was before: a sign of overload lowers the limit, down to the floor and not below; nothing lifts it over its ceiling."""
+    rule = Rule(Adaptive(start=8, floor=2, ceiling=16))
+    meter, now = rule.start(0.0), 0.0
+    for sign in before:
+        now += 1.0
+        meter, ticket = rule.take(meter, 1.0, "", now)
+        meter = rule.end(rule.answered(meter, ticket, 0.1, sign, now + 0.5), ticket, now + 0.5)
+        assert 2.0 <= rule.usage(meter, now).limit <= 16.0
+    now += 1.0 + later
+    limit = rule.usage(meter, now).limit
+    meter, ticket = rule.take(meter, 1.0, "", now)
+    meter = rule.answered(meter, ticket, 0.1, Sign.REFUSED, now + 0.5)
+    assert rule.usage(meter, now).limit < limit or limit == 2.0
 
 
 def test_an_adaptive_limit_falls_with_failures_and_never_below_its_floor() -> None:

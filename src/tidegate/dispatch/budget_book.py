@@ -13,6 +13,7 @@ from tidegate.sdk.http import Response
 
 TOO_MANY = 429
 FAILED = 500
+UNAVAILABLE = 503
 
 
 class Book:
@@ -122,14 +123,13 @@ class Watch:
         cost = self._book.correct(self.ticket, response, now)
         if cost is not None:
             self._cost = (self._cost or 0.0) + cost
-        failed = Sign.FAILING if response.status >= FAILED else Sign.FINE
-        sign = Sign.REFUSED if response.status == TOO_MANY else failed
-        self._adapt(sign, now)
+        self._adapt(_sign_of(response), now)
 
     def failed(self, error: TidegateError) -> None:
         """Note a request without an answer; what the other side refused was seen as one."""
         if "status" not in error.context and isinstance(error, TransientError | OutcomeUnknownError):
-            self._adapt(Sign.FAILING, self._clock.monotonic())
+            sign = Sign.REFUSED if error.code.endswith("timeout") else Sign.FAILING
+            self._adapt(sign, self._clock.monotonic())
 
     def _adapt(self, sign: Sign, now: float) -> None:
         book = self._book
@@ -146,3 +146,11 @@ class Watch:
         if not self._is_over:
             self._is_over = True
             self._book.refund(self.ticket, self._clock.monotonic())
+
+
+def _sign_of(response: Response) -> Sign:
+    """Return what an answer says about how the other side copes. A 503 is overload where it says when to come again."""
+    told = response.status == UNAVAILABLE and "retry-after" in response.headers
+    if response.status == TOO_MANY or told:
+        return Sign.REFUSED
+    return Sign.FAILING if response.status >= FAILED else Sign.FINE

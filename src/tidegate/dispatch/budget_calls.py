@@ -14,7 +14,11 @@ from tidegate.dispatch.budget_buckets import EPSILON, NEVER, Look
 from tidegate.sdk.budgets import Adaptive, BudgetReading, Concurrency
 
 DECREASE_REFUSED = 0.6
-"""What is left of the limit after a 429 or a failure."""
+"""What is left of the limit after a sign of overload."""
+FAILING_SHARE = 0.25
+"""A failure says nothing about how many calls there are, unless so many of the newest answers are failures."""
+FAILING_SMOOTHING = 0.03
+"""Weight of one answer in that share: ten failures in a row reach it; one in ten at random all but never does."""
 DECREASE_SLOW = 0.85
 """What is left of it when answers have become slow."""
 SLOW_FACTOR = 2.0
@@ -33,9 +37,9 @@ class Sign(Enum):
 
     FINE = "fine"
     REFUSED = "refused"
-    """Too many calls: 429."""
+    """Overload: 429, a 503 that says when to come again, or no answer in time."""
     FAILING = "failing"
-    """5xx, or no answer."""
+    """Another 5xx, or a broken connection: its cause may be anything."""
 
 
 class Flights(msgspec.Struct, frozen=True, kw_only=True, tag="flights"):
@@ -103,7 +107,10 @@ class Base(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Aimd(msgspec.Struct, frozen=True, kw_only=True, tag="aimd"):
-    """Calls at the same time: additive increase while answers are fast, multiplicative decrease when they are not."""
+    """Calls at the same time: additive increase while answers are fast, multiplicative decrease when they are not.
+
+    Single failures change nothing: a platform that fails one call in twenty, however few there are, is not helped by fewer.
+    """
 
     declared: tuple[float, float, float]
     """Start, floor and ceiling."""
@@ -112,6 +119,8 @@ class Aimd(msgspec.Struct, frozen=True, kw_only=True, tag="aimd"):
     taken: float = 0.0
     slowness: float = 1.0
     """Smoothed: how many times as long as the quickest ones the answers take."""
+    failing: float = 0.0
+    """Smoothed: which share of the answers are failures."""
     cut_at: float = NEVER
     """Last decrease."""
     bases: Mapping[str, Base] = {}
@@ -140,12 +149,16 @@ class Aimd(msgspec.Struct, frozen=True, kw_only=True, tag="aimd"):
     def answered(self, seconds: float, sign: Sign, operation: str, now: float) -> Aimd:
         """Return it after a request took `seconds` and came out like this."""
         _, floor, ceiling = self.declared
-        if sign is not Sign.FINE:
+        if sign is Sign.REFUSED:
             return self._cut(DECREASE_REFUSED, floor, seconds, now)
+        failing = self.failing + FAILING_SMOOTHING * ((sign is Sign.FAILING) - self.failing)
+        if sign is Sign.FAILING:
+            state = replace(self, failing=failing)
+            return state._cut(DECREASE_REFUSED, floor, seconds, now) if failing > FAILING_SHARE else state
         base = self._base(operation, seconds, now)
         best = min(base.before, base.now)
         slowness = self.slowness + SMOOTHING * (seconds / max(best, 1e-6) - self.slowness)
-        state = replace(self, slowness=slowness, bases={**self.bases, operation: base})
+        state = replace(self, failing=failing, slowness=slowness, bases={**self.bases, operation: base})
         if slowness > SLOW_FACTOR and seconds > best + SLOW_SECONDS:
             return state._cut(DECREASE_SLOW, floor, seconds, now)
         if self.flights >= math.floor(self.limit + EPSILON) and slowness <= SLOW_FACTOR:
