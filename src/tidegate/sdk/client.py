@@ -7,6 +7,7 @@ PUT or DELETE again when the connection breaks; a middleware prevents that.)
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextvars import ContextVar
 from datetime import datetime
@@ -41,6 +42,7 @@ KEEPALIVE_SECONDS = 3.0
 """Shorter than the 5 s after which common servers close, so that a write rarely meets a connection that is just ending."""
 USER_AGENT = "tidegate"
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _PHASE: ContextVar[Phase] = ContextVar("tidegate_request_phase")
 
 
@@ -77,6 +79,7 @@ class HttpApi:
         self._clock = clock
         self._tokens = tokens
         self._token: Secret | None = None
+        self._told_date: str | None = None
         self._session_until: datetime | None = None
         self._deadline_seconds = connector.request_deadline.total_seconds()
         self._http: aiohttp.ClientSession | None = None
@@ -303,6 +306,9 @@ class HttpApi:
         return response
 
     def _note_clock(self, told: str | None) -> None:
+        if told == self._told_date:
+            return  # the same second as before: the first answer of it told the most
+        self._told_date = told
         moment = read_date(told)
         if moment is not None:
             self.clock_skew_seconds = (moment - self._clock.now()).total_seconds()
@@ -449,7 +455,7 @@ def _encode(json: Any, form: Mapping[str, str] | None) -> tuple[bytes | None, di
 
 def _check_headers(headers: Mapping[str, str]) -> None:
     for name, value in headers.items():
-        if any(ord(letter) < 32 or ord(letter) == 127 for letter in name + value):
+        if _CONTROL.search(name) or _CONTROL.search(value):
             raise InvariantError(
                 "a header holds a control character", code="header_unsafe", context={"name": name[:40]}
             )
