@@ -166,6 +166,41 @@ async def test_a_lost_answer_is_looked_after_member_by_member(bed: Bed, remote: 
     assert books.made == Counter(references)
 
 
+async def test_what_failed_in_several_calls_goes_again_in_one(bed: Bed, remote: HostileServer) -> None:
+    """One order of each of three calls fails: where each has requests of its own, the three go again together, as they were
+    frozen, under a key of their own; those that went well are not sent again (G10).
+    """
+    books = Books()
+    references = await orders_of(bed, remote, 6)
+    unlucky = set(references[::2])
+
+    def judge(_books: Books, orders: Sequence[CreateOrder]) -> Sequence[ItemOutcome] | None:
+        if len(books.calls) > 3:
+            return None
+        failed = Failed(error=TransientError("busy", code="busy", wait_seconds=3600.0))
+        return [failed if order.reference in unlucky else books.make(order) for order in orders]
+
+    async def is_parked() -> bool:
+        return await bed.states(CommandKind.ORDER_CREATE) == {"succeeded": 3, "pending": 3}
+
+    books.judge = judge
+    connector = books.connector(2)
+    spec = replace(connector.commands[CommandKind.ORDER_CREATE], charge_each=1.0, safe_to_resend=True)
+    connector = replace(connector, commands={**connector.commands, CommandKind.ORDER_CREATE: spec})
+    async with bed.running(connector=connector, settings=EAGER):
+        await until(is_parked)
+        await bed.pool.execute("UPDATE command SET not_before = NULL WHERE state = 'pending'")
+        await until(bed.is_settled)
+
+    assert [len(called) for _, called in books.calls] == [2, 2, 2, 2, 1]
+    assert books.made == Counter(references), "each is made once"
+    assert {reference for _, called in books.calls[3:] for reference in called} == unlucky
+    assert len({key for key, _ in books.calls}) == 5, "another request has another key"
+    assert await bed.states(CommandKind.ORDER_CREATE) == {"succeeded": 6}
+    assert await bed.pool.fetchval("SELECT max(attempt_number) FROM command WHERE kind = 'order.create'") == 2
+    await bed.check_evidence()
+
+
 async def test_a_cancelled_member_does_not_hold_the_others(bed: Bed, remote: HostileServer) -> None:
     """An order that nothing is left of ends unsent in the same T2s; the rest of the batch goes."""
     books = Books()

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tidegate.commerce.changes import OrderPrivate
 from tidegate.commerce.commands import CreateOrder, OrderLineOut
 from tidegate.commerce.money import Money, currency_exponent
-from tidegate.connectors.tryton.client import _sale
 from tidegate.connectors.tryton.facts import Facts
+from tidegate.connectors.tryton.sale import _sale
 
 FACTS = Facts(
     company=1,

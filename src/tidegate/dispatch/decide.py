@@ -230,7 +230,7 @@ def decide_look_failed(error: TidegateError, settings: DispatchSettings) -> Deci
     lane = waits.get(name, LaneEffect.NONE)
     if error.code == NO_LEASE:
         lane = LaneEffect.NONE
-    wait = _snooze_seconds(error, settings) if lane is LaneEffect.SNOOZE else 0.5 + full_jitter(3)
+    wait = _snooze_seconds(error, settings) if lane is LaneEffect.SNOOZE else 0.5 + full_jitter(1)
     return Decision(
         state=CommandState.IN_DOUBT,
         code=error.code,

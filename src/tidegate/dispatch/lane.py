@@ -315,6 +315,7 @@ class Lane:
             now_utc,
             kinds=self._kinds,
             merge_seconds=rules.stock_merge_seconds,
+            places=self._pace.calls_max() - len(self._tasks),
         )
 
     def _next_wait(self, now: float, tokens_wait: float | None) -> float | None:
@@ -455,7 +456,8 @@ class Lane:
             self._note_decision(decision, now)
         pace, name = self._pace, self.scope.connection.name
         was_down, was_host_down = pace.is_lane_down, pace.is_host_down
-        pace.note(result.decisions, candidate.operation, now, was_retry=candidate.is_retry)
+        retries = candidate.parts if candidate.is_retry else 0
+        pace.note(result.decisions, candidate.operation, now, retries=retries)
         if pace.is_lane_down and not was_down:
             log.error("lane.breaker_opened", connection=name)
         if pace.is_host_down and not was_host_down:

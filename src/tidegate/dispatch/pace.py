@@ -73,9 +73,9 @@ class Pace:
         self._urgent_run = next_urgent_run(self._urgent_run, candidate, candidates)
         self._host.begin(self, limit=self._settings.breaker_failures)
         if candidate.is_retry:
-            self._retries.note_retry(now)
+            self._retries.note_retry(now, candidate.parts)
         elif candidate.is_write:
-            self._retries.note_first(now)
+            self._retries.note_first(now, candidate.parts)
         return watch
 
     def rest(self) -> None:
@@ -102,8 +102,8 @@ class Pace:
         """Name and port of the host."""
         return self._host.name
 
-    def note(self, decisions: Sequence[Decision], operation: str, now: float, *, was_retry: bool = False) -> None:
-        """Note what a call of `operation` came to. A retry that the other side served is paid back."""
+    def note(self, decisions: Sequence[Decision], operation: str, now: float, *, retries: int = 0) -> None:
+        """Note what a call of `operation` came to. Of its `retries`, those that the other side served are paid back."""
         snooze = max((d.lane_wait_seconds for d in decisions if d.lane is LaneEffect.SNOOZE), default=0.0)
         if snooze:
             self.snooze(snooze, operation, now)
@@ -112,8 +112,8 @@ class Pace:
             self._host.breaker = self._after_failure(self._host.breaker, now)
         elif any(decision.lane is LaneEffect.NONE for decision in decisions):
             self._breaker = self._host.breaker = CLOSED
-            if was_retry:
-                self._retries.pay_back()
+            served = sum(decision.lane is LaneEffect.NONE for decision in decisions)
+            self._retries.pay_back(min(retries, served))
 
     def _after_failure(self, breaker: Breaker, now: float) -> Breaker:
         limit = self._settings.breaker_failures

@@ -21,22 +21,22 @@ class RetryBudget:
         self._firsts: deque[float] = deque()
         self._retries: deque[float] = deque()
 
-    def note_first(self, now: float) -> None:
-        """Note a first send."""
+    def note_first(self, now: float, count: int = 1) -> None:
+        """Note first sends."""
         self._forget(now)
-        self._firsts.append(now)
+        self._firsts.extend([now] * count)
 
-    def note_retry(self, now: float) -> None:
-        """Note a retry. Ask `wait_seconds` first."""
+    def note_retry(self, now: float, count: int = 1) -> None:
+        """Note retries. Ask `wait_seconds` first."""
         self._forget(now)
-        self._retries.append(now)
+        self._retries.extend([now] * count)
 
-    def pay_back(self) -> None:
-        """Note that the newest retry was served: it cost the other side nothing that it did not have.
+    def pay_back(self, count: int = 1) -> None:
+        """Note that so many of the newest retries were served: they cost the other side nothing that it did not have.
 
         So retries flow at the lane's pace while they help, and are scarce while they do not.
         """
-        if self._retries:
+        for _ in range(min(count, len(self._retries))):
             self._retries.pop()
 
     def wait_seconds(self, now: float) -> float:

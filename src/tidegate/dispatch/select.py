@@ -20,7 +20,7 @@ from tidegate.commerce.commands import CommandKind, Priority
 from tidegate.dispatch.budget_book import Book
 from tidegate.dispatch.decide import REFUSED_TOGETHER
 from tidegate.dispatch.records import DirtyMark, DoubtfulCommand, FetchRequest, PendingCommand, ShownRead, Window
-from tidegate.sdk.connector import Connector
+from tidegate.sdk.connector import CommandSpec, Connector
 
 AGEING_SECONDS_PER_POINT = 6.0
 """Classes are 10 points apart."""
@@ -93,6 +93,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     """What the platform calls it, where operations have budgets of their own."""
     is_write: bool = False
     is_retry: bool = False
+    parts: int = 1
+    """Commands in it that have requests of their own."""
 
     @property
     def is_urgent(self) -> bool:
@@ -210,17 +212,19 @@ def list_candidates(
     *,
     kinds: Container[CommandKind] = ALL_KINDS,
     merge_seconds: float = 0.0,
+    places: int = 1,
 ) -> list[Candidate]:
     """Return what could be done now. `feeds` are the due ones with the seconds since they were due.
 
-    Only commands of `kinds` may be sent. A stock number waits for company for `merge_seconds`.
+    Only commands of `kinds` may be sent. A stock number waits for company for `merge_seconds`. `places` is how many calls
+    more there is room for at the same time.
 
     Only the oldest open command of a target is sent (the window holds no other), and a target in flight blocks itself
     alone. Stock numbers and fulfillments of one item exclude each other.
     """
     found = [
         *_looks(window, busy, connector, now),
-        *_sends(window, busy, connector, now, kinds),
+        *_sends(window, busy, connector, now, kinds, places),
         *_fetches(window, busy, connector, now),
         *_shown(window, busy, connector, now),
         *(
@@ -295,7 +299,7 @@ def next_urgent_run(run: int, chosen: Candidate, candidates: Sequence[Candidate]
 
 
 def _sends(
-    window: Window, busy: Busy, connector: Connector, now: datetime, kinds: Container[CommandKind]
+    window: Window, busy: Busy, connector: Connector, now: datetime, kinds: Container[CommandKind], places: int
 ) -> list[Candidate]:
     """Return calls with the commands that may go. What is merged is of one kind, and no target is in two of them."""
     closed = window.blocked_items | busy.pushed_items
@@ -306,31 +310,46 @@ def _sends(
     ]
     groups: dict[object, list[PendingCommand]] = {}
     for command in able:
-        groups.setdefault(_company(command, busy), []).append(command)
+        groups.setdefault(_company(command, busy, connector.commands.get(command.kind)), []).append(command)
     return [
         Candidate(
             task=SendCommand(chosen[0], tuple(chosen[1:])),
             priority=chosen[0].priority,
             waiting_seconds=(now - min(command.planned_at for command in chosen)).total_seconds(),
-            charge=spec.charge if spec is not None else 0.0,
+            charge=spec.charge_of(len(chosen)) if spec is not None else 0.0,
             operation=spec.operation if spec is not None else "",
             is_write=True,
             is_retry=any(command.attempt_number > 0 and command.code not in VERIFIED_CODES for command in chosen),
+            parts=len(chosen) if spec is not None and spec.charge_each else 1,
         )
         for group in groups.values()
         for spec in (connector.commands.get(group[0].kind),)
-        for chosen in _cut(group, spec.bulk_max if spec is not None else 1)
+        for chosen in _cut(group, _size(len(group), spec, places))
     ]
 
 
-def _company(command: PendingCommand, busy: Busy) -> object:
+def _company(command: PendingCommand, busy: Busy, spec: CommandSpec | None) -> object:
     """Return with what a command may share a call: fresh ones of its kind, and later those of the same frozen call.
 
+    Where each command has requests of its own and may be sent again at any time, the frozen calls of several may be one.
     What a whole call was refused for may be any of its members: each of them goes alone.
     """
     if command.code == REFUSED_TOGETHER or command.command_id in busy.alone:
         return command.command_id
-    return command.kind if command.call_id is None else command.call_id
+    if command.call_id is None:
+        return command.kind
+    if spec is not None and spec.charge_each and spec.safe_to_resend:
+        return command.kind, "again"
+    return command.call_id
+
+
+def _size(waiting: int, spec: CommandSpec | None, places: int) -> int:
+    """Return how many commands a call carries: all that it can, or an equal part where each costs its own time."""
+    if spec is None:
+        return 1
+    if not spec.charge_each:
+        return spec.bulk_max
+    return min(spec.bulk_max, math.ceil(waiting / max(1, places)))
 
 
 def _cut(group: list[PendingCommand], size: int) -> Iterator[list[PendingCommand]]:

@@ -243,14 +243,15 @@ ORDER BY item_id FOR NO KEY UPDATE
 
 # Commands go out under an attempt only if each is still the oldest open one of its target, and stands for the same call as
 # before. $3 commands in payload order, $4 attempt, $5 call, $6 key, $7 data key, $8 sealed payload or null for a call that
-# exists, $9 node, $10 charge, $11 configuration, $12 version of the mapping or null, $13 the call so far or null.
+# exists, $9 node, $10 charge, $11 configuration, $12 version of the mapping or null, $13 the call so far or null, of each.
 BEGIN_ACTIONS = """
 WITH taken AS (
   UPDATE command c
   SET state = 'sending', attempt_number = c.attempt_number + 1, attempt_id = $4, call_id = $5, code = NULL,
       reason = NULL, not_before = NULL, settles_at = NULL, negatives = 0
+  FROM unnest($3::uuid[], $13::uuid[]) AS n(command_id, call_id)
   WHERE c.tenant_id = $1 AND c.connection_id = $2 AND c.command_id = ANY($3::uuid[]) AND c.state = 'pending'
-    AND c.call_id IS NOT DISTINCT FROM $13::uuid
+    AND c.command_id = n.command_id AND c.call_id IS NOT DISTINCT FROM n.call_id
     AND NOT EXISTS (SELECT FROM command older
                     WHERE older.tenant_id = $1 AND older.connection_id = $2 AND older.target_key = c.target_key
                       AND older.state IN ('proposed', 'pending', 'sending', 'in_doubt') AND older.command_id < c.command_id
@@ -268,9 +269,9 @@ WITH taken AS (
 SELECT command_id, attempt_number FROM taken
 """
 
-LOAD_CALL = """
-SELECT idempotency_key, data_key_id, payload, members, key_spent_at IS NOT NULL AS is_key_spent
-FROM call WHERE tenant_id = $1 AND call_id = $2
+LOAD_CALLS = """
+SELECT call_id, idempotency_key, data_key_id, payload, members, key_spent_at IS NOT NULL AS is_key_spent
+FROM call WHERE tenant_id = $1 AND call_id = ANY($2::uuid[])
 """
 
 END_UNSENT = """

@@ -67,7 +67,7 @@ async def begin_actions(
     if not allowed:
         return refusal or NotBegun("moved")
     if commands[0].call_id is not None:
-        return await _begin_again(conn, scope, allowed, commands[0].call_id)
+        return await _begin_again(conn, scope, allowed)
     return await _begin_first(conn, scope, allowed, asked)
 
 
@@ -219,7 +219,7 @@ async def begin_look(conn: Connection, scope: Scope, command: DoubtfulCommand) -
     if call_id is None:
         return None
     await scope.store_budget(conn)
-    frozen = await _load_call(conn, scope, call_id)
+    frozen = (await _load_calls(conn, scope, [call_id]))[call_id]
     return attempt_id, frozen.payloads[command.command_id]
 
 
@@ -237,22 +237,22 @@ async def park_mark(conn: Connection, scope: Scope, mark: DirtyMark) -> None:
     await conn.execute(statements.PARK_MARK, *scope.ids, mark.item_id, scope.settings.poison_seconds)
 
 
-async def _begin_again(
-    conn: Connection, scope: Scope, commands: Sequence[PendingCommand], call_id: UUID
-) -> OpenCall | NotBegun:
-    """Send a frozen call again, as it stands and under its key, when all of its members are to go.
+async def _begin_again(conn: Connection, scope: Scope, commands: Sequence[PendingCommand]) -> OpenCall | NotBegun:
+    """Send a frozen call again, as it stands and under its key, when all of its members are to go and nobody else.
 
-    Some of them alone are another request, and so another call under a key of its own, with what was frozen for them. A
-    key that is spent is left for another one as well: whoever put the commands back knows that nothing was done under it.
+    Anything else is another request, and so another call under a key of its own, with what was frozen for each. A key that is
+    spent is left for another one as well: whoever put the commands back knows that nothing was done under it.
     """
-    frozen = await _load_call(conn, scope, call_id)
+    calls = await _load_calls(conn, scope, [command.call_id for command in commands if command.call_id is not None])
+    call_id, frozen = next(iter(calls.items()))
     if set(frozen.payloads) == {command.command_id for command in commands} and not frozen.is_key_spent:
         by_id = {command.command_id: command for command in commands}
         members = [by_id[command_id] for command_id in frozen.payloads]
         return await _begin(
             conn, scope, members, list(frozen.payloads.values()), maps=None, again=(call_id, frozen.key)
         )
-    payloads = [frozen.payloads[command.command_id] for command in commands]
+    known = {command_id: payload for call in calls.values() for command_id, payload in call.payloads.items()}
+    payloads = [known[command.command_id] for command in commands]
     return await _begin(conn, scope, commands, payloads, maps=None)
 
 
@@ -270,7 +270,7 @@ async def _begin(
     call_id, key = again or _new_call(scope)
     data_key = await scope.cipher.current(conn, scope.connection.tenant_id, scope.clock.now().date())
     sealed = None if again else scope.cipher.seal(data_key, "call", call_id, msgspec.json.encode(payloads))
-    charge = scope.connector.commands[kind].charge
+    charge = scope.connector.commands[kind].charge_of(len(commands))
     rows = await conn.fetch(
         statements.BEGIN_ACTIONS,
         *scope.ids,
@@ -284,7 +284,7 @@ async def _begin(
         charge,
         maps.config_version if maps is not None else None,
         maps.digest_for(kind) if maps is not None else None,
-        commands[0].call_id,
+        [command.call_id for command in commands],
     )
     numbers = {row["command_id"]: row["attempt_number"] for row in rows}
     if len(numbers) < len(commands):
@@ -406,14 +406,18 @@ class _Frozen(msgspec.Struct, frozen=True):
     is_key_spent: bool
 
 
-async def _load_call(conn: Connection, scope: Scope, call_id: UUID) -> _Frozen:
-    """Return a frozen call."""
-    tenant_id = scope.connection.tenant_id
-    row = await conn.fetchrow(statements.LOAD_CALL, tenant_id, call_id)
-    if row is None:
+async def _load_calls(conn: Connection, scope: Scope, call_ids: Sequence[UUID]) -> dict[UUID, _Frozen]:
+    """Return frozen calls, each once, in the order of their ids here."""
+    tenant_id, wanted = scope.connection.tenant_id, list(dict.fromkeys(call_ids))
+    rows = {row["call_id"]: row for row in await conn.fetch(statements.LOAD_CALLS, tenant_id, wanted)}
+    if len(rows) < len(wanted):
         raise InvariantError("a command names a call that does not exist", code="call_missing")
-    await scope.cipher.opener(conn, [(tenant_id, row["data_key_id"])])
-    plain = scope.cipher.open(tenant_id, row["data_key_id"], "call", call_id, row["payload"])
-    payloads = msgspec.json.decode(plain, type=list[Payload])
-    by_command = dict(zip(row["members"], payloads, strict=True))
-    return _Frozen(row["idempotency_key"], by_command, row["is_key_spent"])
+    await scope.cipher.opener(conn, {(tenant_id, row["data_key_id"]) for row in rows.values()})
+    found: dict[UUID, _Frozen] = {}
+    for call_id in wanted:
+        row = rows[call_id]
+        plain = scope.cipher.open(tenant_id, row["data_key_id"], "call", call_id, row["payload"])
+        payloads = msgspec.json.decode(plain, type=list[Payload])
+        by_command = dict(zip(row["members"], payloads, strict=True))
+        found[call_id] = _Frozen(row["idempotency_key"], by_command, row["is_key_spent"])
+    return found

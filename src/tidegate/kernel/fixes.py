@@ -215,6 +215,8 @@ FIXES: Mapping[str, Fix] = {
     "not_sent_timeout": Fix(
         "the system does not answer", "is it up, and does a firewall let us through? It goes on by itself"
     ),
+    "not_sent_behind": Fix("those before it in the same call failed, so it was left for later", "it goes on by itself"),
+    "half_made": Fix("the system has a part of it: an answer on the way failed", "it is finished with the next try"),
     "not_sent_connect": Fix("nothing listens at the system's address", "is it up? It goes on by itself"),
     "answer_lost": Fix("the connection broke before the answer", "it is tried or looked at again by itself"),
     "answer_timeout": Fix(

@@ -269,7 +269,7 @@ def cost_of(name: str, connector: Connector, kind: CommandKind, items: int) -> C
     spec = connector.commands.get(kind)
     if spec is None or not items:
         return None
-    calls = math.ceil(items / spec.bulk_max)
+    calls = items if spec.charge_each else math.ceil(items / spec.bulk_max)
     return _cost(name, connector, kind.value, items, calls, calls * spec.charge, spec.operation)
 
 

@@ -228,9 +228,17 @@ class CommandSpec:
     readback_settle: timedelta = timedelta(seconds=20)
     """How long after the lost answer a 'not found' may be believed (the request may still be running)."""
     charge: float = 1.0
-    """Budget tokens per call."""
+    """Budget tokens of a call with one command."""
+    charge_each: float = 0.0
+    """Budget tokens of every further command in a call, where each has requests of its own, made one after the other. Such
+    a call saves transactions and looks, not writes: it is filled only when there is no place for one more call at the same
+    time. 0: one request carries them all."""
     operation: str = ""
     """What the platform calls it, where operations have budgets of their own (`PerOperation`)."""
+
+    def charge_of(self, commands: int) -> float:
+        """Return the budget tokens of a call with so many commands."""
+        return self.charge + self.charge_each * (commands - 1)
 
 
 @dataclass(frozen=True, kw_only=True)

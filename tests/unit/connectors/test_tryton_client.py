@@ -12,7 +12,7 @@ from tests.feedbed import BEGIN, Row, TrytonTable, read_round
 
 from tidegate.commerce.changes import OrderPrivate
 from tidegate.commerce.commands import CancelOrder, CreateOrder
-from tidegate.connectors.tryton import client, feeds
+from tidegate.connectors.tryton import feeds, orders
 from tidegate.connectors.tryton.rest import Rest
 from tidegate.kernel.errors import ConfigurationError, RejectedError
 from tidegate.sdk.connector import Done, Failed
@@ -121,24 +121,24 @@ MADE = Done(external_id="4", bindings={"oln_c0_1": "6"})
 def test_an_order_is_finished_from_wherever_it_stopped(state: str | None, pressed: list[str]) -> None:
     erp = Erp(state)
 
-    assert asyncio.run(client.create_order(erp, [ORDER], "key")) == [MADE]
+    assert asyncio.run(orders.create_order(erp, [ORDER], "key")) == [MADE]
     assert erp.pressed == pressed
 
 
 def test_a_sale_that_processes_itself_is_not_pressed_to() -> None:
     erp = Erp(None, processes_itself=True)
 
-    assert asyncio.run(client.create_order(erp, [ORDER], "key")) == [MADE]
+    assert asyncio.run(orders.create_order(erp, [ORDER], "key")) == [MADE]
     assert erp.pressed == ["quote", "confirm"]
 
 
 def test_an_order_that_an_earlier_call_finishes_at_the_same_moment_is_done() -> None:
-    assert asyncio.run(client.create_order(Erp("draft", overtaken=True), [ORDER], "key")) == [MADE]
+    assert asyncio.run(orders.create_order(Erp("draft", overtaken=True), [ORDER], "key")) == [MADE]
 
 
 def test_a_rule_that_refuses_a_button_is_told_and_not_tried_for_ever() -> None:
     with pytest.raises(RejectedError, match="You can not call"):
-        asyncio.run(client.create_order(Erp(None, broken_rule="confirm"), [ORDER], "key"))
+        asyncio.run(orders.create_order(Erp(None, broken_rule="confirm"), [ORDER], "key"))
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_a_sale_is_cancelled_from_wherever_that_is_possible(state: str, pressed:
     erp = Erp(state)
 
     for _ in range(2):
-        assert asyncio.run(client.cancel_order(erp, [CANCEL], "key")) == [Done(external_id="4")]
+        assert asyncio.run(orders.cancel_order(erp, [CANCEL], "key")) == [Done(external_id="4")]
 
     assert erp.pressed == pressed
 
@@ -158,7 +158,7 @@ def test_a_sale_is_cancelled_from_wherever_that_is_possible(state: str, pressed:
 def test_a_sale_with_shipments_is_left_to_people(state: str) -> None:
     erp = Erp(state)
 
-    (outcome,) = asyncio.run(client.cancel_order(erp, [CANCEL], "key"))
+    (outcome,) = asyncio.run(orders.cancel_order(erp, [CANCEL], "key"))
 
     assert isinstance(outcome, Failed)
     assert (outcome.error.code, erp.pressed) == (f"sale_{state}", [])
@@ -180,7 +180,7 @@ def test_what_orders_need_and_is_not_there_is_named(model: str, found: list[dict
     erp.records[model] = found
 
     with pytest.raises(ConfigurationError) as caught:
-        asyncio.run(client.create_order(erp, [ORDER], "key"))
+        asyncio.run(orders.create_order(erp, [ORDER], "key"))
 
     assert caught.value.code == "record_missing"
 
@@ -212,7 +212,7 @@ def test_what_a_map_filled_reaches_the_sale() -> None:
         fields={"description": "from the shop"},
     )  # fmt: skip
 
-    assert asyncio.run(client.create_order(erp, [order], "key")) == [MADE]
+    assert asyncio.run(orders.create_order(erp, [order], "key")) == [MADE]
     sale = erp.created
     assert (sale["party"], sale["shipment_address"], sale["payment_term"]) == (77, 78, 5)
     assert (sale["comment"], sale["description"]) == ("call first", "from the shop")
@@ -221,7 +221,7 @@ def test_what_a_map_filled_reaches_the_sale() -> None:
 
 def test_without_a_map_the_sale_has_no_new_fields() -> None:
     erp = Erp(None)
-    asyncio.run(client.create_order(erp, [ORDER], "key"))
+    asyncio.run(orders.create_order(erp, [ORDER], "key"))
     assert "description" not in erp.created
     assert "description" not in erp.created["lines"][0][1][0]
     assert (erp.created["party"], erp.created["comment"]) == (2, "")
@@ -230,9 +230,9 @@ def test_without_a_map_the_sale_has_no_new_fields() -> None:
 @pytest.mark.parametrize("field", ["customer_ref", "payment_method"])
 def test_a_name_that_the_erp_does_not_have_refuses_the_order(field: str) -> None:
     erp = Erp(None)
-    asyncio.run(client.create_order(erp, [ORDER], "key"))  # the facts of the connection are known
+    asyncio.run(orders.create_order(erp, [ORDER], "key"))  # the facts of the connection are known
     erp.records |= {"party.party": [], "account.invoice.payment_term": []}
     with pytest.raises(RejectedError) as caught:
-        asyncio.run(client.create_order(erp, [replace(ORDER, **{field: "NOBODY"})], "key"))
+        asyncio.run(orders.create_order(erp, [replace(ORDER, **{field: "NOBODY"})], "key"))
     assert caught.value.code == "reference_unknown"
     assert "NOBODY" in str(caught.value)

@@ -254,6 +254,42 @@ def test_what_is_merged_is_of_one_kind_and_one_history() -> None:
     assert merged == [tuple(fresh[:3]), tuple(fresh[3:]), tuple(again), (apart[0],), (apart[1],), (cancel,)]
 
 
+def each_alone(commands: list[PendingCommand], places: int, bulk_max: int = 10) -> list[int]:
+    """Sizes of the calls with commands that have requests of their own."""
+    create = replace(CONNECTOR.commands[CommandKind.ORDER_CREATE], bulk_max=bulk_max, charge_each=3.0)
+    connector = replace(CONNECTOR, commands={**CONNECTOR.commands, CommandKind.ORDER_CREATE: create})
+    found = list_candidates(Window(commands=tuple(commands)), Busy(), (), connector, NOW, places=places)
+    for each in found:
+        assert isinstance(each.task, SendCommand)
+        assert each.charge == create.charge + 3.0 * len(each.task.others)
+        assert each.parts == len(each.task.commands)
+    return [len(each.task.commands) for each in found if isinstance(each.task, SendCommand)]
+
+
+def test_requests_of_their_own_go_at_the_same_time_while_there_is_room() -> None:
+    """Company only saves transactions there: a call is filled when all places are taken, and nobody waits for company."""
+    orders = [pending() for _ in range(24)]
+    assert each_alone(orders[:3], places=8) == [1, 1, 1]
+    assert each_alone(orders[:12], places=8) == [2] * 6
+    assert each_alone(orders[:12], places=1) == [10, 2]
+    assert each_alone(orders, places=2) == [10, 10, 4]
+    assert each_alone(orders[:1], places=0) == [1]
+
+
+def test_frozen_calls_of_several_are_one_again_where_sending_again_is_safe() -> None:
+    """What failed in other calls goes together, and apart from what goes for the first time."""
+    again = [pending(call_id=new_id(), attempt_number=1) for _ in range(3)]
+    apart = pending(call_id=new_id(), attempt_number=1, code=REFUSED_TOGETHER)
+    fresh = [pending(), pending()]
+    create = CONNECTOR.commands[CommandKind.ORDER_CREATE]
+    for is_safe, wanted in ((True, [3, 1, 2]), (False, [1, 1, 1, 1, 2])):
+        spec = replace(create, bulk_max=10, charge_each=1.0, safe_to_resend=is_safe)
+        connector = replace(CONNECTOR, commands={**CONNECTOR.commands, CommandKind.ORDER_CREATE: spec})
+        found = list_candidates(Window(commands=(*again, apart, *fresh)), Busy(), (), connector, NOW)
+        assert [len(each.task.commands) for each in found if isinstance(each.task, SendCommand)] == wanted
+        assert [each.is_retry for each in found] == [True] * (len(wanted) - 1) + [False]
+
+
 @given(
     st.lists(st.tuples(st.sampled_from([None, UUID(int=1), UUID(int=2)]), st.booleans()), max_size=40),
     st.integers(1, 7),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from tidegate.commerce.commands import CommandKind
-from tidegate.connectors.tryton import checks, client, feeds, mapper, shown
+from tidegate.connectors.tryton import checks, client, feeds, mapper, orders, shown
 from tidegate.sdk.budgets import Concurrency
 from tidegate.sdk.connector import CommandSpec, Connector, Feed, Field, Shown, ShownField, Target
 
@@ -65,15 +65,17 @@ CONNECTOR = Connector(
     ),
     commands={
         CommandKind.ORDER_CREATE: CommandSpec(
-            execute=client.create_order,
-            find=client.find_order,
+            execute=orders.create_order,
+            find=orders.find_order,
+            bulk_max=orders.ORDERS_MAX,
             safe_to_resend=True,
             readback_settle=timedelta(seconds=5),
             charge=4.0,
+            charge_each=3.0,
         ),
         CommandKind.ORDER_CANCEL: CommandSpec(
-            execute=client.cancel_order,
-            find=client.find_cancelled_order,
+            execute=orders.cancel_order,
+            find=orders.find_cancelled_order,
             safe_to_resend=True,
             readback_settle=timedelta(seconds=5),
             charge=2.0,

@@ -171,9 +171,10 @@ class _Erp:
                 return [rows[value]] if value in rows else []
             if field == "id" and operator == "in" and isinstance(value, list):
                 return [rows[key] for key in value if key in rows]
-            if field == "web_id" and operator == "=" and model == "sale.sale":
-                sale = self._warehouse.sale_of(value)
-                return [sale] if sale is not None else []
+            if field == "web_id" and operator in {"=", "in"} and model == "sale.sale":
+                wanted = value if operator == "in" and isinstance(value, list) else [value]
+                found = (self._warehouse.sale_of(one) for one in wanted if isinstance(one, str))
+                return [sale for sale in found if sale is not None]
         if model in self._warehouse.done and ("state", "=", "done") in list(required(domain)):
             moment = earliest(domain, "write_date")
             if moment is not None:

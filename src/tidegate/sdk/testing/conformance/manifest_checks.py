@@ -77,7 +77,11 @@ def check_pace(subject: Subject) -> None:
         )
     for kind, spec in connector.commands.items():
         assert spec.bulk_max >= 1, f"{kind.value}: bulk_max {spec.bulk_max}"
-        assert 0 < spec.charge <= speed_of(budget).of(spec.operation).burst, f"{kind.value}: charge {spec.charge}"
+        assert spec.charge > 0, f"{kind.value}: charge {spec.charge}"
+        assert spec.charge_each >= 0, f"{kind.value}: charge_each {spec.charge_each}"
+        assert spec.charge_of(spec.bulk_max) <= speed_of(budget).of(spec.operation).burst, (
+            f"{kind.value}: a call with {spec.bulk_max} commands costs {spec.charge_of(spec.bulk_max)}"
+        )
         assert spec.readback_settle > timedelta(0), f"{kind.value}: readback_settle"
 
 
