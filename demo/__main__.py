@@ -15,14 +15,17 @@ import sys
 import time
 from importlib.resources import files
 
+import msgspec
 import yaml
 from rich.console import Console
 from rich.live import Live
 
+from demo.hands import Hands
 from demo.keys import pressed_keys
 from demo.screen import Picture, draw, line_of, verdict_table
 from tidegate.app import connectors
 from tidegate.cli.rehearse import EXAMPLE, bulk_sizes
+from tidegate.kernel.errors import TidegateError
 from tidegate.rehearsal.adapt import choose_cast
 from tidegate.rehearsal.plan import HOT_SKU, plan_articles
 from tidegate.rehearsal.platforms import SIMULATED
@@ -32,10 +35,9 @@ from tidegate.rehearsal.records import Report, Sample
 
 PACE_SECONDS = 0.5
 LONGEST_SECONDS = 3600.0
-DROP_SHARE = 0.3
-DROP_SECONDS = 15.0
-ROLES = ("dispatch", "apply", "door", "postgres")
 LINE_SECONDS = 5.0
+UNWATCHED_SECONDS = 60.0
+"""How long people shop where nobody can press a key."""
 
 
 def main() -> int:
@@ -53,7 +55,9 @@ def _arguments() -> argparse.Namespace:
         prog="python -m demo", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument(
-        "--seconds", type=float, help="end by itself after so long; until a key is pressed, when left out"
+        "--seconds",
+        type=float,
+        help=f"how long people shop; until q is pressed, when left out ({UNWATCHED_SECONDS:.0f} without a terminal)",
     )
     parser.add_argument("--pace", type=float, default=PACE_SECONDS, help=f"seconds between two orders ({PACE_SECONDS})")
     parser.add_argument("--seed", type=int, default=1, help="the same one gives the same shoppers and accidents")
@@ -61,7 +65,8 @@ def _arguments() -> argparse.Namespace:
 
 
 def _profile(arguments: argparse.Namespace) -> Profile:
-    seconds = min(arguments.seconds or LONGEST_SECONDS, LONGEST_SECONDS)
+    patience = LONGEST_SECONDS if sys.stdin.isatty() else UNWATCHED_SECONDS
+    seconds = min(arguments.seconds or patience, LONGEST_SECONDS)
     return Profile(
         name="demo",
         title="people shop, things break",
@@ -82,12 +87,11 @@ class _Demo:
     def __init__(self, arguments: argparse.Namespace, console: Console) -> None:
         self._console = console
         self._began = time.monotonic()
-        self._is_open = False
         self._picture: Picture | None = None
         self._live: Live | None = None
         self._said: list[str] = []
         self._next_line = 0.0
-        self._kills = 0
+        self._hands: Hands | None = None
         root = yaml.safe_load((files("tidegate.cli") / EXAMPLE).read_text(encoding="utf-8"))
         cast = choose_cast(root, SIMULATED)
         profile = _profile(arguments)
@@ -106,11 +110,12 @@ class _Demo:
 
     async def run(self) -> int:
         task = asyncio.create_task(self._play.run())
+        self._hands = hands = Hands(self._play, self.say, task.cancel)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, task.cancel)
-        loop.add_signal_handler(signal.SIGINT, self._interrupted, task)
-        keys = asyncio.create_task(self._obey())
+        loop.add_signal_handler(signal.SIGINT, hands.interrupt)
+        keys = asyncio.create_task(hands.obey(pressed_keys()))
         looks = asyncio.create_task(self._look())
         self._console.print(
             "Tidegate demo: two shops, a till and an ERP; on the left Tidegate, on the right a naive script"
@@ -127,6 +132,10 @@ class _Demo:
         except asyncio.CancelledError:
             self._stop_live()
             self._console.print("stopping ...")
+        except TidegateError as error:
+            self._stop_live()
+            self._console.print(f"error: {error}")
+            status = 1
         finally:
             self._stop_live()
             for other in (keys, looks):
@@ -140,7 +149,8 @@ class _Demo:
     def say(self, line: str) -> None:
         """Hear what happens."""
         if line.startswith("open after"):
-            self._is_open = True
+            if self._hands is not None:
+                self._hands.is_open = True
             line = f"open {time.monotonic() - self._began:.0f} s after the start; people begin to shop"
         self._said = [*self._said[-3:], line]
         if self._live is None:
@@ -148,8 +158,9 @@ class _Demo:
 
     def show(self, sample: Sample, _total: int, naive: Sample | None) -> None:
         """See how it stands."""
+        articles = self._picture.articles if self._picture else {}
         self._picture = Picture(
-            sample=sample, naive=naive, articles=self._picture.articles if self._picture else {}, said=tuple(self._said)
+            sample=sample, naive=naive, articles=articles, said=tuple(self._said), has_keys=sys.stdin.isatty()
         )
         self._draw()
 
@@ -157,13 +168,11 @@ class _Demo:
         """Look once a second at what each channel shows of some articles."""
         while True:
             await asyncio.sleep(1.0)
-            if not self._is_open or self._picture is None:
+            if self._picture is None:
                 continue
             with contextlib.suppress(Exception):
                 found = {sku: await self._play.look(sku) for sku in self._articles}
-                self._picture = Picture(
-                    sample=self._picture.sample, naive=self._picture.naive, articles=found, said=tuple(self._said)
-                )
+                self._picture = msgspec.structs.replace(self._picture, articles=found, said=tuple(self._said))
                 self._draw()
 
     def _draw(self) -> None:
@@ -182,35 +191,6 @@ class _Demo:
         if self._live is not None:
             self._live.stop()
             self._live = None
-
-    # --- keys ------------------------------------------------------------------------------------------------------
-    async def _obey(self) -> None:
-        async for key in pressed_keys():
-            if key == "q":
-                self.say("nobody shops any more; what was bought is carried out")
-                self._play.end_shopping()
-            elif not self._is_open:
-                continue
-            elif key == "k":
-                role = ROLES[self._kills % len(ROLES)]
-                self._kills += 1
-                pid = self._play.kill(role)
-                self.say(f"kill -9 {role} (pid {pid})" if pid else f"there is no {role} just now")
-            elif key == "n":
-                self.say(
-                    f"kill -9 the naive script (pid {await self._play.kill_naive()}); it starts again, with nothing in memory"
-                )
-            elif key == "d":
-                await self._play.drop_webhooks(DROP_SHARE, DROP_SECONDS)
-                self.say(f"{DROP_SHARE:.0%} of the shops' webhooks go lost for {DROP_SECONDS:.0f} s")
-
-    def _interrupted(self, task: asyncio.Task[Report]) -> None:
-        """Ctrl-C: end shopping first, everything the second time."""
-        if self._is_open and not self._play.is_over:
-            self.say("nobody shops any more; what was bought is carried out (Ctrl-C again: stop now)")
-            self._play.end_shopping()
-        else:
-            task.cancel()
 
     def _tell(self, report: Report) -> None:
         self._console.print(verdict_table(report))
