@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -17,20 +18,30 @@ import msgspec
 
 from tidegate.kernel.errors import ConfigurationError
 from tidegate.runtime.project import Project
-from tidegate.runtime.state import is_alive, read_state
+from tidegate.runtime.state import ProcessState, describe_process, is_alive, read_state
 
 COMMAND_SECONDS = 300.0
 LAST_WORDS = 3000
+PREFIX = "tdg-"
+KNOWN = "processes.json"
+"""In the folder: whose it is, and what was started beside the installation."""
 
 
 class Installation:
     """One project, from `init` to `down`. Nothing outside of its folder is touched."""
 
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="tdg-", dir=_short_temp()))
+        self.folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=_short_temp()))
         self.folder.chmod(0o711)  # the server's own account passes through
+        self._known: list[ProcessState] = []
+        self.note("rehearsal", os.getpid())
         self.project = Project(self.folder / "rehearsal")
         self.port, self.web_port = _free_port(), _free_port()
+
+    def note(self, role: str, pid: int) -> None:
+        """Write down a process that ends with this one, for whoever cleans up after a kill -9; the first one is our own."""
+        self._known.append(describe_process(role, len(self._known), pid))
+        (self.folder / KNOWN).write_bytes(msgspec.json.encode(self._known))
 
     async def init(self) -> None:
         """Make the project."""
@@ -72,30 +83,8 @@ class Installation:
 
     async def run(self, *arguments: str, stdin: bytes | None = None, in_project: bool = False) -> str:
         """Run a `tidegate` command and return what it printed. Raises ConfigurationError when it fails."""
-        command = [sys.executable, "-m", "tidegate", *arguments]
-        if in_project:
-            command += ["--project", str(self.project.folder)]
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.DEVNULL if stdin is None else asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-            env=environment(), start_new_session=True,
-        )  # fmt: skip
-        try:
-            output, _ = await asyncio.wait_for(process.communicate(stdin), COMMAND_SECONDS)
-        except BaseException:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-            raise
-        text = output.decode(errors="replace")
-        if process.returncode:
-            raise ConfigurationError(
-                f"`tidegate {arguments[0]}` in the rehearsal ended with {process.returncode}:\n{text.strip()[-LAST_WORDS:]}",
-                code="rehearsal_failed",
-                hint="the platforms are simulated, the configuration is yours: look at what the message names",
-            )
-        return text
+        place = ("--project", str(self.project.folder)) if in_project else ()
+        return await run_command(*arguments, *place, stdin=stdin)
 
     def kill(self, role: str) -> int | None:
         """Kill -9 one of our own processes of a role; return its pid, None when there is none just now."""
@@ -110,6 +99,65 @@ class Installation:
         if pid is not None:
             os.kill(pid, signal.SIGKILL)
         return pid
+
+
+async def run_command(*arguments: str, stdin: bytes | None = None) -> str:
+    """Run a `tidegate` command and return what it printed. Raises ConfigurationError when it fails."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tidegate", *arguments,
+        stdin=asyncio.subprocess.DEVNULL if stdin is None else asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        env=environment(), start_new_session=True,
+    )  # fmt: skip
+    try:
+        output, _ = await asyncio.wait_for(process.communicate(stdin), COMMAND_SECONDS)
+    except BaseException:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        raise
+    text = output.decode(errors="replace")
+    if process.returncode:
+        raise ConfigurationError(
+            f"`tidegate {arguments[0]}` in the rehearsal ended with {process.returncode}:\n{text.strip()[-LAST_WORDS:]}",
+            code="rehearsal_failed",
+            hint="the platforms are simulated, the configuration is yours: look at what the message names",
+        )
+    return text
+
+
+async def sweep() -> list[str]:
+    """Clean up after rehearsals that were killed: end what they started, remove their folders. Return what was found, in words."""
+    found = []
+    for folder in _folders():
+        known = _read_known(folder)
+        if not known or is_alive(known[0]):
+            continue
+        for process in known[1:]:
+            if is_alive(process):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(process.pid, signal.SIGKILL)
+        project = Project(folder / "rehearsal")
+        if project.config_file.exists():
+            with contextlib.suppress(ConfigurationError):
+                await run_command("down", "--project", str(project.folder))
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        found.append(f"cleaned up after a rehearsal that was killed (pid {known[0].pid})")
+    return found
+
+
+def _folders() -> list[Path]:
+    return list(Path(_short_temp() or tempfile.gettempdir()).glob(f"{PREFIX}*"))
+
+
+def _read_known(folder: Path) -> list[ProcessState]:
+    """Return the processes of a rehearsal of ours, its own first; nothing for a folder that is none."""
+    try:
+        if folder.stat().st_uid != os.getuid():
+            return []
+        return msgspec.json.decode((folder / KNOWN).read_bytes(), type=list[ProcessState])
+    except (OSError, msgspec.DecodeError):
+        return []
 
 
 def environment() -> dict[str, str]:
