@@ -19,7 +19,7 @@ test: setup lint types ## everything that needs no third-party system: lint, typ
 	$(BIN)/python -m pytest -n 4 --dist worksteal -m "not real" tests
 
 pages-test: setup ## every page and action in headless Chromium, under axe-core (needs Chromium and npm)
-	$(BIN)/python -m pytest -m real -rs tests/real/test_pages_in_chromium.py
+	$(BIN)/python -m pytest -m real -rs tests/real/test_pages_in_chromium.py tests/real/test_rehearsal_page_in_chromium.py
 
 unit: setup ## the fast tests only: no database, no process
 	$(BIN)/python -m pytest tests/unit tests/house

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(900)
 ORDERS = 12
 PAID_ORDERS = 8
 PATIENCE_SECONDS = 300.0
-"""A shipment costs Shopify up to 660 points, of which 100 a second flow in."""
+"""A shipment costs Shopify up to 660 points, of which 1,000 a second flow in on this plan."""
 PAY_KEY = "sk_live_sandbox"
 PRICE_MINOR = 1290
 STOCK = {"TEA": 200, "CUP": 40, "HOT": 12}
@@ -90,7 +90,12 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
             {"sku": "DISCOUNT", "price_minor": 0},
         ],
         "platforms": {
-            "shop": {"kind": "shopify", "skus": list(STOCK), "stock": dict.fromkeys(STOCK, 0)},
+            "shop": {
+                "kind": "shopify",
+                "options": {"plan": "plus"},
+                "skus": list(STOCK),
+                "stock": dict.fromkeys(STOCK, 0),
+            },
             "erp": {"kind": "erp", "options": {"ships_per_second": 0.0}},
             "pay": {"kind": "stripe", "options": {"api_key": PAY_KEY}},
         },

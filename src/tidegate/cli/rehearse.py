@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import signal
 import sys
+import textwrap
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -282,9 +284,20 @@ def call_slots(cast: Cast, connectors: Mapping[str, Connector]) -> dict[str, Slo
     }
 
 
+def _wrapped(line: str) -> str:
+    """Return a line as a terminal shows it best; for a file it stays one line."""
+    words = safe_line(line)
+    if not sys.stdout.isatty():
+        return words
+    width = min(120, shutil.get_terminal_size().columns)
+    return textwrap.fill(words, width, subsequent_indent=" " * len("broke: "), break_long_words=False)
+
+
 def _print(report: Report, json_file: Path | None, html_file: Path | None) -> None:
     headings = ("", "Tidegate", *(("naive",) if report.naive is not None else ()))
     click.echo("")
+    for note in report.notes:
+        click.echo(_wrapped(f"note : {note}"))
     print_table(headings, rows_of(report), empty="")
     for line in call_lines(report):
         click.echo(line)
@@ -298,11 +311,11 @@ def _print(report: Report, json_file: Path | None, html_file: Path | None) -> No
     print_table(LOAD_HEADINGS, load_rows(report), empty="")
     click.echo("")
     for advice in report.advice:
-        click.echo(safe_line(f"{'broke' if advice.is_broken else 'next '}: {advice.what}"))
+        click.echo(_wrapped(f"{'broke' if advice.is_broken else 'next '}: {advice.what}"))
         if advice.setting:
             click.echo(safe_line(f"       {advice.setting}"))
     for line in wrong_lines(report):
-        click.echo(safe_line(f"wrong: {line}"))
+        click.echo(_wrapped(f"wrong: {line}"))
     for file in (json_file, html_file):
         if file is not None:
             click.echo(f"wrote {file}")

@@ -68,7 +68,7 @@ def advise(
         *_late(profile, side, stages, calls, held, scene),
         *_slow(profile, stages, scene),
     ]
-    return (*found, _next_to_break(profile, calls, stages, held, scene))
+    return (*found, _next_to_break(profile, calls, stages, () if found else held, scene, is_broken=bool(found)))
 
 
 def _lost(side: Side) -> list[Advice]:
@@ -147,15 +147,15 @@ def _late(
     worst = [one for one in waits.longest_of(held) if one.seconds >= HELD_SECONDS]
     if not worst:
         return [_broken(f"{' and '.join(late)}, and no work of a lane waited for long: {_of_faults(profile)}")]
-    found = []
-    for place, one in enumerate(worst):
-        begin = f"{' and '.join(late)}. Work" if place == 0 else "work"
+    causes: dict[tuple[str, str, str], list[Held]] = {}
+    for one in worst:
         words, setting = _explain(one, profile, calls.get(one.connection, Calls()), scene)
-        found.append(
-            _broken(
-                f"{begin} of {one.connection} waited {one.seconds} s for {waits.WORDS[one.reason]}: {words}", setting
-            )
-        )
+        causes.setdefault((waits.WORDS[one.reason], words, setting), []).append(one)
+    found = []
+    for (reason, words, setting), some in causes.items():
+        begin = "" if found else f"{' and '.join(late)}. "
+        whose = ", ".join(f"{one.connection} {one.seconds} s" for one in some)
+        found.append(_broken(f"{begin}Work waited for {reason} ({whose}): {words}", setting))
     return found
 
 
@@ -263,7 +263,13 @@ def _slow(profile: Profile, stages: Sequence[Stage], scene: Scene) -> list[Advic
 
 # --- next ----------------------------------------------------------------------------------------------------------
 def _next_to_break(
-    profile: Profile, calls: Mapping[str, Calls], stages: Sequence[Stage], held: Sequence[Held], scene: Scene
+    profile: Profile,
+    calls: Mapping[str, Calls],
+    stages: Sequence[Stage],
+    held: Sequence[Held],
+    scene: Scene,
+    *,
+    is_broken: bool,
 ) -> Advice:
     """Name the platform whose rule was used most and the load at which it is full; else what was waited for; else the longest part."""
     used = {
@@ -276,7 +282,7 @@ def _next_to_break(
         what = f"the limit of {name}, {share:.0%} used in its busiest 10 s, full at {1 / share:.1f} x this load"
         setting = f"lanes: {{{name}: {{stock_merge: {WIDER_MERGE}}}}}" if name in scene.merges else ""
         return Advice(is_broken=False, what=what, setting=setting)
-    if scene.is_full:
+    if scene.is_full and not is_broken:
         return Advice(is_broken=False, what=_full(scene), setting="")
     rate = f"{profile.orders / profile.seconds:,.0f} orders/s"
     worst = next((one for one in waits.longest_of(held) if one.seconds >= HELD_SECONDS), None)
@@ -285,7 +291,7 @@ def _next_to_break(
         what = f"{worst.connection}, whose work waited {worst.seconds} s for {waits.WORDS[worst.reason]}: {words}"
         return Advice(is_broken=False, what=what, setting=setting)
     slowest = max(stages, key=lambda stage: stage.p50_ms, default=None)
-    words = f"no limit of a platform was half used at {rate}, and no work waited for long"
+    words = f"no limit of a platform was half used at {rate}" + ("" if is_broken else ", and no work waited for long")
     if slowest is not None:
         words += f"; the longest part of the way is `{slowest.name}` ({slowest.p50_ms:,.0f} ms, p50)"
     return Advice(is_broken=False, what=words, setting="")

@@ -63,6 +63,7 @@ def final_object(report: Report) -> dict[str, Any]:
     return document
 
 
+NO_RULE = "no rule"
 OVERSALES_MAX = 5
 LOAD_LEAST = 0.02
 """What never used more of a processor is left out of the table."""
@@ -113,7 +114,7 @@ def platform_rows(report: Report) -> list[list[str]]:
             f"{calls.answers_429:,}",
             f"{calls.violations:,}",
             f"{calls.busiest_per_second:,.1f}",
-            "no rule" if calls.limit_per_second is None else f"{calls.limit_per_second:,.0f}",
+            NO_RULE if calls.limit_per_second is None else f"{calls.limit_per_second:,.0f}",
             "-" if calls.budget_use is None else f"{calls.budget_use:.0%}",
         ]
         for name, calls in report.calls.items()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -28,6 +31,9 @@ _ORDERS = query("rehearsal_orders")
 _STEPS = query("rehearsal_steps")
 _NEWEST = query("rehearsal_newest")
 _WRONG = query("rehearsal_wrong_entries")
+BACK_SECONDS = 60.0
+AGAIN_SECONDS = 0.3
+T = TypeVar("T")
 _AWAY = (TidegateError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
@@ -122,16 +128,31 @@ class Ours:
 
     async def read_imbalance(self) -> int:
         """Return events that are accounted for wrongly, plus ledger entries and levels that contradict each other."""
-        async with self._turn:
-            conn = await self._connect()
+
+        async def read(conn: DirectConnection) -> int:
             balances = await read_balances(conn, since=datetime.now(UTC) - timedelta(days=1))
-            wrong = await conn.fetchval(_WRONG)
-            return total_imbalance(balances) + int(wrong)
+            return total_imbalance(balances) + int(await conn.fetchval(_WRONG))
+
+        return await self._insist(read)
 
     async def _need(self, statement: str) -> list[asyncpg.Record]:
-        async with self._turn:
-            conn = await self._connect()
+        async def read(conn: DirectConnection) -> list[asyncpg.Record]:
             return list(await conn.fetch(statement))
+
+        return await self._insist(read)
+
+    async def _insist(self, read: Callable[[DirectConnection], Awaitable[T]]) -> T:
+        """Read, and begin anew while the database comes back from a kill. Raises when it does not come back."""
+        deadline = time.monotonic() + BACK_SECONDS
+        while True:
+            async with self._turn:
+                try:
+                    return await read(await self._connect())
+                except _AWAY:
+                    await self.close()
+                    if time.monotonic() > deadline:
+                        raise
+            await asyncio.sleep(AGAIN_SECONDS)
 
     async def _fetch(self, statement: str, *values: object) -> list[asyncpg.Record] | None:
         async with self._turn:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from html import escape
 
 from tidegate.rehearsal import figures
+from tidegate.rehearsal.figures import NO_RULE
 from tidegate.rehearsal.records import Line, Plot, Report
 
 WIDTH, HEIGHT = 860, 260
@@ -24,7 +25,8 @@ _STYLE = """
 font:15px/1.5 system-ui,sans-serif}h1{font-size:24px;margin:0 0 4px}h2{font-size:17px;margin:34px 0 8px}
 p{margin:6px 0}.soft{color:var(--soft)}.verdict{font-size:17px;font-weight:600}.good{color:var(--good)}.bad{color:var(--bad)}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}th,td{padding:4px 8px;text-align:right;
-border-bottom:1px solid var(--rule)}th:first-child,td:first-child{text-align:left}th{color:var(--soft);font-weight:600}
+border-bottom:1px solid var(--rule)}th:first-child,.words{text-align:left}thead th{color:var(--soft)}thead th{font-weight:600}
+tbody th{font-weight:400}
 .wide{overflow-x:auto}code{font:13px/1.5 ui-monospace,monospace;overflow-wrap:anywhere}li{margin:6px 0}
 svg{width:100%;height:auto;display:block}text{fill:var(--soft);font:11px system-ui,sans-serif}
 .key{display:flex;flex-wrap:wrap;gap:4px 18px;margin:2px 0 6px}.key span::before{content:"";display:inline-block;width:14px;
@@ -63,9 +65,26 @@ def render(report: Report) -> str:
 def _table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     if not rows:
         return ""
-    head = "".join(f'<th scope="col">{escape(heading)}</th>' for heading in headings)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<h2>{escape(title)}</h2><div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    head = "".join(
+        f'<th scope="col"{_kind(place, rows)}>{escape(heading)}</th>' if heading else "<td></td>"
+        for place, heading in enumerate(headings)
+    )
+    body = "".join(
+        "<tr>"
+        f'<th scope="row">{escape(row[0])}</th>'
+        + "".join(f"<td{_kind(place, rows)}>{escape(cell)}</td>" for place, cell in enumerate(row[1:], 1))
+        + "</tr>"
+        for row in rows
+    )
+    return (
+        f'<h2>{escape(title)}</h2><div class="wide" tabindex="0" role="region" aria-label="{escape(title)}">'
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _kind(place: int, rows: Sequence[Sequence[str]]) -> str:
+    """Return the class of a column of words; figures stand to the right, words to the left."""
+    return ' class="words"' if any(row[place][:1].isalpha() and row[place] != NO_RULE for row in rows) else ""
 
 
 def _advice(report: Report) -> str:
@@ -90,15 +109,16 @@ def _plot(plot: Plot) -> str:
         return ""
     x_low = min(line.points[0][0] for line in lines)
     x_high = max([x_low + 1e-6, *(line.points[-1][0] for line in lines)])
-    y_high = nice_top(max(value for line in lines for _, value in line.points))
+    values = [value for line in lines for _, value in line.points]
+    y_high, y_low = nice_top(max(values)), -nice_top(-min(values)) if min(values) < 0 else 0.0
 
     def x(at: float) -> float:
         return LEFT + (at - x_low) / (x_high - x_low) * (WIDTH - LEFT - RIGHT)
 
     def y(value: float) -> float:
-        return HEIGHT - BOTTOM - max(0.0, value) / y_high * (HEIGHT - TOP - BOTTOM)
+        return HEIGHT - BOTTOM - (value - y_low) / (y_high - y_low) * (HEIGHT - TOP - BOTTOM)
 
-    ticks = [y_high * step / 4 for step in range(5)]
+    ticks = sorted({*(y_high * step / 4 for step in range(5)), y_low, y_low / 2})
     grid = "".join(
         f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(tick):.1f}" y2="{y(tick):.1f}" stroke="var(--rule)"/>'
         f'<text x="{LEFT - 8}" y="{y(tick) + 4:.1f}" text-anchor="end">{_number(tick)}</text>'
@@ -159,4 +179,4 @@ def nice_top(value: float) -> float:
 
 
 def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.1f}"
+    return f"{value:,.0f}" if abs(value) >= 10 or value == int(value) else f"{value:.1f}"

@@ -11,13 +11,13 @@ from typing import Any, Protocol
 
 import msgspec
 
-from tidegate.kernel.errors import TidegateError
+from tidegate.kernel.errors import TidegateError, TransientError
 from tidegate.rehearsal import collect
 from tidegate.rehearsal.adapt import Cast, adapt
 from tidegate.rehearsal.advice import Scene, advise
 from tidegate.rehearsal.bound import Bulk
 from tidegate.rehearsal.control import Sandbox, start_sandbox
-from tidegate.rehearsal.installation import Installation
+from tidegate.rehearsal.installation import Installation, sweep
 from tidegate.rehearsal.naive_side import NaiveSide
 from tidegate.rehearsal.ours import Open, Ours
 from tidegate.rehearsal.plan import PlannedOrder, name_plan, plan_articles, plan_orders
@@ -100,6 +100,7 @@ class Play:
         self._kills: list[str] = []
         self._placed = 0
         self._refused = 0
+        self._unanswered = 0
         self._tasks: set[asyncio.Task[Any]] = set()
         self._is_over = False
 
@@ -107,6 +108,8 @@ class Play:
     async def run(self) -> Report:
         """Play from the beginning to the report."""
         began = time.monotonic()
+        for words in await sweep():
+            self._audience.say(words)
         plan = plan_orders(self._profile, self._cast.channels)
         self._plan_name = name_plan(self._profile, plan)
         self._audience.say(
@@ -174,6 +177,8 @@ class Play:
             return None
         pid = self._naive.kill_script()
         await self._naive.start_script()
+        for started in self._naive.script_pids:
+            self._installation.note("naive", started)
         return pid
 
     async def drop_webhooks(self, share: float, seconds: float) -> None:
@@ -225,6 +230,7 @@ class Play:
         world = collect.world_of(self._cast, self._simulated, options, items, shelf, self._profile.seed)
         folder = self._installation.folder
         self._sandbox = await start_sandbox(world, folder, "ours")
+        self._installation.note("sandbox", self._sandbox.pid)
         urls = self._sandbox.urls
         await self._installation.init()
         text, self._notes = adapt(
@@ -245,6 +251,8 @@ class Play:
         if self._request.with_naive:
             self._naive = NaiveSide(self._cast, self._simulated, options, items, shelf, self._profile, folder)
             await self._naive.open()
+            for pid in (self._naive.sandbox.pid, *self._naive.script_pids):
+                self._installation.note("naive", pid)
         await self._wait_for_stock(shelf)
 
     async def _connect(self, name: str) -> None:
@@ -328,7 +336,11 @@ class Play:
             task.add_done_callback(self._tasks.discard)
 
     async def _buy(self, side: Sandbox, body: list[dict[str, Any]]) -> None:
-        sales = await side.ask("POST", "/orders", body)
+        try:
+            sales = await side.ask("POST", "/orders", body)
+        except TransientError:  # a side that is swamped ends no rehearsal: what it sold is in its books
+            self._unanswered += len(body)
+            return
         if side is self._sandbox:
             sold = sum(sale["sold"] for sale in sales)
             self._placed += sold
@@ -470,7 +482,7 @@ class Play:
             plan=self._plan_name,
             channels=self._cast.channels,
             erp=self._cast.erp,
-            notes=self._notes,
+            notes=(*self._notes, *self._notes_of_the_end()),
             ours=side,
             naive=naive_side,
             stages=tuple(stages),
@@ -483,6 +495,13 @@ class Play:
             load_average=round(os.getloadavg()[0], 1),
             cpus=scene.cpus,
         )
+
+    def _notes_of_the_end(self) -> list[str]:
+        if not self._unanswered:
+            return []
+        return [
+            f"{self._unanswered} purchases got no answer from a simulated platform in time: this machine was too slow for it"
+        ]
 
     def _scene(self) -> Scene:
         """Return what configuration and machine had to offer."""

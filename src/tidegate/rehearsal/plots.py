@@ -55,12 +55,16 @@ def _hot(books: Books, whose: str) -> Plot:
     for at, _, units in moments:
         left -= units
         truth.append((at - begin, float(left)))
+    end = _end_of(books) - begin
+    truth.append((end, float(left)))
     lines = [Line(name="really there", points=tuple(truth), is_step=True)]
     for channel, first in books.shown_first.items():
         if HOT_SKU in first:
             points = _shown(books, channel, first[HOT_SKU], moments)
+            points.append((max(end, points[-1][0]), points[-1][1]))
             lines.append(Line(name=f"shown in {channel}", points=tuple(points), is_step=True))
-    return Plot(title=f"The hot article, {whose}", unit="units", lines=tuple(lines))
+    note = "Below zero: sold, and nobody has it." if left < 0 else ""
+    return Plot(title=f"The hot article, {whose}", unit="units", lines=tuple(lines), note=note)
 
 
 def _shown(
@@ -90,9 +94,12 @@ def _unseen(books: Books, naive: Books | None) -> Plot:
 
 
 def _ages(books: Books) -> tuple[tuple[float, float], ...]:
-    until = books.settled_at if books.settled_at is not None else books.ended_at + 60.0
-    ages = oldest_unseen(see_sales(books.sold, books.sets, books.shown_first), until)
+    ages = oldest_unseen(see_sales(books.sold, books.sets, books.shown_first), _end_of(books))
     return tuple((at - books.began_at, age) for at, age in ages)
+
+
+def _end_of(books: Books) -> float:
+    return books.settled_at if books.settled_at is not None else books.ended_at + 60.0
 
 
 def _arrivals(books: Books) -> Plot:

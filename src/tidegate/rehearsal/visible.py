@@ -2,8 +2,8 @@
 
 A channel shows a sale of another one as soon as the number that it was told leaves room for it: told number <= first
 number - its own sales so far - the others' sales up to and including this one. Its own sales are taken off although the
-number may not know of them yet, so what is called visible surely is. A channel that shows 0 has nothing left to sell and
-shows every sale.
+number may not know of them yet, so what is called visible surely is. A channel that shows 0, told so or sold out by itself, has
+nothing left to sell and shows every sale.
 """
 
 from __future__ import annotations
@@ -48,25 +48,41 @@ def see_sales(sold: Sequence[Sold], sets: Sequence[ShownSet], shown_first: Mappi
 def _see(
     sku: str, target: str, sales: Sequence[tuple[float, str, int]], told: Sequence[tuple[float, int]], first: int
 ) -> Iterable[Visible]:
-    """Walk over the numbers that the channel was told; each shows the others' sales that it leaves room for."""
+    """Walk over what the channel was told and sold itself; each number shows the others' sales that it leaves room for."""
     others: list[tuple[float, int]] = []
     units_of_others = 0
     for at, channel, units in sales:
         if channel != target:
             units_of_others += units
             others.append((at, units_of_others))
-    own = [(at, units) for at, channel, units in sales if channel == target]
-    place = own_place = own_units = 0
-    for at, value in told:
-        while own_place < len(own) and own[own_place][0] <= at:
-            own_units += own[own_place][1]
-            own_place += 1
-        known = first - value - own_units
-        while place < len(others) and others[place][0] <= at and (others[place][1] <= known or value <= 0):
+    changes = sorted(
+        [(at, _OWN_SALE, units) for at, channel, units in sales if channel == target]
+        + [(at, _TOLD, value) for at, value in told]
+    )
+    place = own_units = 0
+    shown = first
+    for at, what, units in changes:
+        while (
+            shown <= 0 and place < len(others) and others[place][0] < at
+        ):  # sold elsewhere while nothing is shown here
+            yield Visible(sku=sku, target=target, sold_at=others[place][0], seen_at=others[place][0])
+            place += 1
+        if what == _OWN_SALE:
+            own_units += units
+            shown -= units
+            known = 0
+        else:
+            shown = units
+            known = first - units - own_units
+        while place < len(others) and others[place][0] <= at and (others[place][1] <= known or shown <= 0):
             yield Visible(sku=sku, target=target, sold_at=others[place][0], seen_at=at)
             place += 1
     for at, _ in others[place:]:
-        yield Visible(sku=sku, target=target, sold_at=at, seen_at=None)
+        yield Visible(sku=sku, target=target, sold_at=at, seen_at=at if shown <= 0 else None)
+
+
+_OWN_SALE, _TOLD = 0, 1
+"""A sale of the same moment comes first: the number may know of it."""
 
 
 def oldest_unseen(visible: Sequence[Visible], until: float) -> list[tuple[float, float]]:

@@ -128,7 +128,7 @@ def test_a_channel_that_shows_nothing_left_shows_every_sale() -> None:
 
 def test_a_sale_after_the_number_is_not_in_it() -> None:
     """A number cannot know the future."""
-    seen = see_sales((sold("1", 5.0),), [ShownSet(channel="web", sku="A", at=4.0, value=0)], {"web": {"A": 3}})
+    seen = see_sales((sold("1", 5.0),), [ShownSet(channel="web", sku="A", at=4.0, value=2)], {"web": {"A": 3}})
     assert [one.seen_at for one in seen] == [None]
 
 
@@ -224,3 +224,18 @@ def test_what_nobody_ever_had_is_oversold_from_the_first_sale_on() -> None:
     """Nothing on the shelf."""
     (one,) = find_oversales(books(sold=(sold("1", 101.0, GHOST=1),), stock={}))
     assert (one.units, one.gone_at, one.last_at) == (1, 0.0, 1.0)
+
+
+def test_a_channel_that_sold_out_by_itself_shows_every_sale() -> None:
+    """It was never told a number, and shows nothing any more: what others sell from then on is seen at once."""
+    sales = (sold("1", 101.0, "web", HOT=1), sold("2", 102.0, "shop", HOT=2), sold("3", 105.0, "web", HOT=1))
+    found = see_sales(sales, (), {"shop": {"HOT": 2}})
+    assert [(one.sold_at, one.seen_at) for one in found] == [(101.0, 102.0), (105.0, 105.0)]
+
+
+def test_a_channel_that_is_filled_up_again_has_to_be_told_again() -> None:
+    """Nothing is seen for ever."""
+    sales = (sold("1", 101.0, "shop", HOT=2), sold("2", 104.0, "web", HOT=1))
+    told = (ShownSet(channel="shop", sku="HOT", at=103.0, value=1),)
+    found = see_sales(sales, told, {"shop": {"HOT": 2}})
+    assert [(one.sold_at, one.seen_at) for one in found] == [(104.0, None)]
