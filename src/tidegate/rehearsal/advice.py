@@ -151,7 +151,7 @@ def _late(
     for one in worst:
         words, setting = _explain(one, profile, calls.get(one.connection, Calls()), scene)
         causes.setdefault((waits.WORDS[one.reason], words, setting), []).append(one)
-    found = []
+    found: list[Advice] = []
     for (reason, words, setting), some in causes.items():
         begin = "" if found else f"{' and '.join(late)}. "
         whose = ", ".join(f"{one.connection} {one.seconds} s" for one in some)

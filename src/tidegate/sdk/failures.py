@@ -21,8 +21,6 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
-import aiohttp
-
 from tidegate.kernel.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -56,6 +54,8 @@ def failure_of(error: BaseException, phase: Phase, *, changes_state: bool) -> Ti
 
     The original error is named by its class only: its text may hold headers.
     """
+    import aiohttp  # noqa: PLC0415 - half of what a command takes to start, and few commands send a request
+
     context = {"cause": type(error).__name__}
     if phase.written:
         code = _code_after_writing(error)
@@ -75,6 +75,8 @@ def failure_of(error: BaseException, phase: Phase, *, changes_state: bool) -> Ti
 
 
 def _code_before_writing(error: BaseException) -> str:
+    import aiohttp  # noqa: PLC0415
+
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return "not_sent_dns"
     if isinstance(error, (aiohttp.ClientSSLError, ssl.SSLError)):
@@ -85,6 +87,8 @@ def _code_before_writing(error: BaseException) -> str:
 
 
 def _code_after_writing(error: BaseException) -> str:
+    import aiohttp  # noqa: PLC0415
+
     if isinstance(error, AnswerTooLargeError):
         return "answer_too_large"
     if isinstance(error, TimeoutError):
