@@ -205,10 +205,15 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
     """Some of what is wrong, in words: where to look first."""
 
     @property
+    def is_kept(self) -> bool:
+        """Whether nothing was lost or doubled and the books agree; more may have been sold than there was."""
+        wrong = self.lost + self.doubled + self.wrong_lines + self.conservation_imbalance + self.stock_wrong
+        return not wrong and self.drained_s is not None
+
+    @property
     def is_clean(self) -> bool:
         """Whether nothing was lost, doubled or oversold, and the books agree."""
-        wrong = self.lost + self.doubled + self.oversold + self.wrong_lines + self.conservation_imbalance
-        return not wrong and not self.stock_wrong and self.drained_s is not None
+        return self.is_kept and not self.oversold
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
