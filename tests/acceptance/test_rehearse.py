@@ -73,6 +73,51 @@ def test_a_small_day_ends_with_all_books_in_agreement(tmp_path: Path) -> None:
     assert "<svg" in (tmp_path / "r.html").read_text()
 
 
+MONEY = """
+connections:
+  shop: {use: shopify, url: "https://shop.example.com", transactions: "yes"}
+  erp: {use: tryton, url: "https://erp.example.com", database: tryton}
+  pay: {use: stripe}
+owns: {stock.on_hand: erp, shipment: erp, payment: pay}
+flows:
+  orders:    {from: [shop], to: erp, since: 2026-01-01}
+  shipments: {from: erp, to: origin, capture: pay}
+  payments:  {from: pay}
+  stock:     {from: erp, to: [shop]}
+"""
+
+
+def test_a_configuration_with_a_payment_provider_is_played_with_money(tmp_path: Path) -> None:
+    """R58: what ships is captured, once, though webhooks of shop and provider are dropped and answers are lost."""
+    (tmp_path / "tidegate.yaml").write_text(MONEY)
+    small = (
+        "--orders",
+        "8",
+        "--seconds",
+        "2",
+        "--skus",
+        "4",
+        "--dropped",
+        "0.3",
+        "--replies-lost",
+        "0.1",
+        "--errors",
+        "0",
+    )
+
+    out, err = finished(rehearse(tmp_path, *small))
+
+    assert process_is_clean(out), f"{out}\n{err}"
+    figures = json.loads(out.splitlines()[-1])
+    assert figures["orders"] == 8
+    assert figures["captured"] >= 1, "the warehouse ships while people shop"
+    assert (figures["captured_twice"], figures["refunded_twice"], figures["shipped_without_capture"]) == (0, 0, 0)
+
+
+def process_is_clean(out: str) -> bool:
+    return bool(out) and json.loads(out.splitlines()[-1])["is_clean"]
+
+
 def test_ctrl_c_ends_everything_that_was_started(tmp_path: Path) -> None:
     """In the middle of the start: no process and no folder is left."""
     before = folders()

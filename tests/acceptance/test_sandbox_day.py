@@ -51,9 +51,12 @@ BAD_PAY = {
     "reordered": 0.3,
     "dropped": 0.1,
     "lost_replies": 0.2,
+    "broken": 0.1,
     "broken_after": 0.1,
     "throttled": 0.05,
 }
+LOSSY_SHOP = {**BAD_DAY["shop"], "dropped": 0.4}
+"""An order's payment is told by a delivery of its own, and four of ten never come."""
 
 
 @dataclass
@@ -147,7 +150,7 @@ def test_a_bad_day_loses_doubles_and_oversells_nothing(day: Day) -> None:
 
 def test_money_is_captured_once_per_shipped_order_through_lost_replies(day: Day) -> None:
     """By the payment provider's own books: every authorisation of a shipped order, to the cent, none of them twice."""
-    set_faults(day, {"pay": BAD_PAY})
+    set_faults(day, {"pay": BAD_PAY, "shop": LOSSY_SHOP})
     for number in range(PAID_ORDERS):
         asked = {"amount_minor": PRICE_MINOR, "order": f"paid-{number}"}
         intent = day.sandbox.ask("POST", "/do/pay/pay", asked)["payment_intent"]

@@ -64,6 +64,12 @@ def choose_cast(root: Mapping[str, Any], simulated: Collection[str]) -> Cast:
     return Cast(channels=channels, others=others, erp=erp, connectors=playing, left_out=left_out)
 
 
+def provider_of(root: Mapping[str, Any], cast: Cast) -> str | None:
+    """Return the connection that captures when goods leave, None where none does or it does not play."""
+    capture = ((root.get("flows") or {}).get("shipments") or {}).get("capture")
+    return str(capture) if capture in cast.others else None
+
+
 def adapt(
     root: Mapping[str, Any],
     cast: Cast,

@@ -9,7 +9,7 @@ from typing import Any
 from tidegate.rehearsal.adapt import Cast
 from tidegate.rehearsal.control import Sandbox
 from tidegate.rehearsal.platforms import Simulated
-from tidegate.rehearsal.records import Booked, Books, Calls, Fulfilled, Shipped, ShownSet, Sold, Units
+from tidegate.rehearsal.records import Booked, Books, Calls, Fulfilled, Paid, Shipped, ShownSet, Sold, Units
 
 BUSIEST_SECONDS = 10
 SECONDS_KEPT = 3600
@@ -53,6 +53,27 @@ async def read_booked(sandbox: Sandbox, erp: str) -> tuple[list[Booked], list[Sh
         if not page["shipments"]:
             return booked, shipped
         after = page["next"]
+
+
+async def read_paid(sandbox: Sandbox, provider: str, channels: Sequence[str]) -> tuple[Paid, ...]:
+    """Return the payments of the channels' orders, by the provider's books."""
+    order_of: dict[str, tuple[str, str]] = {}
+    for name in channels:
+        for order in (await sandbox.pages(name, "orders")).values():
+            order_of[str(order["key"])] = (name, str(order["id"]))
+    effects = (await sandbox.ask("GET", f"/books/{provider}"))["effects"]
+    doubled = {kind: effects.get(kind, {}).get("doubled", {}) for kind in ("capture", "refund")}
+    return tuple(
+        Paid(
+            channel=order_of[payment["order_key"]][0],
+            order=order_of[payment["order_key"]][1],
+            captured=payment["captured"],
+            captures=doubled["capture"].get(number, int(payment["captured"] > 0)),
+            refunds=doubled["refund"].get(number, int(payment["refunded"] > 0)),
+        )
+        for number, payment in (await sandbox.pages(provider, "payments")).items()
+        if payment["order_key"] in order_of
+    )
 
 
 async def read_sets(sandbox: Sandbox, channel: str, since: float) -> list[ShownSet]:

@@ -20,6 +20,8 @@ _FURTHER = (
     "wrong_lines", "stock_wrong", "violations", "stock_calls", "stock_calls_lower_bound", "oldest_not_visible_s",
     "not_visible",
 )  # fmt: skip
+_MONEY = ("captured", "captured_twice", "refunded_twice", "shipped_without_capture")
+"""Where a flow captures when goods leave."""
 ROWS = (
     ("orders", "orders placed"),
     ("lost", "lost"),
@@ -28,6 +30,10 @@ ROWS = (
     ("wrong_lines", "orders with other lines in the ERP"),
     ("stock_wrong", "numbers wrong at the end"),
     ("conservation_imbalance", "events unaccounted for"),
+    ("captured", "payments captured"),
+    ("captured_twice", "captured twice"),
+    ("refunded_twice", "given back twice"),
+    ("shipped_without_capture", "shipped, and not captured"),
     ("drained_s", "settled after the last order, s"),
     ("p50_ms", "sale to ERP, p50, ms"),
     ("p99_ms", "sale to ERP, p99, ms"),
@@ -45,7 +51,7 @@ ROWS = (
 def final_object(report: Report) -> dict[str, Any]:
     """Return what the last line of the output holds: the keys of the figures first, then what explains them."""
     ours = msgspec.to_builtins(report.ours)
-    document = {key: ours[key] for key in (*KEYS, *_FURTHER)}
+    document = {key: ours[key] for key in (*KEYS, *_FURTHER, *(_MONEY if report.ours.captured is not None else ()))}
     document |= {
         "profile": report.profile,
         "seed": report.seed,
@@ -83,6 +89,8 @@ def rows_of(report: Report) -> list[list[str]]:
     """Return the table of figures: words, ours, and the naive side where there is one."""
     rows = []
     for key, words in ROWS:
+        if key in _MONEY and report.ours.captured is None:
+            continue
         row = [words, cell(report.ours, key)]
         if report.naive is not None:
             row.append(cell(report.naive, key))
@@ -165,6 +173,11 @@ def verdict_line(report: Report) -> str:
     if ours.is_clean:
         return f"{ours.orders:,} orders: nothing lost, nothing doubled, nothing oversold, all books agree"
     wrong = {"lost": ours.lost, "doubled": ours.doubled, "oversold": ours.oversold, "wrong numbers": ours.stock_wrong}
+    wrong |= {
+        "captured twice": ours.captured_twice or 0,
+        "given back twice": ours.refunded_twice or 0,
+        "shipped without a capture": ours.shipped_without_capture or 0,
+    }
     said = ", ".join(f"{count} {word}" for word, count in _nonzero(wrong).items()) or "the books do not agree"
     waited = "" if ours.drained_s is not None else "; it was not settled when the wait was over"
     return f"{ours.orders:,} orders: {said}{waited}"

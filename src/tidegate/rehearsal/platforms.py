@@ -12,6 +12,11 @@ WOO_KEY = "ck_0123456789abcdef0123456789abcdef01234567"
 WOO_SECRET = "cs_0123456789abcdef0123456789abcdef01234567"  # noqa: S105 - of a simulation, and no other
 
 
+STRIPE_KEY = "sk_live_sandbox"
+PAYMENT = "{payment}"
+"""Stands for the id of a payment at its provider."""
+
+
 class Simulated(msgspec.Struct, frozen=True, kw_only=True):
     """The simulation of what one connector speaks to."""
 
@@ -33,6 +38,9 @@ class Simulated(msgspec.Struct, frozen=True, kw_only=True):
     """Requests without which there is no order; of an ERP."""
     stock_operations: tuple[str, ...] = ()
     """Parts of names of operations that write stock numbers."""
+    paid_by: Mapping[str, str] = {}
+    """What a purchase says beside its lines when a provider authorised its payment; `PAYMENT` is the payment's id there. Empty:
+    this channel's purchases are paid at once, by nobody who plays."""
     read_operations: tuple[str, ...] = ("GET", "search", "query", "read", "list")
     """Beginnings of names of operations that only read."""
 
@@ -60,6 +68,7 @@ SIMULATED: Mapping[str, Simulated] = {
         kind="shopify",
         answers={"client_secret": "shpss_sandbox_0123456789abcdef0123456789", "access_token": "shpat_sandbox"},
         stock_operations=("inventorySetQuantities",),
+        paid_by={"payment": "authorized", "gateway": "stripe", "psp_reference": PAYMENT},
         read_operations=("order", "product", "shop", "location", "node", "webhookSubscriptions", "current", "public"),
     ),
     "woocommerce": Simulated(
@@ -68,6 +77,7 @@ SIMULATED: Mapping[str, Simulated] = {
         answers={"consumer_key": WOO_KEY, "consumer_secret": WOO_SECRET},
         stock_operations=("POST products/batch", "variations/batch", "PUT products"),
     ),
+    "stripe": Simulated(kind="stripe", options={"api_key": STRIPE_KEY}, answers={"api_key": STRIPE_KEY}),
     "standard_webhooks": Simulated(kind="till", **_SIGNED),
 }
 """Connector -> its simulation as a channel, or as what else it can be."""
@@ -83,3 +93,8 @@ def simulation_of(connector: str, *, is_channel: bool) -> Simulated:
 def world_options(simulated: Simulated, entry: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of a platform in the world file, for one connection of the user's."""
     return {**simulated.options, **{name: entry[name] for name in simulated.passed if name in entry}}
+
+
+def extra_of(simulated: Simulated, payment: str) -> dict[str, str]:
+    """Return what a purchase that `payment` pays says beside its lines."""
+    return {name: payment if value == PAYMENT else value for name, value in simulated.paid_by.items()}

@@ -13,7 +13,7 @@ import msgspec
 
 from tidegate.kernel.errors import TidegateError, TransientError
 from tidegate.rehearsal import collect
-from tidegate.rehearsal.adapt import Cast, adapt
+from tidegate.rehearsal.adapt import Cast, adapt, provider_of
 from tidegate.rehearsal.advice import Scene, advise
 from tidegate.rehearsal.bound import Bulk
 from tidegate.rehearsal.control import Sandbox, start_sandbox
@@ -21,11 +21,11 @@ from tidegate.rehearsal.installation import Installation, sweep
 from tidegate.rehearsal.naive_side import NaiveSide
 from tidegate.rehearsal.ours import Open, Ours
 from tidegate.rehearsal.plan import PlannedOrder, name_plan, plan_articles, plan_orders
-from tidegate.rehearsal.platforms import Simulated, simulation_of, world_options
+from tidegate.rehearsal.platforms import Simulated, extra_of, simulation_of, world_options
 from tidegate.rehearsal.plots import draw
 from tidegate.rehearsal.processors import NAIVE, PLATFORMS, Meter, summarize
 from tidegate.rehearsal.profile import Profile
-from tidegate.rehearsal.records import Books, Calls, Report, Sample, Side, Stage
+from tidegate.rehearsal.records import Books, Calls, Paid, Report, Sample, Side, Stage
 from tidegate.rehearsal.verdict import judge, measure_stage
 from tidegate.rehearsal.waits import CALLS_AT_ONCE, OURS, Slots, Waiting, reason_of, tally
 
@@ -85,6 +85,8 @@ class Play:
             name: simulation_of(use, is_channel=name in request.cast.channels)
             for name, use in request.cast.connectors.items()
         }
+        self._provider = provider_of(request.root, request.cast)
+        self._prices = {article.sku: article.price_minor for article in plan_articles(request.profile)}
         self._installation = Installation()
         self._sandbox: Sandbox | None = None
         self._naive: NaiveSide | None = None
@@ -139,7 +141,7 @@ class Play:
             before, await collect.read_counts(self._stage, platforms), self._simulated, self._waiting, began_second
         )
         books = await self._read_books(self._stage, began_at, ended_at, settled_at, shown_first, calls)
-        books = msgspec.structs.replace(books, orders_of=await self._ours.read_orders())
+        books = msgspec.structs.replace(books, orders_of=await self._ours.read_orders(), paid=await self._read_paid())
         return await self._report(books, calls, naive_first)
 
     async def close(self) -> None:
@@ -337,6 +339,8 @@ class Play:
 
     async def _buy(self, side: Sandbox, body: list[dict[str, Any]]) -> None:
         try:
+            if self._provider is not None and side is self._sandbox:
+                body = list(await asyncio.gather(*(self._pay(self._provider, order) for order in body)))
             sales = await side.ask("POST", "/orders", body)
         except TransientError:  # a side that is swamped ends no rehearsal: what it sold is in its books
             self._unanswered += len(body)
@@ -345,6 +349,16 @@ class Play:
             sold = sum(sale["sold"] for sale in sales)
             self._placed += sold
             self._refused += len(sales) - sold
+
+    async def _pay(self, provider: str, order: dict[str, Any]) -> dict[str, Any]:
+        """Have the provider authorise what an order costs, where its channel takes that; return the order with its payment."""
+        simulated = self._simulated[order["platform"]]
+        if not simulated.paid_by:
+            return order
+        amount = sum(self._prices[line["sku"]] * line["quantity"] for line in order["lines"])
+        asked = {"amount_minor": amount, "order": order["key"]}
+        made = await self._stage.ask("POST", f"/do/{provider}/pay", asked)
+        return {**order, "extra": extra_of(simulated, made["payment_intent"])}
 
     async def _kill(self) -> None:
         began = time.monotonic()
@@ -422,7 +436,7 @@ class Play:
         return None
 
     async def _agrees(self) -> bool:
-        """Return whether what left the warehouse is told to the channels; a feed may still have to be read."""
+        """Return whether what left the warehouse is told to the channels and paid; a feed may still have to be read."""
         known = await self._ours.read_orders()
         _, shipped = await collect.read_booked(self._stage, self._cast.erp)
         fulfilled = {
@@ -430,7 +444,16 @@ class Play:
             for name in self._cast.channels
             for one in (await collect.read_sold(self._stage, name))[1]
         }
-        return all(known.get(one.reference) in fulfilled for one in shipped)
+        told = {known.get(one.reference) for one in shipped}
+        return told <= fulfilled and all(
+            one.captured for one in await self._read_paid() or () if (one.channel, one.order) in told
+        )
+
+    async def _read_paid(self) -> tuple[Paid, ...] | None:
+        """Return the payments of orders by their provider's books, None where nobody captures when goods leave."""
+        if self._provider is None:
+            return None
+        return await collect.read_paid(self._stage, self._provider, self._cast.channels)
 
     # --- the end ---------------------------------------------------------------------------------------------------
     async def _read_books(

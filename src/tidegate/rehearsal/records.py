@@ -49,6 +49,17 @@ class Fulfilled(msgspec.Struct, frozen=True, kw_only=True):
     at: float
 
 
+class Paid(msgspec.Struct, frozen=True, kw_only=True):
+    """The payment of an order in the books of its provider, in minor units."""
+
+    channel: str
+    order: str
+    captured: int
+    captures: int
+    """How often money was taken."""
+    refunds: int
+
+
 class ShownSet(msgspec.Struct, frozen=True, kw_only=True):
     """Somebody told a channel a number, and it took effect there."""
 
@@ -94,6 +105,8 @@ class Books(msgspec.Struct, frozen=True, kw_only=True):
     """Reference in the ERP -> (channel, order)."""
     shipped: tuple[Shipped, ...] = ()
     fulfilled: tuple[Fulfilled, ...] = ()
+    paid: tuple[Paid, ...] | None = None
+    """None: nobody captures when goods leave."""
     stock: Units
     """Units on the ERP's shelf at first."""
     shown_first: Mapping[str, Units]
@@ -201,6 +214,11 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
     """Changes that never became visible."""
     oversales: tuple[Oversale, ...] = ()
     """The most units first."""
+    captured: int | None = None
+    """Payments whose money was taken; None, like the next three: no flow captures when goods leave."""
+    captured_twice: int | None = None
+    refunded_twice: int | None = None
+    shipped_without_capture: int | None = None
     examples: tuple[str, ...] = ()
     """Some of what is wrong, in words: where to look first."""
 
@@ -208,6 +226,7 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
     def is_kept(self) -> bool:
         """Whether nothing was lost or doubled and the books agree; more may have been sold than there was."""
         wrong = self.lost + self.doubled + self.wrong_lines + self.conservation_imbalance + self.stock_wrong
+        wrong += (self.captured_twice or 0) + (self.refunded_twice or 0) + (self.shipped_without_capture or 0)
         return not wrong and self.drained_s is not None
 
     @property

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from tidegate.rehearsal.bound import Bulk, count_bound, count_naive, count_stock_bound
-from tidegate.rehearsal.records import Books, Oversale, Side, Stage, Units
+from tidegate.rehearsal.records import Books, Oversale, Paid, Side, Stage, Units
 from tidegate.rehearsal.visible import Visible, oldest_unseen, see_sales
 
 EXAMPLES_MAX = 5
@@ -27,12 +27,17 @@ def judge(books: Books, bulk: Bulk, *, freshness_seconds: float, conservation_im
     never = len(visible) - len(seen)
     until = books.settled_at if books.settled_at is not None else max([books.ended_at, *(s.at for s in books.sets)])
     latencies = list(order_latencies(books))
+    captures = len(paid_shipments(books))
     return Side(
         orders=len(sold),
         lost=lost + lost_shipments,
         doubled=doubled + doubled_shipments,
         oversold=sum(one.units for one in oversales),
         oversales=oversales,
+        captured=None if books.paid is None else sum(one.captured > 0 for one in books.paid),
+        captured_twice=None if books.paid is None else sum(max(0, one.captures - 1) for one in books.paid),
+        refunded_twice=None if books.paid is None else sum(max(0, one.refunds - 1) for one in books.paid),
+        shipped_without_capture=None if books.paid is None else sum(one.captured == 0 for one in paid_shipments(books)),
         wrong_lines=wrong_lines,
         conservation_imbalance=conservation_imbalance,
         stock_wrong=len(wrong),
@@ -42,8 +47,8 @@ def judge(books: Books, bulk: Bulk, *, freshness_seconds: float, conservation_im
         violations=sum(calls.violations for calls in books.calls.values()),
         budget_use=_least(calls.budget_use for calls in books.calls.values()),
         calls=sum(calls.total for calls in books.calls.values()),
-        calls_lower_bound=count_bound(books.sold, len(books.shipped), bulk, freshness_seconds),
-        calls_naive=count_naive(books.sold, len(books.shipped), bulk, books.deliveries),
+        calls_lower_bound=captures + count_bound(books.sold, len(books.shipped), bulk, freshness_seconds),
+        calls_naive=captures + count_naive(books.sold, len(books.shipped), bulk, books.deliveries),
         stock_calls=stock_calls,
         stock_calls_lower_bound=count_stock_bound(books.sold, bulk, freshness_seconds),
         p50_ms=_ms(percentile(latencies, 0.50)),
@@ -54,6 +59,12 @@ def judge(books: Books, bulk: Bulk, *, freshness_seconds: float, conservation_im
         oldest_not_visible_s=round(max((age for _, age in oldest_unseen(visible, until)), default=0.0), 1),
         not_visible=never,
     )
+
+
+def paid_shipments(books: Books) -> list[Paid]:
+    """Return the payments of orders that the warehouse shipped."""
+    shipped = {books.orders_of.get(shipment.reference) for shipment in books.shipped}
+    return [one for one in books.paid or () if (one.channel, one.order) in shipped]
 
 
 def _examples(books: Books, wrong: Mapping[tuple[str, str], tuple[int, int]]) -> tuple[str, ...]:
@@ -68,7 +79,12 @@ def _examples(books: Books, wrong: Mapping[tuple[str, str], tuple[int, int]]) ->
         for sold in books.sold
         if (sold.channel, sold.order) not in arrived
     ]
-    return (*numbers[:EXAMPLES_MAX], *missing[:EXAMPLES_MAX])
+    owing = [
+        f"order {one.order} of {one.channel} was shipped, and its money not taken"
+        for one in paid_shipments(books)
+        if not one.captured
+    ]
+    return (*numbers[:EXAMPLES_MAX], *missing[:EXAMPLES_MAX], *owing[:EXAMPLES_MAX])
 
 
 def order_latencies(books: Books) -> Iterable[float]:

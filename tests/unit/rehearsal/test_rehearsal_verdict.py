@@ -10,7 +10,7 @@ import pytest
 from tidegate.rehearsal.bound import Bulk, count_bound, count_naive, count_stock_bound
 from tidegate.rehearsal.collect import busiest, compare_counts, count_stock_calls, use_while
 from tidegate.rehearsal.platforms import Simulated
-from tidegate.rehearsal.records import Booked, Books, Fulfilled, Shipped, ShownSet, Side, Sold
+from tidegate.rehearsal.records import Booked, Books, Fulfilled, Paid, Shipped, ShownSet, Side, Sold
 from tidegate.rehearsal.verdict import find_oversales, judge, percentile, wrong_numbers
 from tidegate.rehearsal.visible import oldest_unseen, see_sales
 
@@ -239,3 +239,31 @@ def test_a_channel_that_is_filled_up_again_has_to_be_told_again() -> None:
     told = (ShownSet(channel="shop", sku="HOT", at=103.0, value=1),)
     found = see_sales(sales, told, {"shop": {"HOT": 2}})
     assert [(one.sold_at, one.seen_at) for one in found] == [(104.0, None)]
+
+
+def paid(order: str, channel: str = "shop", *, captures: int = 1, refunds: int = 0) -> Paid:
+    return Paid(channel=channel, order=order, captured=990 * min(1, captures), captures=captures, refunds=refunds)
+
+
+@pytest.mark.parametrize(
+    ("payments", "figures"),
+    [
+        (None, (None, None, None, None)),
+        ((paid("1"), paid("2", "web", captures=0)), (1, 0, 0, 0)),
+        ((paid("1", captures=0), paid("2", "web")), (1, 0, 0, 1)),
+        ((paid("1", captures=3, refunds=2), paid("2", "web")), (2, 2, 1, 0)),
+    ],
+    ids=["no-flow", "only-what-left", "owing", "twice"],
+)
+def test_money_is_judged_by_what_left_and_what_was_taken(
+    payments: tuple[Paid, ...] | None, figures: tuple[int | None, ...]
+) -> None:
+    """Order 1 was shipped."""
+    shipped = (Shipped(reference="ord_1", tracking="T", at=104.0),)
+    fulfilled = (Fulfilled(channel="shop", order="1", tracking="T", at=105.0),)
+
+    side = verdict(books(paid=payments, shipped=shipped, fulfilled=fulfilled))
+
+    assert (side.captured, side.captured_twice, side.refunded_twice, side.shipped_without_capture) == figures
+    assert side.is_clean == (sum(one or 0 for one in figures[1:]) == 0)
+    assert any("money not taken" in words for words in side.examples) == bool(figures[3])
