@@ -117,6 +117,24 @@ def test_a_configuration_with_a_payment_provider_is_played_with_money(tmp_path: 
 def process_is_clean(out: str) -> bool:
     return bool(out) and json.loads(out.splitlines()[-1])["is_clean"]
 
+def test_ten_times_too_much_with_kills_exceeds_no_limit(tmp_path: Path) -> None:
+    """R36, I14b: the short form of the load `overload`. By the platforms' own count nothing is exceeded or refused, and every
+    process that was killed is back. Whether all arrives in the end is what the other days show: nobody waits for it here."""
+    day = {"like": "overload", "orders": 120, "seconds": 10, "killing": {"every_seconds": 2.5}, "drain_seconds": 1}
+    (tmp_path / "short.json").write_text(json.dumps(day))
+    process = rehearse(tmp_path, "--profile", "short.json")
+
+    out, err = finished(process)
+
+    figures = json.loads(out.splitlines()[-1])
+    assert process.returncode in (0, 1), f"{out}\n{err}"
+    assert (figures["violations"], figures["answers_429"]) == (0, 0), f"{out}\n{err}"
+    assert (figures["killed"], figures["came_back"]) == (4, 4), f"{out}\n{err}"
+    assert (figures["doubled"], figures["conservation_imbalance"]) == (0, 0), f"{out}\n{err}"
+    assert {name: each["violations"] for name, each in figures["platforms"].items()} == dict.fromkeys(
+        ("shop", "web", "pos", "erp"), 0
+    )
+
 
 def test_ctrl_c_ends_everything_that_was_started(tmp_path: Path) -> None:
     """In the middle of the start: no process and no folder is left."""

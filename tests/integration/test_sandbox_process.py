@@ -78,6 +78,24 @@ def test_a_limit_counts_what_broke_it(tmp_path: Path) -> None:
         assert [entry["is_throttled"] for entry in calls["last"]] == [True, True]
 
 
+def test_a_platform_without_a_limit_can_be_given_one(tmp_path: Path) -> None:
+    """What is more than it allows is refused with its own 429 and counted; a later allowance takes the place of the first."""
+    with running(world(allows={"per_second": 0.001, "burst": 2}), tmp_path) as sandbox:
+
+        def put() -> int:
+            return call(sandbox.url("kiosk") + "/stock/A", "PUT", b"9").status
+
+        assert [put() for _ in range(3)] == [200, 200, 429]
+        assert sandbox.ask("GET", "/limits/kiosk")["allowed_rate"]["violations"] == 1
+        sandbox.ask("PUT", "/limits/kiosk", {"at_once": 1})
+        assert [put() for _ in range(3)] == [200, 200, 200]
+        limits = sandbox.ask("GET", "/limits/kiosk")
+        assert "allowed_rate" not in limits
+        assert (limits["allowed_at_once"]["admitted"], limits["allowed_at_once"]["level"]) == (3, 1.0)
+        sandbox.ask("PUT", "/limits/kiosk", {})
+        assert "allowed_at_once" not in sandbox.ask("GET", "/limits/kiosk")
+
+
 def test_another_app_eats(sandbox: RunningSandbox) -> None:
     """The share is taken from every budget of the platform, and can be given back."""
     sandbox.ask("POST", "/eat", {"platform": "kiosk", "share": 0.25})

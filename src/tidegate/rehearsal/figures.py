@@ -57,9 +57,21 @@ def final_object(report: Report) -> dict[str, Any]:
         "seed": report.seed,
         "plan": report.plan,
         "is_clean": report.ours.is_clean,
+        "platforms": {
+            name: {
+                "calls": calls.total,
+                "answers_429": calls.answers_429,
+                "violations": calls.violations,
+                "budget_use": calls.budget_use,
+            }
+            for name, calls in report.calls.items()
+        },
         "kills": list(report.kills),
         "oversales": msgspec.to_builtins(report.ours.oversales),
         "held": msgspec.to_builtins(report.held),
+        "killed": len(report.kills),
+        "came_back": len(report.returns),
+        "back_s_max": max(report.returns, default=None),
         "load_average": report.load_average,
         "cpus": report.cpus,
     }

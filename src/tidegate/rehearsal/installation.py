@@ -27,6 +27,15 @@ KNOWN = "processes.json"
 """In the folder: whose it is, and what was started beside the installation."""
 
 
+class Killed(msgspec.Struct, frozen=True, kw_only=True):
+    """A process of ours that was killed."""
+
+    role: str
+    index: int
+    """Its number among those of its role."""
+    pid: int
+
+
 class Installation:
     """One project, from `init` to `down`. Nothing outside of its folder is touched."""
 
@@ -86,19 +95,30 @@ class Installation:
         place = ("--project", str(self.project.folder)) if in_project else ()
         return await run_command(*arguments, *place, stdin=stdin)
 
-    def kill(self, role: str) -> int | None:
-        """Kill -9 one of our own processes of a role; return its pid, None when there is none just now."""
+    def kill(self, role: str) -> Killed | None:
+        """Kill -9 one of our own processes of a role; return which one, None when there is none just now."""
+        living = self._living(role)
+        if not living:
+            return None
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(living[0].pid, signal.SIGKILL)
+        return living[0]
+
+    def is_back(self, killed: Killed) -> bool:
+        """Return whether another process lives in the place of a killed one."""
+        return any(each.index == killed.index and each.pid != killed.pid for each in self._living(killed.role))
+
+    def _living(self, role: str) -> list[Killed]:
         state = read_state(self.project.state_file)
         if state is None or not is_alive(state.supervisor):
-            return None
+            return []
         if role == "postgres":
-            pid = state.postgres_pid
-        else:
-            living = [child for child in state.children if child.role == role and is_alive(child)]
-            pid = living[0].pid if living else None
-        if pid is not None:
-            os.kill(pid, signal.SIGKILL)
-        return pid
+            return [] if state.postgres_pid is None else [Killed(role=role, index=1, pid=state.postgres_pid)]
+        return [
+            Killed(role=role, index=child.index, pid=child.pid)
+            for child in state.children
+            if child.role == role and is_alive(child)
+        ]
 
 
 async def run_command(*arguments: str, stdin: bytes | None = None) -> str:

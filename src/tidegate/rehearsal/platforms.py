@@ -41,6 +41,8 @@ class Simulated(msgspec.Struct, frozen=True, kw_only=True):
     paid_by: Mapping[str, str] = {}
     """What a purchase says beside its lines when a provider authorised its payment; `PAYMENT` is the payment's id there. Empty:
     this channel's purchases are paid at once, by nobody who plays."""
+    assumed: Mapping[str, float] = {}
+    """What its connector believes that it allows, where it publishes no limit: what it is told to keep for `strict_limits`."""
     read_operations: tuple[str, ...] = ("GET", "search", "query", "read", "list")
     """Beginnings of names of operations that only read."""
 
@@ -54,6 +56,7 @@ _SIGNED: Mapping[str, Any] = {
     "repeats": True,
     "stock_operations": ("inventory.set",),
     "settings": {"locations": "main", "signs_with": "hmac"},
+    "assumed": {"per_second": 10, "burst": 20},
 }
 SIMULATED: Mapping[str, Simulated] = {
     "tryton": Simulated(
@@ -63,6 +66,7 @@ SIMULATED: Mapping[str, Simulated] = {
         settings={"company": "1", "shipping_sku": "SHIPPING", "discount_sku": "DISCOUNT"},
         answers={"rest_key": REST_KEY},
         calls_per_order=3,
+        assumed={"at_once": 8},
     ),
     "shopify": Simulated(
         kind="shopify",
@@ -74,6 +78,7 @@ SIMULATED: Mapping[str, Simulated] = {
     "woocommerce": Simulated(
         kind="woocommerce",
         options={"consumer_key": WOO_KEY, "consumer_secret": WOO_SECRET},
+        assumed={"at_once": 4},
         answers={"consumer_key": WOO_KEY, "consumer_secret": WOO_SECRET},
         stock_operations=("POST products/batch", "variations/batch", "PUT products"),
     ),

@@ -17,15 +17,15 @@ from tidegate.rehearsal.adapt import Cast, adapt, provider_of
 from tidegate.rehearsal.advice import Scene, advise
 from tidegate.rehearsal.bound import Bulk
 from tidegate.rehearsal.control import Sandbox, start_sandbox
-from tidegate.rehearsal.installation import Installation, sweep
+from tidegate.rehearsal.installation import Installation, Killed, sweep
 from tidegate.rehearsal.naive_side import NaiveSide
 from tidegate.rehearsal.ours import Open, Ours
 from tidegate.rehearsal.plan import PlannedOrder, name_plan, plan_articles, plan_orders
 from tidegate.rehearsal.platforms import Simulated, extra_of, simulation_of, world_options
 from tidegate.rehearsal.plots import draw
 from tidegate.rehearsal.processors import NAIVE, PLATFORMS, Meter, summarize
-from tidegate.rehearsal.profile import Profile
 from tidegate.rehearsal.records import Books, Calls, Paid, Report, Sample, Side, Stage
+from tidegate.rehearsal.profile import Profile, plan_kills
 from tidegate.rehearsal.verdict import judge, measure_stage
 from tidegate.rehearsal.waits import CALLS_AT_ONCE, OURS, Slots, Waiting, reason_of, tally
 
@@ -33,6 +33,11 @@ TICK_SECONDS = 0.02
 """Shoppers who come in the same tick are sent in one request; nobody waits for an answer."""
 LOOK_SECONDS = 1.0
 STOCKED_SECONDS = 180.0
+KILL_SECONDS = 5.0
+"""How long a kill waits for a process that it can kill."""
+RETURN_SECONDS = 60.0
+LIVING_SECONDS = 0.1
+"""How often the processes are looked at."""
 REORDERED_SECONDS = 2.0
 """For how long a reordered webhook is held back, at most."""
 
@@ -100,6 +105,8 @@ class Play:
         self._plan_name = ""
         self._meter = Meter(self._installation.project)
         self._kills: list[str] = []
+        self._returns: list[float] = []
+        """Seconds until another process stood in the place of a killed one."""
         self._placed = 0
         self._refused = 0
         self._unanswered = 0
@@ -168,10 +175,11 @@ class Play:
 
     def kill(self, role: str) -> int | None:
         """Kill -9 one of our processes; return its pid."""
-        pid = self._installation.kill(role)
-        if pid is not None:
-            self._kills.append(f"kill -9 {role} (pid {pid})")
-        return pid
+        killed = self._installation.kill(role)
+        if killed is None:
+            return None
+        self._kills.append(f"kill -9 {role} (pid {killed.pid})")
+        return killed.pid
 
     async def kill_naive(self) -> int | None:
         """Kill -9 the naive script and start it again; return its pid."""
@@ -293,9 +301,12 @@ class Play:
             for name in self._cast.connectors:
                 repeats = self._simulated[name].repeats
                 await side.ask("PUT", f"/faults/{name}", {"profile": profile | ({"dropped": 0.0} if repeats else {})})
+                assumed = self._simulated[name].assumed
+                if self._profile.strict_limits and assumed:
+                    await side.ask("PUT", f"/limits/{name}", assumed)
                 if self._profile.eaten:
                     limits = await side.ask("GET", f"/limits/{name}")
-                    if any(limit["per_second"] for limit in limits.values()):
+                    if limits:
                         await side.ask("POST", "/eat", {"platform": name, "share": self._profile.eaten})
             clerk = {"per_second": self._profile.shipments_per_second}
             await side.ask("POST", f"/do/{self._cast.erp}/clerk", clerk)
@@ -361,14 +372,33 @@ class Play:
         return {**order, "extra": extra_of(simulated, made["payment_intent"])}
 
     async def _kill(self) -> None:
+        """Kill what is planned, each at its moment or as soon as there is one to kill, and see who comes back."""
         began = time.monotonic()
-        for kill in sorted(self._profile.kills, key=lambda kill: kill.at):
-            await asyncio.sleep(max(0.0, began + kill.at * self._profile.seconds - time.monotonic()))
-            pid = await asyncio.to_thread(self._installation.kill, kill.role)
-            if pid is not None:
-                words = f"kill -9 {kill.role} (pid {pid}) after {time.monotonic() - began:.1f} s"
-                self._kills.append(words)
-                self._audience.say(words)
+        async with asyncio.TaskGroup() as group:
+            for at, role in plan_kills(self._profile):
+                await asyncio.sleep(max(0.0, began + at - time.monotonic()))
+                killed = await self._kill_one(role)
+                words = f"kill -9 {role} (pid {killed.pid})" if killed is not None else f"no {role} to kill"
+                self._audience.say(f"{words} after {time.monotonic() - began:.1f} s")
+                if killed is not None:
+                    self._kills.append(f"{words} after {time.monotonic() - began:.1f} s")
+                    group.create_task(self._wait_for_return(killed))
+
+    async def _kill_one(self, role: str) -> Killed | None:
+        deadline = time.monotonic() + KILL_SECONDS
+        while (killed := await asyncio.to_thread(self._installation.kill, role)) is None:
+            if time.monotonic() > deadline:
+                return None
+            await asyncio.sleep(LIVING_SECONDS)
+        return killed
+
+    async def _wait_for_return(self, killed: Killed) -> None:
+        died_at = time.monotonic()
+        while time.monotonic() < died_at + RETURN_SECONDS:
+            if await asyncio.to_thread(self._installation.is_back, killed):
+                self._returns.append(time.monotonic() - died_at)
+                return
+            await asyncio.sleep(LIVING_SECONDS)
 
     # --- watching --------------------------------------------------------------------------------------------------
     async def _watch(self, began_at: float) -> None:
@@ -515,6 +545,7 @@ class Play:
             kills=tuple(self._kills),
             held=held,
             loads=scene.loads,
+            returns=tuple(round(seconds, 2) for seconds in self._returns),
             load_average=round(os.getloadavg()[0], 1),
             cpus=scene.cpus,
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from itertools import cycle
 from typing import Annotated, Literal
 
 import msgspec
@@ -36,6 +38,13 @@ class Kill(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     role: Role
 
 
+class Killing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A kill -9 at regular times while people shop, of one role after the other."""
+
+    every_seconds: Annotated[float, Meta(ge=0.5, le=86_400.0)]
+    roles: Annotated[tuple[Role, ...], Meta(min_length=1, max_length=100)] = ("apply", "dispatch")
+
+
 class Spike(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A point of the curve of arrivals: at this share of the time people come this many times as fast as on average."""
 
@@ -67,6 +76,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Arrivals over time, by points between which the line is straight."""
     faults: Faults = Faults()
     kills: tuple[Kill, ...] = ()
+    killing: Killing | None = None
+    strict_limits: bool = False
+    """Platforms that publish no limit refuse what is more than their connectors believe that they allow."""
     eaten: Share = 0.0
     """Share of every platform's budget that another app uses meanwhile."""
     shipments_per_second: Annotated[float, Meta(ge=0.0, le=1000.0)] = 2.0
@@ -148,9 +160,36 @@ BUILT_IN = {
             eaten=1 / 3,
             drain_seconds=300.0,
         ),
+        Profile(
+            name="overload",
+            title="five minutes with ten times the news that fit one by one, while apply and dispatch are killed in turn",
+            orders=4_350,
+            seconds=300.0,
+            shoppers=3_000,
+            skus=300,
+            zipf=0.6,
+            lines_max=20,
+            units_max=1,
+            faults=_HARD_DAY,
+            shipments_per_second=15.0,
+            killing=Killing(every_seconds=5.0),
+            strict_limits=True,
+            drain_seconds=900.0,
+        ),
     )
 }
 """Name -> profile. A profile of one's own is a JSON or YAML file with the same keys."""
+
+
+def plan_kills(profile: Profile) -> tuple[tuple[float, Role], ...]:
+    """Return what is killed when, in seconds after the doors opened, by time."""
+    planned = [(kill.at * profile.seconds, kill.role) for kill in profile.kills]
+    if (killing := profile.killing) is not None:
+        count = math.ceil(profile.seconds / killing.every_seconds)
+        moments = (number * killing.every_seconds for number in range(1, count + 1))
+        roles = cycle(killing.roles)
+        planned += [(moment, role) for moment, role in zip(moments, roles, strict=False) if moment <= profile.seconds]
+    return tuple(sorted(planned))
 
 
 def built_in(name: str) -> Profile:

@@ -274,6 +274,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     held: tuple[Held, ...] = ()
     """What work waited for, the longest first; work that waits for less than the freshness of the profile is not in it."""
     loads: tuple[Load, ...] = ()
+    returns: tuple[float, ...] = ()
+    """For each kill after which another process took the place: the seconds until it stood there."""
     load_average: float = 0.0
     """Of this machine, at the end of the play."""
     cpus: int = 0

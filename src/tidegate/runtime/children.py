@@ -65,7 +65,7 @@ class Child:
             early_deaths = 1 if died_at - started_at >= STABLE_SECONDS else early_deaths + 1
             self._deaths.append(died_at)
             self._restarts += 1
-            wait_seconds = plan_restart_seconds(early_deaths)
+            wait_seconds = plan_restart_seconds(early_deaths, died_at - started_at)
             self._tell_death(status, wait_seconds)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_seconds):

@@ -11,9 +11,13 @@ CRASH_LOOP_DEATHS = 5
 CRASH_LOOP_SECONDS = 60.0
 
 
-def plan_restart_seconds(early_deaths: int) -> float:
-    """Seconds to wait after the n-th death in a row that came early: 0.1, 0.2, 0.4 ... 10."""
-    return min(RESTART_SECONDS_FIRST * 2.0 ** min(early_deaths - 1, 20), RESTART_SECONDS_MAX)
+def plan_restart_seconds(early_deaths: int, lived_seconds: float = 0.0) -> float:
+    """Seconds to wait after the n-th death in a row that came early: 0.1, 0.2, 0.4 ... 10, less the time that it lived.
+
+    So a process that does not start begins ever more rarely, and one that others kill is back at once.
+    """
+    planned = min(RESTART_SECONDS_FIRST * 2.0 ** min(early_deaths - 1, 20), RESTART_SECONDS_MAX)
+    return max(RESTART_SECONDS_FIRST, planned - lived_seconds)
 
 
 def is_crash_looping(deaths_at: Sequence[float], now: float) -> bool:

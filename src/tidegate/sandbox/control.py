@@ -10,9 +10,9 @@ from aiohttp import web
 
 from tidegate.sandbox.books import BooksFull, OutOfStock, summarise
 from tidegate.sandbox.faults import FaultProfile, Share
-from tidegate.sandbox.limits import Bucket, report
+from tidegate.sandbox.limits import report
 from tidegate.sandbox.loopback import is_loopback
-from tidegate.sandbox.world import HANDLES, Name, Place, Purchase, Sale, Sku, Units, World
+from tidegate.sandbox.world import HANDLES, Allowance, Name, Place, Purchase, Sale, Sku, Units, World
 
 BODY_BYTES_MAX = 16 << 20
 PURCHASES_MAX = 5_000
@@ -75,6 +75,7 @@ class _Control:
         route.add_get("/books/{platform}", self._books)
         route.add_get("/books/{platform}/{part}", self._books_part)
         route.add_get("/limits/{platform}", self._limits)
+        route.add_put("/limits/{platform}", self._allow)
         route.add_get("/faults/{platform}", self._faults)
         route.add_put("/faults/{platform}", self._set_faults)
         route.add_get("/calls/{platform}", self._calls)
@@ -137,11 +138,10 @@ class _Control:
     async def _eat(self, request: web.Request) -> web.Response:
         eating = await _body(request, Eating)
         place = self._place(eating.platform)
-        buckets = [limit for limit in place.limits.values() if isinstance(limit, Bucket)]
-        if not buckets:
+        if not place.limits:
             raise Refused(409, f"{place.name!r} has no budget that another app could use")
-        for bucket in buckets:
-            bucket.eat(eating.share, place.clock.monotonic())
+        for limit in place.limits.values():
+            limit.eat(eating.share, place.clock.monotonic())
         return _json({"platform": place.name, "share": eating.share})
 
     async def _books(self, request: web.Request) -> web.Response:
@@ -168,6 +168,12 @@ class _Control:
         place, seconds = self._asked(request), _number(request, "seconds", 0)
         now = place.clock.monotonic()
         return _json({name: report(limit, now, seconds=seconds) for name, limit in place.limits.items()})
+
+    async def _allow(self, request: web.Request) -> web.Response:
+        place = self._asked(request)
+        allowance = await _body(request, Allowance)
+        place.allow(allowance)
+        return _json(allowance)
 
     async def _faults(self, request: web.Request) -> web.Response:
         place = self._asked(request)

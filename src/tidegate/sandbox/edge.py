@@ -9,7 +9,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from tidegate.sandbox.calls import Call
 from tidegate.sandbox.faults import CallFault
-from tidegate.sandbox.world import CALL, HANDLES, Place
+from tidegate.sandbox.world import CALL, HANDLES, Handles, Place
 
 DRIPS = 10
 """In how many pieces a slow answer comes."""
@@ -49,6 +49,20 @@ async def _answer(
     if fault is CallFault.DOWN:
         return _cut(request)
     handles = app[HANDLES]
+    place_taken = place.enter()
+    if place_taken is False:
+        call.is_throttled = True
+        return handles.refuse(CallFault.THROTTLED, request)
+    try:
+        return await _let_in(handles, request, handler, call, fault, place)
+    finally:
+        if place_taken is not None:
+            place_taken.leave()
+
+
+async def _let_in(
+    handles: Handles, request: web.Request, handler: Handler, call: Call, fault: CallFault | None, place: Place
+) -> web.StreamResponse:
     if fault in _BEFORE:
         if fault is CallFault.EXPIRED and handles.expire_tokens is not None:
             handles.expire_tokens()

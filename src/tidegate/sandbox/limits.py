@@ -6,6 +6,7 @@ can forget to.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 import msgspec
@@ -122,10 +123,27 @@ class InFlight:
         self.meter = Meter()
         self.running = 0
         self.most = 0
+        self._eaten = 0.0
+
+    @property
+    def eaten(self) -> float:
+        """Share of the places that another app takes, 0 to 1."""
+        return self._eaten
+
+    @property
+    def left_by_others(self) -> int:
+        """Places that the other app leaves."""
+        return self.limit - math.ceil(self.limit * self._eaten - _ROUNDING)
+
+    def eat(self, share: float, now: float) -> None:  # noqa: ARG002 - as a bucket's
+        """Let another app take this share of the places from now on; one call at a time finds a place all the same."""
+        if not 0.0 <= share <= 1.0:
+            raise ValueError("a share is between 0 and 1")
+        self._eaten = share
 
     def enter(self, now: float) -> bool:
         """Take a place; False, and a violation, when all are taken."""
-        if self.running >= self.limit:
+        if self.running >= max(1, self.left_by_others):
             self.meter.refuse(now)
             return False
         self.running += 1
@@ -160,5 +178,5 @@ def report(limit: Bucket | InFlight, now: float, *, seconds: int = 0) -> LimitRe
         return LimitReport(
             meter.admitted, meter.used, meter.violations, limit.capacity, limit.level(now), rate, eaten, last
         )
-    left = float(limit.limit - limit.running)
-    return LimitReport(meter.admitted, meter.used, meter.violations, float(limit.limit), left, None, 0.0, last)
+    left = float(max(0, max(1, limit.left_by_others) - limit.running))
+    return LimitReport(meter.admitted, meter.used, meter.violations, float(limit.limit), left, None, limit.eaten, last)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -22,6 +22,8 @@ WORLD_BYTES_MAX = 64 << 20
 BODY_BYTES_MAX = 32 << 20
 """What a platform reads of one request."""
 _Options = TypeVar("_Options")
+RATE, AT_ONCE = "allowed_rate", "allowed_at_once"
+"""Names of the limits that an allowance makes."""
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 Sku = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 Units = Annotated[int, msgspec.Meta(ge=-1_000_000_000, le=1_000_000_000)]
@@ -37,6 +39,15 @@ class ItemSpec(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=
     stock: Units | dict[str, Units] = 0
 
 
+class Allowance(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """What a platform allows beside the rules of its own: requests per second with a burst, and requests at once."""
+
+    per_second: Annotated[float, msgspec.Meta(gt=0.0, le=1_000_000.0)] | None = None
+    burst: Annotated[float, msgspec.Meta(ge=1.0, le=1_000_000.0)] | None = None
+    """Absent: what it allows in one second."""
+    at_once: Annotated[int, msgspec.Meta(ge=1, le=100_000)] | None = None
+
+
 class PlatformSpec(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """One platform. `skus` are those that it knows (all, when it names none); `stock` replaces the articles' own numbers.
 
@@ -49,6 +60,7 @@ class PlatformSpec(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fie
     stock: dict[Sku, Units] = {}
     enforces_stock: bool = True
     faults: FaultProfile = FaultProfile()
+    allows: Allowance = Allowance()
     options: dict[str, Any] = {}
 
 
@@ -145,6 +157,26 @@ class Place:
         """Return seconds since 1970."""
         return self.world.clock.now().timestamp()
 
+    def allow(self, allowance: Allowance) -> None:
+        """Refuse from now on what is more than this; its count begins anew."""
+        for name in (RATE, AT_ONCE):
+            self.limits.pop(name, None)
+        if allowance.per_second is not None:
+            burst = allowance.burst or max(1.0, allowance.per_second)
+            self.limits[RATE] = Bucket(burst, allowance.per_second, now=self.clock.monotonic())
+        if allowance.at_once is not None:
+            self.limits[AT_ONCE] = InFlight(allowance.at_once)
+
+    def enter(self) -> InFlight | Literal[False] | None:
+        """Let a request in; return where it must be taken out again, False when it is refused."""
+        now = self.clock.monotonic()
+        rate, at_once = self.limits.get(RATE), self.limits.get(AT_ONCE)
+        if isinstance(rate, Bucket) and rate.take(1.0, now):
+            return False
+        if not isinstance(at_once, InFlight):
+            return None
+        return at_once if at_once.enter(now) else False
+
     def stock_items(self, locations: tuple[str, ...]) -> None:
         """Put the world's articles into the books, at the locations that the platform has (the first one: the default).
 
@@ -184,9 +216,11 @@ class World:
         for name, platform in spec.platforms.items():
             faults = Faults(spec.seed, name, platform.faults)
             sender = Sender(faults, clock, time_scale=spec.time_scale, routes=spec.routes)
-            self.places[name] = Place(
+            place = Place(
                 name=name, spec=platform, world=self, books=Books(), faults=faults, sender=sender, calls=Calls()
             )
+            place.allow(platform.allows)
+            self.places[name] = place
 
 
 def read_world(path: Path) -> WorldSpec:

@@ -9,7 +9,7 @@ import pytest
 
 from tidegate.kernel.errors import ConfigurationError
 from tidegate.rehearsal.plan import HOT_SKU, name_plan, plan_articles, plan_orders, weight_at
-from tidegate.rehearsal.profile import BUILT_IN, Profile, Spike, built_in, read_profile
+from tidegate.rehearsal.profile import BUILT_IN, Killing, Profile, Spike, built_in, plan_kills, read_profile
 
 CHANNELS = ("shop", "web", "pos")
 
@@ -110,3 +110,29 @@ def test_profiles_are_values() -> None:
     """They survive JSON."""
     for profile in BUILT_IN.values():
         assert msgspec.json.decode(msgspec.json.encode(profile), type=Profile) == profile
+
+
+def test_the_overload_kills_in_turn_every_five_seconds() -> None:
+    """60 kills in five minutes, apply and dispatch alternating, and the last one at the end."""
+    kills = plan_kills(built_in("overload"))
+    assert len(kills) == 60
+    assert [role for _, role in kills[:3]] == ["apply", "dispatch", "apply"]
+    assert [at for at, _ in kills] == [5.0 * number for number in range(1, 61)]
+
+
+def test_kills_at_regular_times_follow_the_length_of_the_day_and_join_the_single_ones() -> None:
+    profile = read_profile(
+        {"like": "smoke", "seconds": 12, "killing": {"every_seconds": 5, "roles": ["door"]},
+         "kills": [{"at": 0.5, "role": "postgres"}]}
+    )  # fmt: skip
+    assert plan_kills(profile) == ((5.0, "door"), (6.0, "postgres"), (10.0, "door"))
+    assert plan_kills(built_in("smoke")) == ()
+    assert Killing(every_seconds=5.0).roles == ("apply", "dispatch")
+
+
+def test_the_overload_is_ten_times_what_fits_one_by_one() -> None:
+    """Changes that Shopify must be told per second, against the calls that its smallest plan lets through with one each."""
+    profile = built_in("overload")
+    orders = plan_orders(profile, CHANNELS)
+    changes = sum(len(order.lines) for order in orders if order.channel != "shop") / profile.seconds
+    assert 9 <= changes / (100 / 11) <= 12

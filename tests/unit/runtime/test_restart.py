@@ -19,6 +19,14 @@ def test_the_first_restart_is_fast_and_the_wait_is_bounded() -> None:
     assert waits[-1] == RESTART_SECONDS_MAX
 
 
+def test_one_that_others_kill_is_back_at_once_and_one_that_does_not_start_begins_ever_more_rarely() -> None:
+    """What is bounded is how often it begins: the time that it lived is part of the wait."""
+    assert plan_restart_seconds(20, 9.0) == 1.0
+    assert plan_restart_seconds(20, 12.0) == 0.1
+    assert plan_restart_seconds(20, 0.5) == 9.5
+    assert plan_restart_seconds(1, 5.0) == 0.1
+
+
 def test_only_deaths_in_quick_succession_are_a_crash_loop() -> None:
     quick = [100.0 + number for number in range(CRASH_LOOP_DEATHS)]
     spread = [100.0 + number * CRASH_LOOP_SECONDS for number in range(CRASH_LOOP_DEATHS)]
