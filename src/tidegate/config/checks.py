@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from tidegate.commerce.events import EVENT_TYPES, matches
 from tidegate.config.document import Document, Path, Problem
-from tidegate.config.lanes import DEFAULT
+from tidegate.config.lanes import DEFAULT, URGENT_TOPICS, LaneConfig
 from tidegate.config.records import Config
 from tidegate.config.shape import suggest
 from tidegate.sdk.connector import Connector
@@ -64,14 +64,31 @@ def _check_connector(
 
 
 def check_lanes(config: Config, document: Document) -> Iterator[Problem]:
-    """Lanes are those of connections of this file, or `default`."""
-    for name in config.lanes:
+    """Lanes are those of connections of this file, or `default`; also in profiles."""
+    places: list[Path] = [("lanes", name) for name in config.lanes]
+    places += [("profiles", profile, "lanes", name) for profile, each in config.profiles.items() for name in each.lanes]
+    for place in places:
+        name = str(place[-1])
         if name != DEFAULT and name not in config.connections:
             yield Problem(
-                mark=document.mark_of_key(("lanes", name)),
-                message=f"lanes names {name!r}, which is no connection of this file",
+                mark=document.mark_of_key(place),
+                message=f"{'.'.join(map(str, place[:-1]))} names {name!r}, which is no connection of this file",
                 hint=suggest(name, [*config.connections, DEFAULT]),
             )
+
+
+def check_topics(config: Config, document: Document) -> Iterator[Problem]:
+    """What is read at once by rule has no window of its own to wait for."""
+    places: list[tuple[Path, Mapping[str, LaneConfig]]] = [(("lanes",), config.lanes)]
+    places += [(("profiles", name, "lanes"), profile.lanes) for name, profile in config.profiles.items()]
+    for path, lanes in places:
+        for name, lane in lanes.items():
+            for topic in (lane.bundle_topics or {}).keys() & URGENT_TOPICS:
+                yield Problem(
+                    mark=document.mark_of_key((*path, name, "bundle_topics", topic)),
+                    message=f"{topic} is critical: it is read at once, and no window holds it",
+                    hint="leave it away; critical are " + ", ".join(sorted(URGENT_TOPICS)),
+                )
 
 
 def check_flows(config: Config, document: Document, connectors: Connectors) -> Iterator[Problem]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from tidegate.config.lanes import lay_over
+from tidegate.config.lanes import lay_over, lay_over_some
 from tidegate.config.records import Config, Override, Profile
 from tidegate.config.schedule import Window, schedule_of, seconds_of
 
@@ -26,7 +26,12 @@ PLACES: Mapping[str, tuple[str, ...]] = {
     "alerts_budget": ("alerts", "rules", "budget_near_limit", "threshold"),
 }
 """Field of a profile -> attributes from the configuration down to the setting that it replaces."""
-LANE_PLACES: Mapping[str, str] = {"lanes_floor": "floor", "lanes_stock_merge": "stock_merge", "lanes_bundle": "bundle"}
+LANE_PLACES: Mapping[str, str] = {
+    "lanes_floor": "floor",
+    "lanes_share": "share",
+    "lanes_stock_merge": "stock_merge",
+    "lanes_bundle": "bundle",
+}
 """Field of a profile -> the setting of every lane that it replaces."""
 
 
@@ -153,7 +158,9 @@ def _lay_over(config: Config, profile: Profile, *, is_planning: bool = False) ->
         if value is not None and not (is_planning and path[-1] == "mode" and value == "observe"):
             config = _replaced(config, path, value)
     values = {field: value for name, field in LANE_PLACES.items() if (value := getattr(profile, name)) is not None}
-    return msgspec.structs.replace(config, lanes=lay_over(config.lanes, values)) if values else config
+    if not values and not profile.lanes:
+        return config
+    return msgspec.structs.replace(config, lanes=lay_over_some(lay_over(config.lanes, values), profile.lanes))
 
 
 def _hold_back(config: Config, flow: str) -> Config:

@@ -7,7 +7,14 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from tidegate.config.alerts import check_alerts
-from tidegate.config.checks import check_connections, check_flows, check_lanes, check_network, check_places
+from tidegate.config.checks import (
+    check_connections,
+    check_flows,
+    check_lanes,
+    check_network,
+    check_places,
+    check_topics,
+)
 from tidegate.config.checks_maps import check_maps
 from tidegate.config.checks_timing import check_schedules, check_sku_rules
 from tidegate.config.document import Document, DocumentError, Problem, read_document
@@ -115,6 +122,7 @@ def _cross_checks(config: Config, document: Document, connectors: Mapping[str, C
     return [
         *check_connections(config, document, connectors),
         *check_lanes(config, document),
+        *check_topics(config, document),
         *check_flows(config, document, connectors),
         *check_network(config, document),
         *check_places(config, document),

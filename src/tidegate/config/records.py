@@ -210,8 +210,11 @@ class Profile(_Part, frozen=True, kw_only=True):
     polling_enabled: bool | None = msgspec.field(name="polling.enabled", default=None)
     polling_interval_min: Duration | None = msgspec.field(name="polling.interval_min", default=None)
     lanes_floor: Annotated[float, Meta(ge=0, le=0.9)] | None = msgspec.field(name="lanes.floor", default=None)
+    lanes_share: Annotated[float, Meta(gt=0, le=1)] | None = msgspec.field(name="lanes.share", default=None)
     lanes_stock_merge: Window | None = msgspec.field(name="lanes.stock_merge", default=None)
     lanes_bundle: Window | None = msgspec.field(name="lanes.bundle", default=None)
+    lanes: Mapping[str, LaneConfig] = {}
+    """What differs for single lanes meanwhile; it wins over what is said for all of them."""
     alerts_budget: Annotated[float, Meta(ge=0, le=100)] | None = msgspec.field(
         name="alerts.budget_near_limit", default=None
     )

@@ -8,7 +8,7 @@ import pytest
 
 from tidegate.config import Config, parse
 from tidegate.config.effective import Timetable, effective
-from tidegate.config.lanes import lane_rules
+from tidegate.config.lanes import URGENT_TOPICS, lane_rules
 from tidegate.config.records import Recurrence
 from tidegate.config.schedule import Window, schedule_of
 from tidegate.kernel.errors import ConfigurationError
@@ -191,3 +191,52 @@ def test_the_next_change_knows_the_lead() -> None:
 def test_lanes_name_connections_that_exist() -> None:
     with pytest.raises(ConfigurationError, match="no connection of this file"):
         parse("connections:\n  shop: {use: vendure}\nlanes:\n  shopp: {floor: 0.1}\n")
+
+
+def test_a_profile_changes_our_share_of_all_budgets_and_single_lanes() -> None:
+    """What is said of one lane wins over what is said of all; both go when the profile goes."""
+    text = PEAK.replace(
+        "lanes.floor: 0.5,", "lanes.floor: 0.5, lanes.share: 0.9, lanes: {shop: {share: 1, floor: 0.1}},"
+    )
+    text = text.replace("shop: {stock_merge: 2s, floor: 0.3}", "shop: {stock_merge: 2s, floor: 0.3, share: 0.6}")
+    config = parse(text)
+    before, during = (effective(config, at(when)).config.lanes for when in ("2026-11-20T00:00Z", "2026-11-28T00:00Z"))
+    assert [(lane_rules(before, name).share, lane_rules(before, name).floor) for name in ("shop", "erp")] == [
+        (0.6, 0.3), (1.0, 0.2)
+    ]  # fmt: skip
+    assert [(lane_rules(during, name).share, lane_rules(during, name).floor) for name in ("shop", "erp")] == [
+        (1.0, 0.1), (0.9, 0.5)
+    ]  # fmt: skip
+    assert lane_rules(during, "shop").stock_merge_seconds == 10.0
+
+
+@pytest.mark.parametrize(
+    ("profile", "words"),
+    [
+        ("{lanes: {shopp: {share: 1}}}", "no connection of this file"),
+        ("{lanes: {shop: {share: 2}}}", "<= 1"),
+        ("{lanes: {shop: {bundle_topics: {order: 5s}}}}", "order is critical"),
+        ("{lanes.share: 0}", "> 0"),
+    ],
+)
+def test_lanes_in_a_profile_are_checked(profile: str, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        parse(f"connections:\n  shop: {{use: vendure}}\nprofiles:\n  sale: {profile}\n")
+
+
+def test_a_topic_has_a_window_of_its_own_and_a_critical_one_has_none() -> None:
+    lanes = parse(
+        "connections:\n  shop: {use: vendure}\n  erp: {use: tryton}\nlanes:\n"
+        "  default: {bundle_topics: {variant: 20s, customer: 1m}}\n  shop: {bundle: 3s, bundle_topics: {variant: 0s}}\n"
+    ).lanes
+    shop, erp = lane_rules(lanes, "shop"), lane_rules(lanes, "erp")
+    waits = {
+        topic: (shop.wait_for_hints(topic), erp.wait_for_hints(topic)) for topic in ("variant", "customer", "page")
+    }
+    assert waits == {"variant": (0.0, 20.0), "customer": (60.0, 60.0), "page": (3.0, 1.0)}
+    assert {rules.wait_for_hints(topic) for rules in (shop, erp) for topic in URGENT_TOPICS} == {0.0}
+
+
+def test_no_window_holds_what_is_critical() -> None:
+    with pytest.raises(ConfigurationError, match="payment is critical"):
+        parse("connections:\n  shop: {use: vendure}\nlanes:\n  shop: {bundle_topics: {payment: 5s}}\n")
