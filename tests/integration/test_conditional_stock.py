@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 import pytest_asyncio
@@ -11,6 +12,8 @@ from tests.applybed import move_event
 from tests.conditionalbed import SETTINGS, Shops, make_shops
 from tests.dispatchbed import until
 
+from tidegate.dispatch.settings import DEFAULTS
+from tidegate.monitor.stock_view import read_stock
 from tidegate.store.connections import Pool
 from tidegate.store.database import Database
 
@@ -66,6 +69,15 @@ async def test_a_sale_that_nobody_told_yet_is_not_overwritten_and_its_order_chan
         await until(lambda: shops.a.available["v-A"] == 11 and shops.b.available["v-A"] == 11)
         assert shops.a.stale == 1
         assert (await shops.mark("shop_a", "A"))["unseen"] == 4
+        async with shops.bed.pool.acquire() as conn:
+            view = await read_stock(conn, shops.bed.tenant_id, "A", {"hostile": shops.connector()}, entries=1)
+        unseen = {channel.connection: channel.unseen for channel in view.channels}
+        assert unseen.pop("shop_b") is None
+        told = unseen["shop_a"]
+        assert told is not None
+        assert (told.gone, told.back) == (4, 0)
+        assert told.until == told.since + timedelta(seconds=DEFAULTS.unseen_settle_seconds)
+        assert told.words.startswith("4 units are gone there, and no order that we know explains it")
 
         sets = len(shops.a.sets), len(shops.b.sets)
         await shops.deliver("shop_a", "A", 4)

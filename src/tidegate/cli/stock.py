@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
-from tidegate.cli.output import print_json, print_table
+from tidegate.cli.output import print_json, print_table, show_time
 from tidegate.cli.session import Session, json_option, known_connectors, project_option, run_session
-from tidegate.monitor.stock_view import StockView, read_stock
+from tidegate.monitor.sku_story import SkuChannel
+from tidegate.monitor.stock_view import ChannelView, StockView, read_stock
 
 _LEVELS = ("location", "on_hand", "unavailable", "committed", "reserved", "safety_stock", "available")
 _ENTRIES = (
@@ -37,6 +39,8 @@ def stock() -> None:
 def show(sku: str, project_dir: Path | None, entries: int, *, as_json: bool) -> None:
     """Show one SKU: its level at each location, the end of its ledger, and what each channel was and should be told.
 
+    Units that a channel shows as gone and no order explains are named, with what ends that: until then they count as sold.
+
     \b
     Example:
       tidegate stock show TS-RED-M
@@ -56,3 +60,12 @@ def show(sku: str, project_dir: Path | None, entries: int, *, as_json: bool) -> 
     click.echo("")
     rows = [[getattr(channel, name) for name in _CHANNELS] for channel in view.channels]
     print_table(_CHANNELS, rows, empty="no channel sells it")
+    print_unseen(view.channels)
+
+
+def print_unseen(channels: Iterable[ChannelView | SkuChannel]) -> None:
+    """Print what channels show and nobody can explain, with what ends it."""
+    for channel in channels:
+        if channel.unseen is not None:
+            until = f" (at {show_time(channel.unseen.until)} at the earliest)"
+            click.echo(f"{channel.connection}: {channel.unseen.words}{until}")

@@ -10,6 +10,7 @@ import click
 
 from tidegate.cli.output import console, print_json, print_table, safe_line, show_time
 from tidegate.cli.session import Session, json_option, known_connectors, newest_config, project_option, run_session
+from tidegate.cli.stock import print_unseen
 from tidegate.commerce.money import Money
 from tidegate.monitor.explain import explain_order
 from tidegate.monitor.explain_sku import explain_sku
@@ -125,6 +126,7 @@ def _print_sku(story: SkuStory) -> None:
         for c in story.channels
     ]
     print_table(_CHANNEL_COLUMNS, channels, empty="no channel sells it")
+    print_unseen(story.channels)
     for order_ in story.orders:
         click.echo(
             f"order {safe_line(order_.number)} of {order_.channel} holds {order_.units}: {order_.order_state}, "

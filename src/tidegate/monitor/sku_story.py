@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 
 from tidegate.kernel.ids import public_id, time_of
-from tidegate.monitor.stock_view import ChannelView
+from tidegate.monitor.stock_view import ChannelView, Unseen
 from tidegate.monitor.story import Row, Step
 from tidegate.monitor.waiting import LaneFacts, Wait
 
@@ -52,6 +52,8 @@ class SkuChannel(msgspec.Struct, frozen=True, kw_only=True):
     waits: str
     """What holds the next number; '' when there is nothing to tell."""
     waits_until: datetime | None
+    unseen: Unseen | None
+    """What it shows and no order explains; None when there is nothing of the kind."""
 
 
 class SkuOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -207,6 +209,7 @@ def _channel(
         last=_told(last, cell) if last is not None else None,
         waits=wait.words if wait is not None else "",
         waits_until=wait.until if wait is not None else None,
+        unseen=view.unseen,
     )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from tidegate.commerce.stock import ChannelOpen, Level, channel_quantity
+from tidegate.dispatch.settings import DEFAULTS
 from tidegate.dispatch.statements import NUMBERS
 from tidegate.kernel.errors import ConfigurationError
 from tidegate.sdk.connector import Connector
@@ -26,6 +27,19 @@ _TOLD = query("stock_told")
 _COUNTERS = ("on_hand", "unavailable", "committed", "reserved", "safety_stock", "unseen")
 
 
+class Unseen(msgspec.Struct, frozen=True, kw_only=True):
+    """Units of which a channel shows more or fewer than we expect, and no order explains it yet."""
+
+    gone: int
+    """Missing there: they count as sold, in every channel, until that is explained."""
+    back: int
+    """Shown there although we expect them to be sold."""
+    since: datetime
+    until: datetime
+    """Explained at the earliest, unless their orders come before."""
+    words: str
+
+
 class ChannelView(msgspec.Struct, frozen=True, kw_only=True):
     """One channel's belief about an item."""
 
@@ -38,6 +52,8 @@ class ChannelView(msgspec.Struct, frozen=True, kw_only=True):
     is_dirty: bool
     waits: str
     """Why the difference stands; '' when there is none."""
+    unseen: Unseen | None = None
+    """What it shows and nobody can explain; None when there is nothing of the kind."""
 
 
 class StockView(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,7 +132,29 @@ def _channel(row: Any, numbers: Any, connector: Connector | None) -> ChannelView
         should_be_told=wanted,
         is_dirty=row["dirty"],
         waits=_waits(row, wanted),
+        unseen=describe_unseen(row),
     )
+
+
+def describe_unseen(row: Any) -> Unseen | None:
+    """Return the unexplained units of a mark, with the reason and what ends it; None when it has none. Pure."""
+    gone, back, since = row["unseen"], row["unseen_back"], row["unseen_at"]
+    if not gone + back or since is None:
+        return None
+    until = since + timedelta(seconds=DEFAULTS.unseen_settle_seconds)
+    parts = []
+    if gone:
+        parts.append(
+            f"{_units(gone)} gone there, and no order that we know explains it: counted as sold in every channel"
+        )
+    if back:
+        parts.append(f"{_units(back)} back there, and no order that we know explains it")
+    end = "until the orders come, or all its feeds were read later than that and what they told is applied"
+    return Unseen(gone=gone, back=back, since=since, until=until, words=f"{'; '.join(parts)}; {end}")
+
+
+def _units(count: int) -> str:
+    return f"{count} unit is" if count == 1 else f"{count} units are"
 
 
 def _waits(row: Any, wanted: int | None) -> str:

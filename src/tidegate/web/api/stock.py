@@ -94,6 +94,18 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
     actor: str
 
 
+class UnseenUnits(msgspec.Struct, frozen=True, kw_only=True):
+    """Units of which a channel shows more or fewer than expected, and no order explains it yet."""
+
+    gone: Annotated[
+        int, Meta(description="Missing there: they count as sold, in every channel, until that is explained")
+    ]
+    back: Annotated[int, Meta(description="Shown there although they should be sold")]
+    since: datetime
+    until: Annotated[datetime, Meta(description="Explained at the earliest, unless their orders come before")]
+    words: Annotated[str, Meta(description="The same for people, with what ends it")]
+
+
 class ChannelNumber(msgspec.Struct, frozen=True, kw_only=True):
     """What a channel was told and should be told."""
 
@@ -103,6 +115,7 @@ class ChannelNumber(msgspec.Struct, frozen=True, kw_only=True):
     should_be_told: Annotated[int | None, Meta(description="null when its connector is not there")]
     is_dirty: bool
     waits: Annotated[str, Meta(description="Why the difference stands; empty when there is none")]
+    unseen: Annotated[UnseenUnits | None, Meta(description="null when everything that it shows is explained")]
 
 
 class StockDetail(msgspec.Struct, frozen=True, kw_only=True):
@@ -159,6 +172,7 @@ _DETAIL = StockDetail(
             should_be_told=9,
             is_dirty=False,
             waits="",
+            unseen=None,
         ),
     ),
 )
@@ -239,6 +253,9 @@ def _item(row: Any, told: list[Any]) -> StockItem:
     )
 
 
+_TOLD_APART = {"waits", "unseen"}
+
+
 def _detail(view: StockView, cell: str) -> StockDetail:
     return StockDetail(
         sku=view.sku,
@@ -249,7 +266,10 @@ def _detail(view: StockView, cell: str) -> StockDetail:
         channels=tuple(
             ChannelNumber(
                 waits=mask_people(each.waits),
-                **{name: getattr(each, name) for name in ChannelNumber.__struct_fields__ if name != "waits"},
+                unseen=None
+                if each.unseen is None
+                else UnseenUnits(**{name: getattr(each.unseen, name) for name in UnseenUnits.__struct_fields__}),
+                **{name: getattr(each, name) for name in ChannelNumber.__struct_fields__ if name not in _TOLD_APART},
             )
             for each in view.channels
         ),
