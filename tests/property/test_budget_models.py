@@ -27,6 +27,8 @@ from tidegate.dispatch.budget_book import Book
 from tidegate.dispatch.budget_calls import Sign
 from tidegate.dispatch.meter import Rule, Ticket, pack
 from tidegate.kernel.clock import SystemClock
+from tidegate.sandbox.limits import Bucket as PlatformBucket
+from tidegate.sandbox.limits import InFlight
 from tidegate.sdk.budgets import (
     Adaptive,
     All,
@@ -134,6 +136,17 @@ def test_no_fixed_window_holds_more_at_any_alignment(
 def test_no_more_calls_run_at_the_same_time(limit: int, what: list[tuple[object, ...]]) -> None:
     platform = TogetherPlatform(limit)
     walk(Lane(Concurrency(limit), platform), what)
+    assert platform.violations == 0
+
+
+@given(st.integers(1, 8), steps)
+@settings(deadline=None)
+def test_calls_of_a_process_that_is_gone_count_where_the_limit_adapts(
+    limit: int, what: list[tuple[object, ...]]
+) -> None:
+    """After kill -9 the host may still work on what was sent: the next process does not come on top of it."""
+    platform = TogetherPlatform(limit)
+    walk(Lane(Adaptive(start=limit, floor=limit, ceiling=limit), platform), what)
     assert platform.violations == 0
 
 
@@ -392,3 +405,77 @@ def test_a_share_bounds_us_and_what_was_spent_stays_spent() -> None:
     book.set_share(0.4)
     assert book.usage(now).limit == 40.0
     assert book.usage(now).left == pytest.approx(10.0)
+
+
+@given(st.floats(0.1, 0.5), st.floats(5.0, 20.0), st.floats(5.0, 12.0), st.floats(0.02, 0.3))
+@settings(max_examples=10)
+def test_where_only_refusals_tell_that_others_take_some_they_stay_rare(
+    eaten: float, capacity: float, rate: float, answer_seconds: float
+) -> None:
+    """R36: another app takes a part of a bucket that tells nothing. In half an hour of constant work at most one call in 200 is
+    refused, and most of what is left is used; when the other app is gone, all of it is ours again."""
+    rule, platform = Rule(TokenBucket(capacity, rate)), PlatformBucket(capacity, rate, now=0.0)
+    platform.eat(eaten, 0.0)
+    meter, now, sent, used_late = rule.start(0.0), 0.0, 0, 0
+    while now < 1800.0:
+        wait = rule.wait(meter, 1.0, "", now)
+        if wait > 0:
+            now += min(wait, 1.0) if math.isfinite(wait) else answer_seconds
+            continue
+        meter, ticket = rule.take(meter, 1.0, "", now)
+        sent += 1
+        refusal = platform.take(1.0, now)
+        meter = rule.end(meter, ticket, now)
+        if refusal:
+            meter = rule.drain(meter, 1.0, "", now)
+            now += 1.0
+    assert platform.meter.violations <= max(3, sent / 200)
+    assert platform.meter.admitted >= 0.8 * rate * (1 - eaten) * 1800
+    platform.eat(0.0, now)
+    for _ in range(2000):  # a call a second: it is tried again, step by step
+        now += 1.0
+        meter, ticket = rule.take(meter, 1.0, "", now)
+        meter = rule.end(meter, ticket, now)
+    began = now
+    while now < began + 60.0:
+        wait = rule.wait(meter, 1.0, "", now)
+        if wait > 0:
+            now += wait
+            continue
+        meter, ticket = rule.take(meter, 1.0, "", now)
+        meter = rule.end(meter, ticket, now)
+        used_late += 1
+    assert used_late >= 0.99 * 60.0 * rate
+
+
+def test_places_that_others_take_are_left_to_them_and_tried_again_one_by_one() -> None:
+    """R36: of eight calls at once another app takes three: eight refusals in ten minutes, not three of every eight calls."""
+    rule, host = Rule(Concurrency(8)), InFlight(8)
+    host.eat(3 / 8, 0.0)
+    meter, now, sent = rule.start(0.0), 0.0, 0
+    running: list[tuple[float, int, Ticket, bool]] = []
+    while now < 600.0:
+        if rule.wait(meter, 1.0, "", now) == 0.0:
+            meter, ticket = rule.take(meter, 1.0, "", now)
+            sent += 1
+            entered = host.enter(now)
+            heapq.heappush(running, (now + (0.2 if entered else 0.01), sent, ticket, entered))
+            continue
+        now, _, ticket, entered = heapq.heappop(running)
+        meter = rule.end(meter, ticket, now)
+        if entered:
+            host.leave()
+        else:
+            meter = rule.drain(meter, 0.5, "", now)
+            now += 0.5
+    assert 3 <= host.meter.violations <= sent / 200
+    assert host.most == 5
+    host.eat(0.0, now)
+    while running:
+        now, _, ticket, entered = heapq.heappop(running)
+        meter = rule.end(meter, ticket, now)
+    for _ in range(200):
+        now += 2.0
+        meter, ticket = rule.take(meter, 1.0, "", now)
+        meter = rule.end(meter, ticket, now)
+    assert rule.usage(meter, now).left == 8

@@ -25,6 +25,14 @@ READ_SECONDS_MIN = 0.05
 EATEN_GAIN = 0.3
 EATEN_SHARE_MAX = 0.95
 """Others are never believed to use more: it goes on, and an answer tells."""
+REFUSED_GAIN = 0.12
+"""By how much of our rate we go back after a refusal, where answers do not tell what is left: somebody else takes some."""
+REFUSED_SECONDS_MIN = 1.0
+"""Refusals that come closer together count once."""
+UNTOLD_SHARE_MIN = 0.4
+"""Of the rate that we keep, however often we are refused, where only refusals tell what others take."""
+REGAIN_PER_SECOND = 0.0003
+"""Of the rate, by which it is tried again whether others still take as much."""
 SHARED_SHARE = 0.02
 """Of the bucket, left alone while others use it too: what they take between two answers."""
 
@@ -63,6 +71,10 @@ class Bucket(msgspec.Struct, frozen=True, kw_only=True, tag="bucket"):
     """Tokens per second that others seem to use, as far as answers tell."""
     read_at: float = NEVER
     """When an answer last told what was left."""
+    refused_at: float = NEVER
+    """When a refusal last made us go back."""
+    regained_at: float = NEVER
+    """Since when the rate is as it is; where only refusals tell, it grows again with the time."""
 
     @classmethod
     def build(cls, rule: TokenBucket | CostBucket, share: float, now: float) -> Bucket:
@@ -111,7 +123,7 @@ class Bucket(msgspec.Struct, frozen=True, kw_only=True, tag="bucket"):
         """Return the bucket after `charge`. Ask `wait` first."""
         price = self.price(charge)
         return replace(
-            self,
+            self._regained(now),
             tokens=self.level(now) - price,
             at=max(now, self.at),
             taken=self.taken + price,
@@ -167,13 +179,41 @@ class Bucket(msgspec.Struct, frozen=True, kw_only=True, tag="bucket"):
         return found if found > per_second / 1000 else 0.0
 
     def drain(self, seconds: float, now: float) -> Bucket:
-        """Return it empty: the other side said that there is nothing left. `seconds` are waited for elsewhere."""
-        return replace(self, tokens=min(0.0, self.level(now)), at=max(now, self.at))
+        """Return it empty: the other side said that there is nothing left. `seconds` are waited for elsewhere.
+
+        We count every call of ours, so somebody else takes some. Where answers tell how much is left, they say more than
+        this; where they do not, we go back by a part of the rate and come again slowly.
+        """
+        state = replace(self, tokens=min(0.0, self.level(now)), at=max(now, self.at))
+        if self.read_at != NEVER or now - self.refused_at < REFUSED_SECONDS_MIN:
+            return state
+        slower = max((1.0 - REFUSED_GAIN) * self.per_second, UNTOLD_SHARE_MIN * self.declared[1])
+        return replace(state, per_second=min(self.per_second, slower), refused_at=now, regained_at=now)
+
+    def _regained(self, now: float) -> Bucket:
+        """Return it with what we dare to take again, where only refusals tell what others take."""
+        if self.read_at != NEVER or self.per_second >= self.declared[1] or now <= self.regained_at:
+            return self
+        more = REGAIN_PER_SECOND * self.declared[1] * (now - self.regained_at)
+        return replace(
+            self,
+            tokens=self.level(now),
+            at=max(now, self.at),
+            per_second=min(self.declared[1], self.per_second + more),
+            regained_at=now,
+        )
 
     def shifted(self, seconds: float) -> Bucket:
         """Return the same state on a clock that shows `seconds` more."""
         read_at = self.read_at if self.read_at == NEVER else self.read_at + seconds
-        return replace(self, at=self.at + seconds, stray_until=self.stray_until + seconds, read_at=read_at)
+        return replace(
+            self,
+            at=self.at + seconds,
+            stray_until=self.stray_until + seconds,
+            read_at=read_at,
+            refused_at=self.refused_at + seconds,
+            regained_at=self.regained_at + seconds,
+        )
 
     def adopted(self, fresh: Bucket, stray_seconds: float, now: float) -> Bucket:
         """Return this stored state under the rule of `fresh`; what was under way may arrive for `stray_seconds` more."""
@@ -189,6 +229,8 @@ class Bucket(msgspec.Struct, frozen=True, kw_only=True, tag="bucket"):
             stray=strays,
             eaten=min(self.eaten, EATEN_SHARE_MAX * rule.per_second),
             read_at=self.read_at,
+            refused_at=self.refused_at,
+            regained_at=self.regained_at,
             stray_until=max(now + stray_seconds, self.stray_until),
         )
 

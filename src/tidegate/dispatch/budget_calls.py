@@ -32,6 +32,12 @@ CUT_SECONDS_MIN = 0.1
 """Failures that come together count once."""
 
 
+TAKEN_SHARE_MAX = 2 / 3
+"""Of the places nobody else is believed to take more."""
+TRY_SECONDS = 60.0
+"""After so long one place more is tried again that a refusal took away."""
+
+
 class Sign(Enum):
     """What an answer says about the other side."""
 
@@ -52,6 +58,8 @@ class Flights(msgspec.Struct, frozen=True, kw_only=True, tag="flights"):
     stray: int = 0
     """Calls of an earlier owner that may still run until `stray_until`."""
     stray_until: float = 0.0
+    changed_at: float = NEVER
+    """When a refusal last took a place away, or one was tried again: somebody else runs calls there, too."""
 
     @classmethod
     def build(cls, rule: Concurrency, share: float) -> Flights:
@@ -68,7 +76,10 @@ class Flights(msgspec.Struct, frozen=True, kw_only=True, tag="flights"):
 
     def take(self, charge: float, now: float) -> Flights:
         """Return it with one call more."""
-        return replace(self, flights=self.flights + 1, taken=self.taken + 1.0)
+        state = self
+        if self.limit < self.declared[0] and now - self.changed_at >= TRY_SECONDS:
+            state = replace(self, limit=self.limit + 1, changed_at=now)
+        return replace(state, flights=self.flights + 1, taken=self.taken + 1.0)
 
     def end(self, charge: float, cost: float, now: float) -> Flights:
         """Return it with one call less."""
@@ -79,18 +90,22 @@ class Flights(msgspec.Struct, frozen=True, kw_only=True, tag="flights"):
         return self
 
     def drain(self, seconds: float, now: float) -> Flights:
-        """Return it unchanged; the wait is kept elsewhere."""
-        return self
+        """Return it with a place less: somebody else runs calls there. The wait is kept elsewhere."""
+        if now - self.changed_at < CUT_SECONDS_MIN:
+            return self
+        floor = max(1, math.ceil(self.declared[0] * (1 - TAKEN_SHARE_MAX) - EPSILON))
+        return replace(self, limit=max(floor, self.limit - 1), changed_at=now)
 
     def shifted(self, seconds: float) -> Flights:
         """Return the same state on a clock that shows `seconds` more."""
-        return replace(self, stray_until=self.stray_until + seconds)
+        return replace(self, stray_until=self.stray_until + seconds, changed_at=self.changed_at + seconds)
 
     def adopted(self, fresh: Flights, stray_seconds: float, now: float) -> Flights:
         """Return this stored state under the rule of `fresh`."""
         until = max(now, self.stray_until)
         strays = self.flights + (self.stray if self.stray_until > now else 0)
-        return replace(fresh, stray=strays, stray_until=max(until, now + stray_seconds))
+        kept = replace(fresh, stray=strays, stray_until=max(until, now + stray_seconds))
+        return replace(kept, limit=self.limit, changed_at=self.changed_at) if self.declared == fresh.declared else kept
 
     def look(self, now: float) -> Look:
         """Return what it shows."""
@@ -125,6 +140,9 @@ class Aimd(msgspec.Struct, frozen=True, kw_only=True, tag="aimd"):
     """Last decrease."""
     bases: Mapping[str, Base] = {}
     """By operation: some answers take longer by nature."""
+    stray: int = 0
+    """Calls of an earlier owner that may still run until `stray_until`."""
+    stray_until: float = 0.0
 
     @classmethod
     def build(cls, rule: Adaptive, share: float) -> Aimd:
@@ -135,8 +153,12 @@ class Aimd(msgspec.Struct, frozen=True, kw_only=True, tag="aimd"):
         return cls(declared=(start, floor, ceiling), limit=start)
 
     def wait(self, charge: float, now: float, floor_share: float) -> float:
-        """Return 0 while another call may be begun, else infinite: until one ends."""
-        return 0.0 if self.flights < math.floor(self.limit + EPSILON) else math.inf
+        """Return 0 while another call may be begun, else how long until one has ended; infinite: until an answer."""
+        limit = math.floor(self.limit + EPSILON)
+        strays = self.stray if now < self.stray_until else 0
+        if self.flights + strays < limit:
+            return 0.0
+        return self.stray_until - now if strays and self.flights < limit else math.inf
 
     def take(self, charge: float, now: float) -> Aimd:
         """Return it with one call more."""
@@ -190,12 +212,19 @@ class Aimd(msgspec.Struct, frozen=True, kw_only=True, tag="aimd"):
     def shifted(self, seconds: float) -> Aimd:
         """Return the same state on a clock that shows `seconds` more."""
         bases = {name: Base(base.before, base.now, base.since + seconds) for name, base in self.bases.items()}
-        return replace(self, cut_at=self.cut_at + seconds, bases=bases)
+        return replace(self, cut_at=self.cut_at + seconds, bases=bases, stray_until=self.stray_until + seconds)
 
     def adopted(self, fresh: Aimd, stray_seconds: float, now: float) -> Aimd:
         """Return this stored state under the rule of `fresh`."""
         _, floor, ceiling = fresh.declared
-        return replace(fresh, limit=min(max(self.limit, floor), ceiling), bases=self.bases)
+        strays = self.flights + (self.stray if self.stray_until > now else 0)
+        return replace(
+            fresh,
+            limit=min(max(self.limit, floor), ceiling),
+            bases=self.bases,
+            stray=strays,
+            stray_until=max(now + stray_seconds, self.stray_until),
+        )
 
     def look(self, now: float) -> Look:
         """Return what it shows."""
