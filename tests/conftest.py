@@ -15,12 +15,16 @@ from pathlib import Path
 import asyncpg
 import pytest
 import pytest_asyncio
+from hypothesis import HealthCheck, settings
 
 from tidegate.runtime.postgres import DEFAULT_VERSION, EmbeddedPostgres
 from tidegate.store.connections import Pool
 from tidegate.store.database import Database, embedded_database, ensure_embedded_database
 from tidegate.store.roles import SUPERUSER, Role
 
+settings.register_profile("tidegate", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tidegate")
+"""A law holds on a slow machine, too: no example has a deadline."""
 TEMPLATE_NAME = "tidegate_template"
 SMALL_SETTINGS = {"shared_buffers": "32MB", "max_wal_size": "256MB", "autovacuum_naptime": "5s"}
 """Sizes only: durability is the same as in production."""

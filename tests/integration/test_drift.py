@@ -142,9 +142,11 @@ async def test_what_was_changed_behind_our_back_is_told_from_what_was_not_told(b
         await bed.article(sku, on_hand=7)
         show(remote, sku, shop_on_hand=4, erp_on_hand=7)
     await bed.configure(mode="live")
-    await bed.pool.execute("UPDATE channel_stock SET push_version = 1, acked_quantity = 7, acked_at = now()")
+    await bed.pool.execute(  # nothing waits to be told: else the lane may be at it while the numbers are compared
+        "UPDATE channel_stock SET push_version = 1, acked_quantity = 7, acked_at = now(), dirty = false, dirty_at = NULL"
+    )
     await bed.pool.execute(
-        "UPDATE channel_stock SET dirty = true, tries = 3, not_before = now() + interval '1 hour' WHERE item_id = $1",
+        "UPDATE channel_stock SET dirty = true, dirty_at = now(), tries = 3, not_before = now() + interval '1 hour' WHERE item_id = $1",
         bed.items["FAILED"],
     )
 
