@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from standardwebhooks.webhooks import Webhook
+
+from tidegate.sandbox.limits import Bucket
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,20 @@ class Receiver:
     taken: list[Taken] = field(default_factory=list)
     answers: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)
     """Of the next requests, in order; afterwards 200."""
+    limit: Bucket | None = None
+    """What it allows; more is answered 429 and counted in the limit's own meter."""
+    refused_at: list[float] = field(default_factory=list)
+    """Moments of the monotonic clock."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def has_room(self) -> bool:
+        """Count a request by its limit."""
+        now = time.monotonic()
+        with self.lock:
+            if self.limit is None or not self.limit.take(1.0, now):
+                return True
+            self.refused_at.append(now)
+            return False
 
     def of_type(self, event_type: str) -> list[Taken]:
         return [one for one in list(self.taken) if one.event["type"] == event_type]
@@ -50,6 +67,12 @@ def receiving(path: str = "/hooks") -> Iterator[Receiver]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            if not receiver.has_room():
+                self.send_response(429)
+                self.send_header("retry-after", "1")
+                self.send_header("content-length", "0")
+                self.end_headers()
+                return
             receiver.taken.append(Taken(self.path, {k.lower(): v for k, v in self.headers.items()}, body))
             status, headers, answer = receiver.answers.pop(0) if receiver.answers else (200, {}, b"{}")
             self.send_response(status)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from standardwebhooks.webhooks import Webhook
 
 from tests.acceptance.installation import Installation, eventually, installed
 from tests.hookbed import Receiver, Taken, deliver, receiving
+from tidegate.sandbox.limits import Bucket
 from tidegate.sdk.signatures import StandardWebhooks
 
 pytestmark = pytest.mark.timeout(300)
@@ -29,6 +31,7 @@ flows:
   shipments: {{from: threepl, to: origin, mode: live}}
   stock:     {{from: threepl, to: [shop], mode: live}}
   events:    {{to: [zap], types: [order.*, shipment.*, stock.*], mode: live}}
+alerts: {{rules: {{budget_near_limit: {{threshold: 0.2, for: 0s}}}}}}
 """
 
 
@@ -286,3 +289,36 @@ def test_a_receiver_that_says_gone_is_sent_nothing_more_and_the_reason_is_shown(
     assert day.asked("A-4") is not None
     assert len(day.threepl.receiver.taken) >= sent + 2
     assert day.tidegate.run("conservation").status in (0, 1)
+
+
+def test_in_an_overload_the_alert_on_use_fires_before_the_first_429(day: Day) -> None:
+    """R36: the warning comes while the budget still holds; a 429 comes only when another app takes half, and loses nothing."""
+    receiver = day.threepl.receiver
+    limit = receiver.limit = Bucket(20, 10, now=time.monotonic())
+    names = [f"B-{number}" for number in range(180)]
+
+    def firing() -> set[tuple[str, str]]:
+        found = day.tidegate.do("alerts", "--json").json["alerts"]
+        return {(alert["rule"], alert["subject"]) for alert in found}
+
+    for name in names:
+        assert day.order(name, 1) // 100 == 2
+    eventually(lambda: ("budget_near_limit", "threepl") in firing(), "no alert on the use of the budget", day.tidegate)
+    fired_at = time.monotonic()
+    assert receiver.refused_at == [], "it was told to wait before anybody was warned"
+    assert limit.meter.violations == 0
+
+    limit.eat(0.7, time.monotonic())
+    more = [f"C-{number}" for number in range(60)]
+    for name in more:
+        assert day.order(name, 1) // 100 == 2
+    eventually(lambda: len(receiver.refused_at) > 0, "another app takes most of it, and nothing shows", day.tidegate)
+    limit.eat(0.0, time.monotonic())
+    wanted = {*names, *more}
+
+    def asked() -> set[str]:
+        return {one.event["data"].get("number") for one in receiver.of_type("order.create")}
+
+    eventually(lambda: wanted <= asked(), "orders were lost", day.tidegate)
+    assert min(receiver.refused_at) > fired_at
+    receiver.limit = None

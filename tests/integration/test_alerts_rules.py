@@ -121,6 +121,35 @@ async def test_failing_calls(bed: Bed, remote: HostileServer, watch: Watch) -> N
     await watch.until_over("failing_calls")
 
 
+async def test_breaker_open(bed: Bed, remote: HostileServer, watch: Watch) -> None:
+    """It is told who is down and what to do, within a minute; and that it is back, as soon as a call was answered."""
+    remote.put_faults(Fault(kind="status", status=503, code="down", method="*", path="/api/erp/*", times=None))
+    settings = replace(SETTINGS, breaker_failures=2, breaker_seconds_max=2.0, retries_always=1000)
+
+    async def count_open() -> int:
+        return int(await bed.pool.fetchval("SELECT count(*) FROM lane_state WHERE breaker_opened_at IS NOT NULL"))
+
+    async def is_open() -> bool:
+        return await count_open() > 0
+
+    async def is_shut() -> bool:
+        return await count_open() == 0
+
+    async with bed.running(settings=settings, connector=replace(QUIET, feeds={})):
+        for _ in range(3):
+            await bed.order(place(remote.world, ("A", 1)))
+        await until(is_open)
+
+        fired = await watch.until_firing("breaker_open", "erp")
+        assert "failed one after the other" in fired["cause"]
+        assert (fired["severity"], fired["next_command"]) == ("critical", "tidegate doctor --only connections")
+
+        remote.put_faults()
+        await until(bed.is_settled)
+        await until(is_shut)
+        await watch.until_over("breaker_open")
+
+
 async def test_slow_calls(bed: Bed, watch: Watch) -> None:
     await bed.pool.execute("SELECT 1")
     call, key = new_id(), new_id()

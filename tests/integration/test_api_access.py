@@ -36,6 +36,7 @@ NEEDS: Mapping[tuple[str, str], str] = {
     ("GET", "/v1/stock/{sku}"): "stock:read",
     ("GET", "/v1/stock/{sku}/why"): "stock:read",
     ("GET", "/v1/connections"): "connections:read",
+    ("GET", "/v1/lanes"): "connections:read",
     ("GET", "/v1/flows"): "flows:read",
     ("POST", "/v1/flows/{flow}/mode"): "flows:write",
     ("GET", "/v1/config/versions"): "config:read",
@@ -217,7 +218,7 @@ async def test_lists_hold_what_is_ones_own(database: Database, owner_pool: Pool)
     traces = [one.sku, one.number, public("evt", one.event), public("cmd", one.failed), public("ord", one.order)]
     asked = (
         "/v1/events", "/v1/commands", "/v1/orders", f"/v1/orders?number={one.number}", "/v1/stock",
-        f"/v1/stock?prefix={one.sku}", "/v1/connections", "/v1/status",
+        f"/v1/stock?prefix={one.sku}", "/v1/connections", "/v1/lanes", "/v1/status",
     )  # fmt: skip
     async with api_bed(database, owner_pool) as bed:
         key = await bed.key(two, "*:read")

@@ -93,3 +93,65 @@ async def test_a_host_that_is_down_parks_both_of_its_lanes(bed: Bed, remote: Hos
             return all(lane.open_since is None for lane in (await lanes_of(bed)).values())
 
         await until(are_both_shut)
+
+
+async def test_a_breaker_stays_open_whatever_the_lane_waits_for_and_a_new_process_asks_first(
+    bed: Bed, remote: HostileServer
+) -> None:
+    """While what failed is parked nothing can be sent: the side counts as down all the same, also for the next owner.
+
+    Once it answers the breaker is shut, although the lane that opened it is gone.
+    """
+    remote.put_faults(Fault(kind="status", status=503, code="down", method="POST", path=ORDERS, times=None))
+    settings = replace(SETTINGS, breaker_failures=2, breaker_seconds_max=1.0, retries_always=1000)
+    connector = replace(QUIET, feeds={})
+    order = await bed.order(place(remote.world, ("A", 1)))
+    since = "SELECT breaker_opened_at FROM lane_state WHERE connection_id = $1"
+    tries = "SELECT attempt_number FROM command WHERE connection_id = $1"
+
+    async def is_open() -> bool:
+        return await bed.pool.fetchval(since, bed.erp) is not None
+
+    async def has_tried_again() -> bool:
+        assert await is_open() or first is None
+        return int(await bed.pool.fetchval(tries, bed.erp)) >= 5
+
+    first = None
+    async with bed.running(settings=settings, connector=connector):
+        await until(is_open)
+        first = await bed.pool.fetchval(since, bed.erp)
+        await until(has_tried_again)
+        assert await bed.pool.fetchval(since, bed.erp) == first
+    lane = (await lanes_of(bed))["erp"]
+    assert (lane.state, lane.open_since) == ("open", first)
+
+    remote.put_faults()
+    async with bed.running(settings=settings, connector=connector):
+
+        async def is_shut() -> bool:
+            return not await is_open()
+
+        await until(bed.is_settled)
+        await until(is_shut)
+    assert order is not None
+    assert (await lanes_of(bed))["erp"].state == "active"
+
+
+async def test_what_came_back_since_the_budget_was_stored_is_counted_in(bed: Bed, remote: HostileServer) -> None:
+    """The stored count is old as soon as the lane rests: what is shown is what may be spent now, of all that there is."""
+    connector = replace(QUIET, budget=TokenBucket(capacity=5, per_second=5), feeds={})
+    await bed.order(place(remote.world, ("A", 1)))
+    async with bed.running(connector=connector):
+        await until(bed.is_settled)
+
+    async def is_full() -> bool:
+        lane = (await lanes_of(bed))["erp"]
+        return lane.budget_left == 5.0
+
+    stored = await bed.pool.fetchval("SELECT tokens FROM lane_state WHERE connection_id = $1", bed.erp)
+    await until(is_full)
+    lane = (await lanes_of(bed))["erp"]
+    assert stored < 5.0
+    assert (lane.budget_limit, lane.budget_rule) == (5.0, "5 at once, 5 per second")
+    assert lane.used_last_minute is not None
+    assert lane.used_last_minute >= 1.0

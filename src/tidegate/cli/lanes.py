@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from tidegate.cli.output import print_json, print_table, safe_line, show_age, show_seconds, show_time
-from tidegate.cli.session import Session, json_option, project_option, run_session
+from tidegate.cli.session import Session, json_option, newest_config, project_option, run_session
 from tidegate.monitor.lanes import LaneView, read_lanes
 
 _COLUMNS = ("connection", "state", "budget left", "waiting", "in flight", "held by", "until", "saved")
@@ -26,7 +26,10 @@ def lanes(project_dir: Path | None, *, watch: bool, as_json: bool) -> None:
     A connection has one lane. Payments, orders and shipments go first; the rest shares what is left, and grows more urgent
     with age. "held by" names the rule: budget (the platform's limit), snoozed (it told us to wait), breaker (it counts as
     down), retry_budget, merging (waits for company, so that one call serves many), writes_stopped, connection, parked.
-    "saved" counts calls that merging saved in 24 hours, and reads that bundling saved.
+    "saved" counts calls that merging saved in 24 hours, and reads that bundling saved. "budget left" is what may be spent now.
+
+    A connection counts as down when its calls failed 5 times in a row: then one call at a time asks whether it is back. The
+    connections of one dispatch process share that for a host; another process finds out by itself.
 
     \b
     Examples:
@@ -52,7 +55,8 @@ def lanes(project_dir: Path | None, *, watch: bool, as_json: bool) -> None:
 
 def _read(project_dir: Path | None) -> list[LaneView]:
     async def body(session: Session) -> list[LaneView]:
-        return await read_lanes(session.conn, session.tenant_id, datetime.now(UTC))
+        config = await newest_config(session)
+        return await read_lanes(session.conn, session.tenant_id, datetime.now(UTC), config)
 
     return run_session(project_dir, body)
 
@@ -68,13 +72,22 @@ def _print(found: list[LaneView]) -> None:
             click.echo(f"{lane.connection}: {lane.in_doubt} sent without an answer are being looked after")
         if lane.parked:
             click.echo(f"{lane.connection}: {lane.parked} parked after a failed attempt")
+        if lane.budget_rule:
+            ours = "" if lane.share in (None, 1.0) else f", {lane.share:.0%} of the platform's are ours"
+            click.echo(
+                f"{lane.connection}: {lane.budget_rule}; {lane.used_last_minute or 0:.0f} used in a minute{ours}"
+            )
+        if lane.open_since is not None:
+            click.echo(
+                f"{lane.connection}: counts as down {show_age(lane.open_since)}; one call at a time asks whether it is back"
+            )
         if lane.words:
             until = f" (until {show_time(lane.held_until)})" if lane.held_until is not None else ""
             click.echo(f"{lane.connection}: {safe_line(lane.words)}{until}")
 
 
 def _row(lane: LaneView) -> tuple[object, ...]:
-    left = "-" if lane.budget_left is None else f"{lane.budget_left:.1f} {show_age(lane.budget_at)}"
+    left = "-" if lane.budget_left is None else f"{lane.budget_left:.0f} of {lane.budget_limit or 0:.0f}"
     waiting = sum(each.waiting for each in lane.waiting)
     until = show_time(lane.held_until) if lane.held_until is not None else "-"
     saved = f"{lane.calls_saved}+{lane.reads_saved}"

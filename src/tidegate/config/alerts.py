@@ -51,6 +51,7 @@ class AlertRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     refused_deliveries: RuleSettings = RuleSettings()
     budget_near_limit: RuleSettings = RuleSettings()
     rate_limited: RuleSettings = RuleSettings()
+    breaker_open: RuleSettings = RuleSettings()
     webhook_silence: RuleSettings = RuleSettings()
     stale_feed: RuleSettings = RuleSettings()
     auth_failure: RuleSettings = RuleSettings()

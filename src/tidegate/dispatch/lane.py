@@ -110,6 +110,7 @@ class Lane:
         self._settled_at = -1e9
         self._timers: list[float] = []
         self._said = Hold(rule="")
+        self._said_down = False
         self._said_at = -1e9
         self._is_unsaid = False
         self._due_at: float | None = None
@@ -211,7 +212,8 @@ class Lane:
         if row is not None:
             snoozed = row["snoozed_seconds"] or 0.0
             scope.book.resume(row["budget"], row["budget_number"], age_seconds=row["age_seconds"], now=now)
-            self._pace.resume(snoozed_seconds=snoozed, now=now)
+            self._said_down = row["is_down"]
+            self._pace.resume(snoozed_seconds=snoozed, is_down=self._said_down, now=now)
             await scope.store_budget(conn)
         self._feeds = self._feeds.restarted(await load_feed_ages(conn, scope), now)
 
@@ -336,14 +338,19 @@ class Lane:
         return self._pace.retry_wait(now) if choice.rule == "retry_budget" else None
 
     async def _say(self, hold: Hold) -> None:
-        """Store what holds the lane, for those who ask: when it is another rule than before, and once a second at most."""
-        now = self.scope.clock.monotonic()
-        is_news = hold.rule != self._said.rule and (hold.seconds or SAY_SECONDS) >= SAY_SECONDS
+        """Store what holds the lane and whether its other side counts as down, for those who ask.
+
+        When it is another rule than before or the breaker changed, and once a second at most. The breaker is open until a
+        call has shown the other side at work, whatever the lane waits for meanwhile.
+        """
+        now, is_down = self.scope.clock.monotonic(), self._pace.is_down
+        is_other_rule = hold.rule != self._said.rule and (hold.seconds or SAY_SECONDS) >= SAY_SECONDS
+        is_news = is_other_rule or is_down != self._said_down
         self._is_unsaid = is_news and now - self._said_at < SAY_SECONDS
         if not is_news or self._is_unsaid:
             return
-        self._said, self._said_at = hold, now
-        opened = "breaker" if hold.rule == "breaker" else None
+        self._said, self._said_at, self._said_down = hold, now, is_down
+        opened = "breaker" if is_down else None
         values = (*self.scope.ids, hold.rule, hold.seconds, opened)
         await self._store(lambda conn: conn.execute(statements.SAY_HOLD, *values))
 

@@ -32,9 +32,11 @@ class Pace:
         self._paused_until = now
         self._urgent_run = 0
 
-    def resume(self, *, snoozed_seconds: float, now: float) -> None:
-        """Go on with a stored snooze."""
+    def resume(self, *, snoozed_seconds: float, now: float, is_down: bool = False) -> None:
+        """Go on with a stored snooze; a side that counted as down is probed first, one call at a time."""
         self._paused_until = now + snoozed_seconds
+        if is_down:
+            self._breaker = Breaker(failures=self._settings.breaker_failures, open_until=now)
 
     def pause_left(self, now: float) -> float:
         """Return the seconds until anything may be sent or read; 0 or less when it may."""

@@ -149,7 +149,8 @@ ON CONFLICT (tenant_id, connection_id) DO NOTHING
 """
 LOAD_LANE = """
 SELECT budget::text AS budget, budget_number, extract(epoch FROM clock_timestamp() - tokens_at)::float8 AS age_seconds,
-       greatest(0, extract(epoch FROM snoozed_until - clock_timestamp()))::float8 AS snoozed_seconds
+       greatest(0, extract(epoch FROM snoozed_until - clock_timestamp()))::float8 AS snoozed_seconds,
+       breaker_opened_at IS NOT NULL AS is_down
 FROM lane_state WHERE tenant_id = $1 AND connection_id = $2
 """
 LOAD_SAFETY = "SELECT safety_rules FROM lane_state WHERE tenant_id = $1 AND connection_id = $2"

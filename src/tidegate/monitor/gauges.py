@@ -64,6 +64,32 @@ def build_gauges(status: Status, balances: list[Balance] | None, now: datetime) 
             ("connection",),
         ),
         _gauge(
+            telemetry.LANE_BUDGET_USED,
+            "How much of a connection's call budget is spent, of the part that has the smallest share left: 0 to 1.",
+            {
+                (lane.connection,): 1.0 - usage.share_left
+                for lane in status.lanes
+                if (usage := lane.usage(now)) is not None
+            },
+            ("connection",),
+        ),
+        _gauge(
+            telemetry.LANE_BUDGET_SPENT,
+            "What the calls to a connection of the last minute cost, in the unit of its budget.",
+            {
+                (lane.connection,): usage.used_last_minute
+                for lane in status.lanes
+                if (usage := lane.usage(now)) is not None
+            },
+            ("connection",),
+        ),
+        _gauge(
+            telemetry.LANE_BREAKER_OPEN,
+            "1 while a connection counts as down: its breaker is open.",
+            {(lane.connection,): float(lane.open_since is not None) for lane in status.lanes},
+            ("connection",),
+        ),
+        _gauge(
             telemetry.FEED_AGE_SECONDS,
             "Since the last successful read of a feed.",
             {(feed.connection, feed.feed): _age(feed.last_ok_at, now) for feed in status.feeds if feed.last_ok_at},

@@ -11,6 +11,10 @@ from uuid import UUID
 import msgspec
 
 from tidegate.commerce.commands import Priority
+from tidegate.config import Config
+from tidegate.config.effective import effective
+from tidegate.config.lanes import lane_rules
+from tidegate.dispatch.meter import usage_of
 from tidegate.kernel.ids import first_id_at, time_of
 from tidegate.monitor.waiting import LaneFacts, Wait, explain_lane
 from tidegate.store.connections import Connection
@@ -40,8 +44,17 @@ class LaneView(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     """active, or why not; `open`: the breaker is."""
     budget_left: float | None
-    """Tokens when they were last counted."""
+    """Calls or points that may be spent now, of the part of the budget that has the smallest share left; None: no call yet."""
+    budget_limit: float | None
+    """All that this part allows at once."""
+    budget_rule: str
+    """This part in words; '' before the first call."""
+    used_last_minute: float | None
+    """What was spent in the last minute."""
     budget_at: datetime | None
+    """When it was last stored; what has come back since then is counted in."""
+    share: float | None
+    """How much of the platform's budget is ours by configuration; None where no configuration is known."""
     waiting: tuple[ClassWaiting, ...]
     """Most urgent first."""
     in_flight: int
@@ -68,16 +81,25 @@ class LaneView(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.waiting)
 
 
-async def read_lanes(conn: Connection, tenant_id: UUID, now: datetime) -> list[LaneView]:
-    """Return the lanes of a tenant by name."""
+async def read_lanes(conn: Connection, tenant_id: UUID, now: datetime, config: Config | None = None) -> list[LaneView]:
+    """Return the lanes of a tenant by name. `config` says how much of each budget is ours."""
     rows = await conn.fetch(_LIST, tenant_id, first_id_at(now - SAVED_SINCE))
     waiting: defaultdict[UUID, list[Any]] = defaultdict(list)
     for row in await conn.fetch(_WAITING, tenant_id):
         waiting[row["connection_id"]].append(row)
-    return [describe(row, waiting[row["connection_id"]], now) for row in rows]
+    lanes = effective(config, now).config.lanes if config is not None else None
+    return [
+        describe(
+            row,
+            waiting[row["connection_id"]],
+            now,
+            share=None if lanes is None else lane_rules(lanes, row["name"]).share,
+        )
+        for row in rows
+    ]
 
 
-def describe(row: Any, waiting: Iterable[Any], now: datetime) -> LaneView:
+def describe(row: Any, waiting: Iterable[Any], now: datetime, *, share: float | None = None) -> LaneView:
     """Return the view of a row of `lanes_list` with its rows of `lanes_waiting`. Pure."""
     classes = _classes(waiting, now)
     facts = LaneFacts(
@@ -93,12 +115,17 @@ def describe(row: Any, waiting: Iterable[Any], now: datetime) -> LaneView:
     if held is None and row["parked_until"] is not None and row["parked"] and not classes:
         held = Wait(rule="parked", words="what waits is parked after a failed attempt", until=row["parked_until"])
     is_open = row["breaker_opened_at"] is not None
+    usage = None if row["tokens_at"] is None else usage_of(row["budget"], (now - row["tokens_at"]).total_seconds())
     return LaneView(
         connection=row["name"],
         connector=row["connector"],
         state="open" if is_open and row["state"] == "active" else row["state"],
-        budget_left=row["tokens"],
+        budget_left=usage.left if usage is not None else None,
+        budget_limit=usage.limit if usage is not None else None,
+        budget_rule=usage.rule if usage is not None else "",
+        used_last_minute=usage.used_last_minute if usage is not None else None,
         budget_at=row["tokens_at"],
+        share=share,
         waiting=classes,
         in_flight=row["in_flight"],
         in_doubt=row["in_doubt"],

@@ -54,6 +54,8 @@ class LaneStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The stored meter; ask `usage`."""
     snoozed_until: datetime | None
     snooze_reason: str | None
+    open_since: datetime | None
+    """Since when the other side counts as down: nothing is sent to it but one probe at a time."""
     dirty: int
     """Items whose number in this channel must be looked at."""
     dirty_since: datetime | None

@@ -49,7 +49,7 @@ flows: {stock: {from: erp, to: [shop], mode: live}}
 def lane(name: str = "shop", **changes: Any) -> LaneStatus:
     values: dict[str, Any] = {
         "connection": name, "connector": "hostile", "state": "active", "state_reason": None, "tokens": None,
-        "tokens_at": None, "budget": None, "snoozed_until": None, "snooze_reason": None, "dirty": 0, "dirty_since": None,
+        "tokens_at": None, "budget": None, "snoozed_until": None, "snooze_reason": None, "open_since": None, "dirty": 0, "dirty_since": None,
         "parked_until": None,
     }  # fmt: skip
     return LaneStatus(**{**values, **changes})
@@ -105,6 +105,16 @@ def test_queue() -> None:
     assert look("backlog_age", status=found) == {"": 90.0}
     assert look("quarantined", status=found) == {"": 2.0}
     assert look("backlog_age", status=status()) == {"": 0.0}
+
+
+def test_a_breaker_counts_since_it_opened_and_only_where_the_connection_should_work() -> None:
+    lanes = (
+        lane("shop", open_since=ago(25)),
+        lane("erp"),
+        lane("old", open_since=ago(90), state="disabled"),
+    )
+
+    assert look("breaker_open", status=status(lanes=lanes)) == {"shop": 25.0, "erp": 0.0, "old": 0.0}
 
 
 def test_latency_needs_some_events() -> None:

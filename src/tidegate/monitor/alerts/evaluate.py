@@ -194,6 +194,21 @@ def _rate_limited(signals: Signals) -> Iterator[Reading] | None:
     )
 
 
+def _breaker_open(signals: Signals) -> Iterator[Reading] | None:
+    if signals.status is None:
+        return None
+    active = _active(signals)
+    return (
+        Reading(
+            subject=lane.connection,
+            connection=lane.connection,
+            value=_age(lane.open_since, signals.now) if lane.connection in active else 0.0,
+            cause=f"its calls have failed one after the other for {_age(lane.open_since, signals.now):.0f} s",
+        )
+        for lane in signals.status.lanes
+    )
+
+
 def _webhook_silence(signals: Signals) -> Iterator[Reading] | None:
     if signals.senders is None:
         return None
@@ -354,6 +369,7 @@ EVALUATORS: Mapping[str, Evaluator] = MappingProxyType(
         "refused_deliveries": _refused_deliveries,
         "budget_near_limit": _budget_near_limit,
         "rate_limited": _rate_limited,
+        "breaker_open": _breaker_open,
         "webhook_silence": _webhook_silence,
         "stale_feed": _stale_feed,
         "auth_failure": _auth_failure,

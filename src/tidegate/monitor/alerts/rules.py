@@ -188,7 +188,7 @@ _RULES = (
         hold_seconds=30,
         severity="warning",
         effect="calls wait for their turn; urgent ones go first",
-        next_command="tidegate status",
+        next_command="tidegate lanes",
     ),
     Rule(
         id="rate_limited",
@@ -200,7 +200,20 @@ _RULES = (
         hold_seconds=0,
         severity="warning",
         effect="nothing reaches it until then",
-        next_command="tidegate status",
+        next_command="tidegate lanes",
+    ),
+    Rule(
+        id="breaker_open",
+        title="{subject} counts as down",
+        many="{count} connections count as down",
+        meaning="since when the calls to a connection, or to its host, failed one after the other; until one is answered again",
+        unit="seconds",
+        threshold=20.0,
+        hold_seconds=0,
+        severity="critical",
+        effect="one call at a time asks whether it is back; everything else for it waits, nothing is lost. Look whether the "
+        "system runs and its address is right",
+        next_command="tidegate doctor --only connections",
     ),
     Rule(
         id="webhook_silence",

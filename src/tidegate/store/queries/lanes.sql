@@ -1,6 +1,6 @@
 -- name: lanes_list
 -- Each connection with its lane, what is in flight and what is parked. $1 tenant.
-SELECT c.connection_id, c.name, c.connector, c.state, c.state_reason, l.tokens, l.tokens_at, l.snoozed_until, l.snooze_reason,
+SELECT c.connection_id, c.name, c.connector, c.state, c.state_reason, l.budget::text AS budget, l.tokens_at, l.snoozed_until, l.snooze_reason,
        coalesce(l.hold_rule, '') AS hold_rule, l.hold_since, l.hold_until, l.breaker_opened_at,
        coalesce(l.hints_bundled, 0) AS reads_saved,
        (SELECT s.is_on FROM switch s WHERE s.name = 'stop_all_writes') AS writes_stopped,

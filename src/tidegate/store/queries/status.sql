@@ -25,7 +25,7 @@ GROUP BY c.name, m.kind, m.state ORDER BY c.name, m.kind, m.state
 -- name: status_lanes
 -- Each connection with its lane: budget, snooze, marks. $1 tenant or null for all.
 SELECT c.tenant_id, c.connection_id, c.name, c.connector, c.state, c.state_reason,
-       l.tokens, l.tokens_at, l.budget::text AS budget, l.snoozed_until, l.snooze_reason,
+       l.tokens, l.tokens_at, l.budget::text AS budget, l.snoozed_until, l.snooze_reason, l.breaker_opened_at AS open_since,
        (SELECT count(*) FROM channel_stock s
         WHERE s.tenant_id = c.tenant_id AND s.connection_id = c.connection_id AND s.dirty) AS dirty,
        (SELECT min(s.dirty_at) FROM channel_stock s

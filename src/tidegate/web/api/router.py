@@ -18,6 +18,7 @@ from tidegate.web.api import (
     events,
     flows,
     issues,
+    lanes,
     orders,
     plan,
     proposals,
@@ -36,6 +37,7 @@ RESOURCES = (
     orders,
     stock,
     connections,
+    lanes,
     flows,
     configuration,
     plan,
@@ -58,6 +60,7 @@ TAGS = {
     "issues": "Like failures as one thing to mend.",
     "alerts": "What the rules found.",
     "connections": "The systems that are connected.",
+    "lanes": "What waits for each of them, and what holds it.",
     "status": "How it does.",
 }
 

@@ -22,6 +22,7 @@ from tidegate.config.versions import ConfigVersion
 from tidegate.kernel.errors import TidegateError, TransientError
 from tidegate.monitor.conservation import read_balances, total_imbalance
 from tidegate.monitor.figures import AtRisk, Health, Lag, Minute, Waiting, judge_health, total_at_risk
+from tidegate.monitor.lanes import LaneView, read_lanes
 from tidegate.monitor.overview import Rates, read_at_risk, read_lags, read_waiting
 from tidegate.monitor.status import Status, read_status
 from tidegate.runtime.project import Project
@@ -82,6 +83,8 @@ class Figures:
     now: datetime
     health: Health
     status: Status
+    lanes: Mapping[str, LaneView]
+    """Connection -> what waits in its lane and what holds it."""
     minutes: Sequence[Minute]
     lags: Sequence[Lag]
     waiting: Sequence[Waiting]
@@ -95,6 +98,7 @@ class Figures:
             "now": self.now,
             "health": self.health,
             "status": self.status,
+            "lane_of": self.lanes,
             "minutes": self.minutes,
             "lags": self.lags,
             "waiting": self.waiting,
@@ -252,6 +256,7 @@ class Hub:
         async with reading(self._world, tenant_id) as conn:
             config = await self._desk.config(conn)
             status = await read_status(conn, tenant_id)
+            lanes = await read_lanes(conn, tenant_id, now, config.config)
             waiting = await read_waiting(conn, tenant_id)
             minutes = await self._rates.read(conn, tenant_id, now)
             lags = await read_lags(conn, tenant_id, now)
@@ -264,6 +269,7 @@ class Hub:
             now=now,
             health=judge_health(status, waiting, missing_processes=missing, imbalance=self._imbalance, now=now),
             status=status,
+            lanes={lane.connection: lane for lane in lanes},
             minutes=minutes,
             lags=lags,
             waiting=waiting,
