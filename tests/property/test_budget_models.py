@@ -25,7 +25,7 @@ from tests.budgetbed import (
 
 from tidegate.dispatch.budget_book import Book
 from tidegate.dispatch.budget_calls import Sign
-from tidegate.dispatch.meter import Rule, Ticket, pack
+from tidegate.dispatch.meter import Rule, Ticket, pack, usage_of
 from tidegate.kernel.clock import SystemClock
 from tidegate.sandbox.limits import Bucket as PlatformBucket
 from tidegate.sandbox.limits import InFlight
@@ -479,3 +479,22 @@ def test_places_that_others_take_are_left_to_them_and_tried_again_one_by_one() -
         meter, ticket = rule.take(meter, 1.0, "", now)
         meter = rule.end(meter, ticket, now)
     assert rule.usage(meter, now).left == 8
+
+
+@given(
+    st.sampled_from((TokenBucket(10, 2), CostBucket(10, 2), FixedWindow(10, 5), SlidingWindow(10, 5))),
+    st.floats(0.1, 10.0),
+    st.floats(60.0, 10_000.0),
+)
+def test_what_was_under_way_when_it_was_stored_is_not_missing_for_ever(
+    budget: Budget, charge: float, later: float
+) -> None:
+    """A lane stores before it calls, and not again when it rests: what is shown a minute later is the whole budget."""
+    rule = Rule(budget)
+    meter, _ = rule.take(rule.start(-100.0), charge, "", 0.0)
+    stored = pack(meter, 0.0)
+    now, then = usage_of(stored, 0.0), usage_of(stored, later)
+    assert now is not None
+    assert then is not None
+    assert (then.left, then.limit, then.used_last_minute) == (10.0, 10.0, 0.0)
+    assert now.left < 10.0

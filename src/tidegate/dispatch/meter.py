@@ -244,21 +244,22 @@ class Rule:
 
 
 def usage_of(stored: str | bytes | None, age_seconds: float) -> Usage | None:
-    """Return what a meter that was stored `age_seconds` ago shows now; None where nothing is known."""
+    """Return what a meter that was stored `age_seconds` ago shows now; None where nothing is known.
+
+    What was under way when it was stored is believed to have ended soon after: a later call would have stored it again.
+    """
     if stored is None:
         return None
     try:
         found = msgspec.json.decode(stored, type=Meter)
     except msgspec.DecodeError:
         return None
-    age = max(0.0, age_seconds)
-    stray = max(0.0, FLIGHT_SECONDS - age)
-    old = _shifted(found, -age)
-    shared = tuple(_adopt_one(part, _grounded(part), stray, 0.0) for part in old.shared)
+    shared = tuple(_adopt_one(part, _grounded(part), FLIGHT_SECONDS, 0.0) for part in found.shared)
     own = {
-        name: tuple(_adopt_one(part, _grounded(part), stray, 0.0) for part in parts) for name, parts in old.own.items()
+        name: tuple(_adopt_one(part, _grounded(part), FLIGHT_SECONDS, 0.0) for part in parts)
+        for name, parts in found.own.items()
     }
-    return Rule(All()).usage(replace(old, shared=shared, own=own), 0.0)
+    return Rule(All()).usage(replace(found, shared=shared, own=own), max(0.0, age_seconds))
 
 
 def has_flights(meter: Meter) -> bool:
