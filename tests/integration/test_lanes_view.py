@@ -102,12 +102,12 @@ async def test_a_breaker_stays_open_whatever_the_lane_waits_for_and_a_new_proces
 
     Once it answers the breaker is shut, although the lane that opened it is gone.
     """
-    remote.put_faults(Fault(kind="status", status=503, code="down", method="POST", path=ORDERS, times=None))
+    remote.put_faults(Fault(kind="status", status=503, code="down", method="*", path="/api/erp/*", times=None))
     settings = replace(SETTINGS, breaker_failures=2, breaker_seconds_max=1.0, retries_always=1000)
     connector = replace(QUIET, feeds={})
     order = await bed.order(place(remote.world, ("A", 1)))
     since = "SELECT breaker_opened_at FROM lane_state WHERE connection_id = $1"
-    tries = "SELECT attempt_number FROM command WHERE connection_id = $1"
+    tries = "SELECT count(*) FROM attempt WHERE connection_id = $1"
 
     async def is_open() -> bool:
         return await bed.pool.fetchval(since, bed.erp) is not None

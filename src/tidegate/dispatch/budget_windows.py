@@ -31,6 +31,8 @@ SOON_SHARE = 0.25
 """What comes back within this share of a window need not be kept for urgent calls: it is theirs first when it does."""
 CLOCK_MARGIN_SECONDS = 30.0
 """By how much the clock that begins their day may differ from ours."""
+DAY_SECONDS_MAX = 25 * 3600.0
+"""Of the longest day of a year; two days in a row are longer, however short they are."""
 GRACE_SECONDS = 10.0
 """How long ended entries are remembered at most: an answer may tell of a moment before they ended."""
 
@@ -238,6 +240,10 @@ class Day(msgspec.Struct, frozen=True, kw_only=True, tag="day"):
         _, resets, zone = self.declared
         return next_reset(now + self.wall, resets, zone) - self.wall
 
+    def _begins(self) -> float:
+        """Return when the day that ends at `ends` began: 23 to 25 hours before, where the clocks change."""
+        return self._next(self.ends - DAY_SECONDS_MAX - 1.0)
+
     def rolled(self, now: float) -> Day:
         """Return the state at `now`: a day that is certainly over is forgotten."""
         if now < self.ends + CLOCK_MARGIN_SECONDS:
@@ -280,7 +286,7 @@ class Day(msgspec.Struct, frozen=True, kw_only=True, tag="day"):
         day = self.rolled(now)
         if reading.limit is not None and reading.limit >= 1 and reading.window_seconds == DAY_SECONDS:
             day = replace(day, limit=max(1.0, reading.limit * self.share))
-        if reading.left is None or since < day.ends - DAY_SECONDS + CLOCK_MARGIN_SECONDS * 2:
+        if reading.left is None or since < day._begins() + CLOCK_MARGIN_SECONDS * 2:
             return day  # it may speak of the day before
         free = day.limit - day.flying - day.spent - day.others
         at_least = reading.left - unseen
