@@ -117,6 +117,7 @@ def test_a_configuration_with_a_payment_provider_is_played_with_money(tmp_path: 
 def process_is_clean(out: str) -> bool:
     return bool(out) and json.loads(out.splitlines()[-1])["is_clean"]
 
+
 def test_ten_times_too_much_with_kills_exceeds_no_limit(tmp_path: Path) -> None:
     """R36, I14b: the short form of the load `overload`. By the platforms' own count nothing is exceeded or refused, and every
     process that was killed is back. Whether all arrives in the end is what the other days show: nobody waits for it here."""

@@ -24,8 +24,8 @@ from tidegate.rehearsal.plan import PlannedOrder, name_plan, plan_articles, plan
 from tidegate.rehearsal.platforms import Simulated, extra_of, simulation_of, world_options
 from tidegate.rehearsal.plots import draw
 from tidegate.rehearsal.processors import NAIVE, PLATFORMS, Meter, summarize
-from tidegate.rehearsal.records import Books, Calls, Paid, Report, Sample, Side, Stage
 from tidegate.rehearsal.profile import Profile, plan_kills
+from tidegate.rehearsal.records import Books, Calls, Paid, Report, Sample, Side, Stage
 from tidegate.rehearsal.verdict import judge, measure_stage
 from tidegate.rehearsal.waits import CALLS_AT_ONCE, OURS, Slots, Waiting, reason_of, tally
 
