@@ -16,12 +16,12 @@ from tidegate.dispatch.statements import END_UNSENT
 from tidegate.eventlog.replay import replay
 from tidegate.store.connections import Pool
 from tidegate.store.database import Database
-from tidegate.store.pool import create_pool
+from tidegate.store.pool import BY_KEY, create_pool
 from tidegate.store.roles import Role
 from tidegate.sync import statements
 from tidegate.sync.catalogue import Catalogue
 from tidegate.sync.going_live import put_to_work
-from tidegate.sync.worker import BY_KEY, serve
+from tidegate.sync.worker import serve
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(60)]
 OBSERVE = CONFIG.replace("mode: live", "mode: observe")

@@ -13,6 +13,7 @@ import msgspec
 from tidegate.eventlog.lower_bounds import LowerBounds, Observation
 from tidegate.eventlog.records import Source
 from tidegate.store.connections import Connection
+from tidegate.store.pool import BY_INDEX
 
 SLOT_SHARE = 16
 """At most one part in this many of a batch comes from one slot of a tenant."""
@@ -37,9 +38,6 @@ SELECT pg_postmaster_start_time()::text, pg_snapshot_xmin(s)::text::bigint, pg_s
        (pg_current_wal_flush_lsn() - '0/0')::bigint
 FROM pg_current_snapshot() s
 """
-# The statement below is planned once and kept, perhaps while the tables are empty: only the way through the indexes is
-# right at every size.
-BY_INDEX = {"enable_seqscan": "off", "enable_bitmapscan": "off", "plan_cache_mode": "force_generic_plan"}
 _SET_BY_INDEX = "; ".join(f"SET LOCAL {name} = {value}" for name, value in BY_INDEX.items())
 # One index probe per tenant and slot, each ending at the first rows; a tenant's probing ends when its batch is full.
 # The tenants then take turns, row by row, so a small tenant is never behind a large one. OFFSET 0 keeps the planner

@@ -26,6 +26,15 @@ TRANSACTION_TIMEOUT_FACTOR = 3
 """A transaction of ours may last as long as so many of its role's longest statements."""
 START_WAIT_SECONDS = 30.0
 START_RETRY_SECONDS = 0.1
+BY_INDEX: Mapping[str, str] = {
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+    "plan_cache_mode": "force_generic_plan",
+}
+"""Session settings of what is planned once and kept, perhaps while the tables are empty or have just filled: only the way
+through the indexes is right at every size, and no plan is made again for each execution."""
+BY_KEY: Mapping[str, str] = {**BY_INDEX, "enable_hashjoin": "off", "enable_mergejoin": "off"}
+"""The same for sessions that read by key and nothing else."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,14 +10,14 @@ from uuid import UUID
 
 import structlog
 
-from tidegate.eventlog.read import BY_INDEX, QueuedEvent, QueueReader
+from tidegate.eventlog.read import QueuedEvent, QueueReader
 from tidegate.kernel.errors import InvariantError, TidegateError
 from tidegate.sdk.connector import Connector
 from tidegate.store.connections import DATABASE_ERRORS, Pool
 from tidegate.store.context import Context
 from tidegate.store.fence import Fenced, SlotEpoch
 from tidegate.store.nodes import Node, session_name
-from tidegate.store.pool import create_pool
+from tidegate.store.pool import BY_KEY, create_pool
 from tidegate.sync.apply import Applier, StalePolicy
 from tidegate.sync.catalogue import Catalogue
 from tidegate.sync.normalize import prepare
@@ -36,9 +36,6 @@ CRASHES = "SELECT crashes FROM event_crash WHERE tenant_id = $1 AND event_id = $
 RETRY_SECONDS = 0.5
 REST_SECONDS = 5.0
 """How long a tenant without a usable key is left alone."""
-BY_KEY = {**BY_INDEX, "enable_hashjoin": "off", "enable_mergejoin": "off"}
-"""T2 reads by key and nothing else. A plan that was made while a table was empty must not read all of it later, and none
-is made again for each batch."""
 GC_THRESHOLDS = (50_000, 20, 100)
 """A batch holds thousands of objects until it is committed, hardly any of them in a cycle. With Python's own thresholds
 the collector walks them some 25 times per batch: a seventh of the process's CPU."""
