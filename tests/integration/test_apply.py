@@ -37,6 +37,22 @@ async def test_order_commits_stock_and_plans_one_create(bed: Bed) -> None:
     await bed.check_books()
 
 
+async def test_a_number_that_is_low_or_moves_much_does_not_wait_for_company(bed: Bed) -> None:
+    """`inventory_critical`: in every channel that is told, and for no other item of the batch."""
+    await bed.append([("erp", move_event("m1", "A", 100)), ("erp", move_event("m2", "B", 6))])
+    await bed.append([("erp", move_event("m3", "C", 100))])
+    await bed.apply()
+    await bed.pool.execute("UPDATE channel_stock SET dirty = false, dirty_at = NULL, priority = 50")
+
+    sold = [order_event("1", [("A", 1)]), order_event("2", [("B", 1)]), order_event("3", [("C", 20)])]
+    await bed.append([("shop_a", order) for order in sold])
+    await bed.apply()
+
+    marks = await bed.pool.fetch("SELECT item_id, priority FROM channel_stock WHERE dirty")
+    by_item = {sku: sorted(row[1] for row in marks if row[0] == item) for sku, item in bed.items.items()}
+    assert by_item == {"A": [50, 50], "B": [40, 40], "C": [40, 40]}
+
+
 @pytest.mark.parametrize("seed", range(4))
 async def test_any_permutation_and_repetition_ends_in_the_same_state(bed: Bed, seed: int) -> None:
     """I5, LESSONS 16: versions decide, not arrival."""

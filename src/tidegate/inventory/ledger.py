@@ -59,8 +59,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
 LOW_STOCK = 5
 """At this many units and fewer, every change counts."""
-LARGE_CHANGE = 0.2
-"""A change of this part of what was there counts."""
+LARGE_PART = 5
+"""A change of one part in this many of what was there counts."""
 
 
 def critical_items(entries: Iterable[Entry]) -> set[UUID]:
@@ -72,7 +72,7 @@ def critical_items(entries: Iterable[Entry]) -> set[UUID]:
         change = posting.on_hand_delta - entry.unavailable_delta - entry.committed_delta - entry.reserved_delta
         before = after - change
         is_low = min(before, after) <= LOW_STOCK and (before > 0 or after > 0)
-        if change and (is_low or abs(change) >= LARGE_CHANGE * abs(before)):
+        if change and (is_low or abs(change) * LARGE_PART >= abs(before)):
             found.add(posting.item_id)
     return found
 
