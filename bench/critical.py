@@ -14,15 +14,9 @@ import argparse
 import asyncio
 import json
 from contextlib import ExitStack
-from typing import Any
 
-import asyncpg
 from bench.latency import arrivals, http, measure, running, say
-from tests.acceptance.installation import Installation
-
-from tidegate.runtime.postgres import EmbeddedPostgres
-from tidegate.runtime.project import Project
-from tidegate.store.roles import SUPERUSER
+from bench.stages import ask
 
 FLOWS = """
 owns: {stock.on_hand: wms}
@@ -64,12 +58,12 @@ def main() -> None:
         webhook = http("GET", f"{url}/webhook")
         target = {"port": installation.port, "path": "/" + webhook["url"].split("/", 3)[3], "secret": webhook["secret"]}
         measure(url, target, RATE, 5.0, first=0, installation=installation)
-        idle = measure(url, target, RATE, options.seconds, first=10_000_000)
+        idle = measure(url, target, RATE, options.seconds, first=10_000_000, installation=installation)
         say(f"idle: {json.dumps(idle)}")
-        asyncio.run(_ask(installation, FILL, options.bulk))
-        asyncio.run(_ask(installation, "SELECT pg_notify('tidegate_command', '')"))
-        full = measure(url, target, RATE, options.seconds, first=20_000_000)
-        left = asyncio.run(_ask(installation, LEFT))
+        asyncio.run(ask(installation, FILL, options.bulk))
+        asyncio.run(ask(installation, "SELECT pg_notify('tidegate_command', '')"))
+        full = measure(url, target, RATE, options.seconds, first=20_000_000, installation=installation)
+        left = asyncio.run(ask(installation, LEFT))[0][0]
         say(f"saturated: {json.dumps(full)}")
     print(
         json.dumps(
@@ -84,16 +78,6 @@ def main() -> None:
             }
         )
     )
-
-
-async def _ask(installation: Installation, statement: str, *values: object) -> Any:
-    project = Project(installation.folder)
-    postgres = EmbeddedPostgres(project.postgres_dir, run_dir=project.run_dir)
-    connection = await asyncpg.connect(postgres.dsn(SUPERUSER, "tidegate"))
-    try:
-        return await connection.fetchval(statement, *values)
-    finally:
-        await connection.close()
 
 
 if __name__ == "__main__":
