@@ -49,11 +49,16 @@ FROM variant v JOIN binding b ON b.tenant_id = $1 AND b.connection_id = $2 AND b
                              AND b.internal_id = v.variant_id
 WHERE v.tenant_id = $1 AND v.sku = ANY($3::text[])
 """
+# What the target calls the order, and its lines; an order without any has one row all the same.
 ORDER_LINES = """
-SELECT l.order_id, l.line_id, l.sku, l.title, l.current, l.unit_price::text AS unit_price, l.total_minor, b.external_id AS bound
-FROM order_line l
+SELECT want.order_id, there.external_id AS there, l.line_id, l.sku, l.title, l.current, l.unit_price::text AS unit_price,
+       l.total_minor, b.external_id AS bound
+FROM unnest($3::uuid[]) AS want(order_id)
+LEFT JOIN binding there ON there.tenant_id = $1 AND there.connection_id = $2 AND there.kind = 'order'
+                       AND there.internal_id = want.order_id
+LEFT JOIN order_line l ON l.tenant_id = $1 AND l.order_id = want.order_id
 LEFT JOIN binding b ON b.tenant_id = $1 AND b.connection_id = $2 AND b.kind = 'variant' AND b.internal_id = l.variant_id
-WHERE l.tenant_id = $1 AND l.order_id = ANY($3::uuid[]) ORDER BY l.order_id, l.position, l.line_id
+ORDER BY want.order_id, l.position, l.line_id
 """
 BOUND_ORDERS = """
 SELECT internal_id, external_id FROM binding
@@ -214,10 +219,13 @@ async def _draft_orders(
     orders = {
         row["order_id"]: row for row in await conn.fetch(READ_ORDERS if is_preview else LOCK_ORDERS, tenant_id, wanted)
     }
-    bound = {} if is_preview else {row[0]: row[1] for row in await conn.fetch(BOUND_ORDERS, *ids)}
+    bound: dict[UUID, str] = {}
     lines: dict[UUID, list[Any]] = {}
     for row in await conn.fetch(ORDER_LINES, *ids):
-        lines.setdefault(row["order_id"], []).append(row)
+        if row["there"] is not None and not is_preview:
+            bound[row["order_id"]] = row["there"]
+        if row["line_id"] is not None:
+            lines.setdefault(row["order_id"], []).append(row)
     methods = {row[0]: row[1] for row in await conn.fetch(PAYMENT_METHODS, tenant_id, wanted)} if has_map else {}
     await cipher.opener(conn, {(tenant_id, order["data_key_id"]) for order in orders.values()})
     drafts: dict[UUID, Drafted | Unbuildable] = {}

@@ -153,7 +153,8 @@ async def _bind(conn: Connection, scope: Scope, applied: Sequence[tuple[Subject,
     if not rows:
         return
     columns = [list(column) for column in zip(*rows, strict=True)]
-    await conn.execute(statements.BIND, *scope.ids, *columns)
+    if await conn.execute(statements.BIND, *scope.ids, *columns) == f"INSERT 0 {len(rows)}":
+        return
     bound = {row["internal_id"] for row in await conn.fetch(statements.BOUND_AS, *scope.ids, *columns)}
     for kind, _, internal_id in rows:
         if internal_id not in bound:

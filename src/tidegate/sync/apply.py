@@ -24,12 +24,18 @@ from tidegate.sync.fold import Fold
 from tidegate.sync.load import articles_of, follow_sales, hurry_numbers, load_state, lock_levels, mark_dirty
 from tidegate.sync.policy import Policy
 from tidegate.sync.records import Outcome, Prepared, StateMoved
-from tidegate.sync.write import Writer
+from tidegate.sync.write import COMMAND_CHANNEL, Writer
 
 RETRIES_MAX = 8
 RETRY_SPREAD_SECONDS = 0.05
 """A deadlock or serialization failure waits up to this much, times the try, before the next one."""
-CLEAR_WORKING = "UPDATE node SET working_slots = NULL, working_tenant = NULL, working_event = NULL WHERE node_id = $1"
+FINISH = """
+WITH cleared AS (
+  UPDATE node SET working_slots = NULL, working_tenant = NULL, working_event = NULL WHERE node_id = $1
+)
+SELECT pg_notify($2, $3) WHERE $3::text IS NOT NULL
+"""
+"""Nothing is being worked on any more, and the lanes that $3 names are woken."""
 
 POISON = (
     asyncpg.DataError,
@@ -144,8 +150,8 @@ class Applier:
             entries = post(levels, result.postings)
             await writer.store_entries(conn, entries)
             await hurry_numbers(conn, self.tenant_id, self.policy, critical_items(entries))
-            await writer.store_commands(conn, state, result, stock_channels=self.policy.stock_channels)
-            await conn.execute(CLEAR_WORKING, self.node_id)
+            woken = await writer.store_commands(conn, state, result, stock_channels=self.policy.stock_channels)
+            await conn.execute(FINISH, self.node_id, COMMAND_CHANNEL, woken)
             reach("apply.t2.before_commit")
         reach("apply.t2.committed")
 

@@ -102,8 +102,8 @@ class Writer:
 
     async def store_commands(
         self, conn: Connection, state: State, result: Result, *, stock_channels: Sequence[UUID]
-    ) -> None:
-        """Write commands that may meet older ones and wake the lanes; last in the lock order.
+    ) -> str | None:
+        """Write commands that may meet older ones; last in the lock order. Return which lanes to wake, as `wake_up_call`.
 
         `stock_channels` are those that are told stock numbers.
         """
@@ -114,13 +114,11 @@ class Writer:
             await conn.execute(statements.SAVE_COMMANDS, self.tenant_id, *_columns(rows))
         await self._fetches(conn, result)
         touches_stock = bool(result.postings or result.fulfillments)
-        named = wake_up_call(
+        return wake_up_call(
             [*result.commands, *repeated],
             [f.connection_id for f in result.fetches],
             stock_channels if touches_stock else (),
         )
-        if named is not None:
-            await conn.execute("SELECT pg_notify($1, $2)", COMMAND_CHANNEL, named)
 
     async def _orders(self, conn: Connection, orders: list[Order]) -> None:
         whole = [order for order in orders if order.private is not None]
