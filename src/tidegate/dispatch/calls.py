@@ -74,8 +74,13 @@ class CallResult:
     """Commands or items that could not be begun together: nothing was sent, and each comes again alone."""
 
 
-async def send_actions(scope: Scope, commands: tuple[PendingCommand, ...], open_guard: OpenGuard) -> CallResult:
-    """Send action commands of one kind in one call, under a new attempt.
+async def send_actions(
+    scope: Scope,
+    commands: tuple[PendingCommand, ...],
+    open_guard: OpenGuard,
+    note_begun: Callable[[], None] = lambda: None,
+) -> CallResult:
+    """Send action commands of one kind in one call, under a new attempt. `note_begun` is told when T2s is over.
 
     When one of several cannot be begun, or was changed meanwhile, none is sent and each comes again alone: it must not hold
     up the others, and each call pays for itself. What cannot even be begun alone (a stored value was tampered with, or breaks a rule of the database) ends failed. Raises
@@ -97,6 +102,7 @@ async def send_actions(scope: Scope, commands: tuple[PendingCommand, ...], open_
         log.error("command.poisonous", command_id=commands[0].command_id, code=code, exc_info=error)
         await scope.transact(lambda conn: fail_command(conn, scope, commands[0].command_id, code))
         return CallResult(not_begun=NotBegun("ended"))
+    note_begun()
     return await _carry_out(scope, call, api)
 
 

@@ -46,10 +46,11 @@ from tidegate.dispatch.select import (
 )
 from tidegate.dispatch.shown import read_shown_page
 from tidegate.dispatch.t2s import mark_for_safety
+from tidegate.dispatch.urgency import Urgency
 from tidegate.dispatch.window import load_urgent, load_window, without
 from tidegate.kernel.errors import TidegateError
 from tidegate.kernel.retry import full_jitter
-from tidegate.store.connections import DATABASE_ERRORS, Connection
+from tidegate.store.connections import DATABASE_ERRORS, Connection, Pool
 from tidegate.store.fence import Fenced
 
 log = structlog.get_logger()
@@ -78,12 +79,16 @@ class Lane:
         has_lease: Callable[[], bool],
         writes: bool = True,
         host: Host | None = None,
+        urgency: Urgency | None = None,
+        others_pool: Pool | None = None,
     ) -> None:
         """`has_lease` says whether the node may still send; `writes` is False while stop-all-writes is on.
 
-        `host` is shared with the other lanes that talk to it. No command leaves before `set_kinds` says which ones may.
+        `host` is shared with the other lanes that talk to it, `urgency` with all lanes of the process. What is not
+        urgent goes through `others_pool` where there is one. No command leaves before `set_kinds` says which ones may.
         """
         self.scope = scope
+        self._others_scope = scope.through(others_pool) if others_pool is not None else scope
         self._open_api = open_api
         self._has_lease = has_lease
         self._writes = writes
@@ -101,6 +106,9 @@ class Lane:
         self._tasks: set[asyncio.Task[None]] = set()
         self._others_in_flight = 0
         """Calls in flight that are not urgent."""
+        self._urgency = urgency or Urgency()
+        self._hurried: set[UUID] = set()
+        """First commands of the urgent calls that are being begun."""
         self._busy = Busy()
         self._window = Window()
         self._just_ended: list[Task] = []
@@ -367,6 +375,9 @@ class Lane:
         self._busy.occupy(candidate.task)
         self._window = without(self._window, candidate.task)
         self._others_in_flight += not candidate.is_urgent
+        if candidate.is_urgent and isinstance(candidate.task, SendCommand):
+            self._hurried.add(candidate.task.command.command_id)
+            self._urgency.enter()
         task = asyncio.create_task(self._work(candidate, watch), name=f"lane-{self.scope.connection.name}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -374,7 +385,10 @@ class Lane:
     async def _work(self, candidate: Candidate, watch: Watch | None) -> None:
         """Carry one task out. Nothing escapes but cancellation."""
         try:
-            result = await self._carry_out(candidate.task, partial(self._guard, watch))
+            if not candidate.is_urgent:
+                await self._urgency.let_by()
+            scope = self.scope if candidate.is_urgent else self._others_scope
+            result = await self._carry_out(scope, candidate.task, partial(self._guard, watch))
             if result.not_begun is not None and watch is not None:
                 watch.refund()
             await self._note(result, candidate)
@@ -396,44 +410,53 @@ class Lane:
                 watch.finish()
             if len(self._tasks) <= 1:  # this one is among them
                 self._pace.rest()
+            self._note_begun(candidate.task)
             self._busy.vacate(candidate.task)
             self._just_ended.append(candidate.task)
             self._window = without(self._window, candidate.task)  # it may have been read while this was under way
             self.wake()
 
-    async def _carry_out(self, task: Task, guard: OpenGuard) -> CallResult:
+    async def _carry_out(self, scope: Scope, task: Task, guard: OpenGuard) -> CallResult:
         match task:
             case SendCommand():
-                return await send_actions(self.scope, task.commands, guard)
+                return await send_actions(scope, task.commands, guard, partial(self._note_begun, task))
             case PushStock(marks):
-                return await push_stock(self.scope, marks, guard)
+                return await push_stock(scope, marks, guard)
             case LookAfter(command=doubtful):
-                return await look_after(self.scope, doubtful, guard)
+                return await look_after(scope, doubtful, guard)
             case FetchEntity(request):
-                await fetch_entity(self.scope, request, guard)
+                await fetch_entity(scope, request, guard)
                 return CallResult()
             case ReadFeed(name):
-                await self._read_feed(name, guard)
+                await self._read_feed(scope, name, guard)
                 return CallResult()
             case ReadShown(read):
-                await self._read_shown(read, guard)
+                await self._read_shown(scope, read, guard)
                 return CallResult()
             case _:
                 assert_never(task)
 
-    async def _read_feed(self, name: str, guard: OpenGuard) -> None:
+    def _note_begun(self, task: Task) -> None:
+        """Let those go that waited for the T2s of a call to be over."""
+        self._busy.begun(task)
+        if isinstance(task, SendCommand) and task.command.command_id in self._hurried:
+            self._hurried.discard(task.command.command_id)
+            self._urgency.leave()
+        self._wake.set()
+
+    async def _read_feed(self, scope: Scope, name: str, guard: OpenGuard) -> None:
         try:
-            has_more = await read_feed(self.scope, name, guard)
+            has_more = await read_feed(scope, name, guard)
         except BaseException:
             self._feeds.failed(name, self.scope.clock.monotonic(), self.scope.settings)
             raise
         self._feeds.succeeded(name, self.scope.clock.monotonic(), has_more=has_more)
 
-    async def _read_shown(self, read: ShownRead, guard: OpenGuard) -> None:
+    async def _read_shown(self, scope: Scope, read: ShownRead, guard: OpenGuard) -> None:
         if read.state != "comparing":
-            return await read_shown_page(self.scope, read, guard)
+            return await read_shown_page(scope, read, guard)
         now = self.scope.clock.monotonic()
-        wait = await compare_chunk(self.scope, read, feeds_are_even=self._feeds.are_even(now))
+        wait = await compare_chunk(scope, read, feeds_are_even=self._feeds.are_even(now))
         if wait is not None:
             self._wake_in(wait, now)
             if self._hurried_for != read.run_id:  # what was read is compared with what the feeds tell afterwards
@@ -548,5 +571,8 @@ class Lane:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+        for _ in self._hurried:  # of tasks that ended before they began
+            self._urgency.leave()
+        self._hurried.clear()
         if self._api is not None:
             await self._api.close()

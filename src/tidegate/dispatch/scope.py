@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -96,6 +97,12 @@ class Scope:
         if not is_taken_over:
             return settle
         return max(settle, self.settings.lease_seconds + self.connector.request_deadline.total_seconds())
+
+    def through(self, pool: Pool) -> Scope:
+        """Return the same lane, budget included, whose transactions go through another pool."""
+        other = copy.copy(self)
+        object.__setattr__(other, "pool", pool)
+        return other
 
     async def fence(self, conn: Connection) -> None:
         """Hold the lane's slot until the transaction ends. Raises `Fenced` when it belongs to another node."""

@@ -121,11 +121,16 @@ class Busy:
         """Commands and items that could not be begun together with others: each has a call of its own."""
         self.reads: set[str] = set()
         """Feeds and fetches by name."""
+        self.beginning: dict[UUID, CommandKind] = {}
+        """Calls whose T2s is not over, by their first command: the kind of what may still keep it company."""
 
     def occupy(self, task: Task) -> None:
         """Note what a task touches."""
         match task:
             case SendCommand():
+                first = task.command
+                if _company(first, self, None) is first.kind:
+                    self.beginning[first.command_id] = first.kind
                 for command in task.commands:
                     self.targets.add(command.target_key)
                     self.fulfilled_items.update(command.items)
@@ -138,8 +143,14 @@ class Busy:
             case _:
                 assert_never(task)
 
+    def begun(self, task: Task) -> None:
+        """Note that the T2s of a task is over, whatever came of it."""
+        if isinstance(task, SendCommand):
+            self.beginning.pop(task.command.command_id, None)
+
     def vacate(self, task: Task) -> None:
         """Forget what a task touched."""
+        self.begun(task)
         match task:
             case SendCommand():
                 for command in task.commands:
@@ -301,7 +312,12 @@ def next_urgent_run(run: int, chosen: Candidate, candidates: Sequence[Candidate]
 def _sends(
     window: Window, busy: Busy, connector: Connector, now: datetime, kinds: Container[CommandKind], places: int
 ) -> list[Candidate]:
-    """Return calls with the commands that may go. What is merged is of one kind, and no target is in two of them."""
+    """Return calls with the commands that may go. What is merged is of one kind, and no target is in two of them.
+
+    While a call is being begun, others of its kind gather for the next one, unless they fill it or share nothing but the
+    call: it is whatever came while the last one was being begun. So there are few calls where much comes, and no wait where
+    little does.
+    """
     closed = window.blocked_items | busy.pushed_items
     able = [
         command
@@ -311,6 +327,7 @@ def _sends(
     groups: dict[object, list[PendingCommand]] = {}
     for command in able:
         groups.setdefault(_company(command, busy, connector.commands.get(command.kind)), []).append(command)
+    beginning = set(busy.beginning.values())
     return [
         Candidate(
             task=SendCommand(chosen[0], tuple(chosen[1:])),
@@ -322,9 +339,11 @@ def _sends(
             is_retry=any(command.attempt_number > 0 and command.code not in VERIFIED_CODES for command in chosen),
             parts=len(chosen) if spec is not None and spec.charge_each else 1,
         )
-        for group in groups.values()
+        for company, group in groups.items()
         for spec in (connector.commands.get(group[0].kind),)
-        for chosen in _cut(group, _size(len(group), spec, places))
+        for size in (_size(len(group), spec, places),)
+        for chosen in _cut(group, size)
+        if company not in beginning or len(chosen) >= size or (spec is not None and spec.charge_each)
     ]
 
 

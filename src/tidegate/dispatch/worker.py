@@ -26,6 +26,7 @@ from tidegate.dispatch.records import ConnectionRow, Ownership
 from tidegate.dispatch.safety import safety_rules
 from tidegate.dispatch.scope import Scope
 from tidegate.dispatch.settings import DEFAULTS, DispatchSettings
+from tidegate.dispatch.urgency import Urgency
 from tidegate.kernel.clock import seconds_to_beat
 from tidegate.kernel.errors import AuthenticationError, ConfigurationError
 from tidegate.kernel.ids import slot_of
@@ -39,7 +40,7 @@ from tidegate.sdk.oauth import TokenSource
 from tidegate.store.connections import DATABASE_ERRORS, Pool
 from tidegate.store.context import Context
 from tidegate.store.nodes import Node, session_name
-from tidegate.store.pool import create_pool
+from tidegate.store.pool import BY_KEY, create_pool
 from tidegate.vault.bodies import BodyCipher
 from tidegate.vault.credentials import get_all
 from tidegate.vault.keys import KeyRing
@@ -47,7 +48,10 @@ from tidegate.vault.tokens import TokenKeeper, TokenVault
 
 log = structlog.get_logger()
 
-POOL_SIZE_MAX = 12
+POOL_SIZE_MAX = 8
+OTHERS_POOL_SIZE_MAX = 6
+"""Connections for what is not urgent: more of it at once would only make what is urgent wait for processors and disk, and
+each connection plans its statements anew."""
 TICK_SECONDS = 1.0
 """How often the node's slots are looked at in memory."""
 
@@ -86,15 +90,21 @@ class Worker:
         self._maps: dict[UUID, MapsAtWork] = {}
         self._maps_of: dict[UUID, int] = {}
         self._hosts = Hosts()
+        self._urgency = Urgency()
         self._wake = asyncio.Event()
         self._poll_due = 0.0
         self._read_due = 0.0
         self._pool: Pool | None = None
+        self._others_pool: Pool | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Join, keep the lanes, drain, leave."""
         name = session_name("dispatch", self._context.index)
-        self._pool = await create_pool(self._context.access, application_name=name, size_max=POOL_SIZE_MAX)
+        access = self._context.access
+        self._pool = await create_pool(access, application_name=name, size_max=POOL_SIZE_MAX, server_settings=BY_KEY)
+        self._others_pool = await create_pool(
+            access, application_name=name, size_min=0, size_max=OTHERS_POOL_SIZE_MAX, server_settings=BY_KEY
+        )
         lease = self._settings.lease_seconds
         node = await Node.join(self._context.access, role="dispatch", name=self._name, lease_seconds=lease)
         await node.listen(statements.COMMAND_CHANNEL, self._commanded)
@@ -115,6 +125,7 @@ class Worker:
             await self._drain(node)
             await node.leave()
             await self._pool.close()
+            await self._others_pool.close()
 
     # --- wake-ups ------------------------------------------------------------------------------------------------
     async def _wake_on(self, stop: asyncio.Event) -> None:
@@ -243,6 +254,8 @@ class Worker:
             lambda: self._open_connection(connection, connector, has_lease),
             has_lease=has_lease,
             host=self._hosts.of(connection.tenant_id, connection.settings),
+            urgency=self._urgency,
+            others_pool=self._others_pool,
         )
         self._tell(lane)
         task = asyncio.create_task(lane.run(), name=f"lane-{connection.name}")

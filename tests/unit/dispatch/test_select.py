@@ -115,6 +115,36 @@ def test_urgent_goes_first() -> None:
     assert chosen(listed(window)) == SendCommand(order)
 
 
+def test_what_comes_while_a_call_of_its_kind_is_begun_gathers_for_the_next_one() -> None:
+    """A call is whatever came while the last one was being begun; T2s over, it goes. A full one does not wait."""
+    create = CommandKind.ORDER_CREATE
+    spec = replace(CONNECTOR.commands[create], bulk_max=3)
+    connector = replace(CONNECTOR, commands={**CONNECTOR.commands, create: spec})
+    busy, first, later = Busy(), pending(), [pending() for _ in range(4)]
+    other = pending(CommandKind.FULFILLMENT_CREATE, priority=int(Priority.FULFILLMENT))
+    busy.occupy(SendCommand(first))
+
+    def sent(*commands: PendingCommand) -> list[object]:
+        return [each.task for each in list_candidates(Window(commands=commands), busy, (), connector, NOW)]
+
+    assert sent(*later[:2], other) == [SendCommand(other)]
+    assert sent(*later) == [SendCommand(later[0], tuple(later[1:3]))]
+    again = pending(call_id=new_id(), attempt_number=1)
+    assert sent(later[0], again) == [SendCommand(again)], "a frozen call has its company already"
+
+    busy.begun(SendCommand(first))
+    assert sent(*later[:2]) == [SendCommand(later[0], (later[1],))]
+    busy.vacate(SendCommand(first))
+    assert not busy.beginning
+
+
+def test_a_kind_that_goes_one_by_one_does_not_wait_for_another_one_to_be_begun() -> None:
+    busy, order = Busy(), pending()
+    busy.occupy(SendCommand(pending()))
+
+    assert [each.task for each in listed(Window(commands=(order,)), busy)] == [SendCommand(order)]
+
+
 def test_age_is_worth_a_class_a_minute() -> None:
     old = pending(CommandKind.FULFILLMENT_CREATE, age=70.0, priority=int(Priority.FULFILLMENT))
     new = pending()
