@@ -640,3 +640,71 @@ async def test_a_parked_fetch_is_made_when_its_window_is_over(bed: Bed, remote: 
             )
             await conn.execute("SELECT pg_notify('tidegate_command', $1)", str(bed.shop))
         await until(is_done)
+
+
+# --- waits that somebody names -------------------------------------------------------------------------------------------
+def with_retries(*seconds: float) -> Connector:
+    """A connector that is only told, and says when an order is tried again."""
+    connector = build_connector(feed_interval=timedelta(seconds=60))
+    spec = connector.commands[CommandKind.ORDER_CREATE]
+    retries = tuple(timedelta(seconds=step) for step in seconds)
+    told = replace(spec, find=None, safe_to_resend=True, retries=retries)
+    return replace(connector, commands={**connector.commands, CommandKind.ORDER_CREATE: told}, shares_host=True)
+
+
+async def test_a_schedule_of_retries_ends_and_an_operator_begins_it_anew(bed: Bed, remote: HostileServer) -> None:
+    """The same call each time, under the same key, until the last step; then a person decides."""
+    remote.world.unique_references = True
+    remote.put_faults(Fault(kind="status", status=503, method="POST", path=ORDERS, times=None))
+    order = await bed.order(place(remote.world, ("A", 1)))
+    await bed.pool.execute("UPDATE command SET deadline_at = now() - interval '1 second' WHERE kind = 'order.create'")
+
+    async with bed.running(connector=with_retries(0.2, 0.2)):
+        await until(bed.is_settled)
+        (command,) = await bed.commands_of(order.order_id)
+        assert (command["state"], command["code"], command["attempt_number"]) == ("failed", "retries_ended", 3)
+        assert orders_asked(remote) == 3
+        remote.put_faults()
+        async with bed.pool.acquire() as conn:
+            await retry_command(conn, tenant_id=bed.tenant_id, command_id=command["command_id"], actor="ann")
+        await until(bed.is_settled)
+
+    (command,) = await bed.commands_of(order.order_id)
+    assert (command["state"], command["attempt_number"]) == ("succeeded", 1)
+    assert await bed.pool.fetchval("SELECT count(*) FROM call WHERE kind = 'order.create'") == 1
+
+
+async def test_a_side_that_serves_again_gets_what_waited_for_a_far_step(bed: Bed, remote: HostileServer) -> None:
+    remote.world.unique_references = True
+    remote.put_faults(Fault(kind="status", status=503, method="POST", path=ORDERS, times=None))
+    settings = replace(SETTINGS, breaker_failures=3, breaker_seconds_max=0.5)
+    for _ in range(4):
+        await bed.order(place(remote.world, ("A", 1)))
+
+    with capture_logs() as logs:
+        async with bed.running(connector=with_retries(3600.0), settings=settings):
+            await until(lambda: any(line["event"] == "lane.breaker_opened" for line in logs))
+            remote.put_faults()
+            await bed.order(place(remote.world, ("A", 1)))
+            await until(bed.is_settled)
+
+    assert len(remote.world.effects["order.create"]) == 5
+
+
+async def test_a_wait_that_is_named_on_a_failed_write_is_waited(bed: Bed, remote: HostileServer) -> None:
+    """503 with Retry-After to a write: nothing is looked at or sent before; the row says until when."""
+    remote.put_faults(Fault(kind="status", status=503, retry_after="3600", method="POST", path=ORDERS))
+    order = await bed.order(place(remote.world, ("A", 1)))
+
+    async with bed.running():
+        await until(lambda: orders_asked(remote) == 1)
+        await until(lambda: is_in_doubt(bed, order.order_id))
+
+    waits = await bed.pool.fetchval("SELECT not_before - now() FROM command WHERE kind = 'order.create'")
+    assert timedelta(minutes=58) < waits <= timedelta(hours=1)
+    assert remote.world.requests.get(f"GET {ORDERS}", 0) == 0
+
+
+async def is_in_doubt(bed: Bed, entity: Any) -> bool:
+    (command,) = await bed.commands_of(entity)
+    return bool(command["state"] == "in_doubt")

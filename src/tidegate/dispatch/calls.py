@@ -276,6 +276,7 @@ def _about(subject: Subject, scope: Scope, spec: CommandSpec | None) -> Circumst
         seconds_left=(subject.deadline_at - scope.clock.now()).total_seconds(),
         safe_to_resend=spec is not None and spec.safe_to_resend,
         can_read_back=spec is not None and spec.find is not None,
+        retries=tuple(wait.total_seconds() for wait in spec.retries) if spec is not None else (),
     )
 
 

@@ -22,7 +22,7 @@ from tidegate.kernel.errors import (
     TidegateError,
     TransientError,
 )
-from tidegate.kernel.retry import full_jitter
+from tidegate.kernel.retry import full_jitter, scheduled_wait
 from tidegate.sdk.connector import Done, FindOutcome, ItemOutcome, NotFound, Partly
 
 
@@ -49,6 +49,8 @@ STOCK_STALE = "stock_stale"
 SIBLING_REFUSED = "sibling_refused"
 """Code of a number that nothing is wrong with, in a call that was refused because of another one."""
 _REPLANNED = frozenset({STOCK_STALE, SIBLING_REFUSED, "idempotency_failed"})
+RETRIES_ENDED = "retries_ended"
+"""Code of a command whose schedule of retries is used up."""
 SUCCESS = "success"
 PARTIAL = "partial"
 """Outcome of a call whose members fared differently."""
@@ -102,6 +104,8 @@ class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
     """Of these, the ones that were carried out before the request that the outcome speaks of."""
     safe_to_resend: bool
     can_read_back: bool = True
+    retries: tuple[float, ...] = ()
+    """Seconds before each retry, where the connector names them; see `CommandSpec.retries`."""
     shares_fate: bool = False
     """The call had other members and was answered as a whole: what it was refused for may be one of the others."""
 
@@ -164,12 +168,11 @@ def _decide_failed(
         case ErrorClass.TRANSIENT if error.code == NO_LEASE:
             return _again(about, error, wait=1.0, is_counted=False)
         case ErrorClass.TRANSIENT:
-            wait = getattr(error, "wait_seconds", None) or full_jitter(about.attempt_number - 1)
-            return _again(about, error, wait=wait, is_counted=True, lane=LaneEffect.FAILING)
+            return _later(about, error, settings, lane=LaneEffect.FAILING)
         case ErrorClass.CONFLICT:
             return _conflict(about, error, settings)
         case ErrorClass.UNKNOWN:
-            doubt = _doubt(error.code, reason, about, settle_seconds, settings)
+            doubt = _doubt(error, error.code, about, settle_seconds, settings)
             return msgspec.structs.replace(doubt, is_key_spent=getattr(error, "is_key_spent", False))
         case ErrorClass.REJECTED:
             return Decision(state=CommandState.FAILED, code=error.code, reason=reason)
@@ -179,7 +182,7 @@ def _decide_failed(
             return _again(about, error, wait=0.0, is_counted=False, lane=lane)
         case ErrorClass.DEFECT:
             if about.writes_begun:
-                return _doubt("connector_defect", reason, about, settle_seconds, settings)
+                return _doubt(error, "connector_defect", about, settle_seconds, settings)
             return Decision(state=CommandState.FAILED, code="connector_defect", reason=reason)
         case _:
             assert_never(name)
@@ -230,14 +233,15 @@ def decide_look_failed(error: TidegateError, settings: DispatchSettings) -> Deci
     lane = waits.get(name, LaneEffect.NONE)
     if error.code == NO_LEASE:
         lane = LaneEffect.NONE
-    wait = _snooze_seconds(error, settings) if lane is LaneEffect.SNOOZE else 0.5 + full_jitter(1)
+    is_snooze = lane is LaneEffect.SNOOZE
+    wait = _snooze_seconds(error, settings) if is_snooze else max(named_wait(error, settings), 0.5 + full_jitter(1))
     return Decision(
         state=CommandState.IN_DOUBT,
         code=error.code,
         reason=reason_of(error),
         wait_seconds=wait,
         lane=lane,
-        lane_wait_seconds=wait if lane is LaneEffect.SNOOZE else 0.0,
+        lane_wait_seconds=wait if is_snooze else 0.0,
     )
 
 
@@ -249,6 +253,12 @@ def decide_without_readback(about: Circumstances, *, settles_in_seconds: float) 
         return _resend(about, code="resend_is_safe", reason=None)
     reason = "nobody can look whether it was carried out - look there, then `commands retry` or `commands cancel` it"
     return Decision(state=CommandState.IN_DOUBT, code="needs_operator", reason=reason)
+
+
+def named_wait(error: TidegateError, settings: DispatchSettings) -> float:
+    """Return the seconds that the other side asked to wait, at most a day; 0 where it named none."""
+    asked: float | None = getattr(error, "wait_seconds", None)
+    return min(asked or 0.0, settings.absurd_wait_seconds)
 
 
 def reason_of(error: TidegateError) -> str:
@@ -282,7 +292,7 @@ def _again(
             lane=lane,
             lane_wait_seconds=lane_wait,
         )
-    if is_counted and about.seconds_left <= wait:
+    if is_counted and not about.retries and about.seconds_left <= wait:
         return Decision(state=CommandState.FAILED, code="deadline", reason=reason, lane=lane)
     return Decision(
         state=CommandState.PENDING,
@@ -293,6 +303,31 @@ def _again(
         lane=lane,
         lane_wait_seconds=lane_wait,
     )
+
+
+def _later(
+    about: Circumstances, error: TidegateError, settings: DispatchSettings, *, lane: LaneEffect = LaneEffect.NONE
+) -> Decision:
+    """Try again by the schedule that the connector names, else after a growing pause; not before the other side said."""
+    if about.retries:
+        scheduled = scheduled_wait(about.retries, about.attempt_number - 1)
+        if scheduled is None:
+            return _given_up(about, error, lane)
+    else:
+        scheduled = full_jitter(about.attempt_number - 1)
+    return _again(about, error, wait=max(scheduled, named_wait(error, settings)), is_counted=True, lane=lane)
+
+
+def _given_up(about: Circumstances, error: TidegateError, lane: LaneEffect) -> Decision:
+    reason = f"{about.attempt_number} tries over {_length(sum(about.retries))} were not served; the last: {error}"
+    return Decision(state=CommandState.FAILED, code=RETRIES_ENDED, reason=reason[:500], lane=lane)
+
+
+def _length(seconds: float) -> str:
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= length:
+            return f"{round(seconds / length, 1):g} {unit}"
+    return f"{round(seconds, 1):g} s"
 
 
 def _may_be_of_another(name: ErrorClass, about: Circumstances) -> bool:
@@ -319,9 +354,10 @@ def _apart(about: Circumstances, reason: str) -> Decision:
 def _conflict(about: Circumstances, error: TidegateError, settings: DispatchSettings) -> Decision:
     if about.kind is CommandKind.INVENTORY_SET and error.code in _REPLANNED:
         return _replan(error, wait=full_jitter(0) if error.code == STOCK_STALE else 0.0)
-    if about.kind is not CommandKind.INVENTORY_SET and about.attempt_number >= settings.conflicts_max:
+    ends = about.kind is not CommandKind.INVENTORY_SET and not about.retries
+    if ends and about.attempt_number >= settings.conflicts_max:
         return Decision(state=CommandState.FAILED, code=error.code, reason=reason_of(error))
-    return _again(about, error, wait=full_jitter(about.attempt_number - 1), is_counted=True)
+    return _later(about, error, settings)
 
 
 def _replan(error: TidegateError, *, wait: float) -> Decision:
@@ -354,14 +390,24 @@ def _resend(about: Circumstances, *, code: str, reason: str | None) -> Decision:
     return Decision(state=CommandState.PENDING, code=code, reason=reason, wait_seconds=0.0)
 
 
-def _doubt(code: str, reason: str, about: Circumstances, settle_seconds: float, settings: DispatchSettings) -> Decision:
+def _doubt(
+    error: TidegateError, code: str, about: Circumstances, settle_seconds: float, settings: DispatchSettings
+) -> Decision:
+    """It may have happened: look, or send again what is harmless twice, but not before the other side said.
+
+    What is sent again without a look follows the schedule of retries, where there is one.
+    """
+    is_scheduled = bool(about.retries) and not about.can_read_back
+    scheduled = scheduled_wait(about.retries, about.attempt_number - 1) if is_scheduled else 0.0
+    if scheduled is None:
+        return _given_up(about, error, LaneEffect.FAILING)
     can_act = about.can_read_back or about.is_harmless_twice
     first_look = settings.first_look_seconds if can_act else settle_seconds
     return Decision(
         state=CommandState.IN_DOUBT,
         code=code,
-        reason=reason,
-        wait_seconds=min(first_look, settle_seconds),
+        reason=reason_of(error),
+        wait_seconds=max(min(first_look, settle_seconds), scheduled, named_wait(error, settings)),
         settle_seconds=settle_seconds,
         lane=LaneEffect.FAILING,
     )

@@ -12,6 +12,7 @@ from prometheus_client import Counter
 
 from tidegate import __version__
 from tidegate.dispatch import statements
+from tidegate.dispatch.decide import named_wait
 from tidegate.dispatch.guard import GuardedApi
 from tidegate.dispatch.records import FetchRequest
 from tidegate.dispatch.scope import Scope
@@ -84,13 +85,13 @@ class FeedTimes:
         self._failures[name] = 0
         self._due[name] = now if has_more else now + self._interval(name)
 
-    def failed(self, name: str, now: float, settings: DispatchSettings) -> None:
-        """Note a page that was not; the feed backs off by itself."""
+    def failed(self, name: str, now: float, settings: DispatchSettings, *, named_seconds: float = 0.0) -> None:
+        """Note a page that was not; the feed backs off by itself, and at least for what the other side asked for."""
         index = self._failures[name]
         self._failures[name] = index + 1
         base = min(self._interval(name), 1.0)
         wait = full_jitter(index, base_seconds=base, cap_seconds=settings.feed_backoff_seconds_max)
-        self._due[name] = now + base / 2 + wait
+        self._due[name] = now + max(base / 2 + wait, named_seconds)
 
 
 async def load_feed_ages(conn: Connection, scope: Scope) -> dict[str, float | None]:
@@ -154,8 +155,8 @@ async def fetch_entity(scope: Scope, request: FetchRequest, open_guard: Callable
         api = await open_guard()
         item: FeedItem | None = await bounded(fetch(api, request.external_id), scope)
     except TidegateError as error:
-        wait = getattr(error, "wait_seconds", None) or 0.5 + full_jitter(request.tries)
-        await scope.pool.execute(statements.PARK_FETCH, *key, float(wait))
+        wait = max(named_wait(error, scope.settings), 0.5 + full_jitter(request.tries))
+        await scope.pool.execute(statements.PARK_FETCH, *key, wait)
         raise
 
     async def work(conn: Connection) -> None:

@@ -44,10 +44,13 @@ class Hosts:
         """Know none."""
         self._hosts: dict[tuple[UUID, str], Host] = {}
 
-    def of(self, tenant_id: UUID, settings: Mapping[str, Any]) -> Host:
-        """Return the host of a connection with these settings; lanes of the same host get the same one."""
+    def of(self, tenant_id: UUID, settings: Mapping[str, Any], *, is_shared: bool = False) -> Host:
+        """Return the host of a connection with these settings; lanes of the same host get the same one.
+
+        Where strangers share the host, each connection counts as a host of its own.
+        """
         name = host_name(str(settings.get("base_url", "")))
-        return self._hosts.setdefault((tenant_id, name), Host(name)) if name else Host()
+        return self._hosts.setdefault((tenant_id, name), Host(name)) if name and not is_shared else Host(name)
 
 
 def host_name(url: str) -> str:

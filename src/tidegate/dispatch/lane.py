@@ -18,7 +18,7 @@ from tidegate.config.lanes import LaneRules
 from tidegate.dispatch import statements
 from tidegate.dispatch.budget_book import Watch
 from tidegate.dispatch.calls import CallResult, OpenGuard, look_after, push_stock, send_actions
-from tidegate.dispatch.decide import Decision, ErrorClass, LaneEffect, classify, reason_of
+from tidegate.dispatch.decide import Decision, ErrorClass, LaneEffect, classify, named_wait, reason_of
 from tidegate.dispatch.drift import compare_chunk
 from tidegate.dispatch.feeds import FeedTimes, fetch_entity, load_feed_ages, read_feed
 from tidegate.dispatch.guard import ClosableApi, GuardedApi
@@ -64,6 +64,8 @@ PROBE_SECONDS = 0.5
 """How often a lane asks whether it may probe a host that another lane is probing."""
 SAY_SECONDS = 1.0
 """What holds a lane for less is not worth a row."""
+HURRY_SECONDS = 5.0
+"""Over how long the retries of a side that serves again are spread."""
 TIMER_SLACK_SECONDS = 0.005
 """The database's clock decides what is due; a lane looks a little after it."""
 
@@ -447,8 +449,10 @@ class Lane:
     async def _read_feed(self, scope: Scope, name: str, guard: OpenGuard) -> None:
         try:
             has_more = await read_feed(scope, name, guard)
-        except BaseException:
-            self._feeds.failed(name, self.scope.clock.monotonic(), self.scope.settings)
+        except BaseException as error:
+            settings = self.scope.settings
+            named = named_wait(error, settings) if isinstance(error, TidegateError) else 0.0
+            self._feeds.failed(name, self.scope.clock.monotonic(), settings, named_seconds=named)
             raise
         self._feeds.succeeded(name, self.scope.clock.monotonic(), has_more=has_more)
 
@@ -496,8 +500,17 @@ class Lane:
             log.info("lane.host_recovered", connection=name, host=pace.host_name)
         if was_down and not pace.is_lane_down:
             log.info("lane.recovered", connection=name)
+            await self._hurry_retries()
         if any(decision.lane is LaneEffect.SNOOZE for decision in result.decisions):
             await self._store(self.scope.store_budget)
+
+    async def _hurry_retries(self) -> None:
+        """The other side serves again: what waits for a far step of its schedule of retries is tried now, a little apart."""
+        kinds = [str(kind) for kind, spec in self.scope.connector.commands.items() if spec.retries]
+        if kinds:
+            values = (*self.scope.ids, kinds, HURRY_SECONDS)
+            await self._store(lambda conn: conn.execute(statements.HURRY_RETRIES, *values))
+            self._wake_in(HURRY_SECONDS, self.scope.clock.monotonic())
 
     def _note_decision(self, decision: Decision, now: float) -> None:
         if decision.wait_seconds is not None:

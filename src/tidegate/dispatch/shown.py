@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from tidegate.dispatch import shown_statements as statements
-from tidegate.dispatch.decide import ErrorClass, classify, reason_of
+from tidegate.dispatch.decide import ErrorClass, classify, named_wait, reason_of
 from tidegate.dispatch.feeds import bounded
 from tidegate.dispatch.guard import GuardedApi
 from tidegate.dispatch.records import ShownRead
@@ -120,8 +120,8 @@ async def _note_error(scope: Scope, read: ShownRead, error: TidegateError) -> No
     if name not in passes or read.tries + 1 >= TRIES_MAX:
         log.error("shown.given_up", connection=scope.connection.name, error_code=error.code)
         return await end_read(scope, read, "failed", reason_of(error))
-    wait = getattr(error, "wait_seconds", None) or 0.5 + full_jitter(read.tries)
+    wait = max(named_wait(error, scope.settings), 0.5 + full_jitter(read.tries))
     is_failure = name is not ErrorClass.RATE_LIMITED
     step = (*scope.ids, read.run_id, read.version)
-    await scope.pool.execute(statements.PARK_READ, *step, float(wait), reason_of(error), is_failure)
+    await scope.pool.execute(statements.PARK_READ, *step, wait, reason_of(error), is_failure)
     return None

@@ -481,6 +481,13 @@ SPEND_KEY = """
 UPDATE call SET key_spent_at = clock_timestamp() WHERE tenant_id = $1 AND call_id = $2 AND key_spent_at IS NULL
 """
 
+# Retries that wait for more than $4 seconds are due within these. $3 kinds.
+HURRY_RETRIES = """
+UPDATE command SET not_before = clock_timestamp() + make_interval(secs => random() * $4::float8)
+WHERE tenant_id = $1 AND connection_id = $2 AND kind = ANY($3::text[]) AND state IN ('pending', 'in_doubt')
+  AND attempt_number > 0 AND not_before > clock_timestamp() + make_interval(secs => $4::float8)
+"""
+
 BIND = """
 INSERT INTO binding (tenant_id, connection_id, kind, external_id, internal_id)
 SELECT $1, $2, n.kind, n.external_id, n.internal_id FROM unnest($3::text[], $4::text[], $5::uuid[]) AS n(kind, external_id, internal_id)

@@ -253,7 +253,7 @@ class Worker:
             scope,
             lambda: self._open_connection(connection, connector, has_lease),
             has_lease=has_lease,
-            host=self._hosts.of(connection.tenant_id, connection.settings),
+            host=self._hosts.of(connection.tenant_id, connection.settings, is_shared=connector.shares_host),
             urgency=self._urgency,
             others_pool=self._others_pool,
         )

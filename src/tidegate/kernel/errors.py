@@ -83,9 +83,20 @@ class OutcomeUnknownError(TidegateError):
     code = "outcome_unknown"
     exit_status = 75
 
-    def __init__(self, message: str | None = None, *, is_key_spent: bool = False, **kwargs: Any) -> None:
-        """`is_key_spent`: this is the other side's kept answer to our idempotency key, and will be for ever."""
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        wait_seconds: float | None = None,
+        is_key_spent: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """`wait_seconds` is a wait the other side asked for, before it is looked or tried again; None: it named none.
+
+        `is_key_spent`: this is the other side's kept answer to our idempotency key, and will be for ever.
+        """
         super().__init__(message, **kwargs)
+        self.wait_seconds = wait_seconds
         self.is_key_spent = is_key_spent
 
 

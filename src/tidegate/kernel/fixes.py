@@ -200,6 +200,9 @@ FIXES: Mapping[str, Fix] = {
     "deadline": Fix(
         "it was tried until its deadline", f"tidegate doctor --only connections; when the other side is up: {_RETRY}"
     ),
+    "retries_ended": Fix(
+        "it was tried as often as its schedule says", f"see that the receiver answers 2xx again, then {_RETRY}"
+    ),
     # --- what nobody knows
     "needs_operator": _cause("no answer came, and the platform cannot be asked whether it happened", _LOOK),
     "answer_unstorable": _cause("the answer cannot be stored", _LOOK),
@@ -292,7 +295,7 @@ FIXES: Mapping[str, Fix] = {
     ),
     "token_refused": _cause(
         "the platform refuses the refresh token: it is expired, revoked, or was used elsewhere",
-        "authorise the app anew, then give the new refresh token: tidegate connect NAME --set refresh_token=...",
+        "tidegate authorise NAME: somebody allows the app anew, and what waited goes on",
     ),
     "client_refused": _cause(
         "the platform does not accept the app's id and secret", "correct them: tidegate connect NAME"

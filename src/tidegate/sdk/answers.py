@@ -13,10 +13,12 @@ from tidegate.kernel.errors import (
     ConfigurationError,
     ConflictError,
     OutcomeUnknownError,
+    RateLimitedError,
     RejectedError,
     TidegateError,
     TransientError,
 )
+from tidegate.sdk.failures import read_date, read_retry_after
 from tidegate.sdk.http import Response
 
 T = TypeVar("T")
@@ -80,7 +82,8 @@ def error_of_answer(
     for row in (*rows, *DEFAULT_ROWS):
         if row.status in (None, response.status) and row.vendor_code in (None, vendor_code):
             kind = TransientError if row.error is OutcomeUnknownError and not changes_state else row.error
-            return kind(message, code=row.code, hint=row.hint, context=details)
+            told = {"wait_seconds": named_wait(response)} if issubclass(kind, _WAITING) else {}
+            return kind(message, code=row.code, hint=row.hint, context=details, **told)
     if 300 <= response.status < 400:
         hint = "the other side answers with a redirect: configure the address that it points to"
         return ConfigurationError(message, code="redirected", hint=hint, context=details)
@@ -100,6 +103,14 @@ def read_answer(response: Response, kind: type[T], *, changes_state: bool = True
             "the answer cannot be read", code="answer_unreadable", context={"status": response.status}
         )
     raise failure
+
+
+_WAITING = (TransientError, OutcomeUnknownError, RateLimitedError)
+
+
+def named_wait(response: Response) -> float | None:
+    """Return the seconds that an answer asks to wait (Retry-After), None where it does not; a date counts from the answer's."""
+    return read_retry_after(response.headers.get("retry-after"), now=read_date(response.headers.get("date")))
 
 
 def _unusable(changes_state: bool) -> type[OutcomeUnknownError] | type[TransientError]:

@@ -227,6 +227,10 @@ class CommandSpec:
     """True when sending the same frozen call again can never double the effect (unique reference, absolute set)."""
     readback_settle: timedelta = timedelta(seconds=20)
     """How long after the lost answer a 'not found' may be believed (the request may still be running)."""
+    retries: tuple[timedelta, ...] = ()
+    """When a call that was not served is made again: one wait per retry, counted from the try before it, and jittered by the
+    engine. After the last one the command fails and a person decides; its deadline does not count. (): the engine backs off
+    by itself until the deadline. A wait that the other side names is waited in any case."""
     charge: float = 1.0
     """Budget tokens of a call with one command."""
     charge_each: float = 0.0
@@ -372,6 +376,8 @@ class Connector:
     """How many calls the platform allows; see `sdk.budgets`."""
     read_budget: BudgetReader | None = None
     """What an answer, of whatever status, says about the platform's own count. None: the usual headers are read."""
+    shares_host: bool = False
+    """Its connections go to endpoints of strangers at one host: that one of them is down says nothing of the others there."""
     concurrency_max: int = 4
     """Calls of one connection in flight."""
     request_deadline: timedelta = timedelta(seconds=30)

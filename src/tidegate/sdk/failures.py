@@ -7,7 +7,7 @@
 | written, then reset, closed, cut, timed out, unreadable | TransientError | OutcomeUnknownError |
 | 401 | AuthenticationError | AuthenticationError |
 | 429 | RateLimitedError | RateLimitedError |
-| 5xx | TransientError, with Retry-After as the wait | OutcomeUnknownError; its key is spent where that is a repeated answer |
+| 5xx | TransientError, with Retry-After as the wait | OutcomeUnknownError, with the same; its key is spent where that is a repeated answer |
 | any other status | the response | the response |
 """
 
@@ -116,17 +116,18 @@ def refusal_of(status: int, headers: Mapping[str, str], *, changes_state: bool, 
     if status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return None
     if changes_state:
-        context["wait_seconds"] = wait_seconds
         is_repeated = headers.get("idempotent-replayed", "").lower() == "true"
         words = "the other side failed at a write" + (", and keeps that answer" if is_repeated else "")
-        return OutcomeUnknownError(words, code="server_error", context=context, is_key_spent=is_repeated)
+        return OutcomeUnknownError(
+            words, code="server_error", wait_seconds=wait_seconds, context=context, is_key_spent=is_repeated
+        )
     return TransientError("the other side failed", code="server_error", wait_seconds=wait_seconds, context=context)
 
 
-def read_retry_after(value: str | None, *, now: datetime) -> float | None:
+def read_retry_after(value: str | None, *, now: datetime | None) -> float | None:
     """Return the seconds that a Retry-After header asks for: a number as it is, a date from `now` on and at least 0.
 
-    None when there is no header or it cannot be read.
+    None when there is no header or it cannot be read; a date needs `now`.
     """
     if value is None:
         return None
@@ -147,6 +148,6 @@ def read_date(text: str | None) -> datetime | None:
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
-def _seconds_until(text: str, now: datetime) -> float | None:
+def _seconds_until(text: str, now: datetime | None) -> float | None:
     moment = read_date(text)
-    return None if moment is None else max(0.0, (moment - now).total_seconds())
+    return None if moment is None or now is None else max(0.0, (moment - now).total_seconds())

@@ -237,3 +237,72 @@ def test_without_readback_only_the_safe_is_resent() -> None:
     assert decide_without_readback(stock, settles_in_seconds=9.0).wait_seconds == 9.0
     assert decide_without_readback(stock, settles_in_seconds=0.0).remark
     assert (blind.state, blind.code, blind.wait_seconds) == (CommandState.IN_DOUBT, "needs_operator", None)
+
+
+# --- waits that somebody names ---------------------------------------------------------------------------------------
+STEPS = (5.0, 300.0, 1800.0)
+
+
+@pytest.mark.parametrize(("number", "step"), list(enumerate(STEPS, start=1)))
+@pytest.mark.parametrize("error", [errors.TransientError(), errors.OutcomeUnknownError(), errors.ConflictError()])
+def test_a_schedule_says_when_the_next_try_is(error: errors.TidegateError, number: int, step: float) -> None:
+    """Standard Webhooks: each retry has its own wait, jittered, whatever the deadline says."""
+    circumstances = about(
+        attempt_number=number, seconds_left=-1.0, safe_to_resend=True, can_read_back=False, retries=STEPS
+    )
+
+    waits = [decide(error, circumstances).wait_seconds or 0.0 for _ in range(200)]
+
+    assert step <= min(waits) <= max(waits) <= step * 1.1
+    assert max(waits) - min(waits) > step * 0.02, "what failed together does not come back together"
+    is_doubt = isinstance(error, errors.OutcomeUnknownError)
+    state = CommandState.IN_DOUBT if is_doubt else CommandState.PENDING
+    assert decide(error, circumstances).state is state
+
+
+@pytest.mark.parametrize("error", [errors.TransientError("down"), errors.OutcomeUnknownError("down")])
+def test_the_end_of_a_schedule_is_a_dead_letter(error: errors.TidegateError) -> None:
+    circumstances = about(attempt_number=4, safe_to_resend=True, can_read_back=False, retries=STEPS)
+
+    decision = decide(error, circumstances)
+
+    assert (decision.state, decision.code) == (CommandState.FAILED, "retries_ended")
+    assert decision.reason == "4 tries over 35.1 min were not served; the last: down"
+
+
+def test_what_can_be_looked_up_is_looked_up_at_once_whatever_its_schedule_says() -> None:
+    circumstances = about(attempt_number=9, retries=STEPS)
+
+    assert decide(errors.OutcomeUnknownError(), circumstances).wait_seconds == DEFAULTS.first_look_seconds
+
+
+@pytest.mark.parametrize("changes", [{}, {"can_read_back": False}, {"can_read_back": False, "safe_to_resend": True}])
+@pytest.mark.parametrize("kind", [ACTION, STOCK])
+@pytest.mark.parametrize(("asked", "least"), [(90.0, 90.0), (1e9, 86_400.0), (None, 0.0)])
+def test_a_failed_write_is_not_looked_after_before_the_other_side_said(
+    kind: CommandKind, changes: dict[str, object], asked: float | None, least: float
+) -> None:
+    """Retry-After on a 5xx to a write: a floor of the next look or try, at most a day."""
+    error = errors.OutcomeUnknownError(wait_seconds=asked)
+
+    decision = decide(error, about(kind, **changes))
+
+    assert decision.state is CommandState.IN_DOUBT
+    assert decision.wait_seconds == max(
+        least, decide(errors.OutcomeUnknownError(), about(kind, **changes)).wait_seconds or 0
+    )
+
+
+@pytest.mark.parametrize("retries", [(), STEPS])
+def test_a_named_wait_is_a_floor_and_no_ceiling(retries: tuple[float, ...]) -> None:
+    refused = errors.TransientError(wait_seconds=120.0)
+
+    waits = [decide(refused, about(attempt_number=2, retries=retries)).wait_seconds or 0.0 for _ in range(50)]
+
+    assert min(waits) >= (300.0 if retries else 120.0)
+    assert decide(errors.TransientError(wait_seconds=1e12), about(seconds_left=1e9)).wait_seconds == 86_400.0
+
+
+def test_a_failed_look_waits_as_long_as_it_was_told() -> None:
+    assert decide_look_failed(errors.TransientError(wait_seconds=77.0), DEFAULTS).wait_seconds == 77.0
+    assert (decide_look_failed(errors.TransientError(wait_seconds=0.1), DEFAULTS).wait_seconds or 0) >= 0.5

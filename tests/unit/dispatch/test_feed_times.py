@@ -44,3 +44,12 @@ def test_failures_back_off_up_to_a_bound_and_success_forgets_them() -> None:
     feeds.failed("orders", now, DEFAULTS)
 
     assert next(due - now for name, due in feeds._due.items() if name == "orders") <= 1.5
+
+
+def test_a_failing_feed_waits_at_least_as_long_as_it_was_told() -> None:
+    feeds = times(moves=0.0, shipments=0.0)
+
+    feeds.failed("orders", 1000.0, DEFAULTS, named_seconds=240.0)
+
+    assert feeds.due(1239.0) == [("moves", 179.0), ("shipments", 179.0)]
+    assert dict(feeds.due(1240.0))["orders"] == 0.0

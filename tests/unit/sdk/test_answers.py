@@ -94,3 +94,22 @@ def test_deep_nesting_is_a_value_error() -> None:
 
     with pytest.raises(ValueError, match="deep"):
         decode_body(msgspec.json.Decoder(Made), deep)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "30"}, 30.0),
+        ({"retry-after": "Mon, 23 Nov 2026 12:01:00 GMT", "date": "Mon, 23 Nov 2026 12:00:00 GMT"}, 60.0),
+        ({"retry-after": "Mon, 23 Nov 2026 12:01:00 GMT"}, None),
+        ({"retry-after": "soon"}, None),
+        ({}, None),
+    ],
+)
+@pytest.mark.parametrize("status", [408, 423, 425])
+def test_a_refusal_for_now_keeps_the_wait_that_it_names(
+    status: int, headers: dict[str, str], seconds: float | None
+) -> None:
+    error = error_of_answer(Response(status, headers, b""))
+
+    assert error.wait_seconds == seconds  # type: ignore[attr-defined]

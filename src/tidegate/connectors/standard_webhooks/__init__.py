@@ -12,6 +12,15 @@ from tidegate.commerce.commands import CommandKind
 from tidegate.connectors.standard_webhooks import client, mapper, webhooks
 from tidegate.sdk.connector import CommandSpec, Connector, Field, TokenBucket
 
+RETRIES = (
+    timedelta(seconds=5),
+    timedelta(minutes=5),
+    timedelta(minutes=30),
+    *(timedelta(hours=hours) for hours in (2, 5, 10, 14, 20, 24)),
+)
+"""The waits between the tries that the specification names, the first of which is made at once."""
+
+
 CONNECTOR = Connector(
     name="standard_webhooks",
     title="Standard Webhooks",
@@ -41,10 +50,10 @@ CONNECTOR = Connector(
     webhook=webhooks.WEBHOOK,
     hand_over=client.hand_over,
     commands={
-        CommandKind.ORDER_CREATE: CommandSpec(execute=client.send_one, safe_to_resend=True),
-        CommandKind.ORDER_CANCEL: CommandSpec(execute=client.send_one, safe_to_resend=True),
-        CommandKind.FULFILLMENT_CREATE: CommandSpec(execute=client.send_one, safe_to_resend=True),
-        CommandKind.EVENT_SEND: CommandSpec(execute=client.send_event, safe_to_resend=True),
+        CommandKind.ORDER_CREATE: CommandSpec(execute=client.send_one, safe_to_resend=True, retries=RETRIES),
+        CommandKind.ORDER_CANCEL: CommandSpec(execute=client.send_one, safe_to_resend=True, retries=RETRIES),
+        CommandKind.FULFILLMENT_CREATE: CommandSpec(execute=client.send_one, safe_to_resend=True, retries=RETRIES),
+        CommandKind.EVENT_SEND: CommandSpec(execute=client.send_event, safe_to_resend=True, retries=RETRIES),
         CommandKind.INVENTORY_SET: CommandSpec(execute=client.send_stock, bulk_max=50, safe_to_resend=True),
     },
     base_url=client.NO_ADDRESS,
@@ -53,6 +62,7 @@ CONNECTOR = Connector(
     budget=TokenBucket(
         capacity=20, per_second=10, source="the specification names no limit; a receiver that has one answers 429"
     ),
+    shares_host=True,
     concurrency_max=4,
     request_deadline=timedelta(seconds=20),
 )

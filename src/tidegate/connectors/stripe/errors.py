@@ -13,7 +13,7 @@ from tidegate.kernel.errors import (
     TidegateError,
     TransientError,
 )
-from tidegate.sdk.answers import ErrorRow, error_of_answer
+from tidegate.sdk.answers import ErrorRow, error_of_answer, named_wait
 from tidegate.sdk.decoding import decode_body
 from tidegate.sdk.http import Response
 
@@ -94,7 +94,10 @@ def error_of(response: Response, *, changes_state: bool = True) -> TidegateError
     )
     should_retry = response.headers.get("stripe-should-retry")
     if should_retry == "true" and isinstance(error, (RejectedError, ConflictError)):
-        return TransientError(str(error), code=error.code, hint=error.hint, context=error.context)
+        wait_seconds = named_wait(response)
+        return TransientError(
+            str(error), code=error.code, hint=error.hint, context=error.context, wait_seconds=wait_seconds
+        )
     if should_retry == "false" and isinstance(error, (TransientError, ConflictError)):
         return RejectedError(str(error), code=error.code, hint=error.hint, context=error.context)
     return error
