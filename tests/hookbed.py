@@ -41,11 +41,26 @@ class Receiver:
     taken: list[Taken] = field(default_factory=list)
     answers: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)
     """Of the next requests, in order; afterwards 200."""
+    hangs: int = 0
+    """Requests that were left without an answer."""
+    open: threading.Event = field(default_factory=threading.Event)
     limit: Bucket | None = None
     """What it allows; more is answered 429 and counted in the limit's own meter."""
     refused_at: list[float] = field(default_factory=list)
     """Moments of the monotonic clock."""
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.open.set()
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Take no request and answer none while the block runs."""
+        self.open.clear()
+        try:
+            yield
+        finally:
+            self.open.set()
 
     def has_room(self) -> bool:
         """Count a request by its limit."""
@@ -67,6 +82,9 @@ def receiving(path: str = "/hooks") -> Iterator[Receiver]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            if not receiver.open.is_set():
+                receiver.hangs += 1
+                receiver.open.wait(60)
             if not receiver.has_room():
                 self.send_response(429)
                 self.send_header("retry-after", "1")

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from standardwebhooks.webhooks import Webhook
 
 from tests.acceptance.installation import Installation, eventually, installed
-from tests.hookbed import Receiver, Taken, deliver, receiving
+from tests.hookbed import Receiver, Taken, deliver, post, receiving, reference_headers
 from tidegate.sandbox.limits import Bucket
 from tidegate.sdk.signatures import StandardWebhooks
 
@@ -222,7 +224,7 @@ def test_a_repeated_delivery_changes_nothing_and_a_refusal_stops_nothing_else(da
 
 
 def test_a_receiver_that_is_away_gets_the_same_event_again(day: Day) -> None:
-    day.threepl.receiver.answers += [(503, {"retry-after": "1"}, b""), (500, {}, b"")]
+    day.threepl.receiver.answers += [(503, {"retry-after": "7"}, b"")]
 
     day.order("A-2", 1)
 
@@ -230,7 +232,7 @@ def test_a_receiver_that_is_away_gets_the_same_event_again(day: Day) -> None:
         found = day.threepl.receiver.of_type("order.create")
         return [one for one in found if one.event["data"]["number"] == "A-2"]
 
-    eventually(lambda: len(list_tries()) >= 3, "it was not sent again", day.tidegate)
+    eventually(lambda: len(list_tries()) >= 2, "it was not sent again", day.tidegate)
     eventually(
         lambda: day.tidegate.do("commands", "list", "--state", "succeeded", "--json").json != [],
         "not done",
@@ -240,6 +242,48 @@ def test_a_receiver_that_is_away_gets_the_same_event_again(day: Day) -> None:
     tries = list_tries()
     assert len({one.headers["webhook-id"] for one in tries}) == 1
     assert len({one.body for one in tries}) == 1
+    first, second = (int(one.headers["webhook-timestamp"]) for one in tries)
+    assert second - first >= 6, "the second step is 5 s, and the receiver asked for 7"
+
+
+def test_a_receiver_that_hangs_holds_up_nobody_else(day: Day) -> None:
+    """A listener that never answers has all of its calls in flight; the shop and the 3PL go on meanwhile."""
+    with day.zap.receiver.hanging():
+        day.order("A-2a", 1)
+        eventually(lambda: day.zap.receiver.hangs >= 1, "the listener was not called", day.tidegate)
+        day.order("A-2b", 1)
+        eventually(lambda: day.asked("A-2b") is not None, "the 3PL waits for somebody else", day.tidegate)
+        assert not events_of(day.zap, "A-2b")
+    eventually(lambda: bool(events_of(day.zap, "A-2b")), "the listener is told afterwards", day.tidegate)
+
+
+def test_w3_w5_replays_and_clocks_of_signed_events(day: Day) -> None:
+    """The same id, the same body under another id, clocks that go wrong in both directions, several signatures at once."""
+    data = {"id": "M-9", "sku": "TEA", "kind": "receive", "delta": 5}
+    body = json.dumps({"type": "stock.changed", "timestamp": datetime.now(UTC).isoformat(), "data": data}).encode()
+
+    def send(message_id: str, *, seconds: float = 0, before: str = "", changed: bytes = body) -> int:
+        at = datetime.now(UTC) + timedelta(seconds=seconds)
+        headers = reference_headers(day.threepl.secret, message_id, changed, at=at)
+        headers["webhook-signature"] = before + headers["webhook-signature"]
+        return post(day.threepl.url, changed, headers)
+
+    def on_hand() -> int:
+        return int(day.tidegate.do("stock", "show", "TEA", "--json").json["levels"][0]["on_hand"])
+
+    had = on_hand()
+    foreign = "v1," + base64.b64encode(bytes(32)).decode() + " v1a,AAAA v9,new "
+    assert [send("msg_w", seconds=seconds) for seconds in (-330, 330)] == [401, 401]
+    assert [send("msg_w", seconds=seconds) // 100 for seconds in (-270, 270)] == [2, 2], "the same id twice"
+    assert send("msg_x", before=foreign) // 100 == 2, "the same body under another id, and signatures of other kinds"
+    assert send("msg_x", before="v1,!!! ") in (200, 202, 204, 401)
+    eventually(lambda: on_hand() == had + 5, "the movement is posted", day.tidegate)
+    eventually(
+        lambda: day.tidegate.do("events", "list", "--outcome", "waiting", "--json").json == [],
+        "events wait",
+        day.tidegate,
+    )
+    assert on_hand() == had + 5, "once"
 
 
 def test_keys_change_without_a_pause_in_both_directions(day: Day) -> None:
