@@ -106,12 +106,18 @@ class Server:
                 buy=self.shop.buy,
                 set_stock=self.shop.set_stock,
                 expire_tokens=self.tokens.expire,
-                actions={"cancel": self._cancel, "refund": self._refund, "uninstall": self._uninstall},
+                actions={
+                    "cancel": self._cancel,
+                    "refund": self._refund,
+                    "uninstall": self._uninstall,
+                    "revoke": self._revoke,
+                },
                 details=self._details,
             )
         )
         self.app.router.add_post("/admin/api/{version}/graphql.json", self.graphql)
         self.app.router.add_post("/admin/oauth/access_token", self.access_token)
+        self.app.router.add_get("/admin/oauth/authorize", self.authorize)
         self.app.router.add_get("/bulk/{name}", self.bulk_file)
 
     # --- HTTP ------------------------------------------------------------------------------------------------------------
@@ -151,6 +157,14 @@ class Server:
             return web.json_response({"error": "invalid_request"}, status=400)
         status, answer = self.tokens.exchange(asked)
         return web.json_response(answer, status=status)
+
+    async def authorize(self, request: web.Request) -> web.StreamResponse:
+        """Allow the app as a merchant does who says yes at once, and send the browser back."""
+        request[CALL].operation = "authorize"
+        back = self.tokens.allow(request.query, shop=f"{self.options.shop}.myshopify.com")
+        if back is None:
+            return web.Response(status=400, text="Oauth error invalid_request: the app or its redirect is not known")
+        return web.Response(status=302, headers={"Location": back})
 
     async def bulk_file(self, request: web.Request) -> web.StreamResponse:
         """Give the result of a bulk operation to whoever knows its address."""
@@ -378,6 +392,11 @@ class Server:
         self.tokens.expire()
         self.hooks.tell(self.shop, "app/uninstalled", {"id": 1, "domain": f"{self.options.shop}.myshopify.com"})
         return {"uninstalled": self.options.shop}
+
+    def _revoke(self, _: Mapping[str, Any]) -> Any:
+        """The app loses its tokens, refresh tokens too: somebody must allow it anew."""
+        self.tokens.revoke()
+        return {"revoked": self.options.shop}
 
     def _details(self) -> Any:
         return {

@@ -7,8 +7,10 @@ token before the last one stays usable until the last one is used.
 from __future__ import annotations
 
 import hashlib
+import hmac
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 from tidegate.sandbox.shopify.shop import Options
 from tidegate.sandbox.world import Place
@@ -16,6 +18,7 @@ from tidegate.sandbox.world import Place
 ACCESS_SECONDS = 3600.0
 REFRESH_SECONDS = 90 * 86_400.0
 TOKENS_KEPT = 10_000
+CODES_KEPT = 100
 TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - a name
 
 
@@ -27,6 +30,7 @@ class Tokens:
         self._ends: dict[str, float | None] = {}
         self._previous_refresh: str | None = None
         self._refresh = options.refresh_token
+        self._codes: dict[str, str] = {}
         self._made = 0
         self._keep(options.access_token, self._seconds(ACCESS_SECONDS) if options.refresh_token else None)
 
@@ -43,6 +47,23 @@ class Tokens:
             if end is not None:
                 self._ends[token] = self._place.clock.monotonic()
 
+    def revoke(self) -> None:
+        """End what the app was given, refresh tokens too: it must be allowed anew."""
+        self.expire()
+        self._refresh = self._previous_refresh = None
+
+    def allow(self, asked: Mapping[str, str], *, shop: str) -> str | None:
+        """Return where a merchant's browser goes who allows the app, None for a request that is refused."""
+        redirect_uri, state = asked.get("redirect_uri", ""), asked.get("state", "")
+        if asked.get("client_id") != self._options.client_id or not redirect_uri.startswith(("http://", "https://")):
+            return None
+        code = self._name("code")
+        self._codes = {**dict(list(self._codes.items())[-CODES_KEPT:]), code: redirect_uri}
+        told = {"code": code, "shop": shop, "state": state, "timestamp": str(int(self._place.now().timestamp()))}
+        text = urlencode(sorted(told.items()))
+        told["hmac"] = hmac.new(self._options.client_secret.encode(), text.encode(), hashlib.sha256).hexdigest()
+        return f"{redirect_uri}?{urlencode(told)}"
+
     def exchange(self, asked: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
         """Answer a request for a token: status and body."""
         options = self._options
@@ -53,8 +74,13 @@ class Tokens:
                 return 200, self._pair(seconds=86_399.0, with_refresh=False)
             case "refresh_token":
                 return self._refreshed(asked.get("refresh_token"))
-            case "authorization_code" if asked.get("code"):
+            case "authorization_code" if self._codes.pop(str(asked.get("code", "")), None) is not None:
                 return 200, self._granted(asked)
+            case "authorization_code" if asked.get("code"):
+                return 400, {
+                    "error": "invalid_request",
+                    "error_description": "The authorization code was not found or was already used",
+                }
             case kind if kind == TOKEN_EXCHANGE and asked.get("subject_token"):
                 return 200, self._granted(asked)
             case _:
