@@ -547,3 +547,55 @@ async def test_a_quiet_hour_raises_nothing(bed: Bed, remote: HostileServer, watc
 
     assert await others(watch) - {("backlog_age", "")} == set()  # results of calls: nobody applies them here
     assert watch.clock.ahead >= ROUND * 30
+
+
+GIVE_TOKEN = """
+INSERT INTO oauth_token (tenant_id, name, generation, data_key_id, ciphertext, use_until, expires_at, refresh_expires_at, refused)
+VALUES ($1, 'shop_a', 1, $2, '', now() + interval '1 hour', now() + interval '1 hour', $3, $4)
+"""
+
+
+async def test_token_refused(bed: Bed, watch: Watch) -> None:
+    """It is an alert of its own, in the place of the general one, and says what to type."""
+    why = "the platform refuses the refresh token"
+    await bed.pool.execute(GIVE_TOKEN, bed.tenant_id, new_id(), None, why)
+    await bed.pool.execute(
+        "UPDATE connection SET state = 'waiting_auth', state_reason = 'refused' WHERE name = 'shop_a'"
+    )
+
+    fired = await watch.until_firing("token_refused", "shop_a", rounds=1)
+
+    assert (fired["severity"], fired["cause"], fired["next_command"]) == ("critical", why, "tidegate authorise shop_a")
+    assert ("auth_failure", "shop_a") not in await watch.firing()
+    await bed.pool.execute("UPDATE oauth_token SET refused = NULL")
+    await bed.pool.execute("UPDATE connection SET state = 'active', state_reason = NULL")
+    await watch.until_over("token_refused")
+
+
+async def test_credential_expires(bed: Bed, watch: Watch) -> None:
+    """Keys of the API, and refresh tokens that nobody renews; one that is about to be renewed is no news."""
+    now = watch.clock.now()
+    await bed.pool.execute(GIVE_TOKEN, bed.tenant_id, new_id(), now + timedelta(days=9), None)
+    await bed.pool.execute(
+        "INSERT INTO api_key (tenant_id, key_id, name, secret_hash, scopes, created_by, expires_at)"
+        " VALUES ($1, $2, 'ops', $3, '{*:read}', 'test', $4)",
+        bed.tenant_id,
+        new_id(),
+        bytes(32),
+        now + timedelta(days=20),
+    )
+    for _ in range(2):
+        await watch.round()
+    assert not [alert for alert in await others(watch) if alert[0] == "credential_expires"]
+
+    await bed.pool.execute("UPDATE connection SET state = 'paused' WHERE name = 'shop_a'")
+    fired = await watch.until_firing("credential_expires", "shop_a")
+    assert fired["next_command"] == "tidegate authorise shop_a"
+    await bed.pool.execute("UPDATE api_key SET expires_at = now() + interval '3 days'")
+    fired = await watch.until_firing("credential_expires", "API key ops")
+    assert fired["next_command"] == "tidegate keys list"
+    assert 2.9 < fired["value"] < 3.1
+
+    await bed.pool.execute("UPDATE api_key SET revoked_at = now(), revoked_by = 'test'")
+    await bed.pool.execute("UPDATE connection SET state = 'active' WHERE name = 'shop_a'")
+    await watch.until_over("credential_expires")

@@ -55,6 +55,8 @@ class AlertRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     webhook_silence: RuleSettings = RuleSettings()
     stale_feed: RuleSettings = RuleSettings()
     auth_failure: RuleSettings = RuleSettings()
+    token_refused: RuleSettings = RuleSettings()
+    credential_expires: RuleSettings = RuleSettings()
     order_not_forwarded: RuleSettings = RuleSettings()
     capture_missing: RuleSettings = RuleSettings()
     conservation_imbalance: RuleSettings = RuleSettings()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
-from tidegate.monitor.alerts.records import Reading, Signals
+from tidegate.monitor.alerts.records import Credential, Reading, Signals
 
 CALLS_MIN = 3
 """Fewer calls say nothing about a share of failures."""
@@ -258,6 +258,7 @@ def _is_polled(signals: Signals, roles: frozenset[str] | tuple[str, ...]) -> boo
 def _auth_failure(signals: Signals) -> Iterator[Reading] | None:
     if signals.status is None:
         return None
+    known = {each.name for each in signals.credentials or () if each.kind == "token" and each.refused is not None}
     return (
         Reading(
             subject=lane.connection,
@@ -266,7 +267,42 @@ def _auth_failure(signals: Signals) -> Iterator[Reading] | None:
             cause=f"it is {lane.state}" + (f": {lane.state_reason}" if lane.state_reason else ""),
         )
         for lane in signals.status.lanes
+        if lane.connection not in known  # it has an alert of its own
     )
+
+
+def _token_refused(signals: Signals) -> Iterator[Reading] | None:
+    if signals.credentials is None:
+        return None
+    return (
+        Reading(subject=each.name, connection=each.name, value=1.0, cause=each.refused)
+        for each in signals.credentials
+        if each.kind == "token" and each.refused is not None
+    )
+
+
+def _credential_expires(signals: Signals) -> Iterator[Reading] | None:
+    if signals.credentials is None:
+        return None
+    return (
+        _ending(each, each.ends_at, signals.now)
+        for each in signals.credentials
+        if each.ends_at is not None and each.refused is None
+    )
+
+
+def _ending(credential: Credential, ends_at: datetime, now: datetime) -> Reading:
+    days = (ends_at - now).total_seconds() / 86_400
+    ends = f"{'ends' if days > 0 else 'ended'} at {ends_at:%Y-%m-%d %H:%M} UTC"
+    if credential.kind == "key":
+        return Reading(
+            subject=f"API key {credential.name}",
+            value=max(0.0, days),
+            cause=f"the key {ends}; make another one, give it to its user, then revoke this one",
+            next_command="tidegate keys list",
+        )
+    cause = f"its refresh token {ends} and is not being renewed: the connection is stopped, or nothing is asked of it"
+    return Reading(subject=credential.name, connection=credential.name, value=max(0.0, days), cause=cause)
 
 
 def _order_not_forwarded(signals: Signals) -> Iterator[Reading] | None:
@@ -373,6 +409,8 @@ EVALUATORS: Mapping[str, Evaluator] = MappingProxyType(
         "webhook_silence": _webhook_silence,
         "stale_feed": _stale_feed,
         "auth_failure": _auth_failure,
+        "token_refused": _token_refused,
+        "credential_expires": _credential_expires,
         "order_not_forwarded": _order_not_forwarded,
         "capture_missing": _capture_missing,
         "conservation_imbalance": _conservation_imbalance,

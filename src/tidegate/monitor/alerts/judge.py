@@ -92,7 +92,8 @@ def _fact(rule: Rule, setting: Tuned, reading: Reading, track: Track, threshold:
         value=min(reading.value, 1e15),
         threshold=threshold,
         cause=reading.cause[:CAUSE_CHARS_MAX].replace("\0", "?"),
-        next_command=rule.next_command.format(subject=reading.subject, connection=connection, order=order),
+        next_command=reading.next_command
+        or rule.next_command.format(subject=reading.subject, connection=connection, order=order),
         since=track.since or now,
         relapses=track.relapses,
     )

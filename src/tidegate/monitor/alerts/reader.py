@@ -18,7 +18,17 @@ from tidegate.config.parse import examine
 from tidegate.config.records import Config
 from tidegate.config.snapshots import Refusal
 from tidegate.kernel.ids import first_id_at, time_of
-from tidegate.monitor.alerts.records import Arrivals, CallStats, Disk, Lag, Sender, Signals, Uncaptured, Unforwarded
+from tidegate.monitor.alerts.records import (
+    Arrivals,
+    CallStats,
+    Credential,
+    Disk,
+    Lag,
+    Sender,
+    Signals,
+    Uncaptured,
+    Unforwarded,
+)
 from tidegate.monitor.alerts.rhythm import DAY, HOUR, expect, usual_rate
 from tidegate.monitor.alerts.rules import RULES
 from tidegate.monitor.alerts.settings import AlertSettings
@@ -38,6 +48,7 @@ _HISTORY = query("alerts_history")
 _COUNT_RHYTHM = query("alerts_count_rhythm")
 _RHYTHM = query("alerts_rhythm")
 _NAMES = query("alerts_connection_names")
+_CREDENTIALS = query("alerts_credentials")
 _UNFORWARDED = query("alerts_unforwarded")
 _UNCAPTURED = query("alerts_uncaptured")
 _VERSIONS = query("alerts_versions")
@@ -128,6 +139,7 @@ class SignalReader:
             arrivals=await self._try("arrivals", self._arrivals(conn, now)) if counters is not None else None,
             refused=self._recent("refused", now) if counters is not None else None,
             senders=await self._try("senders", self._senders(conn, now)) if is_counted else None,
+            credentials=await self._try("credentials", self._read_credentials(conn, now)),
             unforwarded=await self._try("unforwarded", self._read_unforwarded(conn, config, version, now))
             if is_slow_round
             else None,
@@ -170,6 +182,10 @@ class SignalReader:
     async def _read_calls(self, conn: Connection, now: datetime) -> tuple[CallStats, ...]:
         first = first_id_at(now - timedelta(seconds=self._settings.calls_seconds))
         return tuple(CallStats(**row) for row in await conn.fetch(_CALLS, self._tenant_id, first))
+
+    async def _read_credentials(self, conn: Connection, now: datetime) -> tuple[Credential, ...]:
+        ahead = timedelta(days=self._settings.credentials_days)
+        return tuple(Credential(**row) for row in await conn.fetch(_CREDENTIALS, self._tenant_id, now, ahead))
 
     async def _read_lag(self, conn: Connection, now: datetime) -> Lag:
         first = first_id_at(now - timedelta(seconds=self._settings.lag_seconds))

@@ -29,6 +29,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """Number of an order to look at first."""
     threshold: float | None = None
     """Where the subject has one of its own."""
+    next_command: str = ""
+    """What to type, where it is another one than the rule's."""
 
 
 class CallStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +95,17 @@ class Sender(msgspec.Struct, frozen=True, kw_only=True):
     silent_seconds: float
 
 
+class Credential(msgspec.Struct, frozen=True, kw_only=True):
+    """A credential whose end is known."""
+
+    kind: Literal["token", "key"]
+    """A refresh token of a connection, or a key of our API."""
+    name: str
+    ends_at: datetime | None
+    refused: str | None = None
+    """Why the platform does not take it any more."""
+
+
 class Disk(msgspec.Struct, frozen=True, kw_only=True):
     """The disk that holds the project."""
 
@@ -115,6 +128,8 @@ class Signals(msgspec.Struct, frozen=True, kw_only=True):
     senders: tuple[Sender, ...] | None = None
     refused: Mapping[str, int] | None = None
     """Code -> refused deliveries of the last ten minutes."""
+    credentials: tuple[Credential, ...] | None = None
+    """Those that were refused, and those that end within weeks."""
     unforwarded: tuple[Unforwarded, ...] | None = None
     uncaptured: tuple[Uncaptured, ...] | None = None
     balances: tuple[Balance, ...] | None = None

@@ -32,6 +32,8 @@ class AlertSettings:
     """How far back what is usual is looked for."""
     orders_days: int = 2
     """How far back paid orders are looked for in the ERP."""
+    credentials_days: float = 60.0
+    """How far ahead ends of credentials are looked for."""
     audited_hours: int = 48
     audited_waiting_max: int = 20_000
     """With a longer backlog the audit would cost more than it tells."""

@@ -278,3 +278,19 @@ DELETE FROM alert_silence WHERE until < $1
 -- name: alerts_prune_witnesses
 -- Forget machines that were not heard of since $1.
 DELETE FROM alert_witness WHERE seen_at < $1
+
+-- name: alerts_credentials
+-- Credentials whose end is known: refresh tokens that are refused, or end and are not about to be renewed, and keys of our
+-- API. $1 tenant, $2 now, $3 how far ahead is looked.
+SELECT 'token' AS kind, t.name, t.refused, t.refresh_expires_at AS ends_at
+FROM oauth_token t JOIN connection c ON c.tenant_id = t.tenant_id AND c.name = t.name AND c.state <> 'disabled'
+WHERE t.tenant_id = $1
+  AND (t.refused IS NOT NULL
+       OR t.refresh_expires_at < $2::timestamptz + $3
+          AND (c.state <> 'active' OR t.use_until IS NULL OR t.use_until > t.refresh_expires_at
+               OR t.use_until < $2::timestamptz - interval '1 day'))
+UNION ALL
+SELECT 'key', k.name, NULL, k.expires_at
+FROM api_key k
+WHERE k.tenant_id = $1 AND k.revoked_at IS NULL AND k.expires_at BETWEEN $2::timestamptz - interval '7 days' AND $2 + $3
+ORDER BY kind, name
