@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import threading
 import time
@@ -30,6 +32,8 @@ class Idp:
     replaced_at: float = 0.0
     access: str = ""
     is_dead: bool = False
+    codes: dict[str, str] = field(default_factory=dict)
+    """Code that was given -> the challenge that it belongs to."""
     count: int = 0
     used: list[str] = field(default_factory=list)
     at_once: int = 0
@@ -41,6 +45,8 @@ class Idp:
             return self.status, {"error": "temporarily_unavailable"}
         if form.get("client_id") != "app" or form.get("client_secret") != "the secret of the app":
             return 400, {"error": "invalid_client"}
+        if form.get("grant_type") == "authorization_code":
+            return self.redeem(form)
         given = form.get("refresh_token", "")
         self.used.append(given)
         in_grace = given == self.previous and time.monotonic() - self.replaced_at < self.grace_seconds
@@ -60,6 +66,16 @@ class Idp:
             "refresh_token_expires_in": 90 * 86_400,
             "token_type": "bearer",
         }
+
+    def redeem(self, form: dict[str, str]) -> tuple[int, dict[str, object]]:
+        challenge = self.codes.pop(form.get("code", ""), None)
+        digest = hashlib.sha256(form.get("code_verifier", "").encode()).digest()
+        if challenge is None or base64.urlsafe_b64encode(digest).decode().rstrip("=") != challenge:
+            return 400, {"error": "invalid_grant"}
+        self.is_dead, self.previous = False, ""
+        self.count += 1
+        self.refresh, self.access = f"r{self.count}", f"a{self.count}"
+        return 200, {"access_token": self.access, "refresh_token": self.refresh, "expires_in": self.life_seconds}
 
 
 @contextmanager

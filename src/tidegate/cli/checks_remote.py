@@ -175,7 +175,7 @@ def judge_tokens(check: str, name: str, kept: StoredTokens, now: datetime) -> Fi
     """Return the finding about tokens that expire: until when they are good, and who has to do something. Pure."""
     tokens = kept.tokens
     if kept.refused is not None:
-        fix = f"authorise the app anew and give the new refresh token: tidegate connect {name}"
+        fix = f"authorise the app anew: tidegate authorise {name}"
         why = "nothing is read from it or written to it until then"
         return fail(check, kept.refused, fix, code="token_refused", why=why)
     life = (
@@ -193,7 +193,7 @@ def judge_tokens(check: str, name: str, kept: StoredTokens, now: datetime) -> Fi
     if ends is not None:
         words += f"; the refresh token is good until {ends:%Y-%m-%d}, and replaced at each renewal"
     if ends is not None and ends <= now:
-        fix = f"authorise the app anew: tidegate connect {name}"
+        fix = f"authorise the app anew: tidegate authorise {name}"
         return fail(check, words, fix, code="token_expired", why="nobody can renew it any more")
     if tokens.expires_at is not None and tokens.expires_at <= now:
         fix = "tidegate up, and look at the log of dispatch: it renews tokens when it needs them"

@@ -12,6 +12,7 @@ from typing import Any
 import click
 import msgspec
 
+from tidegate.cli.browser_step import Way, ask_and_redeem, default_redirect, paste_option, redirect_option
 from tidegate.cli.config_file import adopt_file, read_file
 from tidegate.cli.matches import note_open
 from tidegate.cli.output import plain, print_json, print_table, safe, safe_line
@@ -39,6 +40,7 @@ from tidegate.sync.connect import Connected, ConnectOrder, Webhook
 from tidegate.sync.going_live import mark_for_telling, told_channels
 from tidegate.sync.match import Matches
 from tidegate.sync.webhook_path import WebhookPaths
+from tidegate.vault.tokens import TokenVault
 
 LISTED = 10
 """Articles named in each list; the rest is counted (all of them with --json)."""
@@ -58,6 +60,9 @@ _STANDARD_INPUT = "-"
 @click.option("--create-missing", is_flag=True, help="Make articles of SKUs that nobody has yet.")
 @click.option("--moved", is_flag=True, help="It is the same system as before, at a new address.")
 @click.option("--rotate-webhook", is_flag=True, help="Make a new webhook address and secret.")
+@click.option("--authorise", "authorises", is_flag=True, help="Have a person allow the app in a browser (OAuth).")
+@paste_option
+@redirect_option
 @click.option("--yes", is_flag=True, help="Ask nothing.")
 @json_option
 def connect(
@@ -70,6 +75,9 @@ def connect(
     create_missing: bool,
     moved: bool,
     rotate_webhook: bool,
+    authorises: bool,
+    pastes: bool,
+    redirect_uri: str | None,
     yes: bool,
     as_json: bool,
 ) -> None:
@@ -81,10 +89,15 @@ def connect(
 
     A secret given with --set stays in the history of your shell; the prompt and --from-json do not leave it there.
 
+    With --authorise it prints an address: whoever may allow the app opens it in a browser, and comes back to the pages
+    of Tidegate (or, with --paste, to an address that you paste here). The tokens go into the vault and are renewed by
+    themselves. `tidegate authorise NAME` does the same for a connection that is there already.
+
     \b
     Examples:
       tidegate connect erp
       tidegate connect shop --location 2
+      tidegate connect shop --authorise
       printf '{"username": "...", "password": "..."}' | tidegate connect shop --from-json - --yes
     """
     answers = _read_answers(given, from_json)
@@ -94,9 +107,13 @@ def connect(
         config = await _refresh_config(session, connectors)
         connector = _connector_of(config, name, connectors)
         ring = session.key_ring()
-        stored = await connecting.stored_secrets(session.conn, ring, session.tenant_id, name)
+        address = _address_in_file(config, name, connector)
+        known = (session.tenant_id, name, connector.name, address, tuple(config.connections))
+        earlier = await connecting.earlier_name(session.conn, *known)
+        stored = await connecting.stored_secrets(session.conn, ring, session.tenant_id, earlier)
         asks = not yes and from_json != _STANDARD_INPUT
-        order = _order(session, config, name, connector, answers, stored=stored, asks=asks)
+        told = await connecting.stored_settings(session.conn, session.tenant_id, earlier)
+        order = _order(session, config, name, connector, answers, stored=stored, told=told, asks=asks)
         order = msgspec.structs.replace(
             order,
             stock_location=location,
@@ -112,13 +129,20 @@ def connect(
             yield session.conn
 
         try:
-            tokens = await authorise(acquire, ring, order, stored, allow=allow, clock=clock)
+            if authorises:
+                way = Way(redirect_uri=redirect_uri or default_redirect(config.web_base), pastes=pastes)
+                await ask_and_redeem(session.conn, acquire, ring, order, way, allow=allow, clock=clock, name=earlier)
+            known_secrets = order.secrets if authorises else stored
+            tokens = await authorise(acquire, ring, order, known_secrets, allow=allow, clock=clock, name=earlier)
             inspection = await connecting.look(order, allow=allow, clock=clock, tokens=tokens)
         except TransientError as error:
             raise describe_unreachable(name, str(order.settings.get("base_url", "")), error) from error
         if order.is_channel and order.stock_location is None and not yes and sys.stdin.isatty():
             order = msgspec.structs.replace(order, stock_location=_ask_location(inspection.locations))
-        connected = await connecting.store(session.conn, ring, order, inspection)
+        async with TokenVault(ring, session.tenant_id, earlier).renewing(session.conn):
+            connected = await connecting.store(session.conn, ring, order, inspection)
+        if earlier != name:
+            tokens = await authorise(acquire, ring, order, order.secrets, allow=allow, clock=clock)
         if name in told_channels(config):
             await mark_for_telling(session.conn, session.tenant_id, [name], only_untold=True)
         api = connecting.open_api(order, allow=allow, clock=clock, tokens=tokens)
@@ -199,12 +223,14 @@ def _order(
     answers: Mapping[str, str],
     *,
     stored: Mapping[str, Secret],
+    told: Mapping[str, Any],
     asks: bool,
 ) -> ConnectOrder:
     """Put file, answers, questions and the `stored` secrets together.
 
-    A stored secret stands for an answer where nobody is asked, and where the secret is ours to make. Raises
-    ConfigurationError for an answer that is still missing.
+    A stored secret stands for an answer where nobody is asked, and where the secret is ours to make; so does what the
+    connection was `told` before, of a field that has no value of its own. Raises ConfigurationError for an answer that is
+    still missing.
     """
     unknown = sorted(set(answers) - {field.name for field in connector.fields})
     if unknown:
@@ -219,6 +245,8 @@ def _order(
         value = answers.get(field.name, options.get(field.name))
         if value is None and field.name in stored and (field.make is not None or not asks):
             value = stored[field.name].reveal()
+        if value is None and not field.secret and not field.default:
+            value = told.get(field.name) or None
         if value is None and asks and field.make is None:
             value = _ask(field, stored.get(field.name) if field.secret else None)
         if value is None:
@@ -251,6 +279,17 @@ def _order(
         webhook_base=config.webhook_base,
         actor=operator(),
     )
+
+
+def _address_in_file(config: Config, name: str, connector: Connector) -> str:
+    """Return where the connection's entry says that the platform answers, '' where that is open."""
+    options = config.connections[name].options
+    address = options.get("base_url") or options.get("url")
+    try:
+        address = address or _own_address(connector, options)
+    except ConfigurationError:  # said again, and better, once the questions are answered
+        address = None
+    return str(address or "").rstrip("/")
 
 
 def _own_address(connector: Connector, settings: Mapping[str, Any]) -> str | None:

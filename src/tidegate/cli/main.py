@@ -26,6 +26,7 @@ COMMANDS = {
     "doctor": "doctor:doctor",
     "login": "login:login",
     "connect": "connect:connect",
+    "authorise": "authorise:authorise",
     "config": "config:config",
     "map": "maps:map_",
     "live": "modes:live",

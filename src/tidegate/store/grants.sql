@@ -94,6 +94,8 @@ GRANT SELECT (tenant_id, order_id, connection_id, external_id, number, version, 
     fulfillment_state, return_state, currency, total_minor, shipping_minor, discount_minor, tax_minor, totals_mismatch,
     shipping_method, placed_at, channel_payment_state) ON "order" TO tidegate_web;
 GRANT SELECT ON api_key TO tidegate_web;
+GRANT SELECT (tenant_id, state_digest, expires_at, answer), UPDATE (answer, answered_at) ON oauth_request TO tidegate_web;
+GRANT SELECT (tenant_id, name, use_until, refresh_expires_at, refused) ON oauth_token TO tidegate_web;  -- no token
 GRANT UPDATE (last_used_at) ON api_key TO tidegate_web;
 GRANT SELECT, INSERT ON api_answer TO tidegate_web;
 GRANT INSERT ON audit_log, event_queue TO tidegate_web;

@@ -28,9 +28,12 @@ from tidegate.sync.match import Matches, Places
 from tidegate.sync.webhook_path import WebhookPaths, new_webhook_secret
 from tidegate.vault import credentials
 from tidegate.vault.keys import KeyRing
+from tidegate.vault.tokens import TokenVault
 
 _FIND = query("connect_find")
 _ID_OF_NAME = query("connection_named")
+_RENAMED = query("connect_renamed")
+_SETTINGS = query("connect_settings")
 _LEADER = query("connect_leader")
 _ADD = query("connect_add")
 _REVIVE = query("connect_revive")
@@ -128,6 +131,24 @@ async def stored_secrets(conn: Connection, ring: KeyRing, tenant_id: UUID, name:
         return {}
 
 
+async def stored_settings(conn: Connection, tenant_id: UUID, name: str) -> dict[str, Any]:
+    """Return what the connection of this name was told that is no secret; empty for a new one."""
+    settings = await conn.fetchval(_SETTINGS, tenant_id, name)
+    return dict(msgspec.json.decode(settings)) if settings is not None else {}
+
+
+async def earlier_name(
+    conn: Connection, tenant_id: UUID, name: str, connector: str, base_url: str, names: Sequence[str]
+) -> str:
+    """Return the name that a connection had before it was renamed in the file, else its name.
+
+    It is the one connection of the connector at that address whose name is not among the file's `names` any more: so what
+    it was given, at that address, is not asked for again.
+    """
+    found = await conn.fetch(_RENAMED, tenant_id, name, connector, base_url, list(names))
+    return str(found[0]["name"]) if len(found) == 1 else name
+
+
 def open_api(
     order: ConnectOrder, *, allow: Sequence[Network], clock: Clock, tokens: TokenSource | None = None
 ) -> HttpApi:
@@ -168,6 +189,8 @@ async def store(conn: Connection, ring: KeyRing, order: ConnectOrder, inspection
         await conn.execute(
             _REVIVE, order.tenant_id, connection_id, order.name, _json(settings), inspection.external_account
         )
+        if found is not None and found["name"] != order.name:
+            await TokenVault(ring, order.tenant_id, found["name"]).rename(conn, order.name)
         rotated = await _store_secrets(conn, ring, order, connection_id)
         part: _Part = {"is_channel": order.is_channel, "counts": order.counts}
         if order.connector.articles_are_ours:

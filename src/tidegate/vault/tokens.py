@@ -44,6 +44,10 @@ _STORE = query("token_store")
 _REFUSE = query("token_refuse")
 _LOCK = query("token_lock")
 _UNLOCK = query("token_unlock")
+_RENAME = query("token_rename")
+_FORGET = query("token_forget")
+_LIMITS = query("session_limits")
+_SET_LIMITS = query("session_set_limits")
 
 Acquire = Callable[[], AbstractAsyncContextManager[Connection]]
 Ask = Callable[[Mapping[str, str]], Awaitable[Response]]
@@ -106,16 +110,43 @@ class TokenVault:
             "big",
             signed=True,
         )
-        try:
-            async with asyncio.timeout(LOCK_WAIT_SECONDS):
-                await conn.execute(_LOCK, number)
-        except TimeoutError:
-            raise TransientError("somebody else renews the token and does not end", code="token_busy") from None
+        await self._wait_for(conn, number)
         try:
             yield
         finally:
             if not conn.is_closed():
                 await asyncio.shield(conn.execute(_UNLOCK, number))
+
+    async def _wait_for(self, conn: Connection, number: int) -> None:
+        """Take the lock. What bounds the role's statements is shorter than a renewal may take, and is lifted meanwhile."""
+        was = await conn.fetchrow(_LIMITS)
+        assert was is not None
+        try:
+            async with asyncio.timeout(LOCK_WAIT_SECONDS):
+                await conn.execute(_SET_LIMITS, "0", "0")
+                await conn.execute(_LOCK, number, timeout=LOCK_WAIT_SECONDS + 5)
+        except TimeoutError:
+            raise TransientError("somebody else renews the token and does not end", code="token_busy") from None
+        finally:
+            if not conn.is_closed():
+                await asyncio.shield(conn.execute(_SET_LIMITS, was["statement"], was["lock"]))
+
+    async def forget(self, conn: Connection) -> None:
+        """Drop the pair: the connection gets in by another way from now on."""
+        await conn.execute(_FORGET, *self.ids)
+
+    async def rename(self, conn: Connection, name: str) -> None:
+        """Take the pair over to another name of the same connection, inside its transaction. Nothing where there is none.
+
+        Call it inside of `renewing`: whoever renews under the old name would spend what is taken over.
+        """
+        stored = await self.read(conn)
+        if stored is None or name == self.ids[1]:
+            return
+        heir = TokenVault(self._ring, self.ids[0], name)
+        key = await self._ring.data_key_of_day(conn, self.ids[0], "credential", datetime.now(UTC).date())
+        sealed = seal(key.cipher, msgspec.json.encode(stored.tokens), heir._binding(key, stored.generation))
+        await conn.execute(_RENAME, self.ids[0], name, self.ids[1], key.key_id, sealed)
 
     def _binding(self, key: DataKey, generation: int) -> bytes:
         return associated_data(
@@ -232,11 +263,16 @@ async def obtain(
         if refresh_token
         else client_form(oauth, settings, secrets)
     )
+    return await ask_for(form, ask=ask, now=now, used=refresh_token)
+
+
+async def ask_for(form: Mapping[str, str], *, ask: Ask, now: Callable[[], datetime], used: str = "") -> Tokens:
+    """Return the tokens that one request is answered with; `used` is the refresh token in it. Raises as `read_tokens`."""
     try:
         response = await ask(form)
     except AuthenticationError as error:  # a 401 never reaches `read_tokens`
         raise token_refused(error.context) from None
-    return read_tokens(response, now(), used=refresh_token)
+    return read_tokens(response, now(), used=used)
 
 
 def _usable(stored: StoredTokens | None) -> StoredTokens:

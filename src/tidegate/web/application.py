@@ -8,6 +8,7 @@ from litestar import Litestar, asgi
 from litestar.config.app import AppConfig
 from litestar.di import Provide
 
+from tidegate.web import redirects
 from tidegate.web.api.router import add_api
 from tidegate.web.edge import App, Edge
 from tidegate.web.health import HealthPages
@@ -28,6 +29,7 @@ def build_litestar(world: World) -> Litestar:
         config.route_handlers.extend(
             asgi(path, copy_scope=True)(_asgi(app)) for path, app in HealthPages(world).apps().items()
         )
+        config.route_handlers.append(asgi(redirects.PATH, copy_scope=True)(_asgi(redirects.redirect_app(world))))
         config.route_handlers.append(build_pages(world))
         add_api(config, world)
         return config

@@ -22,6 +22,7 @@ from tidegate.sdk.http import Api, Session
 
 VARIANTS_PER_PAGE = 100
 TOKEN_PATH = "/admin/oauth/access_token"  # noqa: S105 - a path
+AUTHORIZE_PATH = "/admin/oauth/authorize"
 LINE_PAGES_MAX = 50
 """Of 20 lines: more than an order can have."""
 

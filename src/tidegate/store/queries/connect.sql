@@ -5,6 +5,18 @@ FROM connection
 WHERE tenant_id = $1 AND (name = $2 OR (connector = $3 AND external_account = $4))
 ORDER BY name = $2 DESC
 
+-- name: connect_renamed
+-- Connections of a connector at an address whose name nobody uses any more, where the new name is not known yet. $1 tenant,
+-- $2 new name, $3 connector, $4 address, $5 names of the configuration.
+SELECT name FROM connection
+WHERE tenant_id = $1 AND connector = $3 AND settings->>'base_url' = $4 AND name <> ALL($5::text[])
+  AND external_account <> name  -- a system without an account of its own is known by its name only
+  AND NOT EXISTS (SELECT FROM connection known WHERE known.tenant_id = $1 AND known.name = $2)
+
+-- name: connect_settings
+-- What a connection was told that is no secret. $1 tenant, $2 name.
+SELECT settings FROM connection WHERE tenant_id = $1 AND name = $2
+
 -- name: connect_leader
 -- The connection that came first: its articles make the catalogue. $1 tenant.
 SELECT connection_id FROM connection WHERE tenant_id = $1 ORDER BY created_at, connection_id LIMIT 1

@@ -38,6 +38,43 @@ SELECT pg_advisory_lock($1)
 -- Let the next one renew. $1 key.
 SELECT pg_advisory_unlock($1)
 
--- name: tokens_listed
--- How long the tokens of connections are good. $1 tenant.
-SELECT name, use_until, expires_at, refresh_expires_at, refused FROM oauth_token WHERE tenant_id = $1 ORDER BY name
+-- name: token_rename
+-- Give the tokens of a connection to its new name; what it has under that name already stays, because it was given later. $1 tenant, $2 new name, $3 old name, $4 data key,
+-- $5 ciphertext, sealed to the new name.
+WITH gone AS (DELETE FROM oauth_token WHERE tenant_id = $1 AND name = $3 RETURNING *)
+INSERT INTO oauth_token (tenant_id, name, generation, data_key_id, ciphertext, use_until, expires_at, refresh_expires_at,
+                         attempt_at, refused)
+SELECT tenant_id, $2, generation, $4, $5, use_until, expires_at, refresh_expires_at, attempt_at, refused FROM gone
+ON CONFLICT (tenant_id, name) DO NOTHING
+
+-- name: token_forget
+-- Drop the tokens of a connection. $1 tenant, $2 name.
+DELETE FROM oauth_token WHERE tenant_id = $1 AND name = $2
+
+-- name: session_limits
+-- What bounds the statements of this session.
+SELECT current_setting('statement_timeout') AS statement, current_setting('lock_timeout') AS lock
+
+-- name: session_set_limits
+-- Bound the statements of this session otherwise. $1 statement timeout, $2 lock timeout.
+SELECT set_config('statement_timeout', $1, false), set_config('lock_timeout', $2, false)
+
+-- name: redirect_await
+-- Wait for the redirect of a request to a person; what ended without one is dropped. $1 tenant, $2 id, $3 connection's name,
+-- $4 digest of the state, $5 seconds.
+WITH old AS (DELETE FROM oauth_request WHERE tenant_id = $1 AND expires_at < clock_timestamp())
+INSERT INTO oauth_request (tenant_id, request_id, name, state_digest, expires_at)
+VALUES ($1, $2, $3, $4, clock_timestamp() + make_interval(secs => $5::float8))
+
+-- name: redirect_take
+-- Keep what a redirect brought, once. $1 digest of its state, $2 the query, sealed.
+UPDATE oauth_request SET answer = $2, answered_at = clock_timestamp()
+WHERE state_digest = $1 AND answer IS NULL AND expires_at > clock_timestamp() RETURNING true
+
+-- name: redirect_read
+-- What came. $1 tenant, $2 id.
+SELECT answer FROM oauth_request WHERE tenant_id = $1 AND request_id = $2
+
+-- name: redirect_end
+-- Nothing is waited for any more. $1 tenant, $2 id.
+DELETE FROM oauth_request WHERE tenant_id = $1 AND request_id = $2
