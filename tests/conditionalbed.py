@@ -57,6 +57,8 @@ class Shop:
     """Answers to writes that are lost after the effect."""
     lose_writes: int = 0
     """Writes that never arrive and whose sender does not know."""
+    adapts: bool = False
+    """What is stale is set less the units that are gone, in the same call."""
 
     def sell(self, sku: str, units: int = 1) -> bool:
         """Sell, unless there is too little; return whether it was sold."""
@@ -77,6 +79,8 @@ class Shop:
         wanted = [payload for payload in payloads if isinstance(payload, SetInventory)]
         shown = {one.variant_external_id: self.available.get(one.variant_external_id, 0) for one in wanted}
         bad = {one.variant_external_id for one in wanted if one.expected not in (None, shown[one.variant_external_id])}
+        if bad and self.adapts:
+            return [self._adapted(one, shown[one.variant_external_id]) for one in wanted]
         if bad:
             self.stale += len(bad)
             return [self._refusal(one, bad, shown) for one in wanted]
@@ -87,6 +91,12 @@ class Shop:
             self.lose_answers -= 1
             raise OutcomeUnknownError("lost", code="answer_lost")
         return [Done() for _ in wanted]
+
+    def _adapted(self, one: SetInventory, shown: int) -> Done:
+        gone = max(0, (one.expected if one.expected is not None else shown) - shown)
+        self.available[one.variant_external_id] = max(0, one.quantity - gone)
+        self.sets.append((one.variant_external_id, max(0, one.quantity - gone), shown))
+        return Done(shown=shown if gone else None)
 
     def _refusal(self, one: SetInventory, bad: set[str], shown: Mapping[str, int]) -> Failed:
         if one.variant_external_id in bad:

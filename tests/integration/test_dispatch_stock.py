@@ -179,6 +179,51 @@ async def test_after_a_doubt_the_old_number_is_not_believed(bed: Bed, remote: Ho
     assert [sent.quantity for sent in remote.world.stock_sets] == [5, 4, 5]
 
 
+BLIND = build_connector(
+    feed_interval=timedelta(hours=1), stock_number="available", readback_settle=timedelta(seconds=2)
+)
+"""The last number that arrives is shown, and nothing is taken off there: as with WooCommerce and a till."""
+
+
+@pytest.mark.parametrize("fault", ["reset", "lose_reply"])
+async def test_a_newer_number_goes_after_one_in_doubt_at_once(bed: Bed, remote: HostileServer, fault: str) -> None:
+    """Nobody waits for what became of it: the newer number is right either way."""
+    stock_world(remote.world, [("A", 0)])
+    await bed.article("A")
+    await bed.move("A", on_hand=4)
+    remote.put_faults(Fault(kind=fault, method="PUT", path=STOCK))  # type: ignore[arg-type]
+
+    async with bed.running(connector=BLIND):
+        await until(lambda: remote.world.faults_used.get(fault, 0) == 1)
+        await bed.move("A", on_hand=-3)
+        await until(lambda: remote.world.articles["art-A"].shop_on_hand == 1)
+        assert (await bed.mark("A"))["late_until"] is not None, "it came before the lost one is given up"
+        await until(bed.is_settled)
+
+    assert remote.world.requests.get(f"GET {STOCK}", 0) == 0
+    assert next(row["code"] for row in await bed.commands_of(bed.items["A"])) == "overtaken"
+    assert (await bed.mark("A"))["late_until"] is None
+    await bed.check_evidence()
+
+
+async def test_a_number_that_arrives_after_a_newer_one_is_mended(bed: Bed, remote: HostileServer) -> None:
+    """It was given up, the newer one was told, and then it came all the same: the channel is told once more."""
+    stock_world(remote.world, [("A", 0)])
+    await bed.article("A")
+    await bed.move("A", on_hand=4)
+    remote.put_faults(Fault(kind="reset", method="PUT", path=STOCK))
+
+    async with bed.running(connector=BLIND):
+        await until(lambda: remote.world.faults_used.get("reset", 0) == 1)
+        await bed.move("A", on_hand=-3)
+        await until(lambda: remote.world.articles["art-A"].shop_on_hand == 1)
+        remote.world.articles["art-A"].shop_on_hand = 4
+        await until(bed.is_settled)
+
+    assert remote.world.articles["art-A"].shop_on_hand == 1
+    assert [sent.quantity for sent in remote.world.stock_sets][-2:] == [1, 1]
+
+
 async def test_item_that_the_shop_does_not_sell_is_one_dead_letter(bed: Bed, remote: HostileServer) -> None:
     await bed.article("A", bind_shop=False)
     async with bed.running():

@@ -24,6 +24,7 @@ from tests.budgetbed import (
 )
 
 from tidegate.dispatch.budget_book import Book
+from tidegate.dispatch.budget_buckets import Bucket
 from tidegate.dispatch.budget_calls import Sign
 from tidegate.dispatch.meter import Rule, Ticket, pack, usage_of
 from tidegate.kernel.clock import SystemClock
@@ -268,6 +269,87 @@ def test_what_others_use_is_seen_and_allowed_for(share: float, seed: int) -> Non
         lane.advance(0.005)
     assert refused <= 0.005 * sent
     assert sent * 10 >= 0.95 * 100 * (1 - share) * 80
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0.0, 3.0), st.lists(st.floats(0.0, 700.0), min_size=1, max_size=3)), min_size=1, max_size=30
+    ),
+    st.floats(0.001, 0.3),
+)
+def test_what_a_call_costs_beyond_its_charge_is_ours_and_nobody_elses(
+    calls: list[tuple[float, list[float]]], seconds: float
+) -> None:
+    """G10: a call makes requests that nobody charged. It is taken for an app beside us by none of the answers that count it."""
+    platform = BucketPlatform(2000, 100, at=0.0)
+    rule = Rule(CostBucket(1000, 100))
+    meter, now = rule.start(-100.0), 0.0
+    for pause, costs in calls:
+        now += pause
+        meter, ticket = rule.take(meter, 11.0, "", now)
+        paid = 0.0
+        for cost in costs:
+            now += seconds
+            reading = platform.arrive(now, cost, cost, "")
+            assert reading is not None
+            reading = BudgetReading(left=float(int(max(0.0, reading.left or 0.0))), limit=2000, per_second=100)
+            paid += cost
+            meter, ticket = rule.raise_to(meter, ticket, paid, now)
+            meter = rule.correct(meter, ticket, reading, now, to_come=ticket.charge - paid)
+        meter = rule.end(meter, ticket, now, cost=paid)
+    now += 25.0
+    assert rule.wait(meter, 1000.0, "", now) == 0.0
+    (bucket,) = meter.shared
+    assert isinstance(bucket, Bucket)
+    assert bucket.eaten <= 5.0
+
+
+@given(
+    st.floats(120.0, 600.0),
+    st.lists(
+        st.tuples(st.floats(0.0, 2.0), st.lists(st.floats(0.0, 1.0), min_size=1, max_size=4), st.floats(0.0, 0.4)),
+        min_size=1,
+        max_size=20,
+    ),
+)
+def test_a_call_of_several_requests_within_its_charge_is_never_refused(
+    capacity: float, calls: list[tuple[float, list[float], float]]
+) -> None:
+    """G10: a stock call of Shopify reads what is stale and tries again. One was refused when its charge was that of one request."""
+    platform = BucketPlatform(capacity, 100)
+    rule = Rule(CostBucket(capacity, 100))
+    meter, now = rule.start(0.0), 0.0
+    charge = 100.0
+    for pause, shares, seconds in calls:
+        now += pause
+        now += rule.wait(meter, charge, "", now)
+        meter, ticket = rule.take(meter, charge, "", now)
+        paid = 0.0
+        for share in shares:
+            now += seconds
+            cost = charge * share / len(shares)
+            reading = platform.arrive(now, cost, cost, "")
+            assert reading is not None
+            paid += cost
+            meter, ticket = rule.raise_to(meter, ticket, paid, now)
+            meter = rule.correct(meter, ticket, reading, now, to_come=ticket.charge - paid)
+        meter = rule.end(meter, ticket, now, cost=paid)
+    assert platform.violations == 0
+    assert isinstance(meter.shared[0], Bucket)
+    assert meter.shared[0].eaten <= 1.0
+
+
+def test_others_are_not_believed_in_for_ever() -> None:
+    """A lane that hears nothing more gets the whole rate again: a wrong belief must not starve it."""
+    rule = Rule(CostBucket(1000, 100))
+    meter = rule.start(0.0)
+    for number in range(40):  # each answer says that half of what flowed in is gone
+        now = 0.5 * number
+        meter, ticket = rule.take(meter, 0.0, "", now)
+        left = BudgetReading(left=max(0.0, 10.0 - number), limit=1000, per_second=100)
+        meter = rule.end(rule.correct(meter, ticket, left, now), ticket, now, cost=0.0)
+    assert rule.wait(meter, 600.0, "", now) < 40.0
+    assert rule.wait(meter, 600.0, "", now + rule.wait(meter, 600.0, "", now)) == pytest.approx(0.0, abs=1e-6)
 
 
 # --- a stored meter ---------------------------------------------------------------------------------------------------------

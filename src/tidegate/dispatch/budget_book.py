@@ -91,14 +91,23 @@ class Book:
         """Return what follows one call's requests."""
         return Watch(self, ticket, self._clock)
 
-    def correct(self, ticket: Ticket, response: Response, now: float) -> float | None:
-        """Learn from an answer; return what its request really cost, None when it does not say."""
+    def correct(
+        self, ticket: Ticket, paid: float | None, response: Response, now: float
+    ) -> tuple[Ticket, float | None]:
+        """Learn from an answer; return the call's ticket, and what the call has cost so far, None when nobody says.
+
+        `paid` is what its earlier requests cost. What exceeds its charge is taken before the answer is believed.
+        """
         found = self._read(response)
         readings: tuple[BudgetReading, ...] = found if isinstance(found, tuple) else (found,) if found else ()
-        for reading in readings:
-            self.meter = self.rule.correct(self.meter, ticket, reading, now)
         costs = [reading.cost for reading in readings if reading.cost is not None]
-        return sum(costs) if costs else None
+        if costs:
+            paid = (paid or 0.0) + sum(costs)
+            self.meter, ticket = self.rule.raise_to(self.meter, ticket, paid, now)
+        to_come = ticket.charge - paid if paid is not None else 0.0
+        for reading in readings:
+            self.meter = self.rule.correct(self.meter, ticket, reading, now, to_come=to_come)
+        return ticket, paid
 
 
 class Watch:
@@ -120,9 +129,7 @@ class Watch:
     def answered(self, response: Response) -> None:
         """Learn from a whole answer."""
         now = self._clock.monotonic()
-        cost = self._book.correct(self.ticket, response, now)
-        if cost is not None:
-            self._cost = (self._cost or 0.0) + cost
+        self.ticket, self._cost = self._book.correct(self.ticket, self._cost, response, now)
         self._adapt(_sign_of(response), now)
 
     def failed(self, error: TidegateError) -> None:

@@ -22,6 +22,10 @@ NEVER = -1e12
 
 READ_SECONDS_MIN = 0.05
 """Answers that come closer together tell nothing about a rate."""
+EATEN_SECONDS_MIN = 0.25
+"""A surplus that was there at once is not believed to go on at that pace: it counts as that of so long at least."""
+EATEN_SECONDS_MAX = 20.0
+"""For how long after the last answer others are believed to go on: a lane that hears nothing must not starve of it."""
 EATEN_GAIN = 0.3
 EATEN_SHARE_MAX = 0.95
 """Others are never believed to use more: it goes on, and an answer tells."""
@@ -88,12 +92,21 @@ class Bucket(msgspec.Struct, frozen=True, kw_only=True, tag="bucket"):
         tokens, at = self.tokens, self.at
         if self.stray and at < self.stray_until:
             until = min(now, self.stray_until)
-            tokens = self._fill(tokens, until - at, self.capacity - self.flying - self.stray)
+            tokens = self._fill(tokens, at, until, self.capacity - self.flying - self.stray)
             at = max(at, until)
-        return self._fill(tokens, now - at, self.capacity - self.flying)
+        return self._fill(tokens, at, now, self.capacity - self.flying)
 
-    def _fill(self, tokens: float, seconds: float, cap: float) -> float:
-        return min(max(tokens, cap), tokens + seconds * (self.per_second - self.eaten)) if seconds > 0 else tokens
+    def _fill(self, tokens: float, since: float, until: float, cap: float) -> float:
+        if until <= since:
+            return tokens
+        eaten = self.eaten * min(max(0.0, self.read_at + EATEN_SECONDS_MAX - since), until - since)
+        return min(max(tokens, cap), tokens + (until - since) * self.per_second - eaten)
+
+    def _seconds_for(self, missing: float, since: float) -> float:
+        """Return how long it takes from `since` on until so many tokens have flowed in."""
+        slow = max(0.0, self.read_at + EATEN_SECONDS_MAX - since) if self.eaten else 0.0
+        pace = self.per_second - self.eaten
+        return missing / pace if missing <= slow * pace else slow + (missing - slow * pace) / self.per_second
 
     def price(self, charge: float) -> float:
         """Return what is really taken for `charge`: a call dearer than the whole bucket costs the whole bucket."""
@@ -110,14 +123,13 @@ class Bucket(msgspec.Struct, frozen=True, kw_only=True, tag="bucket"):
         missing = needed - self.level(now)
         if missing <= EPSILON:
             return 0.0
-        wait = missing / (self.per_second - self.eaten)
         if self.stray and needed > cap - self.stray and now < self.stray_until:
             return self._wait_behind_strays(needed, now)
-        return wait
+        return self._seconds_for(missing, max(now, self.at))
 
     def _wait_behind_strays(self, needed: float, now: float) -> float:
         then = self.level(self.stray_until)
-        return self.stray_until - now + max(0.0, needed - then) / (self.per_second - self.eaten)
+        return self.stray_until - now + self._seconds_for(max(0.0, needed - then), self.stray_until)
 
     def take(self, charge: float, now: float) -> Bucket:
         """Return the bucket after `charge`. Ask `wait` first."""
@@ -174,7 +186,7 @@ class Bucket(msgspec.Struct, frozen=True, kw_only=True, tag="bucket"):
         seconds = now - self.read_at
         if self.read_at == NEVER or (seconds < READ_SECONDS_MIN and surplus <= 0):
             return self.eaten
-        change = EATEN_GAIN * surplus / max(seconds, READ_SECONDS_MIN)
+        change = EATEN_GAIN * surplus / max(seconds, EATEN_SECONDS_MIN)
         found = min(max(0.0, self.eaten + change), EATEN_SHARE_MAX * per_second)
         return found if found > per_second / 1000 else 0.0
 

@@ -11,6 +11,7 @@ import asyncpg
 import structlog
 from msgspec.structs import replace
 
+from tidegate.commerce.commands import CommandKind
 from tidegate.commerce.states import CommandState
 from tidegate.dispatch.decide import (
     Circumstances,
@@ -154,41 +155,63 @@ def is_poison(error: Exception) -> bool:
     return not isinstance(error, DATABASE_ERRORS) or isinstance(error, _UNSTORABLE)
 
 
-async def look_after(scope: Scope, command: DoubtfulCommand, open_guard: OpenGuard) -> CallResult:
-    """Look whether a command in doubt was carried out, and settle it when that is clear. Raises as `send_actions`."""
-    spec = scope.spec(command.kind)
-    subject = command.subject()
-    about = _about(subject, scope, spec)
-    if spec is None or spec.find is None:
-        decision = decide_without_readback(about, settles_in_seconds=command.settles_in_seconds)
-        return await write_settlement(scope, _settlement_of_look(command, subject, decision))
+async def look_after(scope: Scope, commands: tuple[DoubtfulCommand, ...], open_guard: OpenGuard) -> CallResult:
+    """Look whether commands in doubt were carried out, and settle those of which that is clear. Raises as `send_actions`.
+
+    Several are members of one call, of one attempt: they are looked at in one request.
+    """
+    first = commands[0]
+    spec = scope.spec(first.kind)
+    if spec is None or spec.find is None or scope.overtakes(first.kind):
+        decisions = [
+            decide_without_readback(_about(c.subject(), scope, spec), settles_in_seconds=c.settles_in_seconds)
+            for c in commands
+        ]
+        return await write_settlement(scope, _settlement_of_look(commands, decisions))
     api = await open_guard()
     try:
-        begun = await scope.transact(lambda conn: begin_look(conn, scope, command))
+        begun = await scope.transact(lambda conn: begin_look(conn, scope, commands))
     except InvariantError as error:
         decision = Decision(
             state=CommandState.IN_DOUBT, code=error.code, reason="what was sent cannot be read any more"
         )
-        return await write_settlement(scope, _settlement_of_look(command, subject, decision))
+        return await write_settlement(scope, _settlement_of_look(commands, [decision] * len(commands)))
     if begun is None:
         return CallResult(not_begun=NotBegun("moved"))
-    attempt_id, payload = begun
+    attempt_id, payloads = begun
     started = scope.clock.monotonic()
-    seen = await find(spec.find, api, payload, seconds_max=scope.settings.execute_seconds_max)
+    looked_at = tuple(command for command in commands if command.command_id in payloads)
+    wanted = [payloads[command.command_id] for command in looked_at]
+    seen = await find(spec, api, wanted, seconds_max=scope.settings.execute_seconds_max)
     api.finish()
-    if isinstance(seen, Failed):
-        decision = decide_look_failed(seen.error, scope.settings)
-    else:
-        decision = decide_found(
-            seen,
-            about,
-            negatives=command.negatives,
-            settles_in_seconds=command.settles_in_seconds,
-            settings=scope.settings,
-        )
-    evidence = _evidence(scope, [subject], [seen], api, started)
-    settlement = _settlement_of_look(command, subject, decision)
+    decisions = _decide_found(scope, spec, looked_at, seen)
+    evidence = _evidence(scope, [command.subject() for command in looked_at], seen, api, started)
+    settlement = _settlement_of_look(looked_at, decisions)
     return await write_settlement(scope, replace(settlement, answered_attempt_id=attempt_id, evidence=evidence))
+
+
+def _decide_found(
+    scope: Scope, spec: CommandSpec, commands: Sequence[DoubtfulCommand], seen: Sequence[FindOutcome | Failed]
+) -> list[Decision]:
+    """Return what becomes of each; of a look that failed as a whole all come again together."""
+    failures: dict[int, Decision] = {}
+    decisions = []
+    for command, one in zip(commands, seen, strict=True):
+        if isinstance(one, Failed):
+            if id(one) not in failures:
+                failures[id(one)] = decide_look_failed(one.error, scope.settings)
+            decisions.append(failures[id(one)])
+            continue
+        decisions.append(
+            decide_found(
+                one,
+                _about(command.subject(), scope, spec),
+                negatives=command.negatives,
+                settles_in_seconds=command.settles_in_seconds,
+                settings=scope.settings,
+            )
+        )
+    return decisions
 
 
 async def write_settlement(scope: Scope, settlement: Settlement) -> CallResult:
@@ -277,6 +300,8 @@ def _about(subject: Subject, scope: Scope, spec: CommandSpec | None) -> Circumst
         safe_to_resend=spec is not None and spec.safe_to_resend,
         can_read_back=spec is not None and spec.find is not None,
         retries=tuple(wait.total_seconds() for wait in spec.retries) if spec is not None else (),
+        may_overtake=scope.overtakes(subject.kind),
+        is_compared=subject.kind is CommandKind.INVENTORY_SET and scope.follows_sales,
     )
 
 
@@ -303,14 +328,15 @@ def _settlement_of_call(call: OpenCall, decisions: Sequence[Decision]) -> Settle
     )
 
 
-def _settlement_of_look(command: DoubtfulCommand, subject: Subject, decision: Decision) -> Settlement:
+def _settlement_of_look(commands: Sequence[DoubtfulCommand], decisions: Sequence[Decision]) -> Settlement:
+    first = commands[0]
     return Settlement(
-        call_id=command.call_id,
-        sent_attempt_id=command.attempt_id,
-        members=(subject,),
-        decisions=(decision,),
+        call_id=first.call_id,
+        sent_attempt_id=first.attempt_id,
+        members=tuple(command.subject() for command in commands),
+        decisions=tuple(decisions),
         answer_id=new_id(),
-        answered_attempt_id=command.attempt_id,
+        answered_attempt_id=first.attempt_id,
         evidence=None,
     )
 

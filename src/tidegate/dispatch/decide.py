@@ -46,8 +46,12 @@ REFUSED_TOGETHER = "refused_together"
 """Code of a command whose whole call was refused, with others in it: any of them may be what was refused."""
 STOCK_STALE = "stock_stale"
 """Code of a number that was refused because the channel shows another one than was expected."""
+OVERTAKEN = "overtaken"
+"""Code of a number that may or may not have arrived, and that a newer one goes after at once."""
 SIBLING_REFUSED = "sibling_refused"
 """Code of a number that nothing is wrong with, in a call that was refused because of another one."""
+STALE_SECONDS = 0.1
+"""Before a number that was refused as stale is made anew: all of a call together, so that one call tells them."""
 _REPLANNED = frozenset({STOCK_STALE, SIBLING_REFUSED, "idempotency_failed"})
 RETRIES_ENDED = "retries_ended"
 """Code of a command whose schedule of retries is used up."""
@@ -106,6 +110,10 @@ class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
     can_read_back: bool = True
     retries: tuple[float, ...] = ()
     """Seconds before each retry, where the connector names them; see `CommandSpec.retries`."""
+    may_overtake: bool = False
+    """It is an absolute number, and the last one to arrive counts: a newer one may go after it before its fate is known."""
+    is_compared: bool = False
+    """It is set only where the channel shows what was expected: a lost one that arrives late is refused."""
     shares_fate: bool = False
     """The call had other members and was answered as a whole: what it was refused for may be one of the others."""
 
@@ -139,7 +147,10 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     forget_acked: bool = False
     """Stock: it is not known what the channel shows."""
     shown: int | None = None
-    """Stock: what the channel was seen to show instead, in units of its article; None where nobody looked."""
+    """Stock: what the channel was seen to show instead, or right before a lower number was set, in units of its article;
+    None where it was as expected, or nobody looked."""
+    late_seconds: float | None = None
+    """Stock: for how long the number may still arrive; afterwards the channel is told once more, whatever it shows."""
     lane: LaneEffect = LaneEffect.NONE
     lane_wait_seconds: float = 0.0
 
@@ -149,7 +160,7 @@ def decide_outcome(
 ) -> Decision:
     """Return what becomes of a command after an attempt. `settle_seconds`: see `CommandSpec.readback_settle`."""
     if isinstance(outcome, Done):
-        return Decision(state=CommandState.SUCCEEDED, done=outcome)
+        return Decision(state=CommandState.SUCCEEDED, done=outcome, shown=outcome.shown)
     error = outcome.error
     name = _class_after_writes(classify(error), about)
     if about.shares_fate and _may_be_of_another(name, about):
@@ -208,8 +219,11 @@ def decide_found(
             return _resend(about, code="found_partly", reason=found.detail or None)
         case NotFound() if about.is_harmless_twice:
             return _resend(about, code="not_found", reason=None)
-        case NotFound() if found.shown is not None and negatives >= 1 and settles_in_seconds <= 0:
-            return msgspec.structs.replace(_resend(about, code="not_found", reason=None), shown=found.shown)
+        case NotFound() if found.shown is not None and (
+            about.is_compared or (negatives >= 1 and settles_in_seconds <= 0)
+        ):
+            again = _resend(about, code="not_found", reason=None)
+            return msgspec.structs.replace(again, shown=found.shown, late_seconds=settles_in_seconds or None)
         case NotFound():
             if settles_in_seconds > 0:
                 return Decision(state=CommandState.IN_DOUBT, code="not_found_yet", wait_seconds=settles_in_seconds)
@@ -247,6 +261,9 @@ def decide_look_failed(error: TidegateError, settings: DispatchSettings) -> Deci
 
 def decide_without_readback(about: Circumstances, *, settles_in_seconds: float) -> Decision:
     """Return what becomes of a command in doubt that cannot be read back."""
+    if about.may_overtake:
+        again = _resend(about, code=OVERTAKEN, reason=None)
+        return msgspec.structs.replace(again, late_seconds=settles_in_seconds or None)
     if settles_in_seconds > 0 and not about.is_harmless_twice:
         return Decision(state=CommandState.IN_DOUBT, code="settling", wait_seconds=settles_in_seconds)
     if about.safe_to_resend:
@@ -353,7 +370,7 @@ def _apart(about: Circumstances, reason: str) -> Decision:
 
 def _conflict(about: Circumstances, error: TidegateError, settings: DispatchSettings) -> Decision:
     if about.kind is CommandKind.INVENTORY_SET and error.code in _REPLANNED:
-        return _replan(error, wait=full_jitter(0) if error.code == STOCK_STALE else 0.0)
+        return _replan(error, wait=STALE_SECONDS if error.code == STOCK_STALE else 0.0)
     ends = about.kind is not CommandKind.INVENTORY_SET and not about.retries
     if ends and about.attempt_number >= settings.conflicts_max:
         return Decision(state=CommandState.FAILED, code=error.code, reason=reason_of(error))
@@ -395,8 +412,20 @@ def _doubt(
 ) -> Decision:
     """It may have happened: look, or send again what is harmless twice, but not before the other side said.
 
-    What is sent again without a look follows the schedule of retries, where there is one.
+    What is sent again without a look follows the schedule of retries, where there is one. A number that may be overtaken
+    is: the next one goes as soon as it is made.
     """
+    if about.may_overtake:
+        return Decision(
+            state=CommandState.SUPERSEDED,
+            code=OVERTAKEN,
+            reason=reason_of(error),
+            wait_seconds=max(full_jitter(about.attempt_number - 1), named_wait(error, settings)),
+            remark=True,
+            forget_acked=True,
+            late_seconds=settle_seconds,
+            lane=LaneEffect.FAILING,
+        )
     is_scheduled = bool(about.retries) and not about.can_read_back
     scheduled = scheduled_wait(about.retries, about.attempt_number - 1) if is_scheduled else 0.0
     if scheduled is None:

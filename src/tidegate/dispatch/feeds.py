@@ -76,9 +76,10 @@ class FeedTimes:
         """Return whether every feed was read to its end and none is failing."""
         return all(due > now for due in self._due.values()) and not any(self._failures.values())
 
-    def hurry(self, now: float) -> None:
-        """Make every feed due that is not failing: somebody waits for what it tells."""
-        self._due = {name: due if self._failures[name] else min(due, now) for name, due in self._due.items()}
+    def hurry(self, now: float, *, within: float = 0.0) -> None:
+        """Make every feed due in so many seconds that is not failing: somebody waits for what it tells."""
+        soon = now + within
+        self._due = {name: due if self._failures[name] else min(due, soon) for name, due in self._due.items()}
 
     def succeeded(self, name: str, now: float, *, has_more: bool) -> None:
         """Note a page that was stored."""

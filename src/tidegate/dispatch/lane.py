@@ -424,8 +424,8 @@ class Lane:
                 return await send_actions(scope, task.commands, guard, partial(self._note_begun, task))
             case PushStock(marks):
                 return await push_stock(scope, marks, guard)
-            case LookAfter(command=doubtful):
-                return await look_after(scope, doubtful, guard)
+            case LookAfter():
+                return await look_after(scope, task.commands, guard)
             case FetchEntity(request):
                 await fetch_entity(scope, request, guard)
                 return CallResult()
@@ -513,6 +513,8 @@ class Lane:
             self._wake_in(HURRY_SECONDS, self.scope.clock.monotonic())
 
     def _note_decision(self, decision: Decision, now: float) -> None:
+        if decision.shown is not None:  # units are gone that nobody told of: their orders may have been missed
+            self._feeds.hurry(now, within=self.scope.settings.untold_seconds)
         if decision.wait_seconds is not None:
             self._wake_in(decision.wait_seconds, now)
         match decision.lane:

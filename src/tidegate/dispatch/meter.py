@@ -153,18 +153,40 @@ class Rule:
         paid = ticket.charge if cost is None else max(0.0, cost)
         shared = tuple(part.end(ticket.charge, paid, now) for part in meter.shared)
         found = meter.own.get(ticket.operation)
-        used = meter.used if paid else _use(meter.used, -ticket.charge, now)
+        used = _use(meter.used, paid - ticket.charge, now)
         if found is None:
             return replace(meter, shared=shared, used=used)
         own = tuple(part.end(ticket.charge, paid, now) for part in found)
         return replace(meter, shared=shared, own={**meter.own, ticket.operation: own}, used=used)
 
+    def raise_to(self, meter: Meter, ticket: Ticket, charge: float, now: float) -> tuple[Meter, Ticket]:
+        """Return the meter after a call turned out dearer than its charge, and the ticket that ends it.
+
+        It was we who used that, and nobody else: an answer that counts it already tells nothing of others.
+        """
+        extra = charge - ticket.charge
+        if extra <= 0:
+            return meter, ticket
+        own = meter.own.get(ticket.operation, ())
+        every = [part.take(extra, now) if isinstance(part, Bucket) else part for part in (*meter.shared, *own)]
+        marks = list(ticket.marks)
+        for index, part in enumerate(every):
+            if isinstance(part, Bucket):
+                marks[index] += part.price(extra)
+        count = len(meter.shared)
+        owns = {**meter.own, ticket.operation: tuple(every[count:])} if own else meter.own
+        used = _use(meter.used, extra, now)
+        raised = replace(meter, shared=tuple(every[:count]), own=owns, used=used)
+        return raised, replace(ticket, charge=charge, marks=tuple(marks))
+
     def refund(self, meter: Meter, ticket: Ticket, now: float) -> Meter:
         """Return the meter with the whole charge given back: nothing was sent."""
         return self.end(meter, ticket, now, cost=0.0)
 
-    def correct(self, meter: Meter, ticket: Ticket, reading: BudgetReading, now: float) -> Meter:
-        """Return the meter as the answer to a call corrects it."""
+    def correct(
+        self, meter: Meter, ticket: Ticket, reading: BudgetReading, now: float, *, to_come: float = 0.0
+    ) -> Meter:
+        """Return the meter as the answer to a call corrects it. Of its charge, `to_come` is for requests still to be made."""
         operation = ticket.operation if reading.operation is None else reading.operation
         own = meter.own.get(operation, ())
         count = len(meter.shared)
@@ -174,7 +196,7 @@ class Rule:
             return meter
         part = parts[index]
         if index < count or operation == ticket.operation:
-            unseen = part.taken - ticket.marks[index]
+            unseen = part.taken - ticket.marks[index] + to_come
         else:
             unseen = part.flying if isinstance(part, Bucket | Window | Day) else 0.0
         parts[index] = part.read(_fitting(part, reading), max(0.0, unseen), ticket.at, now)

@@ -105,8 +105,23 @@ class StockNumberRow(msgspec.Struct, frozen=True, kw_only=True):
     counted_external_id: str = ""
     is_unexplained: bool = False
     """Units are gone, or came back, in this channel, and no order tells why yet."""
+    may_come_late: bool = False
+    """A number that was given up may still arrive there."""
+    is_due_again: bool = False
+    """Such a number may have arrived, and no more come: the channel is told once more, whatever it is believed to show."""
     ledger: bytes
     """JSON: the counters that the number was made of, and how many ledger entries they come from."""
+
+    @property
+    def is_news(self) -> bool:
+        """Whether the channel is to be told."""
+        is_sold = self.variant_external_id is not None
+        return is_sold and (self.quantity != self.acked_quantity or self.is_due_again)
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether there is to be another look although there is nothing to tell now."""
+        return self.variant_external_id is not None and (self.is_unexplained or self.may_come_late)
 
 
 class Drafted(msgspec.Struct, frozen=True, kw_only=True):
@@ -412,6 +427,8 @@ def _stock_number(row: Any, mark: Any, stock_number: StockNumber, rules: SafetyR
         tries=mark["tries"],
         counted_external_id=row["counted_external_id"],
         is_unexplained=mark["is_unexplained"],
+        may_come_late=mark["may_come_late"],
+        is_due_again=mark["is_due_again"],
         ledger=msgspec.json.encode({**counters, **carried, "entries": int(row["entries"])}),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 import structlog
@@ -54,22 +54,26 @@ async def execute(
 
 
 async def find(
-    look: Callable[[GuardedApi, Payload], Awaitable[FindOutcome]],
-    api: GuardedApi,
-    payload: Payload,
-    *,
-    seconds_max: float,
-) -> FindOutcome | Failed:
-    """Return what a read-back saw, or why it saw nothing."""
+    spec: CommandSpec, api: GuardedApi, payloads: Sequence[Payload], *, seconds_max: float
+) -> Sequence[FindOutcome | Failed]:
+    """Return what a read-back saw of each payload, or why it saw nothing. An error of the whole look is each payload's."""
     try:
         async with asyncio.timeout(seconds_max):
-            return await look(api, payload)
+            if spec.find_many is not None:
+                seen = await spec.find_many(api, payloads)
+            else:
+                seen = [await spec.find(api, payload) for payload in payloads] if spec.find is not None else []
     except TidegateError as error:
-        return Failed(error=error)
+        return [Failed(error=error)] * len(payloads)
     except TimeoutError:
-        return Failed(error=OutcomeUnknownError("the read-back took too long", code="call_timeout"))
+        unknown = OutcomeUnknownError("the read-back took too long", code="call_timeout")
+        return [Failed(error=unknown)] * len(payloads)
     except Exception as error:
-        return Failed(error=_defect(error))
+        return [Failed(error=_defect(error))] * len(payloads)
+    if len(seen) != len(payloads):
+        miscounted = InvariantError(f"the connector saw {len(seen)} of {len(payloads)} commands")
+        return [Failed(error=miscounted)] * len(payloads)
+    return seen
 
 
 def build_evidence(

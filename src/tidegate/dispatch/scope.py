@@ -82,6 +82,16 @@ class Scope:
         connector = self.connector
         return connector.conditional_set and connector.deducts_own_orders and connector.stock_number == "available"
 
+    def overtakes(self, kind: CommandKind) -> bool:
+        """Whether a newer command of this kind may go although an older one of its target is in doubt.
+
+        True for absolute numbers that the last writer wins. Where a shop takes shipped units off by itself, the late
+        arrival of an old number would offer them again.
+        """
+        spec, connector = self.spec(kind), self.connector
+        is_absolute = kind is CommandKind.INVENTORY_SET and spec is not None and spec.safe_to_resend
+        return is_absolute and not connector.conditional_set and connector.stock_number == "available"
+
     def spec(self, kind: CommandKind) -> CommandSpec | None:
         """Return how the connector carries out a kind of command, None when it cannot."""
         return self.connector.commands.get(kind)

@@ -56,9 +56,15 @@ class PushStock(msgspec.Struct, frozen=True):
 
 
 class LookAfter(msgspec.Struct, frozen=True):
-    """Look whether a command in doubt was carried out."""
+    """Look whether a command in doubt was carried out, or the members of one call, of one attempt."""
 
     command: DoubtfulCommand
+    others: tuple[DoubtfulCommand, ...] = ()
+
+    @property
+    def commands(self) -> tuple[DoubtfulCommand, ...]:
+        """All that are looked after."""
+        return (self.command, *self.others)
 
 
 class FetchEntity(msgspec.Struct, frozen=True):
@@ -136,8 +142,8 @@ class Busy:
                     self.fulfilled_items.update(command.items)
             case PushStock(marks):
                 self.pushed_items.update(mark.item_id for mark in marks)
-            case LookAfter(command=doubtful):
-                self.targets.add(doubtful.target_key)
+            case LookAfter():
+                self.targets.update(doubtful.target_key for doubtful in task.commands)
             case FetchEntity() | ReadFeed() | ReadShown():
                 self.reads.add(read_name(task))
             case _:
@@ -162,8 +168,8 @@ class Busy:
                 self.pushed_items.difference_update(mark.item_id for mark in marks)
                 if len(marks) == 1:
                     self.alone.discard(marks[0].item_id)
-            case LookAfter(command=doubtful):
-                self.targets.discard(doubtful.target_key)
+            case LookAfter():
+                self.targets.difference_update(doubtful.target_key for doubtful in task.commands)
             case FetchEntity() | ReadFeed() | ReadShown():
                 self.reads.discard(read_name(task))
             case _:
@@ -413,7 +419,7 @@ def _pushes(window: Window, busy: Busy, connector: Connector, now: datetime, mer
             task=PushStock(tuple(chosen[: spec.bulk_max])),
             priority=chosen[0].priority,
             waiting_seconds=(now - chosen[0].dirty_at).total_seconds(),
-            charge=spec.charge,
+            charge=spec.charge_of(min(len(chosen), spec.bulk_max)),
             operation=spec.operation,
             is_write=True,
             is_retry=chosen[0].tries > 0,
@@ -428,22 +434,24 @@ def _pushes(window: Window, busy: Busy, connector: Connector, now: datetime, mer
 
 
 def _looks(window: Window, busy: Busy, connector: Connector, now: datetime) -> list[Candidate]:
-    found = []
+    """Return looks at what is in doubt: at the members of one call together where the connector can."""
+    groups: dict[UUID, list[DoubtfulCommand]] = {}
     for command in window.doubtful:
         spec = connector.commands.get(command.kind)
         if command.target_key not in busy.targets:
-            charge = spec.charge if spec is not None and spec.find is not None else 0.0
-            waiting = (now - command.due_at).total_seconds()
-            found.append(
-                Candidate(
-                    task=LookAfter(command),
-                    priority=command.priority - 1,
-                    waiting_seconds=waiting,
-                    charge=charge,
-                    operation=spec.operation if spec is not None else "",
-                )
-            )
-    return found
+            is_many = spec is not None and spec.find_many is not None
+            groups.setdefault(command.attempt_id if is_many else command.command_id, []).append(command)
+    return [
+        Candidate(
+            task=LookAfter(group[0], tuple(group[1:])),
+            priority=group[0].priority - 1,
+            waiting_seconds=(now - min(command.due_at for command in group)).total_seconds(),
+            charge=spec.charge_of(len(group)) if spec is not None and spec.find is not None else 0.0,
+            operation=spec.operation if spec is not None else "",
+        )
+        for group in groups.values()
+        for spec in (connector.commands.get(group[0].kind),)
+    ]
 
 
 def _fetches(window: Window, busy: Busy, connector: Connector, now: datetime) -> list[Candidate]:

@@ -168,7 +168,8 @@ WITH chosen AS MATERIALIZED (
   WHERE tenant_id = $1 AND connection_id = $2 AND item_id = ANY($3::uuid[]) AND mode <> 'observe'
   ORDER BY item_id FOR NO KEY UPDATE
 )
-UPDATE channel_stock m SET dirty = true, dirty_at = coalesce(m.dirty_at, clock_timestamp())
+UPDATE channel_stock m SET dirty = true, dirty_at = coalesce(m.dirty_at, clock_timestamp()),
+                           not_before = CASE WHEN m.tries > 0 THEN m.not_before END
 FROM chosen c WHERE m.tenant_id = $1 AND m.connection_id = $2 AND m.item_id = c.item_id
 """
 # $3 the meter, $4 its number, $5 what is left. A state that began before another one's and comes after it changes nothing:
@@ -294,7 +295,9 @@ RETURNING true
 
 # --- T2s of stock ----------------------------------------------------------------------------------------------------
 LOCK_DIRTY = """
-SELECT m.item_id, m.push_version, m.acked_quantity, m.tries, m.unseen + m.unseen_back > 0 AS is_unexplained
+SELECT m.item_id, m.push_version, m.acked_quantity, m.tries, m.unseen + m.unseen_back > 0 AS is_unexplained,
+       coalesce(m.late_until > clock_timestamp(), false) AS may_come_late,
+       coalesce(m.late_until <= clock_timestamp(), false) AS is_due_again
 FROM (SELECT id FROM unnest($3::uuid[]) AS item(id) ORDER BY id) AS want
 CROSS JOIN LATERAL (
   SELECT * FROM channel_stock m WHERE m.tenant_id = $1 AND m.connection_id = $2 AND m.item_id = want.id
@@ -355,7 +358,8 @@ ORDER BY want.item_id
 # Numbers that the channel shows already, and items that it does not sell: nothing to tell.
 CLEAR_MARKS = """
 UPDATE channel_stock
-SET dirty = false, dirty_at = NULL, not_before = NULL, tries = 0, priority = 50, approved_by = NULL, approved_at = NULL
+SET dirty = false, dirty_at = NULL, not_before = NULL, tries = 0, priority = 50, approved_by = NULL, approved_at = NULL,
+    late_until = NULL
 WHERE tenant_id = $1 AND connection_id = $2 AND item_id = ANY($3::uuid[])
 """
 
@@ -404,7 +408,8 @@ WITH n AS MATERIALIZED (
 ), marked AS (
   UPDATE channel_stock m
   SET dirty = false, dirty_at = NULL, not_before = NULL, push_version = n.version, blocked_by = n.command_id,
-      priority = 50, approved_by = NULL, approved_at = NULL, pack = n.pack, moved = CASE WHEN $20 THEN 0 END
+      priority = 50, approved_by = NULL, approved_at = NULL, pack = n.pack, moved = CASE WHEN $20 THEN 0 END,
+      late_until = CASE WHEN m.late_until > clock_timestamp() THEN m.late_until END
   FROM n WHERE m.tenant_id = $1 AND m.connection_id = $2 AND m.item_id = n.item_id
 ), keyed AS (
   INSERT INTO command_key (tenant_id, connection_id, kind, entity_id, version, command_id)
@@ -418,18 +423,18 @@ FROM n JOIN channel_stock m ON m.tenant_id = $1 AND m.connection_id = $2 AND m.i
 """
 
 # --- verifying -------------------------------------------------------------------------------------------------------
-# A read-back is an attempt too; only of a command that is still in doubt for the same sending. $3 command, $4 its
-# attempt, $5 this attempt, $6 node.
+# A read-back is an attempt too; only of commands that are still in doubt for the same sending. $3 commands of one call, $4
+# their attempt, $5 this attempt, $6 node.
 BEGIN_LOOK = """
 WITH doubted AS (
-  SELECT call_id, attempt_number FROM command
-  WHERE tenant_id = $1 AND connection_id = $2 AND command_id = $3 AND state = 'in_doubt' AND attempt_id = $4
+  SELECT command_id, call_id, attempt_number FROM command
+  WHERE tenant_id = $1 AND connection_id = $2 AND command_id = ANY($3::uuid[]) AND state = 'in_doubt' AND attempt_id = $4
     AND not_before <= clock_timestamp()
 ), tried AS (
   INSERT INTO attempt (tenant_id, attempt_id, call_id, connection_id, purpose, attempt_number, node_id)
-  SELECT $1, $5, call_id, $2, 'verify', greatest(attempt_number, 1), $6 FROM doubted
+  SELECT $1, $5, call_id, $2, 'verify', greatest(max(attempt_number), 1), $6 FROM doubted GROUP BY call_id
 )
-SELECT call_id FROM doubted
+SELECT command_id FROM doubted
 """
 
 # --- T3 --------------------------------------------------------------------------------------------------------------
@@ -508,11 +513,16 @@ JOIN binding b ON b.tenant_id = $1 AND b.connection_id = $2 AND b.kind = n.kind 
 # and what we expected when the number was sent: `moved` units were sold there meanwhile, and nobody knows whether before or
 # after the look. A number that may have arrived (is_forgotten) could stand there too. Units that lack below all of that were
 # sold and not told yet; units above it came back. An item with such units is looked at again after $13 seconds.
+#
+# Where a number was set and fewer units than expected were there right before (`shown`), it was set less those. The ones of
+# them that T2 does not know yet were sold and not told yet.
+#
+# A number that was given up may arrive for `late_seconds` more; then the channel is told once more.
 RELEASE_MARKS = """
 UPDATE channel_stock m
 SET blocked_by = NULL,
     acked_quantity = CASE
-        WHEN n.is_acked THEN n.quantity - coalesce(m.moved, 0)
+        WHEN n.is_acked THEN greatest(0, n.quantity - l.less) - greatest(0, coalesce(m.moved, 0) - l.less)
         WHEN l.seen IS NULL THEN CASE WHEN n.is_forgotten THEN NULL ELSE m.acked_quantity END
         WHEN NOT n.is_forgotten AND l.seen BETWEEN l.low AND l.high THEN m.acked_quantity
         ELSE l.seen END,
@@ -520,11 +530,14 @@ SET blocked_by = NULL,
     unseen_back = m.unseen_back + l.back,
     unseen_at = CASE WHEN l.gone + l.back > 0 THEN clock_timestamp() ELSE m.unseen_at END,
     acked_at = CASE WHEN n.is_acked THEN clock_timestamp() ELSE m.acked_at END,
-    dirty = m.mode <> 'observe' AND (m.dirty OR n.is_dirty OR l.is_unexplained),
-    dirty_at = CASE WHEN (n.is_dirty OR l.is_unexplained) AND m.mode <> 'observe'
+    late_until = CASE WHEN n.late_seconds IS NULL THEN m.late_until
+                      ELSE greatest(m.late_until, clock_timestamp() + make_interval(secs => n.late_seconds)) END,
+    dirty = m.mode <> 'observe' AND (m.dirty OR n.is_dirty OR l.is_unexplained OR m.late_until IS NOT NULL),
+    dirty_at = CASE WHEN (n.is_dirty OR l.is_unexplained OR m.late_until IS NOT NULL) AND m.mode <> 'observe'
                     THEN coalesce(m.dirty_at, clock_timestamp()) ELSE m.dirty_at END,
-    not_before = clock_timestamp() + make_interval(
-        secs => CASE WHEN l.is_unexplained AND NOT m.dirty AND NOT n.is_dirty THEN $13 ELSE n.wait_seconds END),
+    not_before = CASE WHEN m.dirty OR n.is_dirty THEN clock_timestamp() + make_interval(secs => n.wait_seconds)
+                      ELSE least(CASE WHEN l.is_unexplained THEN clock_timestamp() + make_interval(secs => $13) END,
+                                 m.late_until) END,
     tries = CASE WHEN n.is_acked OR NOT n.is_dirty THEN 0 ELSE least(m.tries + n.counted, 1000) END,
     alone = n.is_apart OR (m.alone AND n.is_dirty),
     approved_by = CASE WHEN n.is_dirty AND m.mode = 'propose' THEN coalesce(m.approved_by, c.approved_by)
@@ -532,17 +545,21 @@ SET blocked_by = NULL,
     approved_at = CASE WHEN n.is_dirty AND m.mode = 'propose' THEN coalesce(m.approved_at, c.approved_at)
                        ELSE m.approved_at END
 FROM unnest($3::uuid[], $4::uuid[], $5::int[], $6::bool[], $7::bool[], $8::bool[], $9::float8[], $10::int[],
-            $11::bool[], $12::int[])
-  AS n(command_id, item_id, quantity, is_acked, is_forgotten, is_dirty, wait_seconds, counted, is_apart, shown)
+            $11::bool[], $12::int[], $14::float8[])
+  AS n(command_id, item_id, quantity, is_acked, is_forgotten, is_dirty, wait_seconds, counted, is_apart, shown, late_seconds)
 JOIN command c ON c.tenant_id = $1 AND c.command_id = n.command_id
 JOIN channel_stock old ON old.tenant_id = $1 AND old.connection_id = $2 AND old.item_id = n.item_id
 CROSS JOIN LATERAL (
   SELECT *, old.unseen + old.unseen_back + k.gone + k.back > 0 AS is_unexplained
   FROM (
-    SELECT r.low, r.high, r.seen, CASE WHEN r.is_odd THEN greatest(0, greatest(r.low, r.sent_low) - r.seen) ELSE 0 END AS gone,
+    SELECT r.low, r.high, r.seen, r.less,
+           CASE WHEN n.is_acked THEN greatest(0, r.less - coalesce(old.moved, 0))
+                WHEN r.is_odd THEN greatest(0, greatest(r.low, r.sent_low) - r.seen) ELSE 0 END AS gone,
            CASE WHEN r.is_odd THEN greatest(0, r.seen - greatest(r.high, r.sent_high)) ELSE 0 END AS back
     FROM (
-      SELECT *, coalesce(NOT n.is_acked AND e.seen NOT BETWEEN e.low AND e.high
+      SELECT *, CASE WHEN n.is_acked THEN greatest(0, coalesce(
+               (floor((old.acked_quantity + old.moved)::numeric / old.pack)::int - n.shown) * old.pack, 0)) ELSE 0 END AS less,
+             coalesce(NOT n.is_acked AND e.seen NOT BETWEEN e.low AND e.high
                          AND (e.sent_low IS NULL OR e.seen NOT BETWEEN e.sent_low AND e.sent_high), false) AS is_odd
       FROM (
         SELECT least(old.acked_quantity, old.acked_quantity + old.moved) AS low,
@@ -569,9 +586,11 @@ WHERE tenant_id = $1 AND item_id = ANY($3::uuid[]) AND (connection_id = $2 OR it
 ORDER BY connection_id, item_id FOR NO KEY UPDATE
 """
 
-# Units that count as sold are missing in every channel. The marks are locked. $2 items.
+# Units that count as sold are missing in every channel. The marks are locked; one that only waits for another look does not
+# hold this back. $2 items.
 MARK_EVERYWHERE = """
-UPDATE channel_stock SET dirty = true, dirty_at = coalesce(dirty_at, clock_timestamp())
+UPDATE channel_stock SET dirty = true, dirty_at = coalesce(dirty_at, clock_timestamp()),
+                         not_before = CASE WHEN tries > 0 THEN not_before END
 WHERE tenant_id = $1 AND item_id = ANY($2::uuid[]) AND mode <> 'observe'
 """
 
@@ -593,9 +612,12 @@ FORGET_UNSEEN = """
 UPDATE channel_stock SET unseen = 0, unseen_back = 0
 WHERE tenant_id = $1 AND connection_id = $2 AND item_id = ANY($3::uuid[])
 """
-# Unexplained units are looked at again, although there is nothing to tell. $3 items, $4 seconds.
+# Looked at again, although there is nothing to tell: unexplained units after $4 seconds, and what may have been overwritten
+# by a number that came late. $3 items.
 LOOK_AGAIN = """
-UPDATE channel_stock SET not_before = clock_timestamp() + make_interval(secs => $4::float8)
+UPDATE channel_stock
+SET not_before = least(CASE WHEN unseen + unseen_back > 0 THEN clock_timestamp() + make_interval(secs => $4::float8) END,
+                       late_until)
 WHERE tenant_id = $1 AND connection_id = $2 AND item_id = ANY($3::uuid[])
 """
 
@@ -616,7 +638,8 @@ SETTLE_FULFILLED_STOCK = """
 UPDATE channel_stock m
 SET acked_quantity = CASE WHEN $4 THEN m.acked_quantity - n.units ELSE m.acked_quantity END,
     dirty = m.mode <> 'observe',
-    dirty_at = CASE WHEN m.mode <> 'observe' THEN coalesce(m.dirty_at, clock_timestamp()) END
+    dirty_at = CASE WHEN m.mode <> 'observe' THEN coalesce(m.dirty_at, clock_timestamp()) END,
+    not_before = CASE WHEN m.tries > 0 THEN m.not_before END
 FROM (SELECT vi.item_id, sum(fl.quantity * vi.required_qty)::int AS units
       FROM fulfillment f
       JOIN fulfillment_line fl ON fl.tenant_id = $1 AND fl.fulfillment_id = f.fulfillment_id

@@ -158,15 +158,15 @@ async def begin_stock(conn: Connection, scope: Scope, marks: tuple[DirtyMark, ..
     if not rows:
         return NotBegun("blocked")
     unbound = [row for row in rows if row.variant_external_id is None]
-    news = [row for row in rows if row.variant_external_id is not None and row.quantity != row.acked_quantity]
-    told = [row for row in rows if row.variant_external_id is None or row.quantity == row.acked_quantity]
+    news = [row for row in rows if row.is_news]
+    told = [row for row in rows if not row.is_news]
     if unbound:
         await _fail_unbound(conn, scope, unbound)
-    waiting = [row.item_id for row in told if row.is_unexplained]
+    waiting = [row.item_id for row in told if row.is_watched]
     if waiting:
         await conn.execute(statements.LOOK_AGAIN, *scope.ids, waiting, scope.settings.unseen_look_seconds)
     if len(told) > len(waiting):
-        clear = [row.item_id for row in told if not row.is_unexplained]
+        clear = [row.item_id for row in told if not row.is_watched]
         await conn.execute(statements.CLEAR_MARKS, *scope.ids, clear)
     return await _open_stock(conn, scope, news) if news else NotBegun("nothing")
 
@@ -209,18 +209,22 @@ async def mark_for_safety(conn: Connection, scope: Scope, rules: SafetyRules, af
     return SafetyStep(marked=int(marked.rpartition(" ")[2]), last=last)
 
 
-async def begin_look(conn: Connection, scope: Scope, command: DoubtfulCommand) -> tuple[UUID, Payload] | None:
-    """Begin a read-back: return its attempt and the command as it was sent, None when it is no longer in doubt."""
+async def begin_look(
+    conn: Connection, scope: Scope, commands: Sequence[DoubtfulCommand]
+) -> tuple[UUID, dict[UUID, Payload]] | None:
+    """Begin a read-back of members of one call: return its attempt and, of those that are still in doubt, what was sent.
+
+    None when none is in doubt any more.
+    """
     await scope.fence(conn)
-    attempt_id = new_id()
-    call_id = await conn.fetchval(
-        statements.BEGIN_LOOK, *scope.ids, command.command_id, command.attempt_id, attempt_id, scope.owner.node_id
-    )
-    if call_id is None:
+    attempt_id, first = new_id(), commands[0]
+    ids = [command.command_id for command in commands]
+    rows = await conn.fetch(statements.BEGIN_LOOK, *scope.ids, ids, first.attempt_id, attempt_id, scope.owner.node_id)
+    if not rows:
         return None
     await scope.store_budget(conn)
-    frozen = (await _load_calls(conn, scope, [call_id]))[call_id]
-    return attempt_id, frozen.payloads[command.command_id]
+    frozen = (await _load_calls(conn, scope, [first.call_id]))[first.call_id]
+    return attempt_id, {row["command_id"]: frozen.payloads[row["command_id"]] for row in rows}
 
 
 async def fail_command(conn: Connection, scope: Scope, command_id: UUID, code: str) -> None:
@@ -337,7 +341,7 @@ async def _open_stock(conn: Connection, scope: Scope, rows: list[StockNumberRow]
     )
     data_key = await scope.cipher.current(conn, scope.connection.tenant_id, scope.clock.now().date())
     sealed = scope.cipher.seal(data_key, "call", call_id, msgspec.json.encode(payloads))
-    charge = scope.connector.commands[CommandKind.INVENTORY_SET].charge
+    charge = scope.connector.commands[CommandKind.INVENTORY_SET].charge_of(len(rows))
     await conn.execute(
         statements.BEGIN_STOCK,
         *scope.ids,

@@ -192,6 +192,7 @@ async def _settle_stock(conn: Connection, scope: Scope, applied: Sequence[tuple[
             [d.is_apart for _, d in over],
             [d.shown for _, d in over],
             scope.settings.unseen_look_seconds,
+            [d.late_seconds for _, d in over],
         )
         gone = sorted(row["item_id"] for row in rows if row["gone"])
         if gone:

@@ -18,7 +18,7 @@ from tidegate.store.connections import Connection
 
 S = TypeVar("S", bound=msgspec.Struct)
 
-DOUBTFUL_MAX = 64
+DOUBTFUL_MAX = 256
 FETCHES_MAX = 64
 
 
@@ -73,8 +73,9 @@ def without(window: Window, task: Task) -> Window:
         case PushStock(marks):
             items = {mark.item_id for mark in marks}
             return replace(window, marks=tuple(mark for mark in window.marks if mark.item_id not in items))
-        case LookAfter(looked_at):
-            return replace(window, doubtful=tuple(c for c in window.doubtful if c.command_id != looked_at.command_id))
+        case LookAfter():
+            looked_at = {command.command_id for command in task.commands}
+            return replace(window, doubtful=tuple(c for c in window.doubtful if c.command_id not in looked_at))
         case FetchEntity(request):
             return replace(window, fetches=tuple(each for each in window.fetches if each != request))
         case ReadShown(read):

@@ -185,6 +185,9 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     bindings: dict[str, str] = {}
     """Our public ids of parts (lines) -> their ids."""
     detail: str = ""
+    shown: int | None = None
+    """Of a conditional inventory.set: what was there right before, where that was fewer units than expected; the number
+    that was set is lower by as many. In the payload's units; None where it was as expected."""
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True):
@@ -221,6 +224,8 @@ class CommandSpec:
     Raises a TidegateError for the whole call; OutcomeUnknownError when it cannot know what happened."""
     find: Callable[[Api, Payload], Awaitable[FindOutcome]] | None = None
     """Read-back by our reference. None together with `safe_to_resend=False`: a person decides when in doubt."""
+    find_many: Callable[[Api, Sequence[Payload]], Awaitable[Sequence[FindOutcome]]] | None = None
+    """Read-back of all members of a call in one request, one outcome per payload, in order; None: one by one."""
     bulk_max: int = 1
     """Commands per call."""
     safe_to_resend: bool = False
@@ -237,12 +242,15 @@ class CommandSpec:
     """Budget tokens of every further command in a call, where each has requests of its own, made one after the other. Such
     a call saves transactions and looks, not writes: it is filled only when there is no place for one more call at the same
     time. 0: one request carries them all."""
+    reserve_each: float = 0.0
+    """Budget tokens that a call keeps ready for each of its commands, for what it may turn out to need; what its answers say
+    it did not cost comes back."""
     operation: str = ""
     """What the platform calls it, where operations have budgets of their own (`PerOperation`)."""
 
     def charge_of(self, commands: int) -> float:
         """Return the budget tokens of a call with so many commands."""
-        return self.charge + self.charge_each * (commands - 1)
+        return self.charge + self.charge_each * (commands - 1) + self.reserve_each * commands
 
 
 @dataclass(frozen=True, kw_only=True)

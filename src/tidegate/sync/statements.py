@@ -62,21 +62,21 @@ SET source_version = excluded.source_version, source_seq = excluded.source_seq,
 """
 
 # Locks every mark of the items, also the ones that are dirty already: whoever sends a number next waits for this
-# transaction, and so reads the stock that it leaves behind.
+# transaction, and so reads the stock that it leaves behind. A mark that only waits for another look does not hold news back.
 MARK_DIRTY = """
 WITH locked AS MATERIALIZED (
-  SELECT c.connection_id, c.item_id, c.dirty
+  SELECT c.connection_id, c.item_id, c.dirty AND (c.not_before IS NULL OR c.tries > 0) AS is_marked
   FROM (SELECT channel.id AS channel_id, item.id AS item_id
         FROM unnest($2::uuid[]) AS channel(id) CROSS JOIN unnest($3::uuid[]) AS item(id)
         ORDER BY channel.id, item.id) AS want
   CROSS JOIN LATERAL (
-    SELECT c.connection_id, c.item_id, c.dirty FROM channel_stock c
+    SELECT c.connection_id, c.item_id, c.dirty, c.not_before, c.tries FROM channel_stock c
     WHERE c.tenant_id = $1 AND c.connection_id = want.channel_id AND c.item_id = want.item_id AND c.mode <> 'observe'
     OFFSET 0 FOR NO KEY UPDATE) c
 )
-UPDATE channel_stock c SET dirty = true, dirty_at = clock_timestamp()
+UPDATE channel_stock c SET dirty = true, dirty_at = clock_timestamp(), not_before = NULL
 FROM locked l
-WHERE c.tenant_id = $1 AND c.connection_id = l.connection_id AND c.item_id = l.item_id AND NOT l.dirty
+WHERE c.tenant_id = $1 AND c.connection_id = l.connection_id AND c.item_id = l.item_id AND NOT l.is_marked
 """
 # $2 channels, $3 items, $4 priority. The marks are locked: `MARK_DIRTY` came before, in the same transaction.
 HURRY_MARKS = """

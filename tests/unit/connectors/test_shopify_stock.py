@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import pytest
 
-from tidegate.connectors.shopify import shown
+from tidegate.commerce.commands import SetInventory
+from tidegate.connectors.shopify import queries, shown, stock
 from tidegate.connectors.shopify.errors import UserError
-from tidegate.connectors.shopify.stock import _index_of, _outcome, _per_item
+from tidegate.connectors.shopify.stock import _Answer, _index_of, _outcome, _per_item
 from tidegate.kernel.errors import ConflictError, OutcomeUnknownError, RejectedError, TransientError
 from tidegate.sdk.connector import Done, Failed
 
@@ -64,6 +68,83 @@ def test_every_code_has_its_class(code: str, kind: type[Exception]) -> None:
     outcome = _outcome(error(code))
     assert isinstance(outcome, Failed)
     assert type(outcome.error) is kind
+
+
+class Shop:
+    """Sells between two requests, and answers as the API does."""
+
+    def __init__(self, available: dict[str, int], sales: list[dict[str, int]]) -> None:
+        self.available, self.sales = dict(available), list(sales)
+        self.keys: list[str] = []
+        self.points = 0
+
+    async def call(self, _api: Any, query: str, variables: dict[str, Any], *_: Any, **_kwargs: Any) -> Any:
+        if query == queries.LEVELS:
+            self.points += 3 * len(variables["items"])
+            return [
+                {"id": item, "inventoryLevel": {"quantities": [{"quantity": self.available[item.rpartition("/")[2]]}]}}
+                for item in variables["items"]
+            ]
+        for item, units in (self.sales.pop(0) if self.sales else {}).items():
+            self.available[item] -= units
+        self.points += 10
+        self.keys.append(variables["key"])
+        wanted = variables["input"]["quantities"]
+        stale = [
+            index
+            for index, one in enumerate(wanted)
+            if self.available[one["inventoryItemId"].rpartition("/")[2]] != one["changeFromQuantity"]
+        ]
+        for one in wanted if not stale else ():
+            self.available[one["inventoryItemId"].rpartition("/")[2]] = one["quantity"]
+        field = ["input", "quantities"]
+        return _Answer(user_errors=[error(STALE, *field[1:], str(index), "changeFromQuantity") for index in stale])
+
+
+STALE = "CHANGE_FROM_QUANTITY_STALE"
+
+
+def number(item: str, quantity: int, expected: int) -> SetInventory:
+    return SetInventory(
+        reference=f"cmd-{item}",
+        sku=item,
+        variant_external_id=item,
+        counted_external_id=item,
+        location_external_id="1",
+        quantity=quantity,
+        expected=expected,
+    )
+
+
+def told(shop: Shop, monkeypatch: pytest.MonkeyPatch, *commands: SetInventory) -> list[Any]:
+    monkeypatch.setattr(stock, "call", shop.call)
+    return list(asyncio.run(stock.set_inventory(None, commands, "key")))  # type: ignore[arg-type]
+
+
+def test_what_was_sold_meanwhile_is_taken_off_in_the_same_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = Shop({"1": 10, "2": 10}, [{"1": 3}])
+    outcomes = told(shop, monkeypatch, number("1", 8, 10), number("2", 8, 10))
+    assert outcomes == [Done(shown=7), Done()]
+    assert shop.available == {"1": 5, "2": 8}
+    assert shop.keys == ["key", "key-2"], "another number is another request"
+
+
+def test_a_number_never_falls_below_nothing_and_units_that_came_back_are_left_to_the_engine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shop = Shop({"1": 10, "2": 10, "3": 10}, [{"1": 10, "2": -4}])
+    first, second, third = told(shop, monkeypatch, number("1", 8, 10), number("2", 8, 10), number("3", 9, 10))
+    assert (first, third) == (Done(shown=0), Done())
+    assert second.error.code == "stock_stale"
+    assert second.error.context["shown"] == 14
+    assert shop.available == {"1": 0, "2": 14, "3": 9}
+
+
+def test_a_shop_that_never_rests_is_asked_a_few_times_and_within_the_charge(monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = Shop({"1": 100, "2": 100}, [{"1": 1, "2": 1} for _ in range(20)])
+    outcomes = told(shop, monkeypatch, number("1", 50, 100), number("2", 50, 100))
+    assert [one.error.code for one in outcomes] == ["stock_stale"] * 2
+    assert shop.points <= stock.CHARGE + 2 * stock.RESERVE_EACH
 
 
 def whole(lines: list[bytes]) -> list[bytes]:

@@ -77,7 +77,11 @@ def test_read_back_is_contained_as_well() -> None:
     async def look(_api: Api, payload: Payload) -> FindOutcome:
         raise ValueError(payload)
 
-    seen = asyncio.run(find(look, guard(), PAYLOADS[0], seconds_max=1.0))
+    async def act(_api: Api, _payloads: Sequence[Payload], _key: str) -> Sequence[ItemOutcome]:
+        return []
+
+    spec = CommandSpec(execute=act, find=look)
+    (seen,) = asyncio.run(find(spec, guard(), PAYLOADS[:1], seconds_max=1.0))
 
     assert isinstance(seen, Failed)
     assert seen.error.code == "connector_defect"

@@ -106,10 +106,12 @@ CONNECTOR = Connector(
         CommandKind.INVENTORY_SET: CommandSpec(
             execute=stock.set_inventory,
             find=stock.find_inventory,
+            find_many=stock.find_inventories,
             bulk_max=stock.ITEMS_MAX,
             safe_to_resend=True,
             readback_settle=timedelta(seconds=10),
-            charge=11,
+            charge=stock.CHARGE,
+            reserve_each=stock.RESERVE_EACH,
         ),
         CommandKind.REFUND_CREATE: CommandSpec(
             execute=refund.create_refund,

@@ -1,7 +1,8 @@
 """Stock numbers: `available` of an inventory item at a location, set only where the shop shows what we expect.
 
-A number that is refused as stale is never sent again: what the shop shows instead goes back with the error, and the engine
-makes a new number of it (units that are gone unexplained count as sold).
+A number that is refused as stale is never sent again. What the shop shows instead is read, units that are gone count as
+sold, and the number less those units is set where the shop still shows that; the engine is told of them. Where units came
+back, or the shop sells faster than it is asked, the refusal goes back with what was seen, and a new number is made of it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,12 @@ from tidegate.sdk.http import Api
 
 ITEMS_MAX = 250
 """Items of one call. Source: the API's limit of input arrays."""
+ROUNDS = 4
+"""Tries of one call at numbers of which some are refused as stale: a shop that sells moves on between two of them."""
+CHARGE = 10 * ROUNDS
+"""Points of the mutations of a call, at most."""
+RESERVE_EACH = 3
+"""Points of reading what the shop shows of one item."""
 
 
 class _Answer(msgspec.Struct, rename="camel"):
@@ -32,32 +39,86 @@ async def set_inventory(api: Api, payloads: Sequence[Payload], key: str) -> Sequ
     commands = [_stock_of(payload) for payload in payloads]
     untold = [c for c in commands if c.expected is None]
     shown = await _levels(api, untold) if untold else {}
+    reads_left = len(commands) - len(untold)
     outcomes: list[ItemOutcome | None] = [_unusable(c, shown) for c in commands]
-    sent = [index for index, outcome in enumerate(outcomes) if outcome is None]
-    if sent:
-        quantities = [_item(commands[index], shown) for index in sent]
-        values = {
-            "name": "available",
-            "reason": "correction",
-            "referenceDocumentUri": f"gid://tidegate/Call/{key}",
-            "quantities": quantities,
-        }
-        answer: _Answer = await call(
-            api, queries.SET_QUANTITIES, {"input": values, "key": key}, "inventorySetQuantities", _Answer
-        )
-        found = [_outcome(error) for error in _per_item(answer.user_errors, len(sent))]
-        stale = [commands[i] for i, one in zip(sent, found, strict=True) if _is_stale(one)]
-        now = await _levels(api, stale) if stale else {}
-        for index, one in zip(sent, found, strict=True):
-            outcomes[index] = _with_shown(commands[index], now) if _is_stale(one) else one
+    plans = {index: _plan(commands[index], shown) for index, outcome in enumerate(outcomes) if outcome is None}
+    for round_index in range(ROUNDS):
+        if not plans:
+            break
+        found = await _set(api, list(plans.values()), key, round_index)
+        stale = [index for index, one in zip(plans, found, strict=True) if _is_stale(one)]
+        is_last = round_index + 1 == ROUNDS or not stale or len(stale) > reads_left
+        now = await _levels(api, [commands[index] for index in stale]) if len(stale) <= reads_left else {}
+        reads_left -= len(stale)
+        tried, plans = plans, {}
+        for (index, plan), one in zip(tried.items(), found, strict=True):
+            again = plan if _is_sibling(one) else plan.less(now) if _is_stale(one) else None
+            if again is not None and not is_last:
+                plans[index] = again
+            elif _is_stale(one):
+                outcomes[index] = _with_shown(plan.command, now)
+            else:
+                outcomes[index] = plan.done() if isinstance(one, Done) else one
     return [outcome if outcome is not None else Done() for outcome in outcomes]
+
+
+async def _set(api: Api, plans: Sequence[_Plan], key: str, round_index: int) -> list[ItemOutcome]:
+    """Make one try under a key of its own: another number is another request."""
+    values = {
+        "name": "available",
+        "reason": "correction",
+        "referenceDocumentUri": f"gid://tidegate/Call/{key}",
+        "quantities": [plan.item() for plan in plans],
+    }
+    variables = {"input": values, "key": f"{key}-{round_index + 1}" if round_index else key}
+    answer: _Answer = await call(api, queries.SET_QUANTITIES, variables, "inventorySetQuantities", _Answer)
+    return [_outcome(error) for error in _per_item(answer.user_errors, len(plans))]
 
 
 async def find_inventory(api: Api, payload: Payload) -> FindOutcome:
     """Look whether the shop shows the number that was sent; where it does not, tell what it shows."""
-    command = _stock_of(payload)
-    shown = (await _levels(api, [command])).get(command.counted_external_id)
-    return Done() if shown == command.quantity else NotFound(shown=shown)
+    (found,) = await find_inventories(api, [payload])
+    return found
+
+
+async def find_inventories(api: Api, payloads: Sequence[Payload]) -> Sequence[FindOutcome]:
+    """Look at all numbers of a call at once."""
+    commands = [_stock_of(payload) for payload in payloads]
+    levels = await _levels(api, commands)
+    shown = [levels.get(command.counted_external_id) for command in commands]
+    return [
+        Done() if there == command.quantity else NotFound(shown=there)
+        for command, there in zip(commands, shown, strict=True)
+    ]
+
+
+class _Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """One number of a call as it is tried next."""
+
+    command: SetInventory
+    quantity: int
+    expected: int
+
+    def item(self) -> Raw:
+        """Return the item of the call."""
+        return {
+            "inventoryItemId": gid("InventoryItem", self.command.counted_external_id),
+            "locationId": gid("Location", self.command.location_external_id),
+            "quantity": self.quantity,
+            "changeFromQuantity": self.expected,
+        }
+
+    def less(self, now: dict[str, int]) -> _Plan | None:
+        """Return the number less the units that are gone there; None where none are, or nobody knows."""
+        shown, first = now.get(self.command.counted_external_id), self.command.expected
+        if shown is None or first is None or shown >= first:
+            return None
+        return _Plan(command=self.command, quantity=max(0, self.command.quantity - (first - shown)), expected=shown)
+
+    def done(self) -> Done:
+        """Return the outcome when it was set."""
+        is_as_expected = self.command.expected in (None, self.expected)
+        return Done(shown=None if is_as_expected else self.expected)
 
 
 def _unusable(command: SetInventory, shown: dict[str, int]) -> ItemOutcome | None:
@@ -69,15 +130,10 @@ def _unusable(command: SetInventory, shown: dict[str, int]) -> ItemOutcome | Non
     return None
 
 
-def _item(command: SetInventory, shown: dict[str, int]) -> Raw:
-    """Return one item of the call. What we never told is set only where it still is what was read right before."""
+def _plan(command: SetInventory, shown: dict[str, int]) -> _Plan:
+    """Return the first try. What we never told is set only where it still is what was read right before."""
     expected = command.expected if command.expected is not None else shown[command.counted_external_id]
-    return {
-        "inventoryItemId": gid("InventoryItem", command.counted_external_id),
-        "locationId": gid("Location", command.location_external_id),
-        "quantity": command.quantity,
-        "changeFromQuantity": expected,
-    }
+    return _Plan(command=command, quantity=command.quantity, expected=expected)
 
 
 def _per_item(errors: Sequence[UserError], count: int) -> list[UserError | str | None]:
@@ -118,6 +174,10 @@ def _outcome(error: UserError | str | None) -> ItemOutcome:
 
 def _is_stale(outcome: ItemOutcome) -> bool:
     return isinstance(outcome, Failed) and outcome.error.code == STOCK_STALE
+
+
+def _is_sibling(outcome: ItemOutcome) -> bool:
+    return isinstance(outcome, Failed) and outcome.error.code == SIBLING_REFUSED
 
 
 def _with_shown(command: SetInventory, now: dict[str, int]) -> ItemOutcome:

@@ -19,7 +19,8 @@ SELECT c.name AS connection,
           AND ('x' || '0000' || left(replace(m.command_id::text, '-', ''), 12))::bit(64)::bigint / 1000.0
               < extract(epoch FROM clock_timestamp()) - $1::double precision)
        + (SELECT count(*) FROM channel_stock s
-          WHERE s.tenant_id = c.tenant_id AND s.connection_id = c.connection_id AND s.dirty AND s.blocked_by IS NULL
+          WHERE s.tenant_id = c.tenant_id AND s.connection_id = c.connection_id AND s.dirty AND s.sendable
+            AND s.blocked_by IS NULL AND (s.not_before IS NULL OR s.not_before <= clock_timestamp())
             AND s.dirty_at < clock_timestamp() - make_interval(secs => $1::double precision)) AS waiting,
        (SELECT count(*) FROM command m
         WHERE m.tenant_id = c.tenant_id AND m.connection_id = c.connection_id AND m.state = 'pending'
