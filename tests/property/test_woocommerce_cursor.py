@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidegate.connectors.woocommerce import cursor
-from tidegate.connectors.woocommerce.cursor import Cursor, following, query_of
+from tidegate.connectors.woocommerce.cursor import following, query_of
 from tidegate.connectors.woocommerce.wire import PAGE_MAX
+from tidegate.sdk.rounds import Cursor, parse
 
 START = datetime(2026, 11, 27, 12, tzinfo=UTC)
 
@@ -92,5 +93,5 @@ def test_what_is_seen_late_is_found_by_the_overlap(late: int) -> None:
 def test_a_cursor_is_what_it_was_after_it_was_stored() -> None:
     state = Cursor(newest=START, deep_at=START, page_after=START, skip=90)
 
-    assert cursor.parse(msgspec.json.encode(state).decode()) == state
-    assert cursor.parse("") == Cursor()
+    assert parse(msgspec.json.encode(state).decode()) == state
+    assert parse("") == Cursor()

@@ -70,3 +70,10 @@ def derive_fulfillment_state(lines: list[tuple[int, int]]) -> FulfillmentState:
     if shipped == 0 or current == 0:
         return FulfillmentState.UNFULFILLED
     return FulfillmentState.FULFILLED if shipped >= current else FulfillmentState.PARTIALLY_FULFILLED
+
+
+HELD_CODE = "held"
+"""Code of a command that a hook wants a person to look at, whatever its flow's mode."""
+OBSERVED_CODE = "observed"
+"""Code of a command that ended unsent because its flow observes."""
+OBSERVED_REASON = "its flow observes: nothing is sent"

@@ -9,8 +9,6 @@ from tidegate.commerce.commands import CommandKind
 from tidegate.config import Config
 from tidegate.config.stock_modes import FlowName, StockModes, modes_of
 
-OBSERVED_CODE = "observed"
-OBSERVED_REASON = "its flow observes: nothing is sent"
 _FLOW_OF: dict[CommandKind, FlowName] = {
     CommandKind.ORDER_CREATE: "orders",
     CommandKind.ORDER_CANCEL: "orders",

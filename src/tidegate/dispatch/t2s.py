@@ -14,11 +14,11 @@ from uuid import UUID
 import msgspec
 
 from tidegate.commerce.commands import DEADLINE_SECONDS, CommandKind, Payload, Priority
-from tidegate.commerce.states import CommandState
+from tidegate.commerce.states import OBSERVED_CODE, OBSERVED_REASON, CommandState
 from tidegate.dispatch import statements
 from tidegate.dispatch.events import build_event
 from tidegate.dispatch.mapping import Asked, MapsAtWork, shape_of
-from tidegate.dispatch.modes import OBSERVED_CODE, OBSERVED_REASON, flow_of
+from tidegate.dispatch.modes import flow_of
 from tidegate.dispatch.payloads import (
     Stale,
     StockNumberRow,

@@ -11,10 +11,10 @@ import structlog
 
 from tidegate import __version__
 from tidegate.commerce.commands import CommandKind
-from tidegate.commerce.states import CommandState
+from tidegate.commerce.states import OBSERVED_CODE, OBSERVED_REASON, CommandState
 from tidegate.dispatch import statements
 from tidegate.dispatch.decide import Decision, LaneEffect
-from tidegate.dispatch.modes import OBSERVED_CODE, OBSERVED_REASON, flow_of
+from tidegate.dispatch.modes import flow_of
 from tidegate.dispatch.payments import lock_payments_of, settle_payments
 from tidegate.dispatch.records import Evidence, Subject
 from tidegate.dispatch.scope import Scope

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from tidegate.commerce.changes import Address
 from tidegate.commerce.commands import CreateFulfillment, CreateOrder, OrderLineOut
 from tidegate.commerce.money import Money
+from tidegate.commerce.states import HELD_CODE
 from tidegate.mapping.compile import FlowMap, Rule
 from tidegate.mapping.expressions import Failure
 from tidegate.mapping.paths import ADDRESS_PARTS, CUSTOMER_PARTS, LINE_PREFIX, TEXT_CHARS_MAX, Value, ValueType
@@ -23,7 +24,6 @@ Shaped = CreateOrder | CreateFulfillment
 Facts = Mapping[str, str]
 """What a map may read besides the payload: `payment_method`, as the channel calls it."""
 MAPPING_FAILED = "mapping_failed"
-HELD = "held"
 SKIPPED = "skipped_by_hook"
 
 
@@ -205,7 +205,7 @@ def _missing(rule: Rule, where: str, why: str, *, is_approved: bool) -> str | No
     if rule.on_missing == "skip" or (rule.on_missing == "hold" and is_approved):
         return None
     if rule.on_missing == "hold":
-        raise _Stop(Refused(kind="hold", code=HELD, reason=f"{rule.path}{where}: {why}"[:500]))
+        raise _Stop(Refused(kind="hold", code=HELD_CODE, reason=f"{rule.path}{where}: {why}"[:500]))
     return _stop(rule, where, f"{why}; add it, or give the rule a default or on_missing")
 
 

@@ -19,8 +19,9 @@ import structlog
 
 import tidegate
 from tidegate.commerce.commands import CreateOrder
+from tidegate.commerce.states import HELD_CODE
 from tidegate.kernel.errors import TransientError
-from tidegate.mapping.apply import HELD, SKIPPED, Refused, Shaped
+from tidegate.mapping.apply import SKIPPED, Refused, Shaped
 from tidegate.mapping.compile import CompiledMaps, FlowMap
 from tidegate.mapping.hook_values import HookResultError, order_for_hooks, order_from_hooks, shipment_for_hooks
 from tidegate.mapping.hook_wire import ANSWER_BYTES_MAX, LENGTH, Answer, Request, Setup, frame, read_answer
@@ -94,7 +95,7 @@ class HookHost:
             except HookResultError as error:
                 return Refused(code="hook_invalid", reason=str(error)[:500])
         if answer.verdict == "hold" and not is_approved:
-            return Refused(kind="hold", code=HELD, reason=answer.reason or "a hook wants a person to decide")
+            return Refused(kind="hold", code=HELD_CODE, reason=answer.reason or "a hook wants a person to decide")
         if answer.verdict == "skip":
             return Refused(kind="skip", code=SKIPPED, reason=answer.reason or "a hook let it be left out")
         return payload

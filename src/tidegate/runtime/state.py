@@ -112,7 +112,12 @@ def read_state(path: Path) -> RunState | None:
 def missing_processes(path: Path) -> list[str]:
     """Return the children that should run and do not, as `role-index`; empty when nothing is known of them."""
     state = read_state(path)
-    return sorted(f"{child.role}-{child.index}" for child in state.children if not is_alive(child)) if state else []
+    return missing_of(state) if state is not None else []
+
+
+def missing_of(state: RunState) -> list[str]:
+    """Return the children of a state whose processes are gone, as `role-index`, sorted."""
+    return sorted(f"{child.role}-{child.index}" for child in state.children if not is_alive(child))
 
 
 def _stat_fields(pid: int) -> list[str] | None:

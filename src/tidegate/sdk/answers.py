@@ -113,5 +113,14 @@ def named_wait(response: Response) -> float | None:
     return read_retry_after(response.headers.get("retry-after"), now=read_date(response.headers.get("date")))
 
 
+def graphql_code_of(response: Response) -> str | None:
+    """Return the code of the first GraphQL error (`errors[0].extensions.code`), None where there is none."""
+    try:
+        raw: Any = msgspec.json.decode(response.body)
+        return str(raw["errors"][0]["extensions"]["code"])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+
+
 def _unusable(changes_state: bool) -> type[OutcomeUnknownError] | type[TransientError]:
     return OutcomeUnknownError if changes_state else TransientError

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -96,3 +97,18 @@ NO_CHECKS = Checks()
 def digest_of_address(url: str) -> str:
     """Return what the settings keep of our webhook address (`webhook_digest`): enough to know it, too little to use it."""
     return hashlib.sha256(url.encode()).hexdigest()
+
+
+ADDRESS_PATH = "/in/"
+"""How the path of every webhook address of a Tidegate begins."""
+
+
+def is_address_of_ours(url: str) -> bool:
+    """Return whether an address looks like one of a Tidegate, this one or another."""
+    return ADDRESS_PATH in url
+
+
+def place_of_address(url: str) -> str:
+    """Return scheme, host and port: the rest of a webhook address is a secret."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"

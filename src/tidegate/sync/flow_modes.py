@@ -14,14 +14,14 @@ import msgspec
 from asyncpg import Record
 
 from tidegate.commerce.commands import DEADLINE_SECONDS, PRIORITY_OF, CommandKind
-from tidegate.commerce.states import RELEASING_PAYMENTS, CommandState
+from tidegate.commerce.states import HELD_CODE, OBSERVED_CODE, OBSERVED_REASON, RELEASING_PAYMENTS, CommandState
 from tidegate.config import Config
 from tidegate.config.records import Mode
 from tidegate.config.stock_modes import FlowName, StockModes, modes_of
 from tidegate.kernel.ids import new_id
 from tidegate.store.connections import Connection
 from tidegate.store.sql import query
-from tidegate.sync.plan import HELD_CODE, OBSERVED_CODE, OBSERVED_REASON, state_in
+from tidegate.sync.plan import state_in
 from tidegate.sync.statements import SAVE_COMMANDS
 
 CONNECTIONS = "SELECT connection_id, name FROM connection WHERE tenant_id = $1 ORDER BY connection_id"

@@ -10,18 +10,13 @@ import msgspec
 
 from tidegate.commerce.commands import CommandKind
 from tidegate.commerce.events import EventType, Subject, matches, target_key
-from tidegate.commerce.states import CommandState, OrderState
+from tidegate.commerce.states import OBSERVED_CODE, OBSERVED_REASON, CommandState, OrderState
 from tidegate.config.records import Mode
 from tidegate.orders.fold import is_released
 from tidegate.orders.payments import plan_captures, plan_refunds, plan_voids
 from tidegate.orders.records import Order
 from tidegate.sync.policy import Policy
 
-HELD_CODE = "held"
-"""A command that a hook wants a person to look at, whatever its flow's mode."""
-OBSERVED_CODE = "observed"
-"""A command that ended unsent because its flow observes."""
-OBSERVED_REASON = "its flow observes: nothing is sent"
 _STATE_OF: dict[Mode, CommandState] = {
     "observe": CommandState.CANCELLED,
     "propose": CommandState.PROPOSED,

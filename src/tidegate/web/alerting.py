@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tidegate.monitor.alerts.evaluator import Evaluator
 from tidegate.runtime.project import Project
-from tidegate.runtime.state import is_alive, read_state
+from tidegate.runtime.state import missing_of, read_state
 from tidegate.store.context import Context
 
 
@@ -31,11 +31,8 @@ def find_missing(project: Project) -> dict[str, str]:
     state = read_state(project.state_file)
     if state is None or state.phase == "stopping":
         return {}
-    missing = {}
+    missing = dict.fromkeys(missing_of(state), "its process is gone")
     for child in state.children:
-        name = f"{child.role}-{child.index}"
         if child.crash_looping:
-            missing[name] = f"it does not stay alive: started {child.restarts} times again"
-        elif not is_alive(child):
-            missing[name] = "its process is gone"
+            missing[f"{child.role}-{child.index}"] = f"it does not stay alive: started {child.restarts} times again"
     return missing

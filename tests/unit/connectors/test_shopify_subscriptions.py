@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate.connectors.shopify.cursor import ORDERS_PER_PAGE, Cursor, following, round_start, variables
+from tidegate.connectors.shopify.cursor import ORDERS_PER_PAGE, REACH, Cursor, following, variables
 from tidegate.connectors.shopify.grants import missing_of, surplus_of
 from tidegate.connectors.shopify.subscriptions import TOPICS, TRANSACTIONS, Found, Work, plan, topics_of
 
@@ -117,6 +117,6 @@ def test_a_late_change_is_found_by_the_next_deep_round() -> None:
 
 def test_a_round_begins_a_little_before_the_newest_change() -> None:
     state = Cursor(newest=START, deep_at=START)
-    assert round_start(state) == START - timedelta(seconds=15)
+    assert REACH.start(state.newest, state.deep_at) == START - timedelta(seconds=15)
     assert variables(state)["query"] == "updated_at:>='2026-11-26T23:59:45Z'"
     assert variables(Cursor())["query"] == ""

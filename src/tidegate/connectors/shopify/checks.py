@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 import msgspec
 
 from tidegate.connectors.shopify import queries
@@ -11,10 +9,16 @@ from tidegate.connectors.shopify.errors import cost_of
 from tidegate.connectors.shopify.grants import missing_of, surplus_of
 from tidegate.connectors.shopify.graphql import API_VERSION, VERSION_HEADER, Raw, read_field, send
 from tidegate.connectors.shopify.subscriptions import list_subscriptions, topics_of
-from tidegate.sdk.health import ApiVersion, Checks, Grants, Limits, SubscriptionHealth
+from tidegate.sdk.health import (
+    ApiVersion,
+    Checks,
+    Grants,
+    Limits,
+    SubscriptionHealth,
+    is_address_of_ours,
+    place_of_address,
+)
 from tidegate.sdk.http import Api
-
-_IN = "/in/"
 
 
 class _Version(msgspec.Struct):
@@ -26,7 +30,7 @@ async def check_webhook(api: Api, url: str) -> SubscriptionHealth:
     """Find our subscriptions. Shopify removes one after eight failures in a row, so that a topic is missing then."""
     found = await list_subscriptions(api)
     ours = {one.topic for one in found if one.uri == url and one.is_whole}
-    others = sorted({_place(one.uri) for one in found if one.uri != url and _IN in one.uri})
+    others = sorted({place_of_address(one.uri) for one in found if one.uri != url and is_address_of_ours(one.uri)})
     missing = tuple(topic for topic in topics_of(api.settings) if topic not in ours)
     return SubscriptionHealth(present=bool(ours), missing_topics=missing, others=tuple(others))
 
@@ -65,12 +69,6 @@ async def check_version(api: Api) -> ApiVersion:
         served=response.headers.get(VERSION_HEADER, ""),
         supported=tuple(supported),
     )
-
-
-def _place(url: str) -> str:
-    """Return scheme, host and port: the rest of such an address is a secret."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 CHECKS = Checks(webhook=check_webhook, grants=check_grants, limits=check_limits, version=check_version)

@@ -16,13 +16,11 @@ from typing import Any
 import msgspec
 
 from tidegate.kernel.clock import EPOCH
+from tidegate.sdk.rounds import Reach
 
 ORDERS_PER_PAGE = 100
 PAGES_PER_QUESTION = 200
-OVERLAP = timedelta(seconds=15)
-"""How far a round reaches back."""
-DEEP_EVERY = timedelta(minutes=5)
-"""After this much progress a round reaches this far behind the last deep one."""
+REACH = Reach(overlap=timedelta(seconds=15), deep_every=timedelta(minutes=5), deep_back=timedelta(minutes=5))
 
 
 class Cursor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -42,7 +40,7 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 def variables(state: Cursor) -> dict[str, Any]:
     """Return the variables of `CHANGED_ORDERS` for the next page."""
-    bound = state.since if state.since is not None else round_start(state)
+    bound = state.since if state.since is not None else REACH.start(state.newest, state.deep_at)
     query = "" if bound == EPOCH else f"updated_at:>='{bound.isoformat(timespec='seconds').replace('+00:00', 'Z')}'"
     return {"first": ORDERS_PER_PAGE, "after": state.after, "query": query}
 
@@ -52,8 +50,8 @@ def following(
 ) -> tuple[Cursor, bool]:
     """Return the cursor after a page with these times of change, and whether the round goes on."""
     begins = state.since is None
-    bound = round_start(state) if begins else state.since
-    deep_at = state.newest if begins and _is_deep_due(state) else state.deep_at
+    bound = REACH.start(state.newest, state.deep_at) if begins else state.since
+    deep_at = state.newest if begins and REACH.is_deep_due(state.newest, state.deep_at) else state.deep_at
     newest = max([state.newest, *changed])
     if not has_more or end_cursor is None:
         return Cursor(newest=newest, deep_at=deep_at), False
@@ -61,17 +59,3 @@ def following(
     if pages >= PAGES_PER_QUESTION and changed and bound is not None and changed[-1] > bound:
         return Cursor(newest=newest, deep_at=deep_at, since=changed[-1]), True
     return Cursor(newest=newest, deep_at=deep_at, since=bound, after=end_cursor, pages=pages), True
-
-
-def round_start(state: Cursor) -> datetime:
-    """Return the bound of a round that begins now; EPOCH: everything."""
-    if state.newest == EPOCH:
-        return EPOCH
-    if not _is_deep_due(state):
-        return state.newest - OVERLAP
-    last = state.deep_at if state.deep_at != EPOCH else state.newest - DEEP_EVERY
-    return last - DEEP_EVERY
-
-
-def _is_deep_due(state: Cursor) -> bool:
-    return state.newest - state.deep_at >= DEEP_EVERY

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tidegate.connectors.shopify.errors import cost_of, vendor_code_of
+from tidegate.connectors.shopify.errors import cost_of
+from tidegate.sdk.answers import graphql_code_of
 from tidegate.sdk.budgets import BudgetReading
 from tidegate.sdk.http import Response
 
@@ -16,7 +17,7 @@ def read_budget(response: Response) -> BudgetReading | None:
         return None
     bucket = cost.throttle_status
     spent = cost.actual_query_cost
-    if spent is None and vendor_code_of(response) == "THROTTLED":
+    if spent is None and graphql_code_of(response) == "THROTTLED":
         spent = 0.0
     return BudgetReading(
         left=max(0.0, bucket.currently_available),

@@ -18,12 +18,10 @@ from tidegate.connectors.tryton.rest import Raw, Rest
 from tidegate.kernel.clock import EPOCH
 from tidegate.sdk.connector import FeedItem, FeedPage
 from tidegate.sdk.http import Api
+from tidegate.sdk.rounds import Reach
 
 RECORDS_PER_PAGE = 200
-OVERLAP = timedelta(seconds=30)
-"""How far a round reaches back."""
-DEEP_EVERY = timedelta(minutes=5)
-"""After this much progress a round reaches this far behind the last deep one: a transaction may take so long."""
+REACH = Reach(overlap=timedelta(seconds=30), deep_every=timedelta(minutes=5), deep_back=timedelta(minutes=5))
 LINES_PER_READ = 150
 """Ids go into the address, and a web server in front takes about 4,000 characters of it."""
 
@@ -37,7 +35,7 @@ SHIPMENT_FIELDS = (
 
 
 class _Cursor(msgspec.Struct, omit_defaults=True):
-    """Where polling stands: rounds that begin `OVERLAP` before the newest change seen, pages by (time, id)."""
+    """Where polling stands: rounds that begin a little before the newest change seen, pages by (time, id)."""
 
     newest: datetime = EPOCH
     page_after: datetime | None = None
@@ -79,7 +77,7 @@ async def _read(api: Api, model: str, fields: Sequence[str], cursor: str) -> tup
             [["write_date", "=", _moment(state.page_after)], ["id", ">", state.page_id]],
         ]
     else:
-        window = [["write_date", ">=", _moment(_round_start(state))]]
+        window = [["write_date", ">=", _moment(REACH.start(state.newest, state.deep_at))]]
     found = await Rest(api).search(
         model, [["state", "=", "done"], window], fields, order=(("write_date", "ASC"), ("id", "ASC")),
         records_max=RECORDS_PER_PAGE,
@@ -152,7 +150,7 @@ def _item(topic: str, record: Raw, body: Raw, ordering_key: str) -> FeedItem:
 def _page(items: list[FeedItem], found: list[Raw], state: _Cursor) -> FeedPage:
     newest = max([state.newest, *(_changed(record) for record in found)])
     has_more = len(found) == RECORDS_PER_PAGE
-    is_deep = state.page_after is None and _is_deep_due(state)
+    is_deep = state.page_after is None and REACH.is_deep_due(state.newest, state.deep_at)
     following = _Cursor(
         newest=newest,
         page_after=_changed(found[-1]) if has_more else None,
@@ -160,19 +158,6 @@ def _page(items: list[FeedItem], found: list[Raw], state: _Cursor) -> FeedPage:
         deep_at=state.newest if is_deep else state.deep_at,
     )
     return FeedPage(items=tuple(items), cursor=msgspec.json.encode(following).decode(), has_more=has_more)
-
-
-def _is_deep_due(state: _Cursor) -> bool:
-    return state.newest - state.deep_at >= DEEP_EVERY
-
-
-def _round_start(state: _Cursor) -> datetime:
-    if state.newest == EPOCH:
-        return EPOCH
-    if not _is_deep_due(state):
-        return state.newest - OVERLAP
-    last = state.deep_at if state.deep_at != EPOCH else state.newest - DEEP_EVERY
-    return last - DEEP_EVERY
 
 
 def _changed(record: Raw) -> datetime:

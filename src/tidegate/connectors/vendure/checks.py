@@ -6,13 +6,12 @@ It has no limits of its own, and an administrator's password does not expire: th
 from __future__ import annotations
 
 from datetime import datetime
-from urllib.parse import urlsplit
 
 import msgspec
 
 from tidegate.connectors.vendure import queries
 from tidegate.connectors.vendure.graphql import read_field, send
-from tidegate.sdk.health import Checks, Grants, SubscriptionHealth
+from tidegate.sdk.health import Checks, Grants, SubscriptionHealth, is_address_of_ours, place_of_address
 from tidegate.sdk.http import Api
 
 NEEDED = frozenset(
@@ -24,8 +23,6 @@ NEEDED = frozenset(
 """The permissions that the README asks for."""
 ALWAYS = frozenset(("Authenticated", "Owner", "Public"))
 """What every administrator has."""
-_IN = "/in/"
-"""Every address of a Tidegate has this in its path."""
 
 
 class _Subscription(msgspec.Struct, rename="camel"):
@@ -54,7 +51,7 @@ async def check_webhook(api: Api, url: str) -> SubscriptionHealth:
     response = await send(api, queries.SUBSCRIPTIONS, {}, changes_state=False)
     found = read_field(response, "tidegateSubscriptions", list[_Subscription], changes_state=False)
     ours = next((one for one in found if one.url == url), None)
-    others = tuple(_place(one.url) for one in found if one.url != url and _IN in one.url)
+    others = tuple(place_of_address(one.url) for one in found if one.url != url and is_address_of_ours(one.url))
     if ours is None:
         return SubscriptionHealth(present=False, others=others)
     return SubscriptionHealth(
@@ -79,12 +76,6 @@ async def check_grants(api: Api) -> Grants:
     if "UpdateProduct" in granted:
         missing -= {"UpdateCatalog"}
     return Grants(missing=tuple(sorted(missing)), surplus=tuple(sorted(granted - NEEDED - ALWAYS)))
-
-
-def _place(url: str) -> str:
-    """Return scheme, host and port: the rest of such an address is a secret."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 CHECKS = Checks(webhook=check_webhook, grants=check_grants)

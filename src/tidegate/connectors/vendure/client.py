@@ -10,7 +10,7 @@ import msgspec
 
 from tidegate.commerce.commands import CreateFulfillment, Payload, SetInventory
 from tidegate.connectors.vendure import queries
-from tidegate.connectors.vendure.cursor import Cursor, following, list_options
+from tidegate.connectors.vendure.cursor import following, list_options
 from tidegate.connectors.vendure.errors import error_of_code
 from tidegate.connectors.vendure.graphql import Raw, call, read_field, send
 from tidegate.kernel.errors import AuthenticationError, OutcomeUnknownError
@@ -29,6 +29,7 @@ from tidegate.sdk.connector import (
     Variant,
 )
 from tidegate.sdk.http import Api, Session
+from tidegate.sdk.rounds import parse
 
 T = TypeVar("T")
 
@@ -100,7 +101,7 @@ async def read_orders(api: Api, cursor: str) -> FeedPage:
 
     Orders that were seen are no news and cost nothing.
     """
-    state = msgspec.json.decode(cursor, type=Cursor) if cursor else Cursor()
+    state = parse(cursor)
     page = await call(api, queries.ORDERS, {"options": list_options(state)}, "orders", Raw, changes_state=False)
     orders: list[Raw] = page["items"]
     reached, has_more = following(state, [_time(order["updatedAt"]) for order in orders])

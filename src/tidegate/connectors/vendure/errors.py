@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import msgspec
-
 from tidegate.kernel.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -14,7 +10,7 @@ from tidegate.kernel.errors import (
     RejectedError,
     TidegateError,
 )
-from tidegate.sdk.answers import ErrorRow, error_of_answer
+from tidegate.sdk.answers import ErrorRow, error_of_answer, graphql_code_of
 from tidegate.sdk.http import Response
 
 ROWS = (
@@ -59,24 +55,15 @@ ROWS = (
 
 def error_of(response: Response, *, changes_state: bool = True) -> TidegateError:
     """Return the error of an answer that is not the wanted one."""
-    return error_of_answer(response, rows=ROWS, vendor_code=vendor_code_of(response), changes_state=changes_state)
+    return error_of_answer(response, rows=ROWS, vendor_code=graphql_code_of(response), changes_state=changes_state)
 
 
 def refuses_session(response: Response) -> bool:
     """Return whether the shop does not know the session (any more): it then did nothing."""
-    return vendor_code_of(response) in ("FORBIDDEN", "UNAUTHORIZED") if b'"errors"' in response.body else False
+    return graphql_code_of(response) in ("FORBIDDEN", "UNAUTHORIZED") if b'"errors"' in response.body else False
 
 
 def error_of_code(code: str, *, changes_state: bool = True) -> TidegateError:
     """Return the error of a refusal that stands inside a result."""
     answer = Response(status=200, headers={}, body=b"")
     return error_of_answer(answer, rows=ROWS, vendor_code=code, changes_state=changes_state)
-
-
-def vendor_code_of(response: Response) -> str | None:
-    """Return the code of the first GraphQL error, None where there is none."""
-    try:
-        raw: Any = msgspec.json.decode(response.body)
-        return str(raw["errors"][0]["extensions"]["code"])
-    except (ValueError, LookupError, TypeError, RecursionError):
-        return None

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from tidegate.connectors.woocommerce.cursor import following, parse, query_of
+from tidegate.connectors.woocommerce.cursor import following, query_of
 from tidegate.connectors.woocommerce.mapper import PARENTS, article_id
 from tidegate.connectors.woocommerce.orders import changed_at
 from tidegate.connectors.woocommerce.stock import place_of
@@ -28,6 +28,7 @@ from tidegate.sdk.connector import (
     Variant,
 )
 from tidegate.sdk.http import Api
+from tidegate.sdk.rounds import parse
 
 SHOP = "shop"
 """External id of the one place that a shop has: WooCommerce counts an article once, not per location."""

@@ -11,7 +11,7 @@ from litestar.di import NamedDependency
 from litestar.params import PathParameter
 from msgspec import Meta
 
-from tidegate.config.compare import Meaning, changes, meanings, needs_consent
+from tidegate.config.compare import Meaning, changes, meanings
 from tidegate.config.history import History, Version, read_history, read_version
 from tidegate.config.parse import parse
 from tidegate.config.records import Config
@@ -20,6 +20,7 @@ from tidegate.kernel.errors import ConfigurationError
 from tidegate.mapping.references import Files
 from tidegate.store.connections import Connection as Conn
 from tidegate.sync.going_live import put_to_work
+from tidegate.web.api.consent import require_consent
 from tidegate.web.api.desk import Desk
 from tidegate.web.api.documents import READ_PROBLEMS, WRITE_PROBLEMS, answer, body, needs, problems
 from tidegate.web.api.identifiers import IdempotencyKey
@@ -218,13 +219,7 @@ async def _put(
         )
     before: Config = newest.config
     told = meanings(before, wanted)
-    if needs_consent(told) and not (consent or dry_run):
-        raise ProblemError(
-            422,
-            "consent_needed",
-            "; ".join(each.words for each in told)[:1_000],
-            hint="send it again with a new Idempotency-Key and consent: true",
-        )
+    require_consent(told, is_given=consent or dry_run)
     changed = tuple(
         ConfigChange(path=each.path, before=each.before, after=each.after) for each in changes(before, wanted)
     )

@@ -13,15 +13,15 @@ from litestar.params import PathParameter
 from msgspec import Meta
 
 from tidegate.config import Config
-from tidegate.config.compare import meanings, needs_consent
+from tidegate.config.compare import meanings
 from tidegate.config.effective import effective
 from tidegate.config.records import Mode
 from tidegate.store.connections import Connection as Conn
 from tidegate.sync.moving import Move, move_mode
+from tidegate.web.api.consent import require_consent
 from tidegate.web.api.desk import Desk
 from tidegate.web.api.documents import READ_PROBLEMS, WRITE_PROBLEMS, answer, body, needs, problems
 from tidegate.web.api.identifiers import IdempotencyKey
-from tidegate.web.problems import ProblemError
 
 
 class Flow(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,13 +132,7 @@ async def move_flow(
         before = await desk.read_config(conn)
         moved = await move_mode(conn, move=move, is_trial=True, **who)
         told = meanings(before, moved.version.config)
-        if needs_consent(told) and not (data.consent or data.dry_run):
-            raise ProblemError(
-                422,
-                "consent_needed",
-                "; ".join(each.words for each in told)[:1_000],
-                hint="send it again with a new Idempotency-Key and consent: true",
-            )
+        require_consent(told, is_given=data.consent or data.dry_run)
         if not data.dry_run:
             moved = await move_mode(conn, move=move, **who)
         return FlowMoved(
