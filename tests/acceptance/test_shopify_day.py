@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import json
 from pathlib import Path
 from typing import Any
 
 from tests.acceptance.installation import Installation, eventually, installed
-from tests.sandboxbed import RunningSandbox, running
+from tests.sandboxbed import RunningSandbox, call, running
 
 SECRET = "shpss_sandbox_0123456789abcdef0123456789"
 WORLD = {
@@ -43,6 +45,20 @@ def told(day: Installation, sku: str) -> Any:
     return channel["was_told"]
 
 
+def deliver(address: str, topic: str) -> None:
+    """Deliver as Shopify does what no API can subscribe to."""
+    body = json.dumps(
+        {"shop_id": 1, "shop_domain": "sandbox.myshopify.com", "customer": {"id": 7}, "topic": topic}
+    ).encode()
+    signature = base64.b64encode(hmac.digest(SECRET.encode(), body, "sha256")).decode()
+    headers = {"X-Shopify-Topic": topic, "X-Shopify-Hmac-Sha256": signature, "X-Shopify-Webhook-Id": topic}
+    assert call(address, "POST", body, {**headers, "Content-Type": "application/json"}).status == 200
+
+
+def issues(day: Installation) -> set[str]:
+    return {issue["code"] for issue in day.do("issues", "list", "--json").json}
+
+
 def test_a_shop_is_connected_sells_and_is_told(tmp_path: Path) -> None:
     with running(WORLD, tmp_path, kinds=()) as sandbox, installed() as day:
         configure(day, sandbox)
@@ -71,3 +87,9 @@ def test_a_shop_is_connected_sells_and_is_told(tmp_path: Path) -> None:
         assert not [one for one in judged if one["verdict"] == "fail"]
         assert any(one["code"] == "api_version" for one in judged)
         assert sandbox.ask("GET", "/limits/shop")["points"]["violations"] == 0
+
+        address = sandbox.ask("GET", "/books/shop")["details"]["subscriptions"][0]["uri"]
+        for topic in ("customers/data_request", "customers/redact", "shop/redact"):
+            deliver(address, topic)
+        codes = {"customer_data_request", "customer_redact", "shop_redact"}
+        eventually(lambda: codes <= issues(day), "what privacy laws ask for waits for a person", day)

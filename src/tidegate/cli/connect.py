@@ -134,7 +134,7 @@ def connect(
                 await ask_and_redeem(session.conn, acquire, ring, order, way, allow=allow, clock=clock, name=earlier)
             known_secrets = order.secrets if authorises else stored
             tokens = await authorise(acquire, ring, order, known_secrets, allow=allow, clock=clock, name=earlier)
-            inspection = await connecting.look(order, allow=allow, clock=clock, tokens=tokens)
+            inspection = await connecting.look(order, allow=allow, clock=clock, tokens=tokens, report=_report_articles)
         except TransientError as error:
             raise describe_unreachable(name, str(order.settings.get("base_url", "")), error) from error
         if order.is_channel and order.stock_location is None and not yes and sys.stdin.isatty():
@@ -160,6 +160,12 @@ def connect(
         _print(name, connected, webhook, handed)
         if note is not None:
             click.echo(safe_line(note))
+
+
+def _report_articles(count: int) -> None:
+    """Say how far the reading is, where somebody watches."""
+    if sys.stderr.isatty():
+        click.echo(f"reading its articles: {count} so far", err=True)
 
 
 def describe_unreachable(name: str, address: str, error: TransientError) -> TransientError:

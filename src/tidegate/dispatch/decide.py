@@ -23,7 +23,7 @@ from tidegate.kernel.errors import (
     TransientError,
 )
 from tidegate.kernel.retry import full_jitter, scheduled_wait
-from tidegate.sdk.connector import Done, FindOutcome, ItemOutcome, NotFound, Partly
+from tidegate.sdk.connector import SIBLING_REFUSED, Done, FindOutcome, ItemOutcome, NotFound, Partly
 
 
 class ErrorClass(StrEnum):
@@ -48,8 +48,6 @@ STOCK_STALE = "stock_stale"
 """Code of a number that was refused because the channel shows another one than was expected."""
 OVERTAKEN = "overtaken"
 """Code of a number that may or may not have arrived, and that a newer one goes after at once."""
-SIBLING_REFUSED = "sibling_refused"
-"""Code of a number that nothing is wrong with, in a call that was refused because of another one."""
 STALE_SECONDS = 0.1
 """Before a number that was refused as stale is made anew: all of a call together, so that one call tells them."""
 _REPLANNED = frozenset({STOCK_STALE, SIBLING_REFUSED, "idempotency_failed"})

@@ -411,6 +411,16 @@ FIXES: Mapping[str, Fix] = {
         "a customer asks what is kept about them",
         "send it to the merchant within 30 days, then tidegate issues resolve ISSUE",
     ),
+    "refund_not_recorded": _cause(
+        "the shop keeps no record of money that its own provider did not give back",
+        "note it in the shop's order, never by its refund button (that pays twice), then tidegate commands cancel",
+    ),
+    "order_in_parts": Fix("a large order is read as the budget allows", "nothing: it goes on by itself"),
+    "order_moved": Fix("an order changed while it was read", "nothing: it is read again by itself"),
+    "webhooks_gone": _cause(
+        "the shop delivers nothing to this Tidegate any more",
+        "tidegate doctor --fix, then tidegate issues resolve ISSUE",
+    ),
     "customer_redact": _cause(
         "a customer is to be erased", "erase them within 30 days, then tidegate issues resolve ISSUE"
     ),

@@ -112,6 +112,28 @@ class Feed:
     is left out while writes are stopped."""
 
 
+# --- articles, when connecting --------------------------------------------------------------------------------------
+class ArticlesPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Some of the articles of a system. An article may be told twice; it must not be left out."""
+
+    variants: tuple[Variant, ...]
+    cursor: str
+    """Where to go on; opaque to the engine. Used only when `has_more`."""
+    has_more: bool
+    wait_seconds: float = 0.0
+    """Until the next page may be read, where the platform is preparing it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Articles:
+    """How all articles of a system are read page by page when it is connected; it begins at '' and ends."""
+
+    read: Callable[[Api, str], Awaitable[ArticlesPage]]
+    """(api, cursor or '' at the beginning) -> page."""
+    charge: float = 1.0
+    """Budget tokens of the dearest page."""
+
+
 # --- what the other side shows ---------------------------------------------------------------------------------------
 class ShownField(StrEnum):
     """What a system shows of an article."""
@@ -188,6 +210,11 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     shown: int | None = None
     """Of a conditional inventory.set: what was there right before, where that was fewer units than expected; the number
     that was set is lower by as many. In the payload's units; None where it was as expected."""
+
+
+SIBLING_REFUSED = "sibling_refused"
+"""Code of a ConflictError: nothing is wrong with this number, it was not set because of others of its call. It is sent again at
+once, as a new number."""
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True):
@@ -345,8 +372,11 @@ class Connector:
     open_session: Callable[[Api, Mapping[str, Secret], Mapping[str, Any]], Awaitable[Session]]
     """(api without session, secrets, connection settings) -> headers for the following requests. Called again after a 401."""
     inspect: Callable[[Api], Awaitable[Inspection]]
+    """A few requests at most, where `articles` reads the articles."""
     normalize: Callable[[RawEvent], Sequence[CanonicalChange]]
     """Pure. Raises ValueError for a body that it cannot read: the event is quarantined with the text."""
+    articles: Articles | None = None
+    """How to read the articles of a system that may have many, paced by its budget; None: `inspect` reads them."""
     api_version: str = ""
     """The version of the platform's API that the connector speaks, where it is pinned."""
     hosts: tuple[str, ...] = ()

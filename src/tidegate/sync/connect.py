@@ -6,7 +6,8 @@ written at the other side but the webhook's registration.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from tidegate.sdk.client import HttpApi
 from tidegate.sdk.connector import Connector, Inspection, Subscription
 from tidegate.sdk.egress import Network
 from tidegate.sdk.health import digest_of_address
+from tidegate.sdk.looking import look_at
 from tidegate.sdk.oauth import TokenSource
 from tidegate.store.connections import Connection
 from tidegate.store.sql import query
@@ -103,16 +105,23 @@ class Connected(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def look(
-    order: ConnectOrder, *, allow: Sequence[Network], clock: Clock, tokens: TokenSource | None = None
+    order: ConnectOrder,
+    *,
+    allow: Sequence[Network],
+    clock: Clock,
+    tokens: TokenSource | None = None,
+    report: Callable[[int], None] | None = None,
 ) -> Inspection:
-    """Open a session with the other side and see what is there. Reads only.
+    """Open a session with the other side and see what is there. Reads only, at the pace of `sdk.looking`.
+
+    `report` is told how many articles were read so far, where there are many.
 
     Raises AuthenticationError, RateLimitedError, TransientError or RejectedError as the other side answers, and
     ConfigurationError for an address that may not be reached.
     """
     api = open_api(order, allow=allow, clock=clock, tokens=tokens)
     try:
-        inspection = await order.connector.inspect(api)
+        inspection = await look_at(order.connector, api, clock=clock, sleep=asyncio.sleep, report=report)
     finally:
         await api.close()
     if inspection.external_account:

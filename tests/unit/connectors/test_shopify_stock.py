@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tidegate.commerce.commands import SetInventory
-from tidegate.connectors.shopify import queries, shown, stock
+from tidegate.connectors.shopify import bulk, queries, stock
 from tidegate.connectors.shopify.errors import UserError
 from tidegate.connectors.shopify.stock import _Answer, _index_of, _outcome, _per_item
 from tidegate.kernel.errors import ConflictError, OutcomeUnknownError, RejectedError, TransientError
@@ -151,7 +151,7 @@ def whole(lines: list[bytes]) -> list[bytes]:
     """Read a file part by part as the lane does."""
     body, first, found = b"".join(lines), 0, []
     while True:
-        part, used, is_end = shown.split(body[first : first + shown.BYTES_PER_PAGE])
+        part, used, is_end = bulk.split(body[first : first + bulk.BYTES_PER_PART])
         found += part
         first += used
         if is_end:
@@ -168,7 +168,7 @@ def test_every_line_of_a_file_is_read_once_whatever_its_size(count: int, size: i
 
 def test_a_file_that_ends_exactly_with_a_part_ends() -> None:
     line = b"x" * 1023 + b"\n"
-    lines = [line] * (shown.BYTES_PER_PAGE // 1024)
+    lines = [line] * (bulk.BYTES_PER_PART // 1024)
     assert whole(lines) == lines
 
 
@@ -178,4 +178,4 @@ def test_a_last_line_without_an_end_is_read() -> None:
 
 def test_a_line_without_end_is_refused() -> None:
     with pytest.raises(TransientError):
-        shown.split(b"x" * shown.BYTES_PER_PAGE)
+        bulk.split(b"x" * bulk.BYTES_PER_PART)

@@ -9,6 +9,8 @@ from datetime import timedelta
 
 from tidegate.commerce.commands import CommandKind
 from tidegate.connectors.shopify import (
+    articles,
+    bulk,
     checks,
     client,
     fulfillment,
@@ -22,9 +24,10 @@ from tidegate.connectors.shopify import (
     stock,
     subscriptions,
     webhooks,
+    whole_order,
 )
 from tidegate.sdk.budgets import CostBucket
-from tidegate.sdk.connector import CommandSpec, Connector, Feed, Field, Shown, ShownField, Target
+from tidegate.sdk.connector import Articles, CommandSpec, Connector, Feed, Field, Shown, ShownField, Target
 from tidegate.sdk.oauth import OAuth
 
 CONNECTOR = Connector(
@@ -80,6 +83,7 @@ CONNECTOR = Connector(
         check_redirect=redirect.check_redirect,
     ),
     inspect=client.inspect,
+    articles=Articles(read=articles.read_articles, charge=articles.CHARGE),
     normalize=mapper.normalize,
     api_version=graphql.API_VERSION,
     base_url="https://{store}",
@@ -87,13 +91,18 @@ CONNECTOR = Connector(
     webhook=webhooks.WEBHOOK,
     subscribe=subscriptions.subscribe,
     checks=checks.CHECKS,
-    feeds={"orders": Feed(read=client.read_orders, interval=timedelta(seconds=30), charge=102)},
-    fetch={"order": client.fetch_order},
+    feeds={
+        "orders": Feed(read=client.read_orders, interval=timedelta(seconds=30), charge=102),
+        "subscriptions": Feed(
+            read=subscriptions.read_subscriptions, interval=timedelta(minutes=5), charge=202, mends=True
+        ),
+    },
+    fetch={"order": whole_order.fetch_order},
     fetch_charge={"order": 365},
     shown=Shown(
         read=shown.read_shown,
         fields=frozenset({ShownField.STOCK, ShownField.PRICE, ShownField.PRICE_WITH_TAX}),
-        articles_max=shown.ARTICLES_PER_PAGE,
+        articles_max=bulk.LINES_PER_PART,
         charge=shown.CHARGE,
     ),
     commands={

@@ -12,19 +12,16 @@ from tidegate.connectors.shopify import queries
 from tidegate.connectors.shopify.cursor import Cursor, following, variables
 from tidegate.connectors.shopify.errors import error_of
 from tidegate.connectors.shopify.grants import missing_of
-from tidegate.connectors.shopify.graphql import API_VERSION, Raw, call, gid, number_of, read_field, send
-from tidegate.connectors.shopify.orders import hint_item, order_item
-from tidegate.kernel.errors import AuthenticationError, RejectedError
+from tidegate.connectors.shopify.graphql import API_VERSION, Raw, call, number_of, read_field, send
+from tidegate.connectors.shopify.orders import hint_item
+from tidegate.kernel.errors import AuthenticationError
 from tidegate.kernel.redaction import Secret
 from tidegate.sdk.answers import read_answer
-from tidegate.sdk.connector import FeedItem, FeedPage, Inspection, Location, Variant
+from tidegate.sdk.connector import FeedPage, Inspection, Location
 from tidegate.sdk.http import Api, Session
 
-VARIANTS_PER_PAGE = 100
 TOKEN_PATH = "/admin/oauth/access_token"  # noqa: S105 - a path
 AUTHORIZE_PATH = "/admin/oauth/authorize"
-LINE_PAGES_MAX = 50
-"""Of 20 lines: more than an order can have."""
 
 
 # --- session, inspection -------------------------------------------------------------------------------------------
@@ -60,44 +57,19 @@ async def _exchange(api: Api, client_id: str, client_secret: Secret) -> str:
 
 
 async def inspect(api: Api) -> Inspection:
-    """Read shop, locations, scopes and all variants."""
+    """Read shop, locations and scopes; its articles are read by `articles`."""
     response = await send(api, queries.SHOP, {}, changes_state=False)
     shop = read_field(response, "shop", Raw, changes_state=False)
     locations = read_field(response, "locations", Raw, changes_state=False)["nodes"]
     app = read_field(response, "currentAppInstallation", Raw, changes_state=False)
     missing = missing_of(scope["handle"] for scope in app["accessScopes"])
-    variants: list[Variant] = []
-    after: str | None = None
-    while True:
-        page = await call(
-            api,
-            queries.VARIANTS,
-            {"first": VARIANTS_PER_PAGE, "after": after},
-            "productVariants",
-            Raw,
-            changes_state=False,
-        )
-        variants += [_variant(node) for node in page["nodes"]]
-        if not page["pageInfo"]["hasNextPage"]:
-            break
-        after = page["pageInfo"]["endCursor"]
     return Inspection(
         external_account=str(shop["myshopifyDomain"]),
         account_name=str(shop["name"]),
         version=API_VERSION,
         locations=tuple(Location(external_id=number_of(one["id"]), name=one["name"]) for one in locations),
-        variants=tuple(variants),
+        variants=(),  # see `articles`
         findings=tuple(f"the app lacks the scope {scope}" for scope in missing),
-    )
-
-
-def _variant(node: Raw) -> Variant:
-    return Variant(
-        external_id=number_of(node["id"]),
-        sku=node["sku"] or "",
-        title=node["displayName"].removesuffix(" - Default Title"),
-        barcode=node["barcode"] or "",
-        counted_external_id=number_of(node["inventoryItem"]["id"]),
     )
 
 
@@ -115,25 +87,3 @@ async def read_orders(api: Api, cursor: str) -> FeedPage:
         cursor=msgspec.json.encode(reached).decode(),
         has_more=has_more,
     )
-
-
-async def fetch_order(api: Api, external_id: str) -> FeedItem | None:
-    """Read one order with all of its lines, None when the shop has none of this id."""
-    lines: list[Raw] = []
-    after: str | None = None
-    for _ in range(LINE_PAGES_MAX):
-        order: Raw | None = await call(
-            api,
-            queries.ORDER,
-            {"id": gid("Order", external_id), "after": after},
-            "order",
-            Raw | None,
-            changes_state=False,
-        )
-        if order is None:
-            return None
-        lines += order["lineItems"]["nodes"]
-        if not order["lineItems"]["pageInfo"]["hasNextPage"]:
-            return order_item(order, lines)
-        after = order["lineItems"]["pageInfo"]["endCursor"]
-    raise RejectedError("the order has more lines than an order can have", code="order_too_long")

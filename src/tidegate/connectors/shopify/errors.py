@@ -6,7 +6,6 @@ A mutation with user errors has done nothing at all, also for those of its items
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
@@ -19,13 +18,11 @@ from tidegate.kernel.errors import (
     TidegateError,
     TransientError,
 )
-from tidegate.sdk.answers import ErrorRow, error_of_answer
+from tidegate.sdk.answers import ErrorRow, error_of_answer, graphql_code_of
 from tidegate.sdk.http import Response
 
 STOCK_STALE = "stock_stale"
 """Code of a stock number that was refused because the shop shows another one than we expected."""
-SIBLING_REFUSED = "sibling_refused"
-"""Code of an item that nothing is wrong with, in a call that was refused because of others."""
 _SCOPES = "give the app the scopes that the connector's README lists, install it anew, and connect again"
 _MENDED = "Shopify serves another API version than this Tidegate speaks: install a newer Tidegate"
 _RECONNECT = "run `tidegate connect` again: the article or the location is another one there by now"
@@ -91,7 +88,7 @@ ROWS = (
 
 def error_of(response: Response, *, changes_state: bool = True) -> TidegateError:
     """Return the error of an answer that is not the wanted one. THROTTLED tells how long until its cost is there."""
-    code = vendor_code_of(response)
+    code = graphql_code_of(response)
     error = error_of_answer(response, rows=ROWS, vendor_code=code, changes_state=changes_state)
     if isinstance(error, RateLimitedError) and code == "THROTTLED":
         error.wait_seconds = wait_of(response)
@@ -105,15 +102,6 @@ def error_of_code(code: str, *, message: str | None = None) -> TidegateError:
     if row is None:
         return RejectedError(text, code="refused_there", context={"vendor_code": code[:80]})
     return row.error(text, code=row.code, hint=row.hint, context={"vendor_code": code})
-
-
-def vendor_code_of(response: Response) -> str | None:
-    """Return the code of the first GraphQL error, None where there is none."""
-    try:
-        raw: Any = msgspec.json.decode(response.body)
-        return str(raw["errors"][0]["extensions"]["code"])
-    except (ValueError, LookupError, TypeError, RecursionError):
-        return None
 
 
 class _Throttle(msgspec.Struct, rename="camel"):

@@ -7,7 +7,7 @@ Amounts are those of the shop's own currency, exact to its smallest unit.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
@@ -27,24 +27,25 @@ from tidegate.commerce.changes import (
     PaymentSeen,
     VariantSeen,
 )
-from tidegate.commerce.money import allocate, money_from_decimal
+from tidegate.commerce.money import allocate
 from tidegate.commerce.states import OrderState, PaymentState
 from tidegate.connectors.shopify.webhooks import COMPLIANCE
-from tidegate.kernel.clock import EPOCH
 from tidegate.sdk.connector import RawEvent
 from tidegate.sdk.decoding import decode_body
+from tidegate.sdk.values import checked_amount, minor_of, version_of
 
 ORDER_TOPIC = "order"
 """A whole order that was fetched."""
 HINT_TOPIC = "order.changed"
 """What the feed says of an order: that it changed, and when."""
+SUBSCRIPTIONS_TOPIC = "subscriptions"
+"""What a look at our webhook subscriptions found."""
 
 Number = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 Units = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 Currency = Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$")]
 
-_MAX = Decimal(10) ** 12
 _ZERO = Decimal(0)
 
 
@@ -73,11 +74,13 @@ class _Line(msgspec.Struct, gc=False):
     price_set: _Both
     current_quantity: Units | None = None
     variant_id: Number | None = None
+    tip: dict[str, Any] | None = None
+    """Of a line that is a tip at the point of sale."""
     sku: str | None = None
     name: str | None = None
     title: str | None = None
-    discount_allocations: list[_Allocation] = []
-    tax_lines: list[_Tax] = []
+    discount_allocations: list[_Allocation] | None = None
+    tax_lines: list[_Tax] | None = None
 
 
 class _ShippingLine(msgspec.Struct, gc=False):
@@ -85,8 +88,8 @@ class _ShippingLine(msgspec.Struct, gc=False):
     code: str | None = None
     title: str | None = None
     is_removed: bool = False
-    discount_allocations: list[_Allocation] = []
-    tax_lines: list[_Tax] = []
+    discount_allocations: list[_Allocation] | None = None
+    tax_lines: list[_Tax] | None = None
 
 
 class _Transaction(msgspec.Struct, gc=False):
@@ -99,13 +102,14 @@ class _Transaction(msgspec.Struct, gc=False):
     payment_id: str | None = None
     authorization: str | None = None
     amount_set: _Both | None = None
-    receipt: dict[str, Any] = {}
+    receipt: Any = None
+    """What the provider answered: an object as a rule."""
 
 
 class _Refund(msgspec.Struct):
     id: Number
     note: str | None = None
-    transactions: list[_Transaction] = []
+    transactions: list[_Transaction] | None = None
     """In a delivery."""
     transaction_ids: list[Number] = []
     """In a fetched order, where the transactions stand with the order."""
@@ -148,9 +152,9 @@ class _Order(msgspec.Struct):
     closed_at: Instant | None = None
     financial_status: str | None = None
     taxes_included: bool = False
-    shipping_lines: list[_ShippingLine] = []
-    refunds: list[_Refund] = []
-    transactions: list[_Transaction] = []
+    shipping_lines: list[_ShippingLine] | None = None
+    refunds: list[_Refund] | None = None
+    transactions: list[_Transaction] | None = None
     """Only a fetched order has them: no delivery of an order tells how it was paid."""
     customer: _Customer | None = None
     email: str | None = None
@@ -194,12 +198,18 @@ class _Hint(msgspec.Struct, gc=False):
     placed_at: Instant
 
 
+class _Subscriptions(msgspec.Struct, gc=False):
+    are_gone: bool
+    missing: list[str]
+
+
 _ORDERS = msgspec.json.Decoder(_Order)
 _FULFILLMENTS = msgspec.json.Decoder(_Fulfillment)
 _OF_ORDERS = msgspec.json.Decoder(_OfOrder)
 _EDITS = msgspec.json.Decoder(_Edited)
 _PRODUCTS = msgspec.json.Decoder(_Product)
 _HINTS = msgspec.json.Decoder(_Hint)
+_SUBSCRIPTIONS = msgspec.json.Decoder(_Subscriptions)
 _ANYTHING = msgspec.json.Decoder()
 
 _WHOLE_ORDERS = frozenset(
@@ -237,7 +247,7 @@ def normalize(event: RawEvent) -> Sequence[CanonicalChange]:
             NeedsFetch(
                 topic=ORDER_TOPIC,
                 external_id=hint.id,
-                version=_version(hint.updated_at),
+                version=version_of(hint.updated_at),
                 placed_at=hint.placed_at,
             )
         ]
@@ -249,6 +259,8 @@ def normalize(event: RawEvent) -> Sequence[CanonicalChange]:
         return [_fulfillment(decode_body(_FULFILLMENTS, event.body))]
     if topic in ("products/create", "products/update"):
         return _variants(decode_body(_PRODUCTS, event.body))
+    if topic == SUBSCRIPTIONS_TOPIC:
+        return [_subscriptions(decode_body(_SUBSCRIPTIONS, event.body))]
     return [_other(topic, event.body)]
 
 
@@ -266,29 +278,44 @@ def _other(topic: str, body: bytes) -> CanonicalChange:
     return Ignored(code="topic_not_used", reason=f"{topic[:80]} is not used")
 
 
+def _subscriptions(found: _Subscriptions) -> CanonicalChange:
+    if found.are_gone:
+        return NeedsPerson(
+            code="webhooks_gone",
+            reason="the shop has no webhook subscription to this Tidegate any more: run `tidegate doctor --fix`, then "
+            "`tidegate issues resolve` it; polls find the orders meanwhile",
+        )
+    if found.missing:
+        return Ignored(
+            code="webhook_made_again",
+            reason=f"the shop had lost {', '.join(found.missing)[:200]}; they are made again, and polls read the gap",
+        )
+    return Ignored(code="webhook_seen", reason="every topic is delivered to us")
+
+
 assert _PEOPLE.keys() >= COMPLIANCE
 
 
 # --- orders ----------------------------------------------------------------------------------------------------------
 def _order(raw: _Order) -> OrderSeen:
-    lines = sorted(raw.line_items, key=lambda line: line.id)
-    if len({line.id for line in lines}) < len(lines):
+    lines = sorted((line for line in raw.line_items if line.tip is None), key=lambda line: line.id)
+    if len({line.id for line in raw.line_items}) < len(raw.line_items):
         raise ValueError("two lines of the order have the same id")
-    shipping = [line for line in raw.shipping_lines if not line.is_removed]
-    extras = [_of(raw.current_total_duties_set), _checked(raw.total_tip_received or _ZERO)]
+    shipping = [line for line in raw.shipping_lines or () if not line.is_removed]
+    extras = [_of(raw.current_total_duties_set), _tips(raw)]
     shipping_cost = sum((_shipping_cost(line, raw.taxes_included) for line in shipping), _ZERO) + sum(extras, _ZERO)
     return OrderSeen(
         external_id=str(raw.id),
         number=raw.name,
-        version=_version(raw.updated_at),
+        version=version_of(raw.updated_at),
         placed_at=(raw.processed_at or raw.created_at).astimezone(UTC),
         currency=raw.currency,
         order_state=_order_state(raw),
         payment_state=_PAYMENT_STATES.get((raw.financial_status or "").lower(), PaymentState.NONE),
         lines=tuple(_line(line, raw) for line in lines),
-        total_minor=_minor(_of(raw.current_total_price_set), raw.currency),
-        shipping_minor=_minor(shipping_cost, raw.currency),
-        tax_minor=_minor(_of(raw.current_total_tax_set), raw.currency),
+        total_minor=minor_of(_of(raw.current_total_price_set), raw.currency),
+        shipping_minor=minor_of(shipping_cost, raw.currency),
+        tax_minor=minor_of(_of(raw.current_total_tax_set), raw.currency),
         shipping_method=next((line.code or line.title or "" for line in shipping), ""),
         payments=_payments(raw),
         private=OrderPrivate(
@@ -306,15 +333,15 @@ def _line(raw: _Line, order: _Order) -> OrderLineSeen:
     """
     ordered = raw.quantity
     current = ordered if raw.current_quantity is None else raw.current_quantity
-    total = _checked(raw.price_set.shop_money.amount) * ordered - _discounts(raw.discount_allocations)
+    total = checked_amount(raw.price_set.shop_money.amount) * ordered - _discounts(raw.discount_allocations)
     if not order.taxes_included:
         total += _taxes(raw.tax_lines)
-    whole = _minor(total, order.currency)
+    whole = minor_of(total, order.currency)
     left, added = min(current, ordered), max(0, current - ordered)
     total_minor = allocate(whole, [left, ordered - left])[0] if ordered else 0
-    unit = total / ordered if ordered else _checked(raw.price_set.shop_money.amount)
+    unit = total / ordered if ordered else checked_amount(raw.price_set.shop_money.amount)
     if added:
-        total_minor += _minor(unit * added, order.currency)
+        total_minor += minor_of(unit * added, order.currency)
     return OrderLineSeen(
         external_id=str(raw.id),
         sku=raw.sku or "",
@@ -324,12 +351,19 @@ def _line(raw: _Line, order: _Order) -> OrderLineSeen:
         current=current,
         unit_price=format(round(unit, 6), "f"),
         total_minor=total_minor,
-        tax_minor=_minor(_taxes(raw.tax_lines), order.currency),
+        tax_minor=minor_of(_taxes(raw.tax_lines), order.currency),
     )
 
 
+def _tips(raw: _Order) -> Decimal:
+    """Return what was given as tips: told in one sum, at the point of sale as lines, and where as both, the same money."""
+    told = checked_amount(raw.total_tip_received or _ZERO)
+    of_lines = sum((_of(line.price_set) * line.quantity for line in raw.line_items if line.tip is not None), _ZERO)
+    return max(told, of_lines)
+
+
 def _shipping_cost(raw: _ShippingLine, taxes_included: bool) -> Decimal:
-    cost = _checked(raw.price_set.shop_money.amount) - _discounts(raw.discount_allocations)
+    cost = checked_amount(raw.price_set.shop_money.amount) - _discounts(raw.discount_allocations)
     return cost if taxes_included else cost + _taxes(raw.tax_lines)
 
 
@@ -363,16 +397,16 @@ _KINDS: dict[str, Literal["authorise", "capture", "sale", "void", "refund"]] = {
 
 def _payments(raw: _Order) -> tuple[PaymentSeen, ...]:
     """Return the transactions that the body holds, by id; those of a refund with our reference, where its note has one."""
-    noted = {number: refund.note or "" for refund in raw.refunds for number in refund.transaction_ids}
-    found = {one.id: (one, noted.get(one.id, "")) for one in raw.transactions}
-    for refund in raw.refunds:
-        found.update({one.id: (one, refund.note or "") for one in refund.transactions})
+    noted = {number: refund.note or "" for refund in raw.refunds or () for number in refund.transaction_ids}
+    found = {one.id: (one, noted.get(one.id, "")) for one in raw.transactions or ()}
+    for refund in raw.refunds or ():
+        found.update({one.id: (one, refund.note or "") for one in refund.transactions or ()})
     return tuple(
         PaymentSeen(
             external_id=str(number),
             kind=_KINDS[one.kind.lower()],
             state=_transaction_state(one.status),
-            amount_minor=_minor(one.amount if one.amount_set is None else _of(one.amount_set), raw.currency),
+            amount_minor=minor_of(one.amount if one.amount_set is None else _of(one.amount_set), raw.currency),
             method=one.gateway or "",
             psp_reference=_psp_reference(one),
             reference=_reference_in(note) if one.kind.lower() == "refund" else "",
@@ -388,13 +422,19 @@ def _transaction_state(status: str) -> str:
     return "failed" if word in ("failure", "error") else word
 
 
+_NO_PROVIDER = frozenset({"gift_card", "manual", "cash", "store_credit"})
+"""Gateways that are the shop itself, or nobody: what they name is no payment of any provider."""
+
+
 def _psp_reference(raw: _Transaction) -> str:
     """Return the payment's or refund's id at the provider.
 
     The providers that are built in leave their own object as the receipt; other apps have an id of Shopify's beside it,
     which is all that there is to go by.
     """
-    receipt, is_refund = raw.receipt, raw.kind.lower() == "refund"
+    if (raw.gateway or "").lower() in _NO_PROVIDER:
+        return ""
+    receipt, is_refund = raw.receipt if isinstance(raw.receipt, dict) else {}, raw.kind.lower() == "refund"
     names = ("refund_id", "id") if is_refund else ("payment_intent", "payment_intent_id", "id")
     for name in names:
         value = receipt.get(name)
@@ -443,7 +483,7 @@ def _fulfillment(raw: _Fulfillment) -> FulfillmentSeen:
         reference="",
         tracking=raw.tracking_number or "",
         state=(raw.status or "").lower(),
-        version=_version(raw.updated_at),
+        version=version_of(raw.updated_at),
     )
 
 
@@ -455,35 +495,20 @@ def _variants(raw: _Product) -> list[CanonicalChange]:
             external_id=str(variant.id),
             sku=variant.sku or "",
             title=raw.title if variant.title in (None, "", "Default Title") else f"{raw.title} - {variant.title}",
-            version=_version(variant.updated_at),
+            version=version_of(variant.updated_at),
         )
         for variant in raw.variants
     ]
 
 
-# --- amounts and times -------------------------------------------------------------------------------------------------
+# --- amounts -------------------------------------------------------------------------------------------------
 def _of(both: _Both | None) -> Decimal:
-    return _ZERO if both is None else _checked(both.shop_money.amount)
+    return _ZERO if both is None else checked_amount(both.shop_money.amount)
 
 
-def _discounts(allocations: list[_Allocation]) -> Decimal:
-    return sum((_of(one.amount_set) for one in allocations), _ZERO)
+def _discounts(allocations: list[_Allocation] | None) -> Decimal:
+    return sum((_of(one.amount_set) for one in allocations or ()), _ZERO)
 
 
-def _taxes(taxes: list[_Tax]) -> Decimal:
-    return sum((_of(one.price_set) for one in taxes), _ZERO)
-
-
-def _checked(amount: Decimal) -> Decimal:
-    if not amount.is_finite() or abs(amount) >= _MAX:
-        raise ValueError("an amount is beyond every bound")
-    return amount
-
-
-def _minor(amount: Decimal, currency: str) -> int:
-    """Return an amount in the smallest unit, rounded half up where the shop tells more digits than there are."""
-    return money_from_decimal(_checked(amount), currency).amount_minor
-
-
-def _version(moment: datetime) -> int:
-    return max(0, (moment - EPOCH) // timedelta(microseconds=1))
+def _taxes(taxes: list[_Tax] | None) -> Decimal:
+    return sum((_of(one.price_set) for one in taxes or ()), _ZERO)

@@ -18,9 +18,13 @@ VARIANTS = """
 query Variants($first: Int!, $after: String) {
   productVariants(first: $first, after: $after, sortKey: ID) {
     pageInfo { hasNextPage endCursor }
-    nodes { id sku displayName barcode inventoryItem { id tracked } }
+    nodes { id sku displayName barcode inventoryItem { id } }
   }
 }
+"""
+
+BULK_VARIANTS = """
+{ productVariants { edges { node { id sku displayName barcode inventoryItem { id } } } } }
 """
 
 CHANGED_ORDERS = """
@@ -33,7 +37,7 @@ query ChangedOrders($first: Int!, $after: String, $query: String!) {
 """
 
 ORDER = """
-query OneOrder($id: ID!, $after: String) {
+query OneOrder($id: ID!) {
   order(id: $id) {
     legacyResourceId name email phone createdAt processedAt updatedAt cancelledAt closedAt test taxesIncluded currencyCode
     displayFinancialStatus
@@ -56,7 +60,24 @@ query OneOrder($id: ID!, $after: String) {
       amountSet { shopMoney { amount currencyCode } } parentTransaction { id } receiptJson
     }
     refunds(first: 10) { legacyResourceId note transactions(first: 3) { nodes { id } } }
-    lineItems(first: 20, after: $after) {
+    lineItems(first: 20) {
+      pageInfo { hasNextPage endCursor }
+      nodes {
+        id sku name quantity currentQuantity variant { legacyResourceId }
+        originalUnitPriceSet { shopMoney { amount } }
+        discountAllocations { allocatedAmountSet { shopMoney { amount } } }
+        taxLines { priceSet { shopMoney { amount } } }
+      }
+    }
+  }
+}
+"""
+
+ORDER_LINES = """
+query OrderLines($id: ID!, $after: String!) {
+  order(id: $id) {
+    updatedAt
+    lineItems(first: 50, after: $after) {
       pageInfo { hasNextPage endCursor }
       nodes {
         id sku name quantity currentQuantity variant { legacyResourceId }

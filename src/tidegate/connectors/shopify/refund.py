@@ -12,6 +12,7 @@ from tidegate.commerce.money import Money
 from tidegate.connectors.shopify import queries
 from tidegate.connectors.shopify.errors import UserError, error_of_user_errors
 from tidegate.connectors.shopify.graphql import Raw, call, gid
+from tidegate.kernel.errors import RejectedError, TidegateError
 from tidegate.sdk.connector import Done, Failed, FindOutcome, ItemOutcome, NotFound
 from tidegate.sdk.http import Api
 
@@ -42,7 +43,8 @@ async def create_refund(api: Api, payloads: Sequence[Payload], key: str) -> Sequ
     answer: _Answer = await call(api, queries.REFUND, {"input": values, "key": key}, "refundCreate", _Answer)
     if answer.user_errors or answer.refund is None:
         errors = answer.user_errors or [UserError(message="nothing was recorded")]
-        return [Failed(error=error_of_user_errors(errors))]
+        error = error_of_user_errors(errors)
+        return [Failed(error=error if parent is not None else _not_recorded(error))]
     return [Done(external_id=str(answer.refund.legacy_resource_id))]
 
 
@@ -56,6 +58,20 @@ async def _manual_payment(api: Api, order_id: str) -> str | None:
         if one["manualPaymentGateway"] and one["kind"] in ("SALE", "CAPTURE") and one["status"] == "SUCCESS":
             return str(one["id"])
     return None
+
+
+def _not_recorded(error: TidegateError) -> TidegateError:
+    """Return the refusal of a record that hangs on no payment, which is a card payment's as a rule, in words that help.
+
+    The payment itself is never named as the parent: the shop would ask its provider to give the money back once more.
+    """
+    if error.code != "refused_there":
+        return error
+    hint = (
+        "the customer has the money already: write it into the order's notes, or record it by the gateway's own means; the "
+        "shop's refund button would give it back twice. Then `tidegate commands cancel` this one"
+    )
+    return RejectedError(str(error), code="refund_not_recorded", hint=hint)
 
 
 async def find_refund(api: Api, payload: Payload) -> FindOutcome:

@@ -1,7 +1,6 @@
 """What a shop shows of its articles: the number at the connection's location, and the price.
 
-A bulk operation reads everything on Shopify's side, for no points, and leaves a file of one article per line, which is read
-part by part. Where no bulk operation can be had, the articles are asked for page by page.
+A bulk operation tells all of them (`bulk`). Where none can be had, the articles are asked for page by page.
 """
 
 from __future__ import annotations
@@ -13,28 +12,19 @@ from typing import Literal
 
 import msgspec
 
-from tidegate.connectors.shopify import queries
-from tidegate.connectors.shopify.errors import UserError
+from tidegate.connectors.shopify import bulk, queries
 from tidegate.connectors.shopify.graphql import Raw, call, gid, number_of
-from tidegate.kernel.errors import ConfigurationError, TransientError
+from tidegate.kernel.errors import ConfigurationError
 from tidegate.sdk.connector import ShownArticle, ShownField, ShownPage, ShownValue
 from tidegate.sdk.http import Api
 
-ARTICLES_PER_PAGE = 1000
-BYTES_PER_PAGE = 256 * 1024
-LINE_BYTES_MAX = BYTES_PER_PAGE
 NODES_PER_PAGE = 100
 CHARGE = 503
 """Of a page that is asked for: 100 articles with four things each. A bulk operation costs about ten."""
-POLL_SECONDS = 3.0
-POLLS_MAX = 2400
-"""Two hours: a bulk operation that is not done by then is given up for pages."""
-
-_RUNNING = frozenset({"CREATED", "RUNNING", "CANCELING"})
 
 
 class _Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where the reading stands. The file's address is asked for each time: it opens the file to everybody."""
+    """Where the reading stands."""
 
     way: Literal["bulk", "pages"]
     currency: str
@@ -62,23 +52,6 @@ class _Variant(msgspec.Struct, rename="camel"):
     sku: str | None = None
 
 
-class _Operation(msgspec.Struct):
-    id: str
-    status: str
-
-
-class _Started(msgspec.Struct, rename="camel"):
-    bulk_operation: _Operation | None
-    user_errors: list[UserError]
-
-
-class _Bulk(msgspec.Struct, rename="camel"):
-    id: str
-    status: str
-    created_at: datetime
-    url: str | None = None
-
-
 _LINE = msgspec.json.Decoder(_Variant)
 
 
@@ -92,55 +65,24 @@ async def read_shown(api: Api, cursor: str) -> ShownPage:
 
 async def _begin(api: Api) -> ShownPage:
     shop: Raw = await call(api, queries.PRICING, {}, "shop", Raw, changes_state=False)
-    query = queries.BULK_SHOWN.replace("LOCATION", gid("Location", _location(api)))
-    started: _Started = await call(
-        api, queries.RUN_BULK, {"query": query}, "bulkOperationRunQuery", _Started, changes_state=False
-    )
+    begun = await bulk.start(api, queries.BULK_SHOWN.replace("LOCATION", gid("Location", _location(api))))
     state = _Cursor(way="pages", currency=shop["currencyCode"], with_tax=shop["taxesIncluded"])
-    if started.user_errors or started.bulk_operation is None:
+    if begun is None:
         return _page((), state)
-    state = msgspec.structs.replace(state, way="bulk", operation=started.bulk_operation.id)
-    return _page((), state, wait_seconds=POLL_SECONDS)
+    state = msgspec.structs.replace(state, way="bulk", operation=begun.operation)
+    return _page((), state, wait_seconds=bulk.POLL_SECONDS)
 
 
 async def _read_bulk(api: Api, state: _Cursor) -> ShownPage:
-    """Wait for the file, then read its next part."""
-    bulk: _Bulk | None = await call(
-        api, queries.BULK, {"id": state.operation}, "bulkOperation", _Bulk | None, changes_state=False
-    )
-    if bulk is not None and bulk.status in _RUNNING and state.polls < POLLS_MAX:
-        return _page((), msgspec.structs.replace(state, polls=state.polls + 1), wait_seconds=POLL_SECONDS)
-    if bulk is None or bulk.status != "COMPLETED":
+    part = await bulk.read_part(api, bulk.Place(state.operation, state.polls, state.first_byte))
+    if part is None:
         return _page((), _Cursor(way="pages", currency=state.currency, with_tax=state.with_tax))
-    if bulk.url is None:
-        return _page((), None)  # nothing was found
-    part = await api.download(bulk.url, first_byte=state.first_byte, bytes_max=BYTES_PER_PAGE)
-    lines, used, is_end = split(part.body)
-    articles = _articles([_decode(line) for line in lines], state, _location(api))
-    following = None if is_end else msgspec.structs.replace(state, first_byte=state.first_byte + used)
-    return _page(articles, following, observed_at=bulk.created_at)
-
-
-def split(body: bytes) -> tuple[list[bytes], int, bool]:
-    """Return the whole lines at the beginning of a part, how many bytes they are, and whether the file ends here. Pure.
-
-    A part that is shorter than what was asked for is the last one. Raises TransientError for a line that is longer than a part.
-    """
-    is_last = len(body) < BYTES_PER_PAGE
-    whole = body if is_last else body[: body.rfind(b"\n") + 1]
-    if not whole and not is_last:
-        raise TransientError("a line of the bulk operation's file is too long", code="bulk_file")
-    lines = whole.splitlines(keepends=True)
-    taken = lines[:ARTICLES_PER_PAGE]
-    used = sum(len(line) for line in taken)
-    return [line for line in taken if line.strip()], used, is_last and len(lines) == len(taken)
-
-
-def _decode(line: bytes) -> _Variant:
-    try:
-        return _LINE.decode(line)
-    except (ValueError, RecursionError) as error:
-        raise TransientError("the bulk operation's file cannot be read", code="bulk_file") from error
+    articles = _articles([bulk.decode(_LINE, line) for line in part.lines], state, _location(api))
+    place = part.following
+    following = (
+        None if place is None else msgspec.structs.replace(state, polls=place.polls, first_byte=place.first_byte)
+    )
+    return _page(articles, following, wait_seconds=part.wait_seconds, observed_at=part.observed_at)
 
 
 async def _read_nodes(api: Api, state: _Cursor) -> ShownPage:

@@ -14,10 +14,10 @@ import msgspec
 
 from tidegate.commerce.commands import Payload, SetInventory
 from tidegate.connectors.shopify import queries
-from tidegate.connectors.shopify.errors import SIBLING_REFUSED, STOCK_STALE, UserError, error_of_code
+from tidegate.connectors.shopify.errors import STOCK_STALE, UserError, error_of_code
 from tidegate.connectors.shopify.graphql import Raw, call, gid, number_of
 from tidegate.kernel.errors import ConflictError, TidegateError
-from tidegate.sdk.connector import Done, Failed, FindOutcome, ItemOutcome, NotFound
+from tidegate.sdk.connector import SIBLING_REFUSED, Done, Failed, FindOutcome, ItemOutcome, NotFound
 from tidegate.sdk.http import Api
 
 ITEMS_MAX = 250

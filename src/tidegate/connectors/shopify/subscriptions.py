@@ -14,8 +14,11 @@ import msgspec
 from tidegate.connectors.shopify import queries
 from tidegate.connectors.shopify.errors import UserError, error_of_user_errors
 from tidegate.connectors.shopify.graphql import Raw, call, is_on
+from tidegate.connectors.shopify.mapper import SUBSCRIPTIONS_TOPIC as TOPIC
+from tidegate.kernel.errors import OutcomeUnknownError, TransientError
 from tidegate.kernel.redaction import Secret
-from tidegate.sdk.connector import Subscription
+from tidegate.sdk.connector import FeedItem, FeedPage, Subscription
+from tidegate.sdk.health import ADDRESS_PATH, digest_of_address
 from tidegate.sdk.http import Api
 
 TOPICS = (
@@ -31,8 +34,6 @@ TOPICS = (
 TRANSACTIONS = "ORDER_TRANSACTIONS_CREATE"
 """Of a shop whose payments are followed (setting `transactions`): each costs a read of its order."""
 PER_PAGE = 100
-_IN = "/in/"
-"""Every address of a Tidegate has this in its path."""
 
 
 class Found(msgspec.Struct, rename="camel"):
@@ -87,7 +88,11 @@ def plan(found: Sequence[Found], topics: Sequence[str], url: str) -> Work:
 def is_older(uri: str, url: str) -> bool:
     """Return whether an address is one that the Tidegate at `url` had before."""
     theirs, ours = urlsplit(uri), urlsplit(url)
-    return (theirs.scheme, theirs.netloc) == (ours.scheme, ours.netloc) and theirs.path.startswith(_IN) and uri != url
+    return (
+        (theirs.scheme, theirs.netloc) == (ours.scheme, ours.netloc)
+        and theirs.path.startswith(ADDRESS_PATH)
+        and uri != url
+    )
 
 
 async def list_subscriptions(api: Api) -> list[Found]:
@@ -109,11 +114,7 @@ async def subscribe(api: Api, url: str, _secret: Secret) -> Subscription:
     Raises RejectedError for an address or topic that the shop refuses.
     """
     work = plan(await list_subscriptions(api), topics_of(api.settings), url)
-    for topic in work.make:
-        variables = {"topic": topic, "uri": url}
-        made: _Answer = await call(api, queries.SUBSCRIBE, variables, "webhookSubscriptionCreate", _Answer)
-        if made.user_errors and not _is_taken(made.user_errors):
-            raise error_of_user_errors(made.user_errors)
+    await _make(api, work.make, url)
     for subscription_id in work.drop:
         gone: _Answer = await call(
             api, queries.UNSUBSCRIBE, {"id": subscription_id}, "webhookSubscriptionDelete", _Answer
@@ -125,6 +126,48 @@ async def subscribe(api: Api, url: str, _secret: Secret) -> Subscription:
         "see the connector's README"
     )
     return Subscription(registered=True, explanation=words)
+
+
+async def read_subscriptions(api: Api, cursor: str) -> FeedPage:
+    """Look whether every topic is still delivered to us, and make again what somebody deleted. Polls read what came meanwhile.
+
+    Neither the address nor what is in its path is known here: ours are known by the digest of their address. Where none of
+    them is left, only `tidegate doctor --fix` can make them again, and the page says so.
+    """
+    digest = api.settings.get("webhook_digest")
+    if not digest or api.settings.get("webhook_state") != "registered":
+        return FeedPage(items=(), cursor=cursor, has_more=False)
+    ours = [one for one in await list_subscriptions(api) if digest_of_address(one.uri) == digest]
+    wanted = topics_of(api.settings)
+    missing = plan(ours, wanted, ours[0].uri).make if ours else wanted
+    if ours:
+        try:
+            await _make(api, missing, ours[0].uri)
+        except OutcomeUnknownError as error:
+            raise TransientError(
+                "whether the subscription is there again shows the next look", code="answer_lost", context=error.context
+            ) from error
+    body = {"are_gone": not ours, "missing": missing}
+    return FeedPage(
+        items=(
+            FeedItem(
+                topic=TOPIC,
+                external_id="all",
+                ordering_key="subscriptions:all",
+                body=msgspec.json.encode(body, order="sorted"),
+            ),
+        ),
+        cursor=cursor,
+        has_more=False,
+    )
+
+
+async def _make(api: Api, topics: Sequence[str], url: str) -> None:
+    for topic in topics:
+        variables = {"topic": topic, "uri": url}
+        made: _Answer = await call(api, queries.SUBSCRIBE, variables, "webhookSubscriptionCreate", _Answer)
+        if made.user_errors and not _is_taken(made.user_errors):
+            raise error_of_user_errors(made.user_errors)
 
 
 def _is_taken(errors: Sequence[UserError]) -> bool:

@@ -12,6 +12,7 @@ import msgspec
 
 from tidegate.commerce.commands import CommandKind, SendEvent, VoidPayment
 from tidegate.kernel import errors as kernel_errors
+from tidegate.kernel.clock import SystemClock
 from tidegate.kernel.errors import (
     AuthenticationError,
     OutcomeUnknownError,
@@ -19,10 +20,11 @@ from tidegate.kernel.errors import (
     TidegateError,
     TransientError,
 )
-from tidegate.sdk.connector import Failed, FeedItem, FeedPage, RawEvent, Shown, ShownField, ShownValue
+from tidegate.sdk.connector import Failed, FeedItem, FeedPage, Inspection, RawEvent, Shown, ShownField, ShownValue
 from tidegate.sdk.failures import refusal_of
 from tidegate.sdk.health import Checks
 from tidegate.sdk.http import Response
+from tidegate.sdk.looking import look_at
 from tidegate.sdk.testing.conformance.fixtures import Answered, ExchangeFixture
 from tidegate.sdk.testing.conformance.script import (
     NOW,
@@ -38,7 +40,7 @@ from tidegate.sdk.testing.conformance.script import (
 )
 from tidegate.sdk.testing.conformance.subject import NotApplicableError, Subject
 
-_READS = ("open_session", "inspect", "feed", "fetch", "shown", "find", "check")
+_READS = ("open_session", "inspect", "articles", "feed", "fetch", "shown", "find", "check")
 _SLOW_DOWN = Answered(status=429, headers={"Retry-After": "17"}, body={})
 _REFUSED = Answered(status=401, body={})
 _GARBAGE = Answered(status=200, headers={"content-type": "text/html"}, body_text="<html>maintenance</html>")
@@ -54,11 +56,12 @@ def check_recorded_calls(subject: Subject) -> None:
 
 
 def check_everything_is_recorded(subject: Subject) -> None:
-    """X2: log-in, inspection, shown pages, every feed, fetch, command and check is recorded; a find with and without a result."""
+    """X2: log-in, inspection, articles, shown pages, every feed, fetch, command and check is recorded; a find with and without a result."""
     recorded = {(fixture.call.do, fixture.call.name) for fixture in subject.exchanges}
     connector = subject.connector
     wanted = {("open_session", ""), ("inspect", "")}
     wanted |= {("subscribe", "")} if connector.subscribe is not None else set()
+    wanted |= {("articles", "")} if connector.articles is not None else set()
     wanted |= {("shown", "")} if connector.shown is not None else set()
     wanted |= {("feed", name) for name in connector.feeds} | {("fetch", topic) for topic in connector.fetch}
     wanted |= {("execute", kind.value) for kind in connector.commands}
@@ -71,7 +74,7 @@ def check_everything_is_recorded(subject: Subject) -> None:
 
 
 def check_reads_change_nothing(subject: Subject) -> None:
-    """X3: log-in, inspection, feeds, fetches, shown pages, finds and checks declare every request as a read; a command writes."""
+    """X3: log-in, inspection, articles, feeds, fetches, shown pages, finds and checks declare every request as a read; a command writes."""
     mending = {name for name, feed in subject.connector.feeds.items() if feed.mends}
     for fixture in subject.exchanges:
         if fixture.call.do == "feed" and fixture.call.name in mending:
@@ -304,8 +307,12 @@ async def _read_shown(subject: Subject, shown: Shown) -> None:
             assert page.cursor not in cursors, f"cursor {page.cursor!r} came back"
             assert len(cursors) <= 1000, "no end after 1000 pages"
             cursors.append(page.cursor)
-        found = {variant.external_id for variant in (await subject.connector.inspect(api)).variants}
+        found = {variant.external_id for variant in (await _look(subject, api)).variants}
         assert found <= seen, f"not shown: {sorted(found - seen)[:5]}"
+
+
+async def _look(subject: Subject, api: Any) -> Inspection:
+    return await look_at(subject.connector, api, clock=SystemClock(), sleep=asyncio.sleep)
 
 
 async def _read_feeds(subject: Subject) -> None:

@@ -108,7 +108,9 @@ class Exchange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class CallMade(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Which function of the connector is called with what."""
 
-    do: Literal["open_session", "inspect", "subscribe", "feed", "fetch", "shown", "execute", "find", "check"]
+    do: Literal[
+        "open_session", "inspect", "articles", "subscribe", "feed", "fetch", "shown", "execute", "find", "check"
+    ]
     name: str = ""
     """Feed, topic of the fetch, kind of the command, or field of `Connector.checks`."""
     cursor: str = ""

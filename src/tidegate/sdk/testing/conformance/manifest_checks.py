@@ -69,6 +69,11 @@ def check_pace(subject: Subject) -> None:
     for name, feed in connector.feeds.items():
         assert feed.interval >= timedelta(seconds=1), f"feed {name}: interval {feed.interval}"
         assert 0 < feed.charge <= speed_of(budget).of(feed.operation).burst, f"feed {name}: charge {feed.charge}"
+    if connector.articles is not None:
+        charge = connector.articles.charge
+        assert 0 < charge <= speed_of(budget).burst / 2, (
+            f"articles: charge {charge}, of which half of the budget is kept"
+        )
     if connector.shown is not None:
         assert connector.shown.fields, "shown: name the fields"
         assert connector.shown.articles_max >= 1, f"shown: articles_max {connector.shown.articles_max}"

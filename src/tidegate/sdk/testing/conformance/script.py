@@ -178,6 +178,9 @@ async def dispatch(connector: Connector, fixture: ExchangeFixture, api: Api, sec
             return await connector.open_session(api, secrets, fixture.settings)
         case "inspect":
             return await connector.inspect(api)
+        case "articles":
+            assert connector.articles is not None, "the connector's inspection reads its articles"
+            return await connector.articles.read(api, made.cursor)
         case "subscribe":
             assert connector.subscribe is not None, "the connector cannot subscribe"
             return await connector.subscribe(api, WEBHOOK_URL, Secret(WEBHOOK_SECRET))
