@@ -198,6 +198,18 @@ class RefundSeen(msgspec.Struct, frozen=True, kw_only=True, tag="refund_seen"):
     sequence: int = 0
 
 
+class OrderGone(msgspec.Struct, frozen=True, kw_only=True, tag="order_gone"):
+    """The channel has no such order any more: it was deleted for good, and the channel itself said so when it was asked.
+
+    What of it has not left is promised to nobody any more.
+    """
+
+    external_id: str
+    version: int = 0
+    """When the channel was asked, in the terms of the order's own versions; 0: it does not tell, so it is the newest."""
+    sequence: int = 0
+
+
 class VariantSeen(msgspec.Struct, frozen=True, kw_only=True, tag="variant_seen"):
     """An article as a system shows it."""
 
@@ -245,6 +257,7 @@ class Ignored(msgspec.Struct, frozen=True, kw_only=True, tag="ignored"):
 
 CanonicalChange = (
     OrderSeen
+    | OrderGone
     | ShipmentSeen
     | FulfillmentSeen
     | StockMoved

@@ -121,10 +121,12 @@ class Watch:
         self._cost: float | None = None
         self._is_over = False
         self._asked_at = 0.0
+        self._requests = 0
 
     def asked(self) -> None:
         """Note that a request begins. The requests of one call come one after the other."""
         self._asked_at = self._clock.monotonic()
+        self._requests += 1
 
     def answered(self, response: Response) -> None:
         """Learn from a whole answer."""
@@ -143,10 +145,16 @@ class Watch:
         book.meter = book.rule.answered(book.meter, self.ticket, max(0.0, now - self._asked_at), sign, now)
 
     def finish(self) -> None:
-        """End the call's charge; once."""
+        """End the call's charge; once.
+
+        Where the platform tells no costs, a call that made more requests than its charge paid for costs each of them.
+        """
         if not self._is_over:
             self._is_over = True
-            self._book.end(self.ticket, self._clock.monotonic(), cost=self._cost)
+            cost = self._cost
+            if cost is None and self._requests > self.ticket.charge:
+                cost = float(self._requests)
+            self._book.end(self.ticket, self._clock.monotonic(), cost=cost)
 
     def refund(self) -> None:
         """Give the charge back: nothing was sent; once."""

@@ -55,6 +55,7 @@ _VERSION_MASK = (1 << 62) - 1
 
 Versioned = (
     changes.OrderSeen
+    | changes.OrderGone
     | changes.ShipmentSeen
     | changes.FulfillmentSeen
     | changes.StockMoved
@@ -67,6 +68,7 @@ Versioned = (
 
 FETCH_TOPIC: dict[type[Versioned], str] = {
     changes.OrderSeen: "order",
+    changes.OrderGone: "order",
     changes.ShipmentSeen: "shipment",
     changes.FulfillmentSeen: "fulfillment",
     changes.StockMoved: "move",
@@ -78,7 +80,12 @@ FETCH_TOPIC: dict[type[Versioned], str] = {
 """What a connector's `fetch` calls the entity of a change."""
 
 
-_TAG_OF = {topic: str(kind.__struct_config__.tag) for kind, topic in FETCH_TOPIC.items()}
+def _tag_of(kind: type[Versioned]) -> str:
+    """Return under what an observation's version is kept. That an order is gone is one more state of it."""
+    return str((changes.OrderSeen if kind is changes.OrderGone else kind).__struct_config__.tag)
+
+
+_TAG_OF = {topic: _tag_of(kind) for kind, topic in FETCH_TOPIC.items()}
 
 
 ORDER_KIND = _TAG_OF["order"]
@@ -93,7 +100,7 @@ def hint_key(connection_id: UUID, hint: changes.NeedsFetch) -> GateKey | None:
 
 def gate_key(connection_id: UUID, change: Versioned) -> GateKey:
     """Return the key of a change's version gate."""
-    return (connection_id, str(change.__struct_config__.tag), change.external_id)
+    return (connection_id, _tag_of(type(change)), change.external_id)
 
 
 def stamp_of(change: Versioned, mapping_version: int) -> Stamp:
@@ -189,6 +196,8 @@ class Fold:
         key = gate_key(prepared.event.connection_id, change)
         seen = stamp_of(change, prepared.mapping_version)
         stored = self.result.new_gates.get(key) or self._state.gates.get(key)
+        if isinstance(change, changes.OrderGone) and not change.version and stored is not None:
+            seen = seen._replace(version=stored.version)
         verdict = judge(stored, seen, is_fetch=prepared.event.source == "fetch")
         if verdict is Verdict.OLDER:
             return Outcome("superseded", "older_version")
@@ -213,6 +222,8 @@ class Fold:
         match change:
             case changes.OrderSeen():
                 return self._order_seen(prepared, change)
+            case changes.OrderGone():
+                return self._order_gone(prepared, change)
             case changes.StockMoved():
                 return self._stock_moved(prepared, change)
             case changes.ShipmentSeen():
@@ -283,6 +294,24 @@ class Fold:
             return Outcome("applied", plan.code, plan.reason, "order", order.order_id)
         code = "totals_mismatch" if order.totals_mismatch else "applied"
         return Outcome("applied", code, None, "order", order.order_id)
+
+    def _order_gone(self, prepared: Prepared, change: changes.OrderGone) -> Outcome:
+        """Cancel what is left of an order that the channel has no more. What has left, or was cancelled, stays as it is."""
+        order_id = self._state.order_of.get((prepared.event.connection_id, change.external_id))
+        if order_id is None:
+            return Outcome("ignored", "order_unknown", "an order that nobody here knows was deleted")
+        order = self._state.orders[order_id]
+        units = sum(order.committed_units(line) for line in order.lines.values())
+        if not units:
+            return Outcome(
+                "applied", "order_gone", "it was deleted in the channel, and nothing of it was open", "order", order_id
+            )
+        order.order_state = OrderState.CANCELLED
+        order.is_changed = True
+        order.version += 1
+        self.result.changed_orders[order_id] = prepared.event.event_id
+        reason = f"it was deleted in the channel: it counts as cancelled, and {units} units are released"
+        return Outcome("applied", "order_gone", reason, "order", order_id)
 
     def _settle(self, order: Order, event_id: UUID) -> None:
         """Post the differences between what stood committed and what stands committed now."""

@@ -125,6 +125,8 @@ def _wanted(batch: Sequence[Prepared], policy: Policy) -> _Wanted:
                 wanted.orders.add((connection_id, change.external_id))
                 if policy.provider is not None:
                     wanted.named_payments.update((policy.provider, name) for name in _payments_named(change))
+            elif isinstance(change, changes.OrderGone):
+                wanted.orders.add((connection_id, change.external_id))
             elif isinstance(change, changes.PaymentObserved):
                 wanted.seen_payments.add((connection_id, change.external_id))
             elif isinstance(change, changes.RefundSeen):

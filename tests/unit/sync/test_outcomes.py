@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from uuid import UUID
 
+import msgspec
 import pytest
 from tests.foldbed import ERP, NOW, OTHER_SHOP, SHOP, Book, line_seen, moved, observing, order_seen, prepared, shipped
 
-from tidegate.commerce.changes import FulfillmentSeen, Ignored, LocationSeen, NeedsFetch, ShipmentLine, VariantSeen
+from tidegate.commerce.changes import (
+    FulfillmentSeen,
+    Ignored,
+    LocationSeen,
+    NeedsFetch,
+    OrderGone,
+    ShipmentLine,
+    VariantSeen,
+)
 from tidegate.commerce.states import OrderState, PaymentState
 from tidegate.kernel.ids import new_id, public_id
 from tidegate.sync.fold import PARENT_WAIT
@@ -86,6 +95,64 @@ def test_a_cancelled_order_gives_its_units_back_and_is_cancelled_once() -> None:
         (ERP, book.order().order_id)
     ]
     book.check()
+
+
+GONE = OrderGone(external_id="1", version=5)
+
+
+def test_an_order_that_was_deleted_for_good_gives_its_units_back_once() -> None:
+    book = Book()
+    book.fold((SHOP, order_seen(1, TWO_LINES)))
+
+    assert outcome(book, SHOP, GONE, source="fetch") == ("applied", "order_gone")
+    assert outcome(book, SHOP, GONE, source="fetch") == ("superseded", "same_content")
+    again = msgspec.structs.replace(GONE, version=9)
+    assert outcome(book, SHOP, again, source="fetch") == ("applied", "order_gone")
+
+    assert book.order().order_state is OrderState.CANCELLED
+    assert book.levels() == {}
+    assert len(book.planned("order.cancel")) == 1
+    book.check()
+
+
+def test_a_late_webhook_does_not_bring_a_deleted_order_back_and_a_restored_one_comes_back() -> None:
+    book = Book()
+    book.fold((SHOP, order_seen(1, TWO_LINES)))
+    book.fold((SHOP, GONE), source="fetch")
+
+    assert outcome(book, SHOP, order_seen(3, TWO_LINES)) == ("superseded", "older_version")
+    assert book.levels() == {}
+    assert outcome(book, SHOP, order_seen(6, TWO_LINES))[0] == "applied"
+    assert book.levels() != {}
+    book.check()
+
+
+def test_a_change_after_the_look_counts_more_than_the_look() -> None:
+    book = Book()
+    book.fold((SHOP, order_seen(7, TWO_LINES)))
+
+    assert outcome(book, SHOP, GONE, source="fetch") == ("superseded", "older_version")
+    assert book.order().order_state is OrderState.OPEN
+
+
+def test_a_look_that_tells_no_time_is_the_newest() -> None:
+    book = Book()
+    book.fold((SHOP, order_seen(7, TWO_LINES)))
+
+    assert outcome(book, SHOP, OrderGone(external_id="1"), source="fetch") == ("applied", "order_gone")
+    assert book.levels() == {}
+
+
+def test_of_a_deleted_order_that_has_left_nothing_is_cancelled_and_an_unknown_one_is_no_news() -> None:
+    book = Book()
+    book.fold((SHOP, order_seen(1, [line_seen("L1", "A", 1)])))
+    book.fold((ERP, moved("m1", "A", -1, kind="ship", order_reference=book.reference())))
+
+    assert outcome(book, SHOP, GONE, source="fetch") == ("applied", "order_gone")
+    assert book.order().order_state is OrderState.OPEN
+    assert book.planned("order.cancel") == []
+    unknown = msgspec.structs.replace(GONE, external_id="2")
+    assert outcome(book, SHOP, unknown, source="fetch") == ("ignored", "order_unknown")
 
 
 def test_old_and_equal_versions_change_nothing() -> None:

@@ -75,6 +75,11 @@ def error_of(response: Response, *, changes_state: bool = True) -> TidegateError
     return _error(response, refusal or {}, rows=rows, changes_state=changes_state)
 
 
+def is_invalid_id(response: Response) -> bool:
+    """Return whether WooCommerce itself says that it has nothing under this id; a page of its host never does."""
+    return str((_refusal_of(response) or {}).get("code", "")).endswith(_GONE_SUFFIXES)
+
+
 def error_of_item(refusal: Any) -> TidegateError:
     """Return the error of one item of a batch: the `error` that stands where the item would."""
     known = refusal if isinstance(refusal, dict) else {}

@@ -5,8 +5,8 @@ A webhook's topic is only a hint: its body is built when it is delivered, so `or
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence, ValuesView
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -18,6 +18,8 @@ from tidegate.commerce.changes import (
     Customer,
     Ignored,
     NeedsFetch,
+    NeedsPerson,
+    OrderGone,
     OrderLineSeen,
     OrderPrivate,
     OrderSeen,
@@ -26,9 +28,9 @@ from tidegate.commerce.changes import (
 )
 from tidegate.commerce.money import currency_exponent, money_from_decimal
 from tidegate.commerce.states import OrderState, PaymentState
-from tidegate.kernel.clock import EPOCH
 from tidegate.sdk.connector import RawEvent
 from tidegate.sdk.decoding import decode_body
+from tidegate.sdk.values import utc_of, version_of
 
 Id = Annotated[int, msgspec.Meta(ge=1, le=2**62)]
 AnyId = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
@@ -37,15 +39,14 @@ Amount = Annotated[str, msgspec.Meta(pattern=r"^(-?[0-9]{1,13}(\.[0-9]{1,8})?)?$
 """Decimal text in major units; '' where there is none."""
 Text = str | None
 
+GONE_TOPIC = "order.gone"
+"""What a fetch brings of an order that the shop has no more."""
+MISSING_TOPIC = "webhooks"
+"""What a look found of webhooks that should be there."""
 NOT_PLACED = frozenset(("checkout-draft", "auto-draft", "draft"))
 """The buyer is still at the checkout, or somebody still writes the order."""
 PARENTS = frozenset(("variable", "grouped", "external", "variable-subscription"))
 """Kinds of products that are not sold and counted themselves."""
-
-
-class _Meta(msgspec.Struct, gc=False):
-    key: str = ""
-    value: Any = None
 
 
 class _Line(msgspec.Struct, gc=False):
@@ -97,10 +98,12 @@ class _Order(msgspec.Struct):
     id: Id
     status: Annotated[str, msgspec.Meta(min_length=1, max_length=40)]
     currency: Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$")]
-    date_created_gmt: datetime
-    date_modified_gmt: datetime
     total: Amount
-    number: Text = None
+    date_created_gmt: datetime | None = None
+    date_modified_gmt: datetime | None = None
+    """Both are null of a draft that was never saved."""
+    number: str | int | None = None
+    """Plugins that number orders make what they like of it."""
     total_tax: Amount = ""
     shipping_total: Amount = ""
     shipping_tax: Amount = ""
@@ -111,7 +114,8 @@ class _Order(msgspec.Struct):
     transaction_id: Text = None
     billing: _Address = msgspec.field(default_factory=_Address)
     shipping: _Address = msgspec.field(default_factory=_Address)
-    meta_data: list[_Meta] = []
+    meta_data: Any = None
+    """Plugins fill it with everything; PHP makes an object of a list with a gap."""
     line_items: list[_Line] = []
     fee_lines: list[_Fee] = []
     shipping_lines: list[_Shipping] = []
@@ -130,9 +134,18 @@ class _Reference(msgspec.Struct, gc=False):
     id: Id
 
 
+class _Gone(msgspec.Struct, gc=False):
+    id: Id
+    asked_at: datetime | None = None
+
+
 class _Hook(msgspec.Struct, gc=False):
     topic: str
     status: str
+
+
+class _Missing(msgspec.Struct, gc=False):
+    missing: list[str]
 
 
 class _Action(msgspec.Struct, gc=False):
@@ -143,7 +156,9 @@ class _Action(msgspec.Struct, gc=False):
 _ORDER = msgspec.json.Decoder(_Order)
 _PRODUCT = msgspec.json.Decoder(_Product)
 _REFERENCE = msgspec.json.Decoder(_Reference)
+_GONE = msgspec.json.Decoder(_Gone)
 _HOOK = msgspec.json.Decoder(_Hook)
+_MISSING = msgspec.json.Decoder(_Missing)
 _ACTION = msgspec.json.Decoder(_Action)
 
 
@@ -156,6 +171,10 @@ def normalize(event: RawEvent) -> Sequence[CanonicalChange]:
     if kind == "order":
         if verb == "deleted":  # holds the id alone
             return [NeedsFetch(topic="order", external_id=str(decode_body(_REFERENCE, event.body).id))]
+        if event.topic == GONE_TOPIC:
+            gone = decode_body(_GONE, event.body)
+            version = version_of(gone.asked_at) if gone.asked_at is not None else 0
+            return [OrderGone(external_id=str(gone.id), version=version)]
         return [_order(decode_body(_ORDER, event.body))]
     if kind == "action" and verb.startswith("woocommerce_order_"):
         return [NeedsFetch(topic="order", external_id=str(decode_body(_ACTION, event.body).arg))]
@@ -172,7 +191,19 @@ def normalize(event: RawEvent) -> Sequence[CanonicalChange]:
                 Ignored(code="webhook_switched_on", reason=f"the shop had switched {hook.topic} off; it is on again")
             ]
         return [Ignored(code="webhook_seen", reason=f"the webhook {hook.topic} is {hook.status}")]
+    if event.topic == MISSING_TOPIC:
+        return [_hooks_missing(decode_body(_MISSING, event.body).missing)]
     return [Ignored(code="topic_not_used", reason="Tidegate keeps nothing of this topic")]
+
+
+def _hooks_missing(topics: list[str]) -> CanonicalChange:
+    if not topics:
+        return Ignored(code="webhook_seen", reason="every topic is delivered to us")
+    return NeedsPerson(
+        code="webhooks_gone",
+        reason=f"somebody deleted the webhooks {', '.join(topics)[:200]}: run `tidegate doctor --fix`, then "
+        "`tidegate issues resolve` it; polls find the orders meanwhile",
+    )
 
 
 def article_id(product_id: int, variation_id: int) -> str:
@@ -184,6 +215,9 @@ def article_id(product_id: int, variation_id: int) -> str:
 def _order(raw: _Order) -> CanonicalChange:
     if raw.status in NOT_PLACED:
         return Ignored(code="not_placed", reason="the order is not placed yet")
+    changed_at = raw.date_modified_gmt or raw.date_created_gmt
+    if changed_at is None:
+        raise ValueError("the order has no time of change")
     if any(refund.refunded_payment is None for refund in raw.refunds):
         return NeedsFetch(topic="order", external_id=str(raw.id))
     if len({line.id for line in raw.line_items}) < len(raw.line_items):
@@ -191,9 +225,9 @@ def _order(raw: _Order) -> CanonicalChange:
     fees = sum(_minor(fee.total, raw) + _minor(fee.total_tax, raw) for fee in raw.fee_lines)
     return OrderSeen(
         external_id=str(raw.id),
-        number=raw.number or str(raw.id),
-        version=_version(raw.date_modified_gmt),
-        placed_at=_utc(raw.date_created_gmt),
+        number=str(raw.number or raw.id),
+        version=version_of(changed_at),
+        placed_at=utc_of(raw.date_created_gmt or changed_at),
         currency=raw.currency,
         order_state=_order_state(raw),
         payment_state=_payment_state(raw),
@@ -276,7 +310,14 @@ def _payment_state(raw: _Order) -> PaymentState:
 
 def _is_authorised(raw: _Order) -> bool:
     """Return whether the payment plugin says that the money is authorised and not captured yet."""
-    return any(meta.key == "_stripe_charge_captured" and meta.value == "no" for meta in raw.meta_data)
+    return _kept(raw).get("_stripe_charge_captured") == "no"
+
+
+def _kept(raw: _Order) -> dict[str, str]:
+    """Return the order's meta data that is text, by key."""
+    found = raw.meta_data.values() if isinstance(raw.meta_data, dict) else raw.meta_data
+    pieces = [one for one in found if isinstance(one, dict)] if isinstance(found, list | ValuesView) else []
+    return {str(one.get("key")): one["value"] for one in pieces if isinstance(one.get("value"), str)}
 
 
 def _payments(raw: _Order) -> tuple[PaymentSeen, ...]:
@@ -312,7 +353,7 @@ def _payments(raw: _Order) -> tuple[PaymentSeen, ...]:
 
 def _psp_payment(raw: _Order) -> str:
     """Return the payment's id at the provider: what the Stripe plugins keep, else what the shop calls the transaction."""
-    kept = {meta.key: meta.value for meta in raw.meta_data if isinstance(meta.value, str)}
+    kept = _kept(raw)
     return kept.get("_stripe_intent_id") or kept.get("_intent_id") or raw.transaction_id or ""
 
 
@@ -367,12 +408,3 @@ def _variant(raw: _Product) -> CanonicalChange:
 # --- values --------------------------------------------------------------------------------------------------------
 def _minor(text: str, order: _Order) -> int:
     return money_from_decimal(text, order.currency).amount_minor if text else 0
-
-
-def _utc(moment: datetime) -> datetime:
-    """Return the moment of a `_gmt` field, which is written without a zone."""
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-def _version(moment: datetime) -> int:
-    return max(0, (_utc(moment) - EPOCH) // timedelta(microseconds=1))

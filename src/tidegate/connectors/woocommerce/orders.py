@@ -6,12 +6,14 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from tidegate.connectors.woocommerce.cursor import following, parse, query_of
+from tidegate.connectors.woocommerce.cursor import following, query_of
+from tidegate.connectors.woocommerce.mapper import GONE_TOPIC
 from tidegate.connectors.woocommerce.refunds import with_origin
-from tidegate.connectors.woocommerce.wire import Raw, id_of, read, read_or_none
+from tidegate.connectors.woocommerce.wire import Gone, Raw, id_of, read, read_or_gone
 from tidegate.kernel.errors import TransientError
 from tidegate.sdk.connector import FeedItem, FeedPage
 from tidegate.sdk.http import Api
+from tidegate.sdk.rounds import parse
 
 FIELDS = (
     "id", "number", "status", "currency", "date_created_gmt", "date_modified_gmt", "date_paid_gmt", "date_completed_gmt",
@@ -39,9 +41,23 @@ async def read_orders(api: Api, cursor: str) -> FeedPage:
 
 
 async def fetch_order(api: Api, external_id: str) -> FeedItem | None:
-    """Read one order, None when the shop has none of this id (any more). Its refunds are read too, where it has any."""
-    found = await read_or_none(api, f"/orders/{id_of(external_id)}", Raw, {"_fields": ",".join(FIELDS)})
-    return _item(await with_origin(api, found)) if found is not None else None
+    """Read one order; its refunds are read too, where it has any.
+
+    An order that the shop itself says it does not have (any more) comes back as a note of that. Any other 404, of a host
+    or of a shop without permalinks, raises.
+    """
+    found = await read_or_gone(api, f"/orders/{id_of(external_id)}", Raw, {"_fields": ",".join(FIELDS)})
+    return _gone(external_id, found.asked_at) if isinstance(found, Gone) else _item(await with_origin(api, found))
+
+
+def _gone(external_id: str, asked_at: datetime | None) -> FeedItem:
+    body = {"id": int(external_id), "asked_at": asked_at}
+    return FeedItem(
+        topic=GONE_TOPIC,
+        external_id=external_id,
+        ordering_key=f"order:{external_id}",
+        body=msgspec.json.encode(body, order="sorted"),
+    )
 
 
 def changed_at(entity: Raw) -> datetime:
@@ -56,7 +72,9 @@ def changed_at(entity: Raw) -> datetime:
 def _item(order: Raw) -> FeedItem:
     kept = {name: order[name] for name in FIELDS if name in order}
     kept["line_items"] = [_without_looks(line) for line in kept.get("line_items") or []]
-    kept["meta_data"] = [meta for meta in kept.get("meta_data") or [] if meta.get("key") in META_READ]
+    found = kept.get("meta_data") or []  # PHP makes an object of a list with a gap
+    pieces = found.values() if isinstance(found, dict) else found
+    kept["meta_data"] = [meta for meta in pieces if isinstance(meta, dict) and meta.get("key") in META_READ]
     return FeedItem(
         topic="order",
         external_id=str(order["id"]),

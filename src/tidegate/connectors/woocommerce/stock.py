@@ -15,11 +15,14 @@ from tidegate.commerce.commands import Payload, SetInventory
 from tidegate.connectors.woocommerce.errors import error_of_item
 from tidegate.connectors.woocommerce.wire import id_of, read_or_none, write
 from tidegate.kernel.errors import ConflictError, OutcomeUnknownError, RejectedError
-from tidegate.sdk.connector import Done, Failed, FindOutcome, ItemOutcome, NotFound
+from tidegate.sdk.connector import SIBLING_REFUSED, Done, Failed, FindOutcome, ItemOutcome, NotFound
 from tidegate.sdk.http import Api
 
 BATCH_MAX = 100
 """Items of a batch call, creations, updates and deletions together (413 above)."""
+REQUESTS_MAX = 20
+"""Requests of one call: one for all simple articles, one for each product with variations. Each may take a slow shop seconds,
+and a call that takes minutes ends in doubt as a whole."""
 STOCK_MAX = 2**31 - 1
 
 
@@ -43,7 +46,8 @@ Place = tuple[int, int]
 async def set_inventory(api: Api, payloads: Sequence[Payload], _key: str) -> Sequence[ItemOutcome]:
     """Set the numbers of many articles: one call for all simple ones, one for the variations of each product.
 
-    A call that fails as a whole ends it; what was set before is set again later, which changes nothing.
+    A call that fails as a whole ends it; what was set before is set again later, which changes nothing. What would need more
+    than `REQUESTS_MAX` requests is left for the next call.
     """
     outcomes: list[ItemOutcome] = [NOT_ASKED] * len(payloads)
     calls: dict[int, list[tuple[int, int, int]]] = {}
@@ -55,7 +59,12 @@ async def set_inventory(api: Api, payloads: Sequence[Payload], _key: str) -> Seq
             outcomes[index] = Failed(error=error)
             continue
         calls.setdefault(product if variation else 0, []).append((index, variation or product, command.quantity))
-    for parent, items in calls.items():
+    for number, (parent, items) in enumerate(calls.items()):
+        if number >= REQUESTS_MAX:
+            outcomes = [
+                NEXT_CALL if index in {one[0] for one in items} else each for index, each in enumerate(outcomes)
+            ]
+            continue
         path = f"/products/{parent}/variations/batch" if parent else "/products/batch"
         update = [{"id": article, "stock_quantity": quantity} for _, article, quantity in items]
         answer = await write(api, "POST", path, {"update": update}, _Batch)
@@ -83,6 +92,7 @@ def place_of(external_id: str) -> Place:
     return id_of(product), id_of(variation) if variation else 0
 
 
+NEXT_CALL = Failed(error=ConflictError("it goes with the next call", code=SIBLING_REFUSED))
 NOT_ASKED = Failed(error=OutcomeUnknownError("the shop was not asked", code="item_missing"))
 _NOT_COUNTED = (
     "turn on 'Track stock quantity' for it in the shop; a variation must count by itself, not with its product"

@@ -6,12 +6,13 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from tidegate.connectors.woocommerce.mapper import MISSING_TOPIC
 from tidegate.connectors.woocommerce.webhooks import TOPICS
 from tidegate.connectors.woocommerce.wire import PAGE_MAX, Raw, read, write
 from tidegate.kernel.errors import OutcomeUnknownError, TransientError
 from tidegate.kernel.redaction import Secret
 from tidegate.sdk.connector import FeedItem, FeedPage, Subscription
-from tidegate.sdk.health import SubscriptionHealth, digest_of_address
+from tidegate.sdk.health import SubscriptionHealth, digest_of_address, is_address_of_ours, place_of_address
 from tidegate.sdk.http import Api
 
 ACTIVE = "active"
@@ -20,8 +21,6 @@ DISABLED = "disabled"
 SHOP_PORTS = frozenset((None, 80, 443, 8080))
 """WordPress delivers to no other ports (wp_http_validate_url)."""
 _PAGES_MAX = 20
-_IN = "/in/"
-"""Every address of a Tidegate has this in its path."""
 
 
 class Hook(msgspec.Struct):
@@ -62,7 +61,7 @@ async def check_webhook(api: Api, url: str) -> SubscriptionHealth:
         present=bool(ours),
         enabled=active >= told,
         missing_topics=tuple(topic for topic in TOPICS if topic not in told),
-        others=tuple(sorted({_place(hook.delivery_url) for hook in hooks if _is_other(hook, url)})),
+        others=tuple(sorted({place_of_address(hook.delivery_url) for hook in hooks if _is_other(hook, url)})),
     )
 
 
@@ -70,7 +69,7 @@ async def read_hooks(api: Api, cursor: str) -> FeedPage:
     """Look whether our webhooks are on, and switch on what the shop switched off. What came meanwhile is found by polls.
 
     It neither knows the address nor the secret: ours are known by the digest of their address. A webhook that somebody
-    paused by hand stays paused.
+    paused by hand stays paused, and one that somebody deleted is told of.
     """
     digest = api.settings.get("webhook_digest")
     ours = [hook for hook in await list_hooks(api) if digest and digest_of_address(hook.delivery_url) == digest]
@@ -82,7 +81,21 @@ async def read_hooks(api: Api, cursor: str) -> FeedPage:
                 raise TransientError(
                     "whether the webhook is on again shows the next look", code="answer_lost", context=error.context
                 ) from error
-    return FeedPage(items=tuple(_seen(hook) for hook in ours), cursor=cursor, has_more=False)
+    items = [_seen(hook) for hook in ours]
+    if digest and api.settings.get("webhook_state") == "registered":
+        topics = {hook.topic for hook in ours}
+        items.append(_missing([topic for topic in TOPICS if topic not in topics]))
+    return FeedPage(items=tuple(items), cursor=cursor, has_more=False)
+
+
+def _missing(topics: list[str]) -> FeedItem:
+    """Return what is told of webhooks that somebody deleted: without the secret they cannot be made again from here."""
+    return FeedItem(
+        topic=MISSING_TOPIC,
+        external_id="all",
+        ordering_key="webhook:all",
+        body=msgspec.json.encode({"missing": topics}, order="sorted"),
+    )
 
 
 def _seen(hook: Hook) -> FeedItem:
@@ -113,10 +126,4 @@ def _explain(url: str) -> str:
 
 
 def _is_other(hook: Hook, url: str) -> bool:
-    return hook.delivery_url != url and _IN in hook.delivery_url and hook.topic in TOPICS
-
-
-def _place(url: str) -> str:
-    """Return scheme, host and port: the rest of such an address is a secret."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    return hook.delivery_url != url and is_address_of_ours(hook.delivery_url) and hook.topic in TOPICS

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from datetime import datetime
+from typing import Any, NamedTuple, TypeVar
 
-from tidegate.connectors.woocommerce.errors import error_of
+from tidegate.connectors.woocommerce.errors import error_of, is_invalid_id
 from tidegate.kernel.errors import RejectedError
 from tidegate.sdk.answers import read_answer
+from tidegate.sdk.failures import read_date
 from tidegate.sdk.http import Api, Response
 
 T = TypeVar("T")
@@ -37,6 +39,21 @@ async def read_or_none(api: Api, path: str, kind: type[T], params: Mapping[str, 
         if error.code not in ("not_found", "gone"):
             raise
         return None
+
+
+class Gone(NamedTuple):
+    """The shop says that it has no such thing."""
+
+    asked_at: datetime | None
+    """By its own clock; None where its answer does not tell."""
+
+
+async def read_or_gone(api: Api, path: str, kind: type[T], params: Mapping[str, str] | None = None) -> T | Gone:
+    """Return the body of a GET as `kind`, or when it was that the shop did not have it. Raises as `read`."""
+    response = await api.request("GET", ROOT + path, params=params, changes_state=False)
+    if response.status in (404, 410) and is_invalid_id(response):
+        return Gone(read_date(response.headers.get("date")))
+    return _body(response, kind, changes_state=False)
 
 
 async def write(

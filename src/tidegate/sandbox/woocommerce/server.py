@@ -71,6 +71,7 @@ class _Server:
                     "cancel": self._cancel,
                     "refund": self._refund_there,
                     "trash": self._trash,
+                    "erase": self._erase,
                     "hold": self._hold,
                 },
                 details=self._details,
@@ -386,6 +387,13 @@ class _Server:
         found.status, found.modified = "trash", self._place.now()
         self._hooks.tell("order", "deleted", found.id)
         return {"status": found.status}
+
+    def _erase(self, body: Mapping[str, Any]) -> Any:
+        """Delete an order for good, as a merchant or a clean-up plugin does: no stock comes back."""
+        number = int(body["order"])
+        del self._shop.orders[number]
+        self._hooks.tell("order", "deleted", number)
+        return {"id": number}
 
     def _refund_there(self, body: Mapping[str, Any]) -> Any:
         found = self._shop.orders[int(body["order"])]
