@@ -51,8 +51,15 @@ def deliver(address: str, topic: str) -> None:
         {"shop_id": 1, "shop_domain": "sandbox.myshopify.com", "customer": {"id": 7}, "topic": topic}
     ).encode()
     signature = base64.b64encode(hmac.digest(SECRET.encode(), body, "sha256")).decode()
-    headers = {"X-Shopify-Topic": topic, "X-Shopify-Hmac-Sha256": signature, "X-Shopify-Webhook-Id": topic}
-    assert call(address, "POST", body, {**headers, "Content-Type": "application/json"}).status == 200
+    headers = {
+        "Content-Type": "application/json",
+        "X-Shopify-Topic": topic,
+        "X-Shopify-Hmac-Sha256": signature,
+        "X-Shopify-Webhook-Id": topic,
+        "X-Shopify-Shop-Domain": "sandbox.myshopify.com",
+        "X-Shopify-API-Version": "2026-10",
+    }
+    assert call(address, "POST", body, headers).status == 200
 
 
 def issues(day: Installation) -> set[str]:
