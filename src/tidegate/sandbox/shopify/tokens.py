@@ -59,7 +59,7 @@ class Tokens:
             return None
         code = self._name("code")
         self._codes = {**dict(list(self._codes.items())[-CODES_KEPT:]), code: redirect_uri}
-        told = {"code": code, "shop": shop, "state": state, "timestamp": str(int(self._place.now().timestamp()))}
+        told = {"code": code, "shop": shop, "state": state, "timestamp": str(int(self._place.now()))}
         text = urlencode(sorted(told.items()))
         told["hmac"] = hmac.new(self._options.client_secret.encode(), text.encode(), hashlib.sha256).hexdigest()
         return f"{redirect_uri}?{urlencode(told)}"
