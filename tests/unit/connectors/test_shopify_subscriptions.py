@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tidegate.connectors.shopify.cursor import ORDERS_PER_PAGE, REACH, Cursor, following, variables
@@ -86,6 +86,7 @@ def poll(state: Cursor, changes: list[datetime]) -> tuple[Cursor, list[datetime]
             return state, seen
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.lists(st.integers(0, 40), max_size=120), min_size=1, max_size=12))
 def test_every_change_is_read_in_the_round_after_it_shows(steps: list[list[int]]) -> None:
     """Changes come in order, each shown at most 15 s late."""
