@@ -76,7 +76,7 @@ class Day:
         return channel["was_told"]
 
     def alerts(self) -> dict[str, Any]:
-        return {alert["rule"]: alert for alert in self.tidegate.do("alerts", "--json").json}
+        return {alert["rule"]: alert for alert in self.tidegate.do("alerts", "--json").json["alerts"]}
 
     def state(self) -> str:
         rows = self.tidegate.do("status", "--json").json["lanes"]

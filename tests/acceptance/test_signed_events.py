@@ -248,6 +248,7 @@ def test_a_receiver_that_is_away_gets_the_same_event_again(day: Day) -> None:
 
 def test_a_receiver_that_hangs_holds_up_nobody_else(day: Day) -> None:
     """A listener that never answers has all of its calls in flight; the shop and the 3PL go on meanwhile."""
+    day.tidegate.do("live", "events", "--yes")  # an earlier test had it observe
     with day.zap.receiver.hanging():
         day.order("A-2a", 1)
         eventually(lambda: day.zap.receiver.hangs >= 1, "the listener was not called", day.tidegate)
