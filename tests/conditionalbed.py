@@ -37,6 +37,7 @@ SETTINGS = DispatchSettings(
     second_look_seconds=0.1,
     rest_seconds=0.1,
     unseen_settle_seconds=3600.0,
+    doubt_settle_seconds=0.5,
     unseen_look_seconds=0.2,
 )
 """Units that are missing stay so: only an order explains them."""

@@ -210,7 +210,10 @@ def decide_found(
     `negatives` counts believable read-backs that found nothing, this one not included; two are needed. A 'not found' is
     believable when `settles_in_seconds` is 0. What is harmless twice needs no such patience.
     """
+    doubt_seconds = max(settles_in_seconds, settings.doubt_settle_seconds)
     match found:
+        case Done() if about.is_compared:
+            return Decision(state=CommandState.SUCCEEDED, code="found", done=found, late_seconds=doubt_seconds)
         case Done():
             return Decision(state=CommandState.SUCCEEDED, code="found", done=found)
         case Partly():
@@ -221,7 +224,8 @@ def decide_found(
             about.is_compared or (negatives >= 1 and settles_in_seconds <= 0)
         ):
             again = _resend(about, code="not_found", reason=None)
-            return msgspec.structs.replace(again, shown=found.shown, late_seconds=settles_in_seconds or None)
+            late_seconds = doubt_seconds if about.is_compared else None
+            return msgspec.structs.replace(again, shown=found.shown, late_seconds=late_seconds)
         case NotFound():
             if settles_in_seconds > 0:
                 return Decision(state=CommandState.IN_DOUBT, code="not_found_yet", wait_seconds=settles_in_seconds)

@@ -56,6 +56,9 @@ class DispatchSettings:
     unseen_settle_seconds: float = 45.0
     """How long after units were gone from a channel unexplained its orders must have been read, to believe that they were
     not sold: a platform's list shows an order some seconds late."""
+    doubt_settle_seconds: float = 45.0
+    """How long after a doubt a channel that sells by itself is told once more: what a look saw there may be sales that nobody
+    told yet, and not our number."""
     untold_seconds: float = 5.0
     """How soon feeds are read again when a channel shows fewer units than its orders explain: webhooks may be lost."""
     unseen_look_seconds: float = 15.0

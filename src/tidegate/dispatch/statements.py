@@ -532,8 +532,10 @@ SET blocked_by = NULL,
     acked_at = CASE WHEN n.is_acked THEN clock_timestamp() ELSE m.acked_at END,
     late_until = CASE WHEN n.late_seconds IS NULL THEN m.late_until
                       ELSE greatest(m.late_until, clock_timestamp() + make_interval(secs => n.late_seconds)) END,
-    dirty = m.mode <> 'observe' AND (m.dirty OR n.is_dirty OR l.is_unexplained OR m.late_until IS NOT NULL),
-    dirty_at = CASE WHEN (n.is_dirty OR l.is_unexplained OR m.late_until IS NOT NULL) AND m.mode <> 'observe'
+    dirty = m.mode <> 'observe' AND (m.dirty OR n.is_dirty OR l.is_unexplained
+                                    OR coalesce(n.late_seconds, 0) > 0 OR m.late_until IS NOT NULL),
+    dirty_at = CASE WHEN (n.is_dirty OR l.is_unexplained OR n.late_seconds IS NOT NULL OR m.late_until IS NOT NULL)
+                         AND m.mode <> 'observe'
                     THEN coalesce(m.dirty_at, clock_timestamp()) ELSE m.dirty_at END,
     not_before = CASE WHEN m.dirty OR n.is_dirty THEN clock_timestamp() + make_interval(secs => n.wait_seconds)
                       ELSE least(CASE WHEN l.is_unexplained THEN clock_timestamp() + make_interval(secs => $13) END,
