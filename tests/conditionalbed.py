@@ -17,7 +17,7 @@ from tidegate.dispatch.settings import DispatchSettings
 from tidegate.dispatch.worker import Worker
 from tidegate.kernel.errors import ConflictError, OutcomeUnknownError
 from tidegate.kernel.redaction import Secret
-from tidegate.sdk.connector import CommandSpec, Connector, Done, Failed, FindOutcome, ItemOutcome, NotFound
+from tidegate.sdk.connector import CommandSpec, Connector, Done, Failed, Feed, FindOutcome, ItemOutcome, NotFound
 from tidegate.sdk.http import Api, Session
 from tidegate.store.connections import Pool
 from tidegate.store.context import Context
@@ -120,6 +120,7 @@ class Shops:
     a: Shop = field(default_factory=Shop)
     b: Shop = field(default_factory=Shop)
     orders: int = 0
+    feeds: Mapping[str, Feed] = field(default_factory=dict)
 
     def connector(self) -> Connector:
         """Return a connector that finds its shop by the connection's settings."""
@@ -142,7 +143,7 @@ class Shops:
         return replace(
             self.bed.connector,
             open_session=session,
-            feeds={},
+            feeds=self.feeds,
             commands={
                 CommandKind.INVENTORY_SET: stock,
                 CommandKind.ORDER_CREATE: CommandSpec(execute=accept, safe_to_resend=True),

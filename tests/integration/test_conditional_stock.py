@@ -15,6 +15,8 @@ from tests.dispatchbed import until
 
 from tidegate.dispatch.settings import DEFAULTS
 from tidegate.monitor.stock_view import read_stock
+from tidegate.sdk.connector import Feed, FeedPage
+from tidegate.sdk.http import Api
 from tidegate.store.connections import Pool
 from tidegate.store.database import Database
 
@@ -294,6 +296,28 @@ async def test_what_no_order_explains_is_given_back_when_the_orders_were_read(sh
         await until(shops.is_quiet)
 
     async with shops.lanes(replace(SETTINGS, unseen_settle_seconds=0.3)):
+        await until(lambda: shops.a.available["v-A"] == 15 and shops.b.available["v-A"] == 15)
+        await until(shops.is_quiet)
+
+    assert (await shops.mark("shop_a", "A"))["unseen"] == 0
+
+
+async def test_what_only_mends_the_way_of_webhooks_explains_nothing_and_holds_nothing(shops: Shops) -> None:
+    """Such a feed is read now and then; the orders were read, and that is enough."""
+
+    async def nothing(_api: Api, cursor: str) -> FeedPage:
+        return FeedPage(items=(), cursor=cursor, has_more=False)
+
+    shops.feeds = {"subscriptions": Feed(read=nothing, interval=timedelta(hours=1), mends=True)}
+    async with shops.lanes(replace(SETTINGS, unseen_settle_seconds=0.3)):
+        ids = shops.bed.tenant_id, shops.bed.connections["shop_a"]
+        await until(
+            lambda: shops.bed.pool.fetchval(
+                "SELECT EXISTS (SELECT FROM poll_cursor WHERE tenant_id = $1 AND connection_id = $2)", *ids
+            )
+        )
+        shops.a.available["v-A"] -= 4
+        await receive(shops, "A", 5, 1)
         await until(lambda: shops.a.available["v-A"] == 15 and shops.b.available["v-A"] == 15)
         await until(shops.is_quiet)
 

@@ -77,9 +77,10 @@ class FeedTimes:
         return all(due > now for due in self._due.values()) and not any(self._failures.values())
 
     def hurry(self, now: float, *, within: float = 0.0) -> None:
-        """Make every feed due in so many seconds that is not failing: somebody waits for what it tells."""
-        soon = now + within
-        self._due = {name: due if self._failures[name] else min(due, soon) for name, due in self._due.items()}
+        """Make every feed due in so many seconds that tells of something and is not failing: somebody waits for it."""
+        for name, due in self._due.items():
+            if not self._failures[name] and not self._connector.feeds[name].mends:
+                self._due[name] = min(due, now + within)
 
     def succeeded(self, name: str, now: float, *, has_more: bool) -> None:
         """Note a page that was stored."""

@@ -597,13 +597,14 @@ WHERE tenant_id = $1 AND item_id = ANY($2::uuid[]) AND mode <> 'observe'
 """
 
 # Of these items, the ones whose unexplained units are explained: the channel's feeds were read to their end well after they
-# were noticed, and all that they told is applied. What is left of the units then are no sales. $3 items, $4 seconds.
+# were noticed, and all that they told is applied. What is left of the units then are no sales. $3 items, $4 seconds, $5 feeds
+# that tell of nothing and only mend.
 EXPLAINED = """
 SELECT array_agg(m.item_id ORDER BY m.item_id) FROM channel_stock m
 WHERE m.tenant_id = $1 AND m.connection_id = $2 AND m.item_id = ANY($3::uuid[]) AND m.unseen + m.unseen_back > 0
   AND m.unseen_at < clock_timestamp() - make_interval(secs => $4::float8)
   AND NOT EXISTS (SELECT FROM poll_cursor p
-                  WHERE p.tenant_id = $1 AND p.connection_id = $2
+                  WHERE p.tenant_id = $1 AND p.connection_id = $2 AND p.feed <> ALL($5::text[])
                     AND (p.even_at IS NULL OR p.even_at < m.unseen_at + make_interval(secs => $4::float8)))
   AND NOT EXISTS (SELECT FROM event_queue q JOIN event e ON e.tenant_id = $1 AND e.event_id = q.event_id
                   WHERE q.tenant_id = $1 AND e.connection_id = $2)
