@@ -289,7 +289,7 @@ def test_what_a_call_costs_beyond_its_charge_is_ours_and_nobody_elses(
         meter, ticket = rule.take(meter, 11.0, "", now)
         paid = 0.0
         for cost in costs:
-            now += seconds
+            now += seconds + max(0.0, cost - platform._fill(now + seconds)) / 100  # more than there is would be refused
             reading = platform.arrive(now, cost, cost, "")
             assert reading is not None
             reading = BudgetReading(left=float(int(max(0.0, reading.left or 0.0))), limit=2000, per_second=100)

@@ -27,6 +27,8 @@ EATEN_SECONDS_MIN = 0.25
 EATEN_SECONDS_MAX = 20.0
 """For how long after the last answer others are believed to go on: a lane that hears nothing must not starve of it."""
 EATEN_GAIN = 0.3
+EATEN_MIN = 1e-6
+"""Of the rate: less is nobody. However little somebody takes, a lane that spends all it believes in is refused for it."""
 EATEN_SHARE_MAX = 0.95
 """Others are never believed to use more: it goes on, and an answer tells."""
 REFUSED_GAIN = 0.12
@@ -188,7 +190,7 @@ class Bucket(msgspec.Struct, frozen=True, kw_only=True, tag="bucket"):
             return self.eaten
         change = EATEN_GAIN * surplus / max(seconds, EATEN_SECONDS_MIN)
         found = min(max(0.0, self.eaten + change), EATEN_SHARE_MAX * per_second)
-        return found if found > per_second / 1000 else 0.0
+        return found if found > EATEN_MIN * per_second else 0.0
 
     def drain(self, seconds: float, now: float) -> Bucket:
         """Return it empty: the other side said that there is nothing left. `seconds` are waited for elsewhere.
