@@ -8,6 +8,9 @@ into the queue has a transaction id before it takes a number (see `statements`),
 snapshot and keep its xmax; when a later snapshot's xmin has reached that xmax, every transaction that had taken one of
 these numbers is over. And a crash must not hand out the same numbers again: the sequence's own record has to be on
 disk, which it is when the log was flushed up to where it stood after the reading.
+
+After a crash both the log and the transaction ids may be given out again from an earlier point, while the server is still
+the one that was started once: only its processes are new. So both observations must come from one and the same process.
 """
 
 from __future__ import annotations
@@ -17,12 +20,17 @@ from uuid import UUID
 
 import msgspec
 
+CANDIDATES_MAX = 64
+"""Observations that are kept, one for each process that answered; more than a pool has connections."""
+
 
 class Observation(msgspec.Struct, frozen=True, gc=False):
     """What the server said at one moment. `last_seq` was read before the snapshot was taken."""
 
     server: str
     """Changes when another server, or the same one started anew, answers."""
+    backend: int
+    """The server's process that answered. A crash ends them all."""
     last_seq: int
     xmin: int
     xmax: int
@@ -38,7 +46,7 @@ class LowerBounds:
         """Know nothing: reading begins at the front."""
         self._finished: dict[UUID, dict[int, int]] = {}
         self._settled = 0
-        self._candidate: Observation | None = None
+        self._candidates: dict[int, Observation] = {}
         self._server = ""
 
     @property
@@ -52,16 +60,19 @@ class LowerBounds:
         return self._server
 
     def observe(self, seen: Observation) -> None:
-        """Take in what the server says; moves `settled` up when an earlier observation has become safe."""
+        """Take in what the server says; moves `settled` up when an earlier observation of the same process is safe now."""
         if seen.server != self._server:
             self._finished.clear()
-            self._settled, self._candidate, self._server = 0, None, seen.server
-        kept = self._candidate
+            self._candidates.clear()
+            self._settled, self._server = 0, seen.server
+        kept = self._candidates.get(seen.backend)
         if kept is not None and seen.xmin >= kept.xmax and seen.flushed_lsn >= kept.inserted_lsn:
             self._settled = max(self._settled, kept.last_seq)
-            self._candidate = kept = None
+            kept = None
         if kept is None:
-            self._candidate = seen
+            if len(self._candidates) >= CANDIDATES_MAX:
+                self._candidates.clear()
+            self._candidates[seen.backend] = seen
 
     def lower(self, tenant_id: UUID, slots: Sequence[int]) -> list[int]:
         """Return for each slot the seq behind which reading begins."""

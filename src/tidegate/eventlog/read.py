@@ -225,7 +225,8 @@ class QueueReader:
         if sequence is None or snapshot is None:
             return
         server, xmin, xmax, flushed_lsn = snapshot
-        self._lowers.observe(Observation(server, sequence[0], xmin, xmax, sequence[1], flushed_lsn))
+        backend = connection.get_server_pid()
+        self._lowers.observe(Observation(server, backend, sequence[0], xmin, xmax, sequence[1], flushed_lsn))
         self._observed_at = now
 
     def _by_turn(self) -> list[UUID]:

@@ -25,6 +25,7 @@ class Server:
         self.last_seq = 0
         self.lsn = self.flushed = 0
         self.logged_up_to = self.durable_up_to = 0
+        self.crashes = 0
 
     def begin(self) -> None:
         self.running[self.next_xid] = []
@@ -53,7 +54,8 @@ class Server:
         self.durable_up_to = self.logged_up_to
 
     def crash(self) -> None:
-        """Running transactions vanish; the sequence goes on behind what was logged and flushed."""
+        """Running transactions and processes vanish; the sequence goes on behind what was logged and flushed."""
+        self.crashes += 1
         self.running.clear()
         self.last_seq = max(self.durable_up_to, max(self.visible, default=0))
         self.logged_up_to = self.durable_up_to
@@ -65,7 +67,8 @@ class Server:
         if between:
             getattr(self, between)()
         xmin = min(self.running, default=self.next_xid)
-        return Observation("server", last_seq, xmin, self.next_xid, inserted, self.flushed)
+        backend = 10 * self.crashes + self.rng.randrange(2)
+        return Observation("server", backend, last_seq, xmin, self.next_xid, inserted, self.flushed)
 
 
 @settings(max_examples=400, deadline=None)
@@ -97,7 +100,7 @@ def test_a_bound_moves_up_to_what_is_finished() -> None:
     for _ in range(10):
         server.insert()
     server.commit()
-    for _ in range(2):
+    for _ in range(3):  # two of them by one of the two processes
         lowers.observe(server.observe(""))
     assert lowers.settled == 10
 
@@ -125,11 +128,11 @@ def test_a_running_transaction_holds_the_bound_back() -> None:
 def test_another_server_begins_anew() -> None:
     lowers = LowerBounds()
     for _ in range(2):
-        lowers.observe(Observation("one", 50, 10, 10, 5, 5))
+        lowers.observe(Observation("one", 7, 50, 10, 10, 5, 5))
     lowers.note_read(TENANT, [SLOT], {}, 50, whole=True)
     assert lowers.lower(TENANT, [SLOT]) == [50]
 
-    lowers.observe(Observation("two", 3, 10, 10, 5, 5))
+    lowers.observe(Observation("two", 7, 3, 10, 10, 5, 5))
 
     assert (lowers.settled, lowers.lower(TENANT, [SLOT])) == (0, [0])
 
@@ -151,3 +154,15 @@ def test_numbers_that_a_crash_hands_out_again_are_not_settled() -> None:
 
     assert server.visible == {1}
     assert lowers.lower(TENANT, [SLOT]) == [0]
+
+
+def test_what_was_seen_before_a_crash_settles_nothing_after_it() -> None:
+    """The log and the numbers go on from an earlier point, and the server was not started anew: its processes were."""
+    lowers = LowerBounds()
+    lowers.observe(Observation("one", 7, last_seq=1, xmin=10, xmax=11, inserted_lsn=10, flushed_lsn=0))
+
+    lowers.observe(Observation("one", 8, last_seq=0, xmin=11, xmax=12, inserted_lsn=10, flushed_lsn=10))
+    assert lowers.settled == 0, "number 1 was lost with the log, and is given out again"
+
+    lowers.observe(Observation("one", 8, last_seq=1, xmin=12, xmax=13, inserted_lsn=20, flushed_lsn=10))
+    assert lowers.settled == 0, "nothing had been given out when this process looked first"
