@@ -161,6 +161,35 @@ async def test_a_row_of_a_slow_transaction_is_never_skipped(owner_pool: Pool) ->
         assert [event.external_id for event in await reader.claim(db, ALL_SLOTS, 100)] == ["slow"]
 
 
+async def test_a_row_of_the_newest_transaction_is_never_skipped(owner_pool: Pool) -> None:
+    """Nothing ended since it began, so that a snapshot's xmin and xmax both name it, and its log is on disk already."""
+    async with owner_pool.acquire() as db, owner_pool.acquire() as slow:
+        sender = await add_sender(db)
+        reader = QueueReader()
+        waiting = slow.transaction()
+        await waiting.start()
+        await append_webhooks(slow, [sender.event("first", ordering_key="order:1")], writer="slow")
+        assert await reader.claim(db, ALL_SLOTS, 10) == []
+        written = await db.fetchval(INSERTED)
+        await append_webhooks(slow, [sender.event(f"{n}", ordering_key="order:1") for n in range(300)], writer="slow")
+
+        async def is_flushed() -> bool:
+            return bool(await db.fetchval(FLUSHED) >= written)
+
+        await eventually(is_flushed)
+        for _ in range(3):
+            reader.refresh()
+            assert await reader.claim(db, ALL_SLOTS, 10) == []
+
+        await waiting.commit()
+
+        assert (await reader.claim(db, ALL_SLOTS, 10))[0].external_id == "first"
+
+
+INSERTED = "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint"
+FLUSHED = "SELECT (pg_current_wal_flush_lsn() - '0/0')::bigint"
+
+
 async def test_a_tenant_without_notice_is_found_by_the_sweep(owner_pool: Pool) -> None:
     async with owner_pool.acquire() as db:
         reader = QueueReader()

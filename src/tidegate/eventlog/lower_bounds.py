@@ -5,8 +5,9 @@ all of them; one that remembers what is finished does not. `LowerBounds` is pure
 
 A number of the sequence may be remembered as finished when nobody can still insert a row below it. Whoever inserts
 into the queue has a transaction id before it takes a number (see `statements`), so: read the sequence, then take a
-snapshot and keep its xmax; when a later snapshot's xmin has reached that xmax, every transaction that had taken one of
-these numbers is over. And a crash must not hand out the same numbers again: the sequence's own record has to be on
+transaction id; when a later snapshot's xmin has reached that id, every transaction that had taken one of these numbers is
+over. A snapshot's own xmax will not do: it stands behind the last transaction that ended, and those that began later and
+still run have larger ids. And a crash must not hand out the same numbers again: the sequence's own record has to be on
 disk, which it is when the log was flushed up to where it stood after the reading.
 
 After a crash both the log and the transaction ids may be given out again from an earlier point, while the server is still
@@ -25,7 +26,7 @@ CANDIDATES_MAX = 64
 
 
 class Observation(msgspec.Struct, frozen=True, gc=False):
-    """What the server said at one moment. `last_seq` was read before the snapshot was taken."""
+    """What the server said at one moment. `last_seq` was read before the snapshot was taken, see `wants_xid`."""
 
     server: str
     """Changes when another server, or the same one started anew, answers."""
@@ -33,7 +34,9 @@ class Observation(msgspec.Struct, frozen=True, gc=False):
     """The server's process that answered. A crash ends them all."""
     last_seq: int
     xmin: int
-    xmax: int
+    """Of all transactions that still ran, or were to begin, none had a smaller id."""
+    later_xid: int | None
+    """A transaction id that was given out after `last_seq` had been read; None when nobody asked for one."""
     inserted_lsn: int
     """End of the log that was written when `last_seq` had been read."""
     flushed_lsn: int
@@ -59,6 +62,10 @@ class LowerBounds:
         """The server that `settled` is about; '' before the first observation."""
         return self._server
 
+    def wants_xid(self, last_seq: int) -> bool:
+        """Whether an observation with this number needs a transaction id: without one it settles nothing later."""
+        return last_seq > self._settled
+
     def observe(self, seen: Observation) -> None:
         """Take in what the server says; moves `settled` up when an earlier observation of the same process is safe now."""
         if seen.server != self._server:
@@ -66,10 +73,11 @@ class LowerBounds:
             self._candidates.clear()
             self._settled, self._server = 0, seen.server
         kept = self._candidates.get(seen.backend)
-        if kept is not None and seen.xmin >= kept.xmax and seen.flushed_lsn >= kept.inserted_lsn:
+        if kept is not None and _is_over(kept, seen):
             self._settled = max(self._settled, kept.last_seq)
+            del self._candidates[seen.backend]
             kept = None
-        if kept is None:
+        if kept is None and seen.later_xid is not None:
             if len(self._candidates) >= CANDIDATES_MAX:
                 self._candidates.clear()
             self._candidates[seen.backend] = seen
@@ -93,3 +101,8 @@ class LowerBounds:
             bound = settled if first is None else min(settled, first - 1)
             if bound > finished.get(slot, 0):
                 finished[slot] = bound
+
+
+def _is_over(kept: Observation, seen: Observation) -> bool:
+    """Whether every transaction that had taken one of the numbers up to `kept.last_seq` is over, also after a crash."""
+    return kept.later_xid is not None and seen.xmin >= kept.later_xid and seen.flushed_lsn >= kept.inserted_lsn

@@ -27,15 +27,15 @@ OBSERVE_SECONDS = 0.5
 """How often the lower bounds are brought up to date."""
 
 _TENANTS = "SELECT tenant_id FROM tenant ORDER BY tenant_id"
-# Two statements, because the sequence has to be read before the snapshot is taken. A sequence that never gave a number
-# shows 1 all the same.
+# Two statements, because the sequence has to be read before the snapshot is taken and before a transaction id is: $1 tells
+# whether one is. A sequence that never gave a number shows 1 all the same.
 _LAST_SEQ = """
 SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END, (pg_current_wal_insert_lsn() - '0/0')::bigint
 FROM event_seq
 """
 _SNAPSHOT = """
-SELECT pg_postmaster_start_time()::text, pg_snapshot_xmin(s)::text::bigint, pg_snapshot_xmax(s)::text::bigint,
-       (pg_current_wal_flush_lsn() - '0/0')::bigint
+SELECT pg_postmaster_start_time()::text, pg_snapshot_xmin(s)::text::bigint,
+       CASE WHEN $1 THEN pg_current_xact_id()::text::bigint END, (pg_current_wal_flush_lsn() - '0/0')::bigint
 FROM pg_current_snapshot() s
 """
 _SET_BY_INDEX = "; ".join(f"SET LOCAL {name} = {value}" for name, value in BY_INDEX.items())
@@ -221,12 +221,15 @@ class QueueReader:
         if now - self._observed_at < OBSERVE_SECONDS:
             return
         sequence = await connection.fetchrow(_LAST_SEQ)
-        snapshot = await connection.fetchrow(_SNAPSHOT)
-        if sequence is None or snapshot is None:
+        if sequence is None:
             return
-        server, xmin, xmax, flushed_lsn = snapshot
+        last_seq, inserted_lsn = sequence
+        snapshot = await connection.fetchrow(_SNAPSHOT, self._lowers.wants_xid(last_seq))
+        if snapshot is None:
+            return
+        server, xmin, later_xid, flushed_lsn = snapshot
         backend = connection.get_server_pid()
-        self._lowers.observe(Observation(server, backend, sequence[0], xmin, xmax, sequence[1], flushed_lsn))
+        self._lowers.observe(Observation(server, backend, last_seq, xmin, later_xid, inserted_lsn, flushed_lsn))
         self._observed_at = now
 
     def _by_turn(self) -> list[UUID]:
