@@ -265,6 +265,37 @@ async def test_a_number_that_sales_brought_there_is_not_taken_for_ours(shops: Sh
         await until(shops.is_quiet)
 
 
+@pytest.mark.parametrize(("unknown", "known"), [(1, 2), (2, 3), (2, 2), (0, 2)])
+async def test_what_is_sold_around_a_look_is_counted_once(shops: Shops, unknown: int, known: int) -> None:
+    """Ours never arrived; some were sold before the look and are told late, some after it and are told before its answer."""
+    real, looked = shops.a.find, asyncio.Event()
+
+    async def slow(api, payload):  # type: ignore[no-untyped-def]
+        found = await real(api, payload)
+        if not looked.is_set():
+            looked.set()
+            if known:
+                assert shops.a.sell("A", known)
+                await shops.deliver("shop_a", "A", known)
+        return found
+
+    shops.a.find = slow  # type: ignore[method-assign]
+    shops.a.lose_writes = 1
+    if unknown:
+        assert shops.a.sell("A", unknown)
+    async with shops.lanes():
+        await receive(shops, "A", 15, 1)
+        await looked.wait()
+        if unknown:
+            await until(lambda: shops.a.available["v-A"] == 25 - unknown - known)
+            await shops.deliver("shop_a", "A", unknown)
+        await until(lambda: shops.a.available["v-A"] == shops.b.available["v-A"] == 25 - unknown - known)
+        await until(shops.is_quiet)
+
+    mark = await shops.mark("shop_a", "A")
+    assert (mark["unseen"], mark["unseen_back"], mark["acked_quantity"]) == (0, 0, 25 - unknown - known)
+
+
 async def test_a_write_that_never_arrived_is_told_anew_and_nothing_is_missed(shops: Shops) -> None:
     """No false alarm: what is there is what was there before."""
     shops.a.lose_writes = 1

@@ -259,7 +259,7 @@ async def test_number_is_the_committed_truth_at_its_read_point(bed: Bed, remote:
         "SELECT c.quantity, (SELECT t.total FROM truth t WHERE t.at < k.created_at ORDER BY t.at DESC LIMIT 1) AS total"
         " FROM command c JOIN call k USING (tenant_id, call_id) WHERE c.kind = 'inventory.set'"
     )
-    assert len(rows) > 2  # numbers that come together wait for each other
+    assert len(rows) > 1  # numbers that come together wait for each other
     assert [row["quantity"] for row in rows] == [600 if row["total"] is None else row["total"] for row in rows]
     assert remote.world.articles["art-A"].shop_on_hand == 200
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from uuid import UUID
 
 import msgspec
@@ -11,12 +12,13 @@ from tests.dispatchbed import CELL, QUIET, SETTINGS, Bed
 
 from tidegate.commerce.commands import CommandKind
 from tidegate.dispatch.operator import stop_writes
-from tidegate.dispatch.records import ConnectionRow, Ownership, Window
+from tidegate.dispatch.records import ConnectionRow, OpenCall, Ownership, Window
 from tidegate.dispatch.scope import Scope
 from tidegate.dispatch.t2s import NotBegun, begin_actions, begin_stock
 from tidegate.dispatch.window import load_window
 from tidegate.kernel.clock import SystemClock
 from tidegate.kernel.ids import new_id, slot_of
+from tidegate.sdk.connector import Connector
 from tidegate.store.connections import Pool
 from tidegate.store.database import Database
 from tidegate.store.fence import Fenced
@@ -33,7 +35,7 @@ async def bed(database: Database, owner_pool: Pool) -> Bed:
     return made
 
 
-async def scope_of(bed: Bed, connection_id: UUID) -> Scope:
+async def scope_of(bed: Bed, connection_id: UUID, connector: Connector = QUIET) -> Scope:
     """The lane of a connection, its slot held by a node of the test."""
     slot, node_id = slot_of(bed.tenant_id, str(connection_id)), new_id()
     await bed.pool.execute("UPDATE slot SET node_id = $2 WHERE role = 'dispatch' AND slot = $1", slot, node_id)
@@ -48,7 +50,7 @@ async def scope_of(bed: Bed, connection_id: UUID) -> Scope:
             external_account=row["external_account"],
             settings=msgspec.json.decode(row["settings"]),
         ),
-        connector=QUIET,
+        connector=connector,
         owner=Ownership(node_id=node_id, slot=slot, epoch=0),
         pool=bed.pool,
         cipher=bed.cipher,
@@ -94,6 +96,21 @@ async def test_no_fulfillment_while_a_number_of_the_item_may_be_under_way(bed: B
     assert await scope.transact(lambda conn: begin_actions(conn, scope, (command,))) == NotBegun("blocked")
     assert (await window_of(bed, scope)).blocked_items == {bed.items["A"]}
     assert await bed.states() == {"pending": 1}
+
+
+async def test_where_shipped_units_are_not_taken_off_the_number_both_may_be_under_way(bed: Bed) -> None:
+    """Otherwise an article that ships all the time is never told."""
+    order = await bed.order(external("1", ("A", 2)), create=False)
+    _, shipped = await bed.ship(order, "A", 2)
+    scope = await scope_of(bed, bed.shop, replace(QUIET, stock_number="available"))
+    window = await window_of(bed, scope)
+    assert window.commands[0].items == ()
+    await bed.pool.execute("UPDATE command SET state = 'in_doubt' WHERE command_id = $1", shipped)
+
+    call = await scope.transact(lambda conn: begin_stock(conn, scope, window.marks))
+    assert isinstance(call, OpenCall)
+    await bed.pool.execute("UPDATE command SET state = 'pending' WHERE command_id = $1", shipped)
+    assert isinstance(await scope.transact(lambda conn: begin_actions(conn, scope, window.commands)), OpenCall)
 
 
 async def test_nothing_begins_while_writes_are_stopped_or_the_connection_is_not_active(bed: Bed) -> None:

@@ -265,7 +265,7 @@ class _Comparison:
         numbers = {row["item_id"]: row for row in await conn.fetch(NUMBERS, *scope.ids, items)}
         balances = await self._balances(items)
         marks = {row["item_id"]: row for row in await conn.fetch(statements.MARKS_OF, *scope.ids, items)}
-        touched = await conn.fetchrow(TOUCHED_ITEMS, *scope.ids)
+        touched = await conn.fetchrow(TOUCHED_ITEMS, *scope.ids, scope.connector.deducts_fulfilled)
         held = set(touched["held"]) if touched is not None else set()
         dead = {row["item_id"] for row in await conn.fetch(statements.DEAD_NUMBERS, *scope.ids, items)}
         modes = self._part.modes or StockModes(Config())

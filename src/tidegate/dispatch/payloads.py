@@ -380,11 +380,12 @@ async def read_stock_numbers(
 
     The lock comes first and the numbers are read afterwards: whoever changes stock of these items marks them in the same
     transaction, so it is either seen here or waits for us. Whoever changes the rules of `safety` marks what they are about
-    afterwards, so these are looked at after the lock too. Items of a fulfillment under way are left out.
+    afterwards, so these are looked at after the lock too. Where the channel takes what it fulfils off the number, items of a
+    fulfillment under way are left out.
     """
     ids = (connection.tenant_id, connection.connection_id)
     locked = {row["item_id"]: row for row in await conn.fetch(LOCK_DIRTY, *ids, [mark.item_id for mark in marks])}
-    touched = await conn.fetchrow(TOUCHED_ITEMS, *ids) if locked else None
+    touched = await conn.fetchrow(TOUCHED_ITEMS, *ids, stock_number == "on_hand") if locked else None
     held = set(touched["held"]) if touched is not None else set()
     wanted = sorted(item_id for item_id in locked if item_id not in held)
     if not wanted:

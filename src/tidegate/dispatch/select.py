@@ -237,7 +237,7 @@ def list_candidates(
     more there is room for at the same time.
 
     Only the oldest open command of a target is sent (the window holds no other), and a target in flight blocks itself
-    alone. Stock numbers and fulfillments of one item exclude each other.
+    alone. Stock numbers and fulfillments of one item exclude each other where the channel takes what it fulfils off the number.
     """
     found = [
         *_looks(window, busy, connector, now),

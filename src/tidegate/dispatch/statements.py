@@ -41,7 +41,8 @@ SELECT (SELECT is_on FROM switch WHERE name = 'stop_all_writes') AS is_stopped,
 """
 
 # --- the window ------------------------------------------------------------------------------------------------------
-# Items of fulfillments that may have reached the channel, and items whose number may have.
+# Items of fulfillments that may have reached the channel, and items whose number may have. $3: the channel takes what it
+# fulfils off its own number; otherwise a fulfillment touches no number.
 TOUCHED_ITEMS = """
 SELECT array(SELECT DISTINCT vi.item_id
              FROM command c
@@ -49,7 +50,7 @@ SELECT array(SELECT DISTINCT vi.item_id
              JOIN fulfillment_line fl ON fl.tenant_id = $1 AND fl.fulfillment_id = f.fulfillment_id
              JOIN order_line ol ON ol.tenant_id = $1 AND ol.order_id = f.order_id AND ol.line_id = fl.line_id
              JOIN variant_item vi ON vi.tenant_id = $1 AND vi.variant_id = ol.variant_id
-             WHERE c.tenant_id = $1 AND c.connection_id = $2 AND c.state IN ('sending', 'in_doubt')
+             WHERE $3::boolean AND c.tenant_id = $1 AND c.connection_id = $2 AND c.state IN ('sending', 'in_doubt')
                AND c.kind = 'fulfillment.create') AS held,
        array(SELECT item_id FROM channel_stock
              WHERE tenant_id = $1 AND connection_id = $2 AND blocked_by IS NOT NULL) AS blocked
@@ -88,7 +89,8 @@ FROM (
 """
 WAITING += TOUCHED_ITEMS + ") t"
 
-# $4: items whose number is out. Fulfillments of these cannot go now, and must not fill the window of those that can.
+# $4: items whose number is out. Fulfillments of these cannot go now, and must not fill the window of those that can. $5: as $3
+# of TOUCHED_ITEMS; otherwise a fulfillment and a number have nothing to do with each other.
 # OFFSET 0: one probe of the index per candidate, also while the planner takes a table that has just filled for empty.
 WINDOW_COMMANDS = """
 WITH heads AS MATERIALIZED (
@@ -101,7 +103,7 @@ WITH heads AS MATERIALIZED (
                     WHERE older.tenant_id = $1 AND older.connection_id = $2 AND older.target_key = c.target_key
                       AND older.state IN ('proposed', 'pending', 'sending', 'in_doubt') AND older.command_id < c.command_id
                     OFFSET 0)
-    AND (c.kind <> 'fulfillment.create' OR cardinality($4::uuid[]) = 0 OR NOT EXISTS (
+    AND (c.kind <> 'fulfillment.create' OR NOT $5 OR cardinality($4::uuid[]) = 0 OR NOT EXISTS (
            SELECT FROM fulfillment f
            JOIN fulfillment_line fl ON fl.tenant_id = $1 AND fl.fulfillment_id = f.fulfillment_id
            JOIN order_line ol ON ol.tenant_id = $1 AND ol.order_id = f.order_id AND ol.line_id = fl.line_id
@@ -109,7 +111,7 @@ WITH heads AS MATERIALIZED (
            WHERE f.tenant_id = $1 AND f.fulfillment_id = c.entity_id AND vi.item_id = ANY($4::uuid[]) OFFSET 0))
   ORDER BY c.priority, c.command_id LIMIT $3
 )
-SELECT h.*, CASE WHEN h.kind = 'fulfillment.create' THEN
+SELECT h.*, CASE WHEN h.kind = 'fulfillment.create' AND $5::boolean THEN
          array(SELECT DISTINCT vi.item_id
                FROM fulfillment f
                JOIN fulfillment_line fl ON fl.tenant_id = $1 AND fl.fulfillment_id = f.fulfillment_id
@@ -512,7 +514,8 @@ JOIN binding b ON b.tenant_id = $1 AND b.connection_id = $2 AND b.kind = n.kind 
 # `shown` is what the channel was seen to show instead, in its own units. What it could show lies between what we expect now
 # and what we expected when the number was sent: `moved` units were sold there meanwhile, and nobody knows whether before or
 # after the look. A number that may have arrived (is_forgotten) could stand there too. Units that lack below all of that were
-# sold and not told yet; units above it came back. An item with such units is looked at again after $13 seconds.
+# sold and not told yet; units above it came back. An item with such units is looked at again after $13 seconds. What explains
+# the look without our number is what T2 followed already.
 #
 # Where a number was set and fewer units than expected were there right before (`shown`), it was set less those. The ones of
 # them that T2 does not know yet were sold and not told yet.
@@ -524,7 +527,7 @@ SET blocked_by = NULL,
     acked_quantity = CASE
         WHEN n.is_acked THEN greatest(0, n.quantity - l.less) - greatest(0, coalesce(m.moved, 0) - l.less)
         WHEN l.seen IS NULL THEN CASE WHEN n.is_forgotten THEN NULL ELSE m.acked_quantity END
-        WHEN NOT n.is_forgotten AND l.seen BETWEEN l.low AND l.high THEN m.acked_quantity
+        WHEN l.seen BETWEEN l.low AND l.high AND (l.seen BETWEEN l.sent_low AND l.sent_high) IS NOT TRUE THEN m.acked_quantity
         ELSE l.seen END,
     unseen = m.unseen + l.gone,
     unseen_back = m.unseen_back + l.back,
@@ -554,7 +557,7 @@ JOIN channel_stock old ON old.tenant_id = $1 AND old.connection_id = $2 AND old.
 CROSS JOIN LATERAL (
   SELECT *, old.unseen + old.unseen_back + k.gone + k.back > 0 AS is_unexplained
   FROM (
-    SELECT r.low, r.high, r.seen, r.less,
+    SELECT r.low, r.high, r.sent_low, r.sent_high, r.seen, r.less,
            CASE WHEN n.is_acked THEN greatest(0, r.less - coalesce(old.moved, 0))
                 WHEN r.is_odd THEN greatest(0, greatest(r.low, r.sent_low) - r.seen) ELSE 0 END AS gone,
            CASE WHEN r.is_odd THEN greatest(0, r.seen - greatest(r.high, r.sent_high)) ELSE 0 END AS back
@@ -636,10 +639,10 @@ FROM (SELECT f.order_id, fl.line_id, sum(fl.quantity)::int AS quantity
       WHERE f.tenant_id = $1 AND f.fulfillment_id = ANY($2::uuid[]) GROUP BY f.order_id, fl.line_id) n
 WHERE l.tenant_id = $1 AND l.order_id = n.order_id AND l.line_id = n.line_id
 """
-# $4: the channel takes what it fulfilled off its own number. Its mark is looked at again in any case.
+# The channel took what it fulfilled off its own number. Its mark is looked at again in any case.
 SETTLE_FULFILLED_STOCK = """
 UPDATE channel_stock m
-SET acked_quantity = CASE WHEN $4 THEN m.acked_quantity - n.units ELSE m.acked_quantity END,
+SET acked_quantity = m.acked_quantity - n.units,
     dirty = m.mode <> 'observe',
     dirty_at = CASE WHEN m.mode <> 'observe' THEN coalesce(m.dirty_at, clock_timestamp()) END,
     not_before = CASE WHEN m.tries > 0 THEN m.not_before END

@@ -127,7 +127,7 @@ async def _lock(conn: Connection, scope: Scope, pushed: list[UUID], shipped: lis
     """Lock the marks, then the orders, that effects will touch; of items that were seen to differ, the marks of all channels."""
     tenant_id = scope.connection.tenant_id
     items = set(pushed)
-    if shipped:
+    if shipped and scope.connector.deducts_fulfilled:
         items.update(row["item_id"] for row in await conn.fetch(statements.ITEMS_OF, tenant_id, shipped))
     if seen:
         await conn.fetch(statements.LOCK_MARKS_EVERYWHERE, *scope.ids, sorted(items), sorted(seen))
@@ -211,8 +211,8 @@ async def _settle_fulfillments(conn: Connection, scope: Scope, members: Sequence
     confirmed = [row["fulfillment_id"] for row in rows]
     if confirmed:
         await conn.execute(statements.FULFILL_LINES, tenant_id, confirmed)
-        deducts = scope.connector.stock_number == "on_hand"
-        await conn.execute(statements.SETTLE_FULFILLED_STOCK, *scope.ids, confirmed, deducts)
+        if scope.connector.deducts_fulfilled:
+            await conn.execute(statements.SETTLE_FULFILLED_STOCK, *scope.ids, confirmed)
 
 
 async def _keep_evidence(conn: Connection, scope: Scope, settlement: Settlement, *, is_late: bool) -> None:

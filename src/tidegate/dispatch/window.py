@@ -27,7 +27,7 @@ async def load_window(conn: Connection, scope: Scope) -> Window:
 
     One statement says what waits at all; only that is read.
     """
-    row = await conn.fetchrow(statements.WAITING, *scope.ids)
+    row = await conn.fetchrow(statements.WAITING, *scope.ids, scope.connector.deducts_fulfilled)
     if row is None:
         return Window()
     held, blocked = frozenset(row["held"]), frozenset(row["blocked"])
@@ -59,7 +59,8 @@ async def load_urgent(conn: Connection, scope: Scope, window: Window) -> Window:
 
 async def _load_commands(conn: Connection, scope: Scope, blocked: list[UUID]) -> tuple[PendingCommand, ...]:
     limit = scope.settings.window_commands
-    rows = await conn.fetch(statements.WINDOW_COMMANDS, *scope.ids, limit, blocked)
+    deducts = scope.connector.deducts_fulfilled
+    rows = await conn.fetch(statements.WINDOW_COMMANDS, *scope.ids, limit, blocked, deducts)
     return tuple(_pending(row) for row in rows)
 
 

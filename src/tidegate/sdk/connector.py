@@ -259,6 +259,9 @@ class CommandSpec:
     """True when sending the same frozen call again can never double the effect (unique reference, absolute set)."""
     readback_settle: timedelta = timedelta(seconds=20)
     """How long after the lost answer a 'not found' may be believed (the request may still be running)."""
+    repeats: int = 0
+    """How often `execute` may repeat requests of a call at once, byte for byte, because no usable answer came: only where
+    the platform keeps the keys of requests. `charge` contains them. Whatever else is made again is the engine's to decide."""
     retries: tuple[timedelta, ...] = ()
     """When a call that was not served is made again: one wait per retry, counted from the try before it, and jittered by the
     engine. After the last one the command fails and a person decides; its deadline does not count. (): the engine backs off
@@ -427,3 +430,8 @@ class Connector:
     stock_number: StockNumber = "available"
     deducts_own_orders: bool = False
     """It lowers the number by itself: an `on_hand` channel when it fulfils, an `available` one when it sells."""
+
+    @property
+    def deducts_fulfilled(self) -> bool:
+        """Whether it takes what it fulfils off its number: then both wait for each other where they are about one item."""
+        return self.stock_number == "on_hand"

@@ -10,8 +10,8 @@ import pytest
 from tidegate.commerce.commands import SetInventory
 from tidegate.connectors.shopify import bulk, queries, stock
 from tidegate.connectors.shopify.errors import UserError
-from tidegate.connectors.shopify.stock import _Answer, _index_of, _outcome, _per_item
-from tidegate.kernel.errors import ConflictError, OutcomeUnknownError, RejectedError, TransientError
+from tidegate.connectors.shopify.stock import KEY_FAILED, _Answer, _index_of, _outcome, _per_item
+from tidegate.kernel.errors import ConflictError, OutcomeUnknownError, RateLimitedError, RejectedError, TransientError
 from tidegate.sdk.connector import Done, Failed
 
 
@@ -71,10 +71,13 @@ def test_every_code_has_its_class(code: str, kind: type[Exception]) -> None:
 
 
 class Shop:
-    """Sells between two requests, and answers as the API does."""
+    """Sells between two requests, and answers as the API does, or not at all."""
 
-    def __init__(self, available: dict[str, int], sales: list[dict[str, int]]) -> None:
+    def __init__(self, available: dict[str, int], sales: list[dict[str, int]], faults: str = "") -> None:
+        """`faults` of the mutations in turn: `l` its answer is lost, `n` it is not done either, `t` throttled, else none."""
         self.available, self.sales = dict(available), list(sales)
+        self.faults = list(faults)
+        self.kept: dict[str, _Answer] = {}
         self.keys: list[str] = []
         self.points = 0
 
@@ -85,10 +88,25 @@ class Shop:
                 {"id": item, "inventoryLevel": {"quantities": [{"quantity": self.available[item.rpartition("/")[2]]}]}}
                 for item in variables["items"]
             ]
+        fault = self.faults.pop(0) if self.faults else ""
+        key = variables["key"]
+        self.points += 10
+        self.keys.append(key)
+        if fault == "t":
+            raise RateLimitedError(code="throttled")
+        answer = None if fault == "n" else self.kept.get(key) or self.set(variables)
+        if answer is None or fault == "l":
+            raise OutcomeUnknownError(code="answer_lost")
+        return answer
+
+    def set(self, variables: dict[str, Any]) -> _Answer:
+        answer = self.tried(variables)
+        self.kept[variables["key"]] = _Answer(user_errors=[error(KEY_FAILED)]) if answer.user_errors else answer
+        return answer
+
+    def tried(self, variables: dict[str, Any]) -> _Answer:
         for item, units in (self.sales.pop(0) if self.sales else {}).items():
             self.available[item] -= units
-        self.points += 10
-        self.keys.append(variables["key"])
         wanted = variables["input"]["quantities"]
         stale = [
             index
@@ -145,6 +163,32 @@ def test_a_shop_that_never_rests_is_asked_a_few_times_and_within_the_charge(monk
     outcomes = told(shop, monkeypatch, number("1", 50, 100), number("2", 50, 100))
     assert [one.error.code for one in outcomes] == ["stock_stale"] * 2
     assert shop.points <= stock.CHARGE + 2 * stock.RESERVE_EACH
+
+
+@pytest.mark.parametrize("faults", ["l", "n", "ll", "ln", "nl", "nn"])
+def test_a_request_without_an_answer_is_repeated_under_its_key(faults: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = Shop({"1": 10, "2": 10}, [{}, {"1": 3}], faults)
+    assert told(shop, monkeypatch, number("1", 8, 10), number("2", 8, 10)) == [Done(), Done()]
+    assert shop.available == {"1": 8, "2": 8}, "once"
+    assert set(shop.keys) == {"key"}
+
+
+@pytest.mark.parametrize("faults", ["l", "ll", "nl"])
+def test_what_was_refused_without_an_answer_is_tried_under_another_key(
+    faults: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = Shop({"1": 10}, [{"1": 3}], faults)
+    assert told(shop, monkeypatch, number("1", 8, 10)) == [Done(shown=7)]
+    assert shop.available == {"1": 5}
+    assert shop.points <= stock.CHARGE + stock.RESERVE_EACH
+
+
+@pytest.mark.parametrize("faults", ["lll", "nnn", "lt", "nt", "lnl"])
+def test_a_request_that_nobody_answers_stays_unknown(faults: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the shop says of a repetition says nothing of the request before."""
+    shop = Shop({"1": 10}, [], faults)
+    with pytest.raises(OutcomeUnknownError):
+        told(shop, monkeypatch, number("1", 8, 10))
 
 
 def whole(lines: list[bytes]) -> list[bytes]:

@@ -119,6 +119,7 @@ CONNECTOR = Connector(
             bulk_max=stock.ITEMS_MAX,
             safe_to_resend=True,
             readback_settle=timedelta(seconds=10),
+            repeats=stock.REPEATS,
             charge=stock.CHARGE,
             reserve_each=stock.RESERVE_EACH,
         ),

@@ -3,6 +3,9 @@
 A number that is refused as stale is never sent again. What the shop shows instead is read, units that are gone count as
 sold, and the number less those units is set where the shop still shows that; the engine is told of them. Where units came
 back, or the shop sells faster than it is asked, the refusal goes back with what was seen, and a new number is made of it.
+
+A request without an answer is repeated at once under its own key: the shop says what became of it, and does it where it did
+not. A look could not tell our number from what the shop's own sales left.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from tidegate.commerce.commands import Payload, SetInventory
 from tidegate.connectors.shopify import queries
 from tidegate.connectors.shopify.errors import STOCK_STALE, UserError, error_of_code
 from tidegate.connectors.shopify.graphql import Raw, call, gid, number_of
-from tidegate.kernel.errors import ConflictError, TidegateError
+from tidegate.kernel.errors import ConflictError, OutcomeUnknownError, TidegateError
 from tidegate.sdk.connector import SIBLING_REFUSED, Done, Failed, FindOutcome, ItemOutcome, NotFound
 from tidegate.sdk.http import Api
 
@@ -24,8 +27,12 @@ ITEMS_MAX = 250
 """Items of one call. Source: the API's limit of input arrays."""
 ROUNDS = 4
 """Tries of one call at numbers of which some are refused as stale: a shop that sells moves on between two of them."""
-CHARGE = 10 * ROUNDS
-"""Points of the mutations of a call, at most."""
+KEY_FAILED = "IDEMPOTENCY_PREVIOUS_ATTEMPT_FAILED"
+"""Nothing was done under this key, and nothing will be. Source: the API's error codes."""
+REPEATS = 2
+"""Requests of one call that are repeated because their answer did not come."""
+CHARGE = 10 * (ROUNDS + 2 * REPEATS)
+"""Points of the mutations of a call, at most: what is repeated may have failed under its key, and then needs another one."""
 RESERVE_EACH = 3
 """Points of reading what the shop shows of one item."""
 
@@ -42,10 +49,11 @@ async def set_inventory(api: Api, payloads: Sequence[Payload], key: str) -> Sequ
     reads_left = len(commands) - len(untold)
     outcomes: list[ItemOutcome | None] = [_unusable(c, shown) for c in commands]
     plans = {index: _plan(commands[index], shown) for index, outcome in enumerate(outcomes) if outcome is None}
+    tries = _Tries(api, key)
     for round_index in range(ROUNDS):
         if not plans:
             break
-        found = await _set(api, list(plans.values()), key, round_index)
+        found = await tries.set(list(plans.values()))
         stale = [index for index, one in zip(plans, found, strict=True) if _is_stale(one)]
         is_last = round_index + 1 == ROUNDS or not stale or len(stale) > reads_left
         now = await _levels(api, [commands[index] for index in stale]) if len(stale) <= reads_left else {}
@@ -62,17 +70,48 @@ async def set_inventory(api: Api, payloads: Sequence[Payload], key: str) -> Sequ
     return [outcome if outcome is not None else Done() for outcome in outcomes]
 
 
-async def _set(api: Api, plans: Sequence[_Plan], key: str, round_index: int) -> list[ItemOutcome]:
-    """Make one try under a key of its own: another number is another request."""
-    values = {
-        "name": "available",
-        "reason": "correction",
-        "referenceDocumentUri": f"gid://tidegate/Call/{key}",
-        "quantities": [plan.item() for plan in plans],
-    }
-    variables = {"input": values, "key": f"{key}-{round_index + 1}" if round_index else key}
-    answer: _Answer = await call(api, queries.SET_QUANTITIES, variables, "inventorySetQuantities", _Answer)
-    return [_outcome(error) for error in _per_item(answer.user_errors, len(plans))]
+class _Tries:
+    """The tries of one call, each under a key of its own: another number is another request."""
+
+    def __init__(self, api: Api, key: str) -> None:
+        self._api, self._key = api, key
+        self._made = 0
+        self._repeats_left = REPEATS
+
+    async def set(self, plans: Sequence[_Plan]) -> list[ItemOutcome]:
+        """Make the next try. Raises OutcomeUnknownError when it was not answered, and neither were its repetitions."""
+        while True:
+            self._made += 1
+            errors, is_repeated = await self._ask(plans, self._key if self._made == 1 else f"{self._key}-{self._made}")
+            if not (is_repeated and any(error.code == KEY_FAILED for error in errors)):
+                return [_outcome(error) for error in _per_item(errors, len(plans))]
+
+    async def _ask(self, plans: Sequence[_Plan], key: str) -> tuple[list[UserError], bool]:
+        """Return what the shop objects to, and whether it was asked more than once."""
+        values = {
+            "name": "available",
+            "reason": "correction",
+            "referenceDocumentUri": f"gid://tidegate/Call/{self._key}",
+            "quantities": [plan.item() for plan in plans],
+        }
+        variables = {"input": values, "key": key}
+        lost: OutcomeUnknownError | None = None
+        while True:
+            try:
+                answer: _Answer = await call(
+                    self._api, queries.SET_QUANTITIES, variables, "inventorySetQuantities", _Answer
+                )
+            except OutcomeUnknownError as error:
+                if not self._repeats_left:
+                    raise
+                lost = error
+            except TidegateError as error:
+                if lost is None:
+                    raise
+                raise lost from error  # it says nothing of the request before
+            else:
+                return answer.user_errors, lost is not None
+            self._repeats_left -= 1
 
 
 async def find_inventory(api: Api, payload: Payload) -> FindOutcome:
@@ -165,7 +204,7 @@ def _outcome(error: UserError | str | None) -> ItemOutcome:
         return Done()
     if isinstance(error, str):
         refusal: TidegateError = ConflictError("another item of the call was refused", code=SIBLING_REFUSED)
-    elif error.code == "IDEMPOTENCY_PREVIOUS_ATTEMPT_FAILED":
+    elif error.code == KEY_FAILED:
         refusal = ConflictError("nothing was set under this key", code="idempotency_failed")
     else:
         refusal = error_of_code(error.code or "", message=error.message)

@@ -88,7 +88,7 @@ def check_reads_change_nothing(subject: Subject) -> None:
 
 
 def check_lost_answers_are_in_doubt(subject: Subject) -> None:
-    """X4: a command whose write got no answer ends as OutcomeUnknownError, never as done, failed or to be retried."""
+    """X4: a command whose write got no answer, repeated as it may, is an OutcomeUnknownError: not done, failed or to be retried."""
     for fixture, position in _writes(subject):
         result, _ = _run(subject, fixture, {position: lost})
         _assert_in_doubt(result, f"{fixture.name}: the answer of request {position + 1} was lost")

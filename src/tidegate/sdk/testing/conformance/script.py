@@ -42,8 +42,9 @@ class SentRequest(msgspec.Struct, frozen=True, kw_only=True):
 class ScriptedApi:
     """Answers requests from a recording, in order; an unexpected request fails the check.
 
-    `faults` maps the position of a request to what happens instead of the recorded answer. `judge` sees every answer and
-    may raise, as the client does for a refused session.
+    `faults` maps the position of a request to what happens instead of the recorded answer. A write that such a thing happened
+    to may be repeated `repeats` times, byte for byte, and the same happens to it again. `judge` sees every answer and may
+    raise, as the client does for a refused session.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class ScriptedApi:
         settings: Mapping[str, Any],
         *,
         faults: Mapping[int, Fault] | None = None,
+        repeats: int = 0,
         judge: Callable[[Response], None] | None = None,
     ) -> None:
         self.memory: dict[str, Any] = {}
@@ -59,6 +61,8 @@ class ScriptedApi:
         self.sent: list[SentRequest] = []
         self._exchanges = exchanges
         self._faults = dict(faults or {})
+        self._repeats_left = repeats
+        self._position = -1
         self._judge = judge
 
     async def request(
@@ -73,7 +77,6 @@ class ScriptedApi:
         changes_state: bool = True,
     ) -> Response:
         """See `sdk.http.Api.request`."""
-        position = len(self.sent)
         request = SentRequest(
             method=method,
             path=path,
@@ -82,6 +85,7 @@ class ScriptedApi:
             body=msgspec.json.decode(msgspec.json.encode(json if form is None else form)),
             changes_state=changes_state,
         )
+        position = self._place(request)
         self.sent.append(request)
         assert position < len(self._exchanges), f"an unrecorded request: {method} {path} {request.body}"
         exchange = self._exchanges[position]
@@ -94,6 +98,14 @@ class ScriptedApi:
         if self._judge is not None:
             self._judge(response)
         return response
+
+    def _place(self, request: SentRequest) -> int:
+        is_repeated = self._position in self._faults and request.changes_state and request == self.sent[-1]
+        if is_repeated and self._repeats_left:
+            self._repeats_left -= 1
+        else:
+            self._position += 1
+        return self._position
 
     async def download(self, url: str, *, first_byte: int, bytes_max: int) -> Response:
         """See `sdk.http.Api.download`: recorded as a GET of the whole address with `first_byte` as its parameter."""
@@ -163,7 +175,9 @@ async def call(
 ) -> tuple[Any, ScriptedApi]:
     """Make the recorded call and return (its result or the TidegateError that it raised, the api with what was sent)."""
     judge = None if fixture.call.do == "open_session" else partial(raise_if_refused, connector)
-    api = ScriptedApi(fixture.exchanges, fixture.settings, faults=faults, judge=judge)
+    spec = connector.commands.get(CommandKind(fixture.call.name)) if fixture.call.do == "execute" else None
+    repeats = spec.repeats if spec is not None else 0
+    api = ScriptedApi(fixture.exchanges, fixture.settings, faults=faults, repeats=repeats, judge=judge)
     try:
         return await dispatch(connector, fixture, api, secrets or recorded_secrets(connector)), api
     except TidegateError as error:
