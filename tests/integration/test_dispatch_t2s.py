@@ -113,6 +113,21 @@ async def test_where_shipped_units_are_not_taken_off_the_number_both_may_be_unde
     assert isinstance(await scope.transact(lambda conn: begin_actions(conn, scope, window.commands)), OpenCall)
 
 
+async def test_what_is_tried_again_does_not_keep_out_what_goes_for_the_first_time(bed: Bed) -> None:
+    """Retries may be scarce just then: a window full of them would stop the lane."""
+    orders = [await bed.order(external(str(number), ("A", 1))) for number in range(8)]
+    ids = [row[0] for row in await bed.pool.fetch("SELECT command_id FROM command ORDER BY command_id")]
+    assert len(ids) == len(orders)
+    tried = "UPDATE command SET attempt_number = 1, code = $2 WHERE command_id = ANY($1::uuid[])"
+    await bed.pool.execute(tried, ids[:5], "server_error")
+    await bed.pool.execute(tried, ids[5:6], "found_partly")
+    erp = await scope_of(bed, bed.erp)
+    erp = replace(erp, settings=replace(erp.settings, window_commands=2))
+
+    window = await window_of(bed, erp)
+    assert [command.command_id for command in window.commands] == [*ids[:2], *ids[5:7]]
+
+
 async def test_nothing_begins_while_writes_are_stopped_or_the_connection_is_not_active(bed: Bed) -> None:
     await bed.order(external("1", ("A", 2)))
     erp, shop = await scope_of(bed, bed.erp), await scope_of(bed, bed.shop)

@@ -12,7 +12,7 @@ class DispatchSettings:
     safety_step_items: int = 5_000
     """Items whose safety stock is looked at in one transaction, when the rules changed."""
     window_commands: int = 128
-    """Pending commands that a lane looks at."""
+    """Pending commands that a lane looks at: so many that go for the first time, and so many that are tried again."""
     window_seconds_min: float = 0.1
     """The window is not read again before this while it still holds work."""
     poll_seconds: float = 3.0

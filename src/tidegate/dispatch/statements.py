@@ -90,14 +90,14 @@ FROM (
 WAITING += TOUCHED_ITEMS + ") t"
 
 # $4: items whose number is out. Fulfillments of these cannot go now, and must not fill the window of those that can. $5: as $3
-# of TOUCHED_ITEMS; otherwise a fulfillment and a number have nothing to do with each other.
+# of TOUCHED_ITEMS; otherwise a fulfillment and a number have nothing to do with each other. What is tried again, unless for one
+# of the codes $6, has a part of its own: while retries are scarce it must not fill the window of what goes for the first time.
 # OFFSET 0: one probe of the index per candidate, also while the planner takes a table that has just filled for empty.
-WINDOW_COMMANDS = """
-WITH heads AS MATERIALIZED (
+_HEADS = """
   SELECT c.command_id, c.kind, c.target_key, c.entity_id, c.version, c.priority, c.attempt_number, c.call_id,
          c.deadline_at, c.code, c.approved_at IS NOT NULL AS is_approved
   FROM command c
-  WHERE c.tenant_id = $1 AND c.connection_id = $2 AND c.state = 'pending'
+  WHERE c.tenant_id = $1 AND c.connection_id = $2 AND c.state = 'pending' AND $part
     AND (c.not_before IS NULL OR c.not_before <= statement_timestamp())
     AND NOT EXISTS (SELECT FROM command older
                     WHERE older.tenant_id = $1 AND older.connection_id = $2 AND older.target_key = c.target_key
@@ -110,7 +110,9 @@ WITH heads AS MATERIALIZED (
            JOIN variant_item vi ON vi.tenant_id = $1 AND vi.variant_id = ol.variant_id
            WHERE f.tenant_id = $1 AND f.fulfillment_id = c.entity_id AND vi.item_id = ANY($4::uuid[]) OFFSET 0))
   ORDER BY c.priority, c.command_id LIMIT $3
-)
+"""
+WINDOW_COMMANDS = """
+WITH heads AS MATERIALIZED (($first) UNION ALL ($again))
 SELECT h.*, CASE WHEN h.kind = 'fulfillment.create' AND $5::boolean THEN
          array(SELECT DISTINCT vi.item_id
                FROM fulfillment f
@@ -121,6 +123,9 @@ SELECT h.*, CASE WHEN h.kind = 'fulfillment.create' AND $5::boolean THEN
        ELSE '{}'::uuid[] END AS items
 FROM heads h ORDER BY h.priority, h.command_id
 """
+_FIRST = _HEADS.replace("$part", "(c.attempt_number = 0 OR c.code = ANY($6::text[]))")
+_AGAIN = _HEADS.replace("$part", "c.attempt_number > 0 AND coalesce(c.code, '') <> ALL($6::text[])")
+WINDOW_COMMANDS = WINDOW_COMMANDS.replace("$first", _FIRST).replace("$again", _AGAIN)
 
 WINDOW_MARKS = """
 SELECT item_id, priority, dirty_at, tries, alone FROM channel_stock

@@ -12,7 +12,16 @@ from tidegate.commerce.commands import CommandKind
 from tidegate.dispatch import shown_statements, statements
 from tidegate.dispatch.records import DirtyMark, DoubtfulCommand, FetchRequest, PendingCommand, ShownRead, Window
 from tidegate.dispatch.scope import Scope
-from tidegate.dispatch.select import FetchEntity, LookAfter, PushStock, ReadFeed, ReadShown, SendCommand, Task
+from tidegate.dispatch.select import (
+    VERIFIED_CODES,
+    FetchEntity,
+    LookAfter,
+    PushStock,
+    ReadFeed,
+    ReadShown,
+    SendCommand,
+    Task,
+)
 from tidegate.kernel.ids import time_of
 from tidegate.store.connections import Connection
 
@@ -59,8 +68,8 @@ async def load_urgent(conn: Connection, scope: Scope, window: Window) -> Window:
 
 async def _load_commands(conn: Connection, scope: Scope, blocked: list[UUID]) -> tuple[PendingCommand, ...]:
     limit = scope.settings.window_commands
-    deducts = scope.connector.deducts_fulfilled
-    rows = await conn.fetch(statements.WINDOW_COMMANDS, *scope.ids, limit, blocked, deducts)
+    about = (scope.connector.deducts_fulfilled, list(VERIFIED_CODES))
+    rows = await conn.fetch(statements.WINDOW_COMMANDS, *scope.ids, limit, blocked, *about)
     return tuple(_pending(row) for row in rows)
 
 

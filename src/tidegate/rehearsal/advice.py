@@ -25,7 +25,8 @@ BUSIEST_SECONDS = 10.0
 """How long the busiest stretch is that is compared with a rule; what the rule allows at once is allowed in it, too."""
 HALF = 0.5
 """A limit that was used so far in its busiest seconds is named as the next to break."""
-WIDER_MERGE = "1s"
+WIDER_MERGE_SECONDS = 1
+WIDER_MERGE = f"{WIDER_MERGE_SECONDS}s"
 
 
 class Scene(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,7 +39,7 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     """Connection -> share of its platform's budget that is ours; 1 where it is not named."""
     slots: Mapping[str, Slots] = {}
     merges: frozenset[str] = frozenset()
-    """Connections that take many stock numbers in one call."""
+    """Connections that take many stock numbers in one call, and let them wait for company less long than they could."""
     loads: tuple[Load, ...] = ()
 
     @property

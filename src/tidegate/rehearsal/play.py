@@ -11,10 +11,11 @@ from typing import Any, Protocol
 
 import msgspec
 
+from tidegate.config.lanes import LaneConfig, lane_rules
 from tidegate.kernel.errors import TidegateError, TransientError
 from tidegate.rehearsal import collect
 from tidegate.rehearsal.adapt import Cast, adapt, provider_of
-from tidegate.rehearsal.advice import Scene, advise
+from tidegate.rehearsal.advice import WIDER_MERGE_SECONDS, Scene, advise
 from tidegate.rehearsal.bound import Bulk
 from tidegate.rehearsal.control import Sandbox, start_sandbox
 from tidegate.rehearsal.installation import Installation, Killed, sweep
@@ -561,15 +562,19 @@ class Play:
         """Return what configuration and machine had to offer."""
         root = self._request.root
         pressed = {second for _, reason, second in self._reasons if reason in {CALLS_AT_ONCE, OURS}}
-        lanes = root.get("lanes") or {}
-        general = (lanes.get("default") or {}).get("share", 1.0)
+        lanes = msgspec.convert(root.get("lanes") or {}, dict[str, LaneConfig])
+        rules = {name: lane_rules(lanes, name) for name in self._cast.connectors}
         return Scene(
             erp=self._cast.erp,
             cpus=len(os.sched_getaffinity(0)),
             processes=dict(root.get("processes") or {}),
-            shares={name: float((lanes.get(name) or {}).get("share", general)) for name in self._cast.connectors},
+            shares={name: rule.share for name, rule in rules.items()},
             slots=self._request.slots,
-            merges=frozenset(name for name in self._cast.channels if self._request.bulk_max[name] > 1),
+            merges=frozenset(
+                name
+                for name in self._cast.channels
+                if self._request.bulk_max[name] > 1 and rules[name].stock_merge_seconds < WIDER_MERGE_SECONDS
+            ),
             loads=summarize(self._meter.seconds, pressed),
         )
 
