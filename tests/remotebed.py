@@ -27,7 +27,7 @@ async def open_fixed_session(api: Api, secrets: Mapping[str, Secret], settings: 
     return Session(headers={"Authorization": "Bearer very-secret-token"})
 
 
-OPEN = dataclasses.replace(CONNECTOR, open_session=open_fixed_session, request_deadline=timedelta(seconds=5))
+OPEN = dataclasses.replace(CONNECTOR, open_session=open_fixed_session, request_deadline=timedelta(seconds=60))
 HASTY = dataclasses.replace(OPEN, request_deadline=timedelta(seconds=0.2))
 """Connectors whose session needs no request: for servers that say other things."""
 

@@ -21,6 +21,7 @@ from tidegate.dispatch.decide import (
     decide_outcome,
     decide_unsent,
     decide_without_readback,
+    with_one_wait,
 )
 from tidegate.dispatch.guard import GuardedApi
 from tidegate.dispatch.mapping import Asked, needs_hooks
@@ -280,6 +281,8 @@ async def _carry_out(scope: Scope, call: OpenCall | NotBegun, api: GuardedApi) -
         )
         settle_seconds = scope.settle_seconds(call.kind)
         decisions.append(decide_outcome(outcome, about, settle_seconds=settle_seconds, settings=scope.settings))
+    if shares_fate:
+        decisions = with_one_wait(decisions)
     settlement = _settlement_of_call(call, decisions)
     evidence = _evidence(scope, call.members, outcomes, api, started)
     return await write_settlement(scope, replace(settlement, evidence=evidence))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import assert_never
 
@@ -195,6 +196,19 @@ def _decide_failed(
             return Decision(state=CommandState.FAILED, code="connector_defect", reason=reason)
         case _:
             assert_never(name)
+
+
+def with_one_wait(decisions: Sequence[Decision]) -> list[Decision]:
+    """Return the decisions about the members of a call that failed as a whole: those that come again come together.
+
+    So the same request can be sent again under its key, and it is one call, not one for each member.
+    """
+    waits = [decision.wait_seconds for decision in decisions if decision.wait_seconds is not None]
+    longest = max(waits, default=None)
+    return [
+        decision if decision.wait_seconds is None else msgspec.structs.replace(decision, wait_seconds=longest)
+        for decision in decisions
+    ]
 
 
 def decide_unsent(about: Circumstances) -> Decision:

@@ -473,10 +473,11 @@ SELECT FROM command WHERE tenant_id = $1 AND command_id = ANY($2::uuid[]) ORDER 
 """
 
 # The compare-and-set: only for the attempt that the state stands for. $2 attempt, then one row per command.
+# Members that wait equally long are due at one and the same moment.
 SETTLE = """
 UPDATE command c
 SET state = n.state, code = n.code, reason = n.reason,
-    not_before = clock_timestamp() + make_interval(secs => n.due_seconds),
+    not_before = statement_timestamp() + make_interval(secs => n.due_seconds),
     settles_at = CASE WHEN n.state <> 'in_doubt' THEN NULL WHEN n.settle_seconds IS NULL THEN c.settles_at
                  ELSE clock_timestamp() + make_interval(secs => n.settle_seconds) END,
     negatives = c.negatives + n.negatives,

@@ -18,6 +18,7 @@ from tidegate.dispatch.decide import (
     decide_outcome,
     decide_unsent,
     decide_without_readback,
+    with_one_wait,
 )
 from tidegate.dispatch.guard import LeaseLostError
 from tidegate.dispatch.settings import DEFAULTS
@@ -113,6 +114,16 @@ def test_transient_stock_is_planned_anew() -> None:
 
     assert (decision.state, decision.code, decision.remark) == (CommandState.SUPERSEDED, "replanned", True)
     assert not decision.forget_acked
+
+
+def test_members_of_a_call_that_failed_as_a_whole_come_again_together() -> None:
+    error = errors.TransientError("down", code="unavailable")
+    decisions = [decide(error, about(attempt_number=number)) for number in (1, 5, 9)]
+
+    together = with_one_wait([*decisions, decide(errors.RejectedError("no"), about())])
+
+    assert {decision.wait_seconds for decision in together[:3]} == {max(d.wait_seconds or 0.0 for d in decisions)}
+    assert (together[3].state, together[3].wait_seconds) == (CommandState.FAILED, None)
 
 
 def test_lost_lease_is_nobodys_failure() -> None:
