@@ -260,8 +260,9 @@ FIXES: Mapping[str, Fix] = {
     "url_missing": _cause(
         "the connection has no url to send to", "write its url into tidegate.yaml, then tidegate connect NAME"
     ),
-    "endpoint_missing": _cause(
-        "nothing takes events at the receiver's address", "correct its url in tidegate.yaml, then tidegate connect NAME"
+    "endpoint_missing": Fix(
+        "nothing takes events at the receiver's address",
+        "if it is not just being deployed, correct its url in tidegate.yaml; it is tried again by itself",
     ),
     "endpoint_gone": _cause(
         "the receiver asked to be sent nothing any more",

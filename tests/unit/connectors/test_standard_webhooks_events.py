@@ -21,7 +21,15 @@ from tidegate.commerce.commands import CancelOrder, CommandKind, CreateOrder, Or
 from tidegate.commerce.states import OrderState, PaymentState
 from tidegate.connectors.standard_webhooks import CONNECTOR, client, mapper, outbound, webhooks
 from tidegate.kernel.clock import SystemClock
-from tidegate.kernel.errors import ConfigurationError, IntakeError, OutcomeUnknownError, RateLimitedError, RejectedError
+from tidegate.kernel.errors import (
+    ConfigurationError,
+    ConflictError,
+    IntakeError,
+    OutcomeUnknownError,
+    RateLimitedError,
+    RejectedError,
+    TransientError,
+)
 from tidegate.kernel.ids import first_id_at, public_id
 from tidegate.kernel.redaction import Secret
 from tidegate.sdk.client import HttpApi
@@ -314,9 +322,15 @@ def test_an_order_that_we_send_has_the_shape_of_an_order_that_we_take() -> None:
     ("status", "headers", "error", "code"),
     [
         (410, {}, ConfigurationError, "endpoint_gone"),
-        (404, {}, ConfigurationError, "endpoint_missing"),
-        (307, {"location": "http://127.0.0.1:1/"}, ConfigurationError, "redirected"),
+        (404, {"retry-after": "7"}, TransientError, "endpoint_missing"),
+        (403, {}, TransientError, "forbidden"),
+        (307, {"location": "http://127.0.0.1:1/"}, TransientError, "redirected"),
+        (304, {}, TransientError, "redirected"),
+        (400, {}, ConflictError, "malformed"),
+        (409, {}, ConflictError, "conflict"),
+        (418, {}, OutcomeUnknownError, "answer_unreadable"),
         (429, {"retry-after": "7"}, RateLimitedError, "rate_limited"),
+        (413, {}, RejectedError, "too_large"),
         (422, {}, RejectedError, "rejected"),
         (503, {"retry-after": "7"}, OutcomeUnknownError, "server_error"),
     ],

@@ -14,11 +14,14 @@ from tidegate.sdk.connector import CommandSpec, Connector, Field, TokenBucket
 
 RETRIES = (
     timedelta(seconds=5),
+    timedelta(seconds=15),
+    timedelta(minutes=1),
     timedelta(minutes=5),
     timedelta(minutes=30),
     *(timedelta(hours=hours) for hours in (2, 5, 10, 14, 20, 24)),
 )
-"""The waits between the tries that the specification names, the first of which is made at once."""
+"""The waits between the tries, the first of which is made at once: those of the specification, and two more behind its first
+one. Two tries in a row that fail by chance are common in a sale, and five minutes are a long time then."""
 
 
 CONNECTOR = Connector(
