@@ -2,6 +2,10 @@
 
 slot -> marks (channel_stock) -> orders -> stock -> commands, each sorted by key. Statements of T2s and T3 run after
 `store.fence.fence` in the same transaction.
+
+What looks up many keys says so in a way that no statistics can undo (a catalogue that has just arrived is in none): a read
+is LATERAL with OFFSET 0, and an update takes the whole key, tenant included, from the rows that it is given. With the tenant
+as a parameter the planner may take "all of this connection" for one row, and read all of them for each call.
 """
 
 from __future__ import annotations
@@ -19,25 +23,26 @@ FROM connection c
 WHERE c.state = 'active' ORDER BY c.tenant_id, c.connection_id
 """
 
-# The one query of an idle node: which lanes have something to do, and may anything be written.
+# The one query of an idle node: which lanes have something to do, and may anything be written. OFFSET 0: one look for each
+# lane, and never a list of all that waits anywhere.
 POLL = """
 SELECT (SELECT is_on FROM switch WHERE name = 'stop_all_writes') AS is_stopped,
        array(SELECT w.connection_id FROM unnest($1::uuid[], $2::uuid[]) AS w(tenant_id, connection_id)
              WHERE EXISTS (SELECT FROM command c
                            WHERE c.tenant_id = w.tenant_id AND c.connection_id = w.connection_id
                              AND c.state IN ('pending', 'in_doubt')
-                             AND (c.not_before IS NULL OR c.not_before <= statement_timestamp()))
+                             AND (c.not_before IS NULL OR c.not_before <= statement_timestamp()) OFFSET 0)
                 OR EXISTS (SELECT FROM channel_stock m
                            WHERE m.tenant_id = w.tenant_id AND m.connection_id = w.connection_id AND m.dirty
                              AND m.sendable AND m.blocked_by IS NULL
-                             AND (m.not_before IS NULL OR m.not_before <= statement_timestamp()))
+                             AND (m.not_before IS NULL OR m.not_before <= statement_timestamp()) OFFSET 0)
                 OR EXISTS (SELECT FROM fetch_request f
                            WHERE f.tenant_id = w.tenant_id AND f.connection_id = w.connection_id
-                             AND f.not_before <= statement_timestamp())
+                             AND f.not_before <= statement_timestamp() OFFSET 0)
                 OR EXISTS (SELECT FROM sync_read s
                            WHERE s.tenant_id = w.tenant_id AND s.connection_id = w.connection_id
                              AND s.state IN ('waiting', 'reading', 'comparing')
-                             AND s.not_before <= statement_timestamp())) AS waiting
+                             AND s.not_before <= statement_timestamp() OFFSET 0)) AS waiting
 """
 
 # --- the window ------------------------------------------------------------------------------------------------------
@@ -171,13 +176,13 @@ ORDER BY m.item_id LIMIT $4
 """
 MARK_ITEMS = """
 WITH chosen AS MATERIALIZED (
-  SELECT item_id FROM channel_stock
+  SELECT tenant_id, connection_id, item_id FROM channel_stock
   WHERE tenant_id = $1 AND connection_id = $2 AND item_id = ANY($3::uuid[]) AND mode <> 'observe'
   ORDER BY item_id FOR NO KEY UPDATE
 )
 UPDATE channel_stock m SET dirty = true, dirty_at = coalesce(m.dirty_at, clock_timestamp()),
                            not_before = CASE WHEN m.tries > 0 THEN m.not_before END
-FROM chosen c WHERE m.tenant_id = $1 AND m.connection_id = $2 AND m.item_id = c.item_id
+FROM chosen c WHERE m.tenant_id = c.tenant_id AND m.connection_id = c.connection_id AND m.item_id = c.item_id
 """
 # $3 the meter, $4 its number, $5 what is left. A state that began before another one's and comes after it changes nothing:
 # the other one holds it.
@@ -323,7 +328,7 @@ SELECT want.item_id, i.sku, sold.external_id, sold.required_qty, coalesce(counte
        coalesce(s.safety_stock, 0) AS safety_stock, coalesce(s.entries, 0) AS entries, coalesce(u.unseen, 0) AS unseen,
        coalesce(o.unfulfilled, 0) AS unfulfilled, coalesce(o.shipped_unconfirmed, 0) AS shipped_unconfirmed
 FROM unnest($3::uuid[]) AS want(item_id)
-JOIN inventory_item i ON i.tenant_id = $1 AND i.item_id = want.item_id
+CROSS JOIN LATERAL (SELECT sku FROM inventory_item WHERE tenant_id = $1 AND item_id = want.item_id OFFSET 0) i
 LEFT JOIN LATERAL (
   SELECT sum(l.on_hand) AS on_hand, sum(l.unavailable) AS unavailable, sum(l.committed) AS committed,
          sum(l.reserved) AS reserved, sum(l.safety_stock) AS safety_stock, sum(l.version) AS entries
@@ -345,10 +350,12 @@ LEFT JOIN LATERAL (
 LEFT JOIN LATERAL (
   SELECT b.external_id, vi.required_qty
   FROM variant_item vi
-  JOIN binding b ON b.tenant_id = $1 AND b.connection_id = $2 AND b.kind = 'variant' AND b.internal_id = vi.variant_id
+  CROSS JOIN LATERAL (
+    SELECT external_id FROM binding
+    WHERE tenant_id = $1 AND connection_id = $2 AND kind = 'variant' AND internal_id = vi.variant_id OFFSET 0) b
   WHERE vi.tenant_id = $1 AND vi.item_id = want.item_id
     AND NOT EXISTS (SELECT FROM variant_item other WHERE other.tenant_id = $1 AND other.variant_id = vi.variant_id
-                                                   AND other.item_id <> vi.item_id)
+                                                   AND other.item_id <> vi.item_id OFFSET 0)
   ORDER BY vi.required_qty, b.external_id LIMIT 1
 ) sold ON true
 LEFT JOIN LATERAL (
@@ -379,17 +386,19 @@ WHERE tenant_id = $1 AND connection_id = $2 AND item_id = $3
 # A dead letter for an item that cannot be told; once, until somebody deals with it.
 FAIL_UNBOUND = """
 WITH fresh AS (
-  SELECT n.command_id, n.item_id, m.push_version + 1 AS version
+  SELECT m.tenant_id, m.connection_id, n.command_id, n.item_id, m.push_version + 1 AS version
   FROM unnest($3::uuid[], $4::uuid[]) AS n(command_id, item_id)
-  JOIN channel_stock m ON m.tenant_id = $1 AND m.connection_id = $2 AND m.item_id = n.item_id
+  CROSS JOIN LATERAL (
+    SELECT tenant_id, connection_id, push_version FROM channel_stock
+    WHERE tenant_id = $1 AND connection_id = $2 AND item_id = n.item_id OFFSET 0) m
   WHERE NOT EXISTS (SELECT FROM command c WHERE c.tenant_id = $1 AND c.connection_id = $2 AND c.entity_id = n.item_id
-                                            AND c.state = 'failed' AND c.code = $5)
+                                            AND c.state = 'failed' AND c.code = $5 OFFSET 0)
 ), keyed AS (
   INSERT INTO command_key (tenant_id, connection_id, kind, entity_id, version, command_id)
   SELECT $1, $2, 'inventory.set', item_id, version, command_id FROM fresh ORDER BY item_id
 ), counted AS (
   UPDATE channel_stock m SET push_version = f.version FROM fresh f
-  WHERE m.tenant_id = $1 AND m.connection_id = $2 AND m.item_id = f.item_id
+  WHERE m.tenant_id = f.tenant_id AND m.connection_id = f.connection_id AND m.item_id = f.item_id
 )
 INSERT INTO command (tenant_id, command_id, connection_id, kind, target_key, entity_id, version, priority, state, code,
                      reason, deadline_at, finished_at)
@@ -403,7 +412,8 @@ FROM fresh
 # item, $20 whether the channel's own sales are followed from here on.
 BEGIN_STOCK = """
 WITH n AS MATERIALIZED (
-  SELECT * FROM unnest($12::uuid[], $13::uuid[], $14::bigint[], $15::int[], $16::jsonb[], $17::int[], $19::int[])
+  SELECT $1::uuid AS tenant_id, $2::uuid AS connection_id, *
+  FROM unnest($12::uuid[], $13::uuid[], $14::bigint[], $15::int[], $16::jsonb[], $17::int[], $19::int[])
     AS n(command_id, item_id, version, quantity, ledger, attempt_number, pack)
 ), frozen AS (
   INSERT INTO call (tenant_id, call_id, connection_id, kind, idempotency_key, members, charge, data_key_id, payload,
@@ -417,7 +427,7 @@ WITH n AS MATERIALIZED (
   SET dirty = false, dirty_at = NULL, not_before = NULL, push_version = n.version, blocked_by = n.command_id,
       priority = 50, approved_by = NULL, approved_at = NULL, pack = n.pack, moved = CASE WHEN $20 THEN 0 END,
       late_until = CASE WHEN m.late_until > clock_timestamp() THEN m.late_until END
-  FROM n WHERE m.tenant_id = $1 AND m.connection_id = $2 AND m.item_id = n.item_id
+  FROM n WHERE m.tenant_id = n.tenant_id AND m.connection_id = n.connection_id AND m.item_id = n.item_id
 ), keyed AS (
   INSERT INTO command_key (tenant_id, connection_id, kind, entity_id, version, command_id)
   SELECT $1, $2, 'inventory.set', item_id, version, command_id FROM n
@@ -426,7 +436,7 @@ INSERT INTO command (tenant_id, command_id, connection_id, kind, target_key, ent
                      deadline_at, attempt_number, call_id, attempt_id, quantity, ledger, approved_by, approved_at)
 SELECT $1, n.command_id, $2, 'inventory.set', 'item:' || n.item_id, n.item_id, n.version, $10, 'sending', $11,
        n.attempt_number, $3, $4, n.quantity, n.ledger, m.approved_by, m.approved_at
-FROM n JOIN channel_stock m ON m.tenant_id = $1 AND m.connection_id = $2 AND m.item_id = n.item_id
+FROM n JOIN channel_stock m ON m.tenant_id = n.tenant_id AND m.connection_id = n.connection_id AND m.item_id = n.item_id
 """
 
 # --- verifying -------------------------------------------------------------------------------------------------------
@@ -555,11 +565,18 @@ SET blocked_by = NULL,
                        ELSE m.approved_by END,
     approved_at = CASE WHEN n.is_dirty AND m.mode = 'propose' THEN coalesce(m.approved_at, c.approved_at)
                        ELSE m.approved_at END
-FROM unnest($3::uuid[], $4::uuid[], $5::int[], $6::bool[], $7::bool[], $8::bool[], $9::float8[], $10::int[],
-            $11::bool[], $12::int[], $14::float8[])
-  AS n(command_id, item_id, quantity, is_acked, is_forgotten, is_dirty, wait_seconds, counted, is_apart, shown, late_seconds)
-JOIN command c ON c.tenant_id = $1 AND c.command_id = n.command_id
-JOIN channel_stock old ON old.tenant_id = $1 AND old.connection_id = $2 AND old.item_id = n.item_id
+FROM (
+  SELECT $1::uuid AS tenant_id, $2::uuid AS connection_id, *
+  FROM unnest($3::uuid[], $4::uuid[], $5::int[], $6::bool[], $7::bool[], $8::bool[], $9::float8[], $10::int[],
+              $11::bool[], $12::int[], $14::float8[])
+    AS n(command_id, item_id, quantity, is_acked, is_forgotten, is_dirty, wait_seconds, counted, is_apart, shown, late_seconds)
+  OFFSET 0
+) n
+CROSS JOIN LATERAL (
+  SELECT approved_by, approved_at FROM command WHERE tenant_id = n.tenant_id AND command_id = n.command_id OFFSET 0) c
+CROSS JOIN LATERAL (
+  SELECT acked_quantity, moved, pack, unseen, unseen_back FROM channel_stock
+  WHERE tenant_id = n.tenant_id AND connection_id = n.connection_id AND item_id = n.item_id OFFSET 0) old
 CROSS JOIN LATERAL (
   SELECT *, old.unseen + old.unseen_back + k.gone + k.back > 0 AS is_unexplained
   FROM (
@@ -584,8 +601,7 @@ CROSS JOIN LATERAL (
     ) r
   ) k
 ) l
-WHERE m.tenant_id = $1 AND m.connection_id = $2 AND m.item_id = ANY($4::uuid[]) AND m.item_id = n.item_id
-  AND m.blocked_by = n.command_id
+WHERE m.tenant_id = n.tenant_id AND m.connection_id = n.connection_id AND m.item_id = n.item_id AND m.blocked_by = n.command_id
 RETURNING m.item_id, l.gone
 """
 
@@ -640,10 +656,10 @@ RETURNING fulfillment_id
 """
 FULFILL_LINES = """
 UPDATE order_line l SET fulfilled = l.fulfilled + n.quantity
-FROM (SELECT f.order_id, fl.line_id, sum(fl.quantity)::int AS quantity
+FROM (SELECT f.tenant_id, f.order_id, fl.line_id, sum(fl.quantity)::int AS quantity
       FROM fulfillment f JOIN fulfillment_line fl ON fl.tenant_id = $1 AND fl.fulfillment_id = f.fulfillment_id
-      WHERE f.tenant_id = $1 AND f.fulfillment_id = ANY($2::uuid[]) GROUP BY f.order_id, fl.line_id) n
-WHERE l.tenant_id = $1 AND l.order_id = n.order_id AND l.line_id = n.line_id
+      WHERE f.tenant_id = $1 AND f.fulfillment_id = ANY($2::uuid[]) GROUP BY f.tenant_id, f.order_id, fl.line_id OFFSET 0) n
+WHERE l.tenant_id = n.tenant_id AND l.order_id = n.order_id AND l.line_id = n.line_id
 """
 # The channel took what it fulfilled off its own number. Its mark is looked at again in any case.
 SETTLE_FULFILLED_STOCK = """
@@ -652,13 +668,13 @@ SET acked_quantity = m.acked_quantity - n.units,
     dirty = m.mode <> 'observe',
     dirty_at = CASE WHEN m.mode <> 'observe' THEN coalesce(m.dirty_at, clock_timestamp()) END,
     not_before = CASE WHEN m.tries > 0 THEN m.not_before END
-FROM (SELECT vi.item_id, sum(fl.quantity * vi.required_qty)::int AS units
+FROM (SELECT f.tenant_id, $2::uuid AS connection_id, vi.item_id, sum(fl.quantity * vi.required_qty)::int AS units
       FROM fulfillment f
       JOIN fulfillment_line fl ON fl.tenant_id = $1 AND fl.fulfillment_id = f.fulfillment_id
       JOIN order_line ol ON ol.tenant_id = $1 AND ol.order_id = f.order_id AND ol.line_id = fl.line_id
       JOIN variant_item vi ON vi.tenant_id = $1 AND vi.variant_id = ol.variant_id
-      WHERE f.tenant_id = $1 AND f.fulfillment_id = ANY($3::uuid[]) GROUP BY vi.item_id) n
-WHERE m.tenant_id = $1 AND m.connection_id = $2 AND m.item_id = n.item_id AND m.acked_quantity IS NOT NULL
+      WHERE f.tenant_id = $1 AND f.fulfillment_id = ANY($3::uuid[]) GROUP BY f.tenant_id, vi.item_id OFFSET 0) n
+WHERE m.tenant_id = n.tenant_id AND m.connection_id = n.connection_id AND m.item_id = n.item_id AND m.acked_quantity IS NOT NULL
 """
 
 # --- reads -----------------------------------------------------------------------------------------------------------

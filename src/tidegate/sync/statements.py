@@ -3,7 +3,8 @@
 slot -> marks (channel_stock) -> orders -> payments -> stock -> commands, each sorted by key.
 
 Look-ups of many keys are LATERAL with OFFSET 0: one index probe per key in the order given, whatever the planner
-believes about the size of a table that was empty when it planned.
+believes about the size of a table that was empty when it planned. An update of many rows takes its whole key, tenant
+included, from the rows that it is given (OFFSET 0 keeps them together), for the same reason.
 """
 
 ORDER_COLUMNS = (
@@ -65,18 +66,18 @@ SET source_version = excluded.source_version, source_seq = excluded.source_seq,
 # transaction, and so reads the stock that it leaves behind. A mark that only waits for another look does not hold news back.
 MARK_DIRTY = """
 WITH locked AS MATERIALIZED (
-  SELECT c.connection_id, c.item_id, c.dirty AND (c.not_before IS NULL OR c.tries > 0) AS is_marked
+  SELECT c.tenant_id, c.connection_id, c.item_id, c.dirty AND (c.not_before IS NULL OR c.tries > 0) AS is_marked
   FROM (SELECT channel.id AS channel_id, item.id AS item_id
         FROM unnest($2::uuid[]) AS channel(id) CROSS JOIN unnest($3::uuid[]) AS item(id)
         ORDER BY channel.id, item.id) AS want
   CROSS JOIN LATERAL (
-    SELECT c.connection_id, c.item_id, c.dirty, c.not_before, c.tries FROM channel_stock c
+    SELECT c.tenant_id, c.connection_id, c.item_id, c.dirty, c.not_before, c.tries FROM channel_stock c
     WHERE c.tenant_id = $1 AND c.connection_id = want.channel_id AND c.item_id = want.item_id AND c.mode <> 'observe'
     OFFSET 0 FOR NO KEY UPDATE) c
 )
 UPDATE channel_stock c SET dirty = true, dirty_at = clock_timestamp(), not_before = NULL
 FROM locked l
-WHERE c.tenant_id = $1 AND c.connection_id = l.connection_id AND c.item_id = l.item_id AND NOT l.is_marked
+WHERE c.tenant_id = l.tenant_id AND c.connection_id = l.connection_id AND c.item_id = l.item_id AND NOT l.is_marked
 """
 # $2 channels, $3 items, $4 priority. The marks are locked: `MARK_DIRTY` came before, in the same transaction.
 HURRY_MARKS = """
@@ -90,27 +91,32 @@ WHERE tenant_id = $1 AND connection_id = ANY($2::uuid[]) AND item_id = ANY($3::u
 # $2 channels, $3 items, $4 units sold there, negative for units that came back.
 FOLLOW_SALES = """
 UPDATE channel_stock m
-SET unseen = m.unseen - x.told, unseen_back = m.unseen_back - x.told_back,
-    acked_quantity = m.acked_quantity - (n.units - x.told + x.told_back), moved = m.moved + n.units - x.told + x.told_back
-FROM unnest($2::uuid[], $3::uuid[], $4::int[]) AS n(connection_id, item_id, units)
-JOIN channel_stock old ON old.tenant_id = $1 AND old.connection_id = n.connection_id AND old.item_id = n.item_id
-CROSS JOIN LATERAL (
-  SELECT greatest(0, least(n.units, old.unseen)) AS told, greatest(0, least(-n.units, old.unseen_back)) AS told_back) x
-WHERE m.tenant_id = $1 AND m.connection_id = n.connection_id AND m.item_id = n.item_id AND m.moved IS NOT NULL
+SET unseen = m.unseen - n.told, unseen_back = m.unseen_back - n.told_back,
+    acked_quantity = m.acked_quantity - (n.units - n.told + n.told_back), moved = m.moved + n.units - n.told + n.told_back
+FROM (
+  SELECT $1::uuid AS tenant_id, n.*, greatest(0, least(n.units, old.unseen)) AS told,
+         greatest(0, least(-n.units, old.unseen_back)) AS told_back
+  FROM unnest($2::uuid[], $3::uuid[], $4::int[]) AS n(connection_id, item_id, units)
+  CROSS JOIN LATERAL (
+    SELECT unseen, unseen_back FROM channel_stock
+    WHERE tenant_id = $1 AND connection_id = n.connection_id AND item_id = n.item_id OFFSET 0) old
+  OFFSET 0
+) n
+WHERE m.tenant_id = n.tenant_id AND m.connection_id = n.connection_id AND m.item_id = n.item_id AND m.moved IS NOT NULL
   AND m.mode <> 'observe'
 """
 
 # Articles that a channel was never told of and that were counted: of others there is no number.
 MARK_UNTOLD = """
 WITH untold AS MATERIALIZED (
-  SELECT connection_id, item_id FROM channel_stock m
+  SELECT tenant_id, connection_id, item_id FROM channel_stock m
   WHERE tenant_id = $1 AND connection_id = ANY($2::uuid[]) AND push_version = 0 AND NOT dirty AND acked_quantity IS NULL
     AND mode <> 'observe'
     AND EXISTS (SELECT FROM stock_level s WHERE s.tenant_id = $1 AND s.item_id = m.item_id)
   ORDER BY connection_id, item_id FOR NO KEY UPDATE
 )
 UPDATE channel_stock c SET dirty = true, dirty_at = clock_timestamp()
-FROM untold u WHERE c.tenant_id = $1 AND c.connection_id = u.connection_id AND c.item_id = u.item_id
+FROM untold u WHERE c.tenant_id = u.tenant_id AND c.connection_id = u.connection_id AND c.item_id = u.item_id
 """
 
 FIND_FULFILLMENTS = """
@@ -172,30 +178,42 @@ SET number = n.number, version = n.version, order_state = n.order_state, payment
     shipping_minor = n.shipping_minor, discount_minor = n.discount_minor, tax_minor = n.tax_minor,
     totals_mismatch = n.totals_mismatch, shipping_method = n.shipping_method, placed_at = n.placed_at,
     channel_payment_state = n.channel_payment_state, data_key_id = n.data_key_id, private = n.private
-FROM unnest($2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::int[], $7::text[], $8::text[], $9::text[],
-    $10::text[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bool[], $16::text[],
-    $17::timestamptz[], $18::text[], $19::uuid[], $20::bytea[])
-  AS n(order_id, connection_id, external_id, number, version, order_state, payment_state, fulfillment_state, currency,
-       total_minor, shipping_minor, discount_minor, tax_minor, totals_mismatch, shipping_method, placed_at,
-       channel_payment_state, data_key_id, private)
-WHERE o.tenant_id = $1 AND o.order_id = n.order_id
+FROM (
+  SELECT $1::uuid AS tenant_id, *
+  FROM unnest($2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::int[], $7::text[], $8::text[], $9::text[],
+              $10::text[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bool[], $16::text[],
+              $17::timestamptz[], $18::text[], $19::uuid[], $20::bytea[])
+    AS n(order_id, connection_id, external_id, number, version, order_state, payment_state, fulfillment_state, currency,
+         total_minor, shipping_minor, discount_minor, tax_minor, totals_mismatch, shipping_method, placed_at,
+         channel_payment_state, data_key_id, private)
+  OFFSET 0
+) n
+WHERE o.tenant_id = n.tenant_id AND o.order_id = n.order_id
 """
 
 # A shipment or a payment changes no private part: the encrypted column stays as it is.
 TOUCH_ORDERS = """
 UPDATE "order" o SET version = n.version, fulfillment_state = n.state, payment_state = n.payment_state,
     channel_payment_state = n.channel_payment_state
-FROM unnest($2::uuid[], $3::int[], $4::text[], $5::text[], $6::text[])
-  AS n(order_id, version, state, payment_state, channel_payment_state)
-WHERE o.tenant_id = $1 AND o.order_id = n.order_id
+FROM (
+  SELECT $1::uuid AS tenant_id, *
+  FROM unnest($2::uuid[], $3::int[], $4::text[], $5::text[], $6::text[])
+    AS n(order_id, version, state, payment_state, channel_payment_state)
+  OFFSET 0
+) n
+WHERE o.tenant_id = n.tenant_id AND o.order_id = n.order_id
 """
 
 SAVE_LINES = """
 UPDATE order_line l SET position = n.position, current = n.current, shipped = n.shipped,
     unit_price = n.unit_price::numeric, total_minor = n.total_minor
-FROM unnest($2::uuid[], $3::uuid[], $4::int[], $5::int[], $6::int[], $7::text[], $8::bigint[])
-  AS n(order_id, line_id, position, current, shipped, unit_price, total_minor)
-WHERE l.tenant_id = $1 AND l.order_id = n.order_id AND l.line_id = n.line_id
+FROM (
+  SELECT $1::uuid AS tenant_id, *
+  FROM unnest($2::uuid[], $3::uuid[], $4::int[], $5::int[], $6::int[], $7::text[], $8::bigint[])
+    AS n(order_id, line_id, position, current, shipped, unit_price, total_minor)
+  OFFSET 0
+) n
+WHERE l.tenant_id = n.tenant_id AND l.order_id = n.order_id AND l.line_id = n.line_id
 """
 
 SAVE_PAYMENTS = """
@@ -270,11 +288,15 @@ SET order_id = n.order_id, number = n.number, state = n.state, currency = n.curr
     capturable_minor = n.capturable_minor, captured_minor = n.captured_minor, refunded_minor = n.refunded_minor,
     multi_capture = n.multi_capture, method = n.method, expires_at = n.expires_at, claimed_minor = n.claimed_minor,
     refunding_minor = n.refunding_minor
-FROM unnest($2::uuid[], $3::uuid[], $4::int[], $5::text[], $6::text[], $7::bigint[], $8::bigint[], $9::bigint[],
-            $10::bigint[], $11::bool[], $12::text[], $13::timestamptz[], $14::bigint[], $15::bigint[])
-  AS n(payment_id, order_id, number, state, currency, amount_minor, capturable_minor, captured_minor, refunded_minor,
-       multi_capture, method, expires_at, claimed_minor, refunding_minor)
-WHERE p.tenant_id = $1 AND p.payment_id = n.payment_id
+FROM (
+  SELECT $1::uuid AS tenant_id, *
+  FROM unnest($2::uuid[], $3::uuid[], $4::int[], $5::text[], $6::text[], $7::bigint[], $8::bigint[], $9::bigint[],
+              $10::bigint[], $11::bool[], $12::text[], $13::timestamptz[], $14::bigint[], $15::bigint[])
+    AS n(payment_id, order_id, number, state, currency, amount_minor, capturable_minor, captured_minor, refunded_minor,
+         multi_capture, method, expires_at, claimed_minor, refunding_minor)
+  OFFSET 0
+) n
+WHERE p.tenant_id = n.tenant_id AND p.payment_id = n.payment_id
 """
 SAVE_CAPTURES = """
 INSERT INTO capture (tenant_id, order_id, number, capture_id, payment_id, amount_minor, is_final, state)
