@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
@@ -95,9 +95,12 @@ class Ours:
         rows = await self._fetch(_OPEN)
         return Open(**rows[0]) if rows else None
 
-    async def read_waiting(self, older_than_seconds: float) -> dict[str, Waiting]:
-        """Return what of each connection waits for longer than that, and what its lane does meanwhile."""
-        rows = await self._fetch(_WAITING, older_than_seconds)
+    async def read_waiting(self, older_than_seconds: float, merges: Mapping[str, float]) -> dict[str, Waiting]:
+        """Return what of each connection waits for longer than that, and what its lane does meanwhile.
+
+        Numbers wait for company first: `merges` says how many seconds, by connection.
+        """
+        rows = await self._fetch(_WAITING, older_than_seconds, msgspec.json.encode(merges).decode())
         return {row["connection"]: Waiting(**row) for row in rows or ()}
 
     async def read_orders(self) -> dict[str, tuple[str, str]]:

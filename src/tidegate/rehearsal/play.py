@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from tidegate.config.lanes import LaneConfig, lane_rules
+from tidegate.config.lanes import LaneConfig, LaneRules, lane_rules
 from tidegate.kernel.errors import TidegateError, TransientError
 from tidegate.rehearsal import collect
 from tidegate.rehearsal.adapt import Cast, adapt, provider_of
@@ -405,10 +405,11 @@ class Play:
     async def _watch(self, began_at: float) -> None:
         """Look once a second at what is open, what was sold and what the ERP has."""
         last = int(time.monotonic())
+        merges = {name: rule.stock_merge_seconds for name, rule in self._lane_rules().items()}
         while True:
             second = int(time.monotonic())
             found = await self._ours.read_open()
-            waiting = await self._ours.read_waiting(self._profile.freshness_seconds)
+            waiting = await self._ours.read_waiting(self._profile.freshness_seconds, merges)
             for look in waiting.values():
                 self._note(look, second, max(1, second - last))
             self._meter.look(self._processes())
@@ -562,8 +563,7 @@ class Play:
         """Return what configuration and machine had to offer."""
         root = self._request.root
         pressed = {second for _, reason, second in self._reasons if reason in {CALLS_AT_ONCE, OURS}}
-        lanes = msgspec.convert(root.get("lanes") or {}, dict[str, LaneConfig])
-        rules = {name: lane_rules(lanes, name) for name in self._cast.connectors}
+        rules = self._lane_rules()
         return Scene(
             erp=self._cast.erp,
             cpus=len(os.sched_getaffinity(0)),
@@ -577,6 +577,11 @@ class Play:
             ),
             loads=summarize(self._meter.seconds, pressed),
         )
+
+    def _lane_rules(self) -> dict[str, LaneRules]:
+        """Return how the lanes of the simulated systems go by the configuration."""
+        lanes = msgspec.convert(self._request.root.get("lanes") or {}, dict[str, LaneConfig])
+        return {name: lane_rules(lanes, name) for name in self._cast.connectors}
 
     async def _read_stages(self, books: Books) -> list[Stage]:
         """Return how long each part of the way took, by our own times and the sandbox's time of the sale."""

@@ -10,8 +10,9 @@ SELECT (SELECT count(*) FROM event_queue) AS events_waiting,
        (SELECT count(*) FROM fetch_request) AS fetches_waiting
 
 -- name: rehearsal_waiting
--- What of each connection waits for longer than $1 seconds, and what its lane does meanwhile: `waiting` could be sent by now,
--- `parked` waits after a failed attempt, `in_doubt` until it is known whether it happened.
+-- What of each connection waits for longer than $1 seconds, numbers also for longer than they wait for company ($2: seconds by
+-- connection), and what its lane does meanwhile: `waiting` could be sent by now, `parked` waits after a failed attempt,
+-- `in_doubt` until it is known whether it happened.
 SELECT c.name AS connection,
        (SELECT count(*) FROM command m
         WHERE m.tenant_id = c.tenant_id AND m.connection_id = c.connection_id AND m.state = 'pending'
@@ -21,7 +22,8 @@ SELECT c.name AS connection,
        + (SELECT count(*) FROM channel_stock s
           WHERE s.tenant_id = c.tenant_id AND s.connection_id = c.connection_id AND s.dirty AND s.sendable
             AND s.blocked_by IS NULL AND (s.not_before IS NULL OR s.not_before <= clock_timestamp())
-            AND s.dirty_at < clock_timestamp() - make_interval(secs => $1::double precision)) AS waiting,
+            AND s.dirty_at < clock_timestamp() - make_interval(
+                  secs => $1::double precision + coalesce(($2::jsonb ->> c.name)::double precision, 0))) AS waiting,
        (SELECT count(*) FROM command m
         WHERE m.tenant_id = c.tenant_id AND m.connection_id = c.connection_id AND m.state = 'pending'
           AND m.not_before > clock_timestamp()) AS parked,
