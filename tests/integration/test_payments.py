@@ -146,6 +146,44 @@ async def test_what_left_while_the_flow_observed_is_captured_when_it_does_not_an
     assert await money_commands(bed) == CAPTURED
 
 
+async def test_payments_from_before_there_was_a_payments_flow_are_joined_when_there_is_one(
+    database: Database, owner_pool: Pool
+) -> None:
+    """One was shown by its provider, one was not, one order is settled and one is older than the flow."""
+    bed = await make_payment_bed(database, owner_pool)
+    without = config_with().rpartition("  payments:")[0].replace(", capture: pay", "").replace(", payment: pay", "")
+    async with owner_pool.acquire() as conn:
+        await put_to_work(conn, without, applied_by="test")
+    await tell(
+        bed,
+        ("shop_a", paid_order("1", "pi_1", payment="pending")),
+        ("pay", intent_event("pi_1", "requires_capture")),
+        ("pay", refund_event("re_1", "pi_1", 500)),
+        ("shop_a", paid_order("2", "pi_2", payment="authorised")),
+        ("shop_a", paid_order("3", "pi_3", payment="paid")),
+    )
+    await ship(bed)
+    assert await owner_pool.fetchval("SELECT count(*) FROM psp_payment WHERE order_id IS NOT NULL") == 0
+
+    async with owner_pool.acquire() as conn:
+        await put_to_work(conn, config_with(), applied_by="test")
+        await put_to_work(conn, config_with(), applied_by="test")
+    asked = await owner_pool.fetch("SELECT topic, external_id FROM fetch_request ORDER BY external_id")
+    assert [tuple(row) for row in asked] == [("payment", "pi_1"), ("payment", "pi_2")]
+    for at, psp in enumerate(("pi_1", "pi_2", "pi_1"), 5):
+        await bed.append([("pay", intent_event(psp, "requires_capture", at=at))], source="fetch")
+        await bed.apply()
+
+    joined = await owner_pool.fetch(
+        'SELECT p.external_id, o.external_id FROM psp_payment p JOIN "order" o USING (tenant_id, order_id) ORDER BY 1'
+    )
+    assert [tuple(row) for row in joined] == [("pi_1", "1"), ("pi_2", "2")]
+    assert await money_commands(bed) == CAPTURED, "what was shipped before is captured, and only once"
+    assert await payment_state(bed) == "authorised"
+    (refund,) = await owner_pool.fetch("SELECT order_id IS NOT NULL, carry, code FROM refund")
+    assert tuple(refund) == (True, "left", "before_flow"), "the shop may show it already, and nobody looked"
+
+
 async def test_propose_waits_for_a_person(database: Database, owner_pool: Pool) -> None:
     bed = await make_payment_bed(database, owner_pool, payments="mode: propose")
     await tell(bed, ("shop_a", paid_order("1", "pi_1")), ("pay", intent_event("pi_1", "requires_capture")))

@@ -119,6 +119,7 @@ async def settle_modes(
     moved = [each for each in changed if each.mode != each.before]
     if moved:
         await _settle_commands(conn, tenant_id, moved)
+        await _review_payments(conn, tenant_id, config, connections, moved)
     included = 0
     for flow, since in (include_since or {}).items():
         writing = [each for each in wanted if each.flow == flow and each.mode != "observe"]
@@ -159,9 +160,20 @@ async def _settle_commands(conn: Connection, tenant_id: UUID, moved: Sequence[Fl
     states = [str(state_in(each.mode)) for each in reviving]
     kinds = [str(CommandKind.ORDER_CANCEL) for _ in reviving]
     await conn.execute(_REVIVE, tenant_id, ids, kinds, states, seconds)
-    paying = [each.connection_id for each in moved if each.before == "observe" and each.flow == "payments"]
-    if paying:
-        await conn.execute(_REVIEW_PAYMENTS, tenant_id, paying)
+
+
+async def _review_payments(
+    conn: Connection, tenant_id: UUID, config: Config, connections: Mapping[UUID, str], moved: Sequence[FlowMode]
+) -> None:
+    """Where the payments flow does not only observe any more, have what it is about read anew, so that it is joined and planned."""
+    flow = config.flows.payments
+    ceasing = [each for each in moved if each.flow == "payments" and each.before in (None, "observe")]
+    provider = next((key for key, name in connections.items() if flow is not None and name == flow.source), None)
+    if flow is None or provider not in {each.connection_id for each in ceasing}:
+        return
+    sources = config.flows.orders.sources if config.flows.orders is not None else ()
+    channels = [key for key, name in connections.items() if name in sources]
+    await conn.execute(_REVIEW_PAYMENTS, tenant_id, provider, channels, flow.since)
 
 
 def _pairs(modes: Sequence[FlowMode]) -> tuple[list[UUID], list[str]]:

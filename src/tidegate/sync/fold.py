@@ -45,6 +45,8 @@ ERP_WAIT = timedelta(seconds=5)
 PAYMENT_UNKNOWN = "payment_unknown"
 """Read although its version is known: the order is paid, and the shop did not tell by which payment."""
 BEFORE_SINCE = "before_since"
+BEFORE_FLOW = "before_flow"
+"""Why a refund is not carried over: it was made while no payments flow looked at both sides."""
 _NOT_SEEN = ("not_owner", BEFORE_SINCE)
 """Ignored because of the configuration: under another one the same event counts, so its version is not remembered."""
 _RANK = ("ignored", "superseded", "applied", "needs_fetch", "parked", "quarantined")
@@ -398,9 +400,23 @@ class Fold:
             self.result.shown.append((payment.connection_id, "payment", payment.external_id))
         was_firm = payment.state in _FIRM
         fold_payment(payment, change)
+        self._join_with_stored(payment)
         if change.order_hint and payment.order_id is None and payment.state in _FIRM and not was_firm:
             self._ask_for_order(payment, change.order_hint, prepared.event.event_id)
         return self._touch_order_of(prepared, payment, change.state)
+
+    def _join_with_stored(self, payment: PspPayment) -> None:
+        """Join a payment with the stored order that named it before that mattered.
+
+        What went back before is left alone: nobody noted which refunds the channel showed then, so one that is carried over
+        now could be there already.
+        """
+        order_id = self._state.naming.get((payment.connection_id, payment.external_id))
+        if payment.order_id is None and order_id is not None:
+            waiting = self._state.loose_refunds.pop(payment.payment_id, [])
+            for refund in waiting:
+                refund.carry, refund.code, refund.is_changed = "left", BEFORE_FLOW, True
+            join(self._state.orders[order_id], payment, waiting)
 
     def _ask_for_order(self, payment: PspPayment, external_id: str, event_id: UUID) -> None:
         """Have the order that a payment names read, unless it comes by itself: once for each payment and channel."""

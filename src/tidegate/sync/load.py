@@ -72,6 +72,12 @@ async def load_state(
         )
         order_ids.update(row["order_id"] for row in rows if row["order_id"] is not None)
         has_payments = has_payments or bool(rows)  # one that comes up from here on is noticed when ours is stored
+    if wanted.read_payments and policy.provider is not None:
+        rows = await conn.fetch(
+            statements.FIND_NAMING, tenant_id, policy.provider, list(wanted.read_payments), list(policy.order_channels)
+        )
+        state.naming = {(policy.provider, row["psp_reference"]): row["order_id"] for row in rows}
+        order_ids.update(state.naming.values())
     state.items = _items_of(batch, catalogue)
     if order_ids:
         lines = await conn.fetch(statements.LOAD_LINES, tenant_id, list(order_ids))
@@ -82,7 +88,7 @@ async def load_state(
     if has_payments or (policy.provider is not None and order_ids):
         await _load_payments(conn, tenant_id, state, wanted.seen_payments, wanted.named_payments)
     if state.orders and (
-        wanted.shipments or wanted.named_payments or any(order.psp for order in state.orders.values())
+        wanted.shipments or wanted.named_payments or state.naming or any(order.psp for order in state.orders.values())
     ):
         await _load_announced(conn, tenant_id, state)
     if wanted.shipments:
@@ -103,6 +109,8 @@ class _Wanted:
     """Shown by their provider."""
     named_payments: set[tuple[UUID, str]] = field(default_factory=set)
     """Named by a channel's order."""
+    read_payments: set[str] = field(default_factory=set)
+    """Shown by the provider because we asked; an order that named one before that mattered may be stored."""
     hinted: set[tuple[UUID, str]] = field(default_factory=set)
     """Orders that a hint tells the version of, where it matters by which payments they are paid."""
 
@@ -129,6 +137,8 @@ def _wanted(batch: Sequence[Prepared], policy: Policy) -> _Wanted:
                 wanted.orders.add((connection_id, change.external_id))
             elif isinstance(change, changes.PaymentObserved):
                 wanted.seen_payments.add((connection_id, change.external_id))
+                if prepared.event.source == "fetch" and connection_id == policy.provider:
+                    wanted.read_payments.add(change.external_id)
             elif isinstance(change, changes.RefundSeen):
                 wanted.seen_payments.add((connection_id, change.payment_external_id))
             elif isinstance(change, changes.ShipmentSeen):

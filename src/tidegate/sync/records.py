@@ -60,6 +60,8 @@ class State:
     """(source connection, external id) -> fulfillment id"""
     payments: dict[tuple[UUID, str], PspPayment] = field(default_factory=dict)
     """(provider, its id) -> the payment. Those that exist are locked."""
+    naming: dict[tuple[UUID, str], UUID] = field(default_factory=dict)
+    """Payment that was read and has no order -> the stored order that names it, from before it mattered."""
     loose_refunds: dict[UUID, list[Refund]] = field(default_factory=dict)
     """Payment without an order -> what went back of it."""
     money: dict[tuple[UUID, str], ChannelMoney] = field(default_factory=dict)

@@ -231,6 +231,19 @@ CROSS JOIN LATERAL (
   SELECT order_id FROM psp_payment p
   WHERE p.tenant_id = $1 AND p.connection_id = want.connection_id AND p.external_id = want.external_id OFFSET 0) p
 """
+# Orders that name payments which belong to none: the first one of each. $2 provider, $3 ids there, $4 channels.
+FIND_NAMING = """
+SELECT want.psp_reference, o.order_id
+FROM unnest($3::text[]) AS want(psp_reference)
+CROSS JOIN LATERAL (
+  SELECT o.order_id FROM payment c JOIN "order" o ON o.tenant_id = $1 AND o.order_id = c.order_id
+  WHERE c.tenant_id = $1 AND c.psp_reference = want.psp_reference AND c.psp_reference <> '' AND c.kind <> 'refund'
+    AND o.connection_id = ANY($4::uuid[])
+  ORDER BY o.placed_at, o.order_id LIMIT 1) o
+WHERE NOT EXISTS (SELECT FROM psp_payment p
+                  WHERE p.tenant_id = $1 AND p.connection_id = $2 AND p.external_id = want.psp_reference
+                    AND p.order_id IS NOT NULL)
+"""
 # A payment that its provider shows is there from now on, so that whoever names it waits for us here.
 ENSURE_PAYMENTS = """
 INSERT INTO psp_payment (tenant_id, payment_id, connection_id, external_id, state, currency, amount_minor, capturable_minor,

@@ -73,13 +73,24 @@ SET state = ended.state, code = NULL, reason = NULL, finished_at = NULL, not_bef
 FROM ended WHERE c.tenant_id = ended.tenant_id AND c.command_id = ended.command_id AND c.state = 'cancelled'
 
 -- name: payments_to_review
--- Have authorised payments of known orders read anew: what is due for them is planned from what their provider says now.
--- $1 tenant, $2 providers.
+-- Have payments read anew: authorised ones of known orders, so that what is due for them is planned from what their provider
+-- says now, and those that stored orders name and that belong to none yet, so that they are joined. Of a payment that was never
+-- shown only those of orders whose money is still to be taken. $1 tenant, $2 provider, $3 channels, $4 placed since or null.
 INSERT INTO fetch_request (tenant_id, connection_id, topic, external_id, requested_by)
-SELECT p.tenant_id, p.connection_id, 'payment', p.external_id, p.payment_id
-FROM psp_payment p
-WHERE p.tenant_id = $1 AND p.connection_id = ANY($2::uuid[]) AND p.state = 'authorised' AND p.order_id IS NOT NULL
-ORDER BY p.connection_id, p.external_id
+SELECT $1, $2, 'payment', n.external_id, min(n.requested_by::text)::uuid
+FROM (
+    SELECT p.external_id, p.payment_id AS requested_by
+    FROM psp_payment p
+    WHERE p.tenant_id = $1 AND p.connection_id = $2 AND p.state = 'authorised' AND p.order_id IS NOT NULL
+    UNION ALL
+    SELECT c.psp_reference, o.order_id
+    FROM "order" o JOIN payment c ON c.tenant_id = $1 AND c.order_id = o.order_id
+    LEFT JOIN psp_payment p ON p.tenant_id = $1 AND p.connection_id = $2 AND p.external_id = c.psp_reference
+    WHERE o.tenant_id = $1 AND o.connection_id = ANY($3::uuid[]) AND ($4::timestamptz IS NULL OR o.placed_at >= $4)
+      AND c.psp_reference <> '' AND c.kind <> 'refund' AND p.order_id IS NULL
+      AND (p.payment_id IS NOT NULL OR o.payment_state IN ('pending', 'authorised'))
+) n
+GROUP BY n.external_id ORDER BY n.external_id
 ON CONFLICT (tenant_id, connection_id, topic, external_id) DO NOTHING
 
 -- name: orders_to_include
