@@ -129,24 +129,33 @@ def _wanted(batch: Sequence[Prepared], policy: Policy) -> _Wanted:
             if isinstance(change, changes.Ignored | changes.NeedsPerson):
                 continue
             wanted.gates.add(gate_key(connection_id, change))
-            if isinstance(change, changes.OrderSeen):
-                wanted.orders.add((connection_id, change.external_id))
-                if policy.provider is not None:
-                    wanted.named_payments.update((policy.provider, name) for name in _payments_named(change))
-            elif isinstance(change, changes.OrderGone):
-                wanted.orders.add((connection_id, change.external_id))
-            elif isinstance(change, changes.PaymentObserved):
-                wanted.seen_payments.add((connection_id, change.external_id))
-                if prepared.event.source == "fetch" and connection_id == policy.provider:
-                    wanted.read_payments.add(change.external_id)
-            elif isinstance(change, changes.RefundSeen):
-                wanted.seen_payments.add((connection_id, change.payment_external_id))
-            elif isinstance(change, changes.ShipmentSeen):
-                wanted.shipments.add((connection_id, change.external_id))
+            _want(wanted, prepared, change, policy)
             reference = getattr(change, "order_reference", "")
             if (order_id := parse_reference(reference, "ord")) is not None:
                 wanted.order_ids.add(order_id)
     return wanted
+
+
+def _want(wanted: _Wanted, prepared: Prepared, change: changes.CanonicalChange, policy: Policy) -> None:
+    """Note the entities that a change is about."""
+    connection_id = prepared.event.connection_id
+    match change:
+        case changes.OrderSeen():
+            wanted.orders.add((connection_id, change.external_id))
+            if policy.provider is not None:
+                wanted.named_payments.update((policy.provider, name) for name in _payments_named(change))
+        case changes.OrderGone():
+            wanted.orders.add((connection_id, change.external_id))
+        case changes.PaymentObserved():
+            wanted.seen_payments.add((connection_id, change.external_id))
+            if prepared.event.source == "fetch" and connection_id == policy.provider:
+                wanted.read_payments.add(change.external_id)
+        case changes.RefundSeen():
+            wanted.seen_payments.add((connection_id, change.payment_external_id))
+        case changes.ShipmentSeen():
+            wanted.shipments.add((connection_id, change.external_id))
+        case _:
+            pass
 
 
 def _payments_named(order: changes.OrderSeen) -> set[str]:
