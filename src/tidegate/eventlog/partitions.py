@@ -9,6 +9,7 @@ import asyncpg
 from tidegate.kernel.ids import first_id_at
 from tidegate.store.connections import Connection
 from tidegate.store.sql import query
+from tidegate.store.statistics import expect_few
 
 PARTITIONED = ("event", "event_outcome", "command", "call", "attempt", "attempt_answer")
 """Tables with one partition per day of their ids. All have a default one as well, so that no insert ever fails."""
@@ -34,6 +35,8 @@ async def ensure(connection: Connection, days_ahead: int = DAYS_AHEAD, *, now: d
             name = f"{table}_{day:%Y%m%d}"
             if name not in known and await _make(connection, table, name, datetime.combine(day, time(), UTC)):
                 made.append(name)
+    if made:
+        await expect_few(connection)
     return sorted(made)
 
 

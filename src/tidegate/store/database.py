@@ -34,6 +34,7 @@ from tidegate.store.roles import (
     find_assumable_roles,
     may_create_roles,
 )
+from tidegate.store.statistics import expect_few
 
 DATABASE_NAME = "tidegate"
 URL_VARIABLE = "TIDEGATE_DATABASE_URL"
@@ -74,12 +75,14 @@ class Database:
         )
 
     async def migrate(self, *, lock_wait_seconds: float = LOCK_WAIT_SECONDS) -> list[Migration]:
-        """Apply pending migrations, then the grants if they changed; return what was applied.
+        """Apply pending migrations, then the grants if they changed, and say what to expect of new tables; return what was applied.
 
         Safe from several processes at once.
         """
         async with owner_connection(self) as connection:
             applied = await migrate(connection, lock_wait_seconds=lock_wait_seconds)
+            if applied:
+                await expect_few(connection)
             if self.separation is not Separation.NONE:
                 async with migration_lock(connection, wait_seconds=lock_wait_seconds):
                     await _apply_grants(connection, changed=bool(applied))
