@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,10 +17,11 @@ from tidegate.dispatch.retries import RetryBudget
     st.integers(0, 12),
 )
 def test_retries_stay_within_a_tenth_of_each_minute(steps: list[tuple[str, float]], always: int) -> None:
-    """In any 60 s: retries that were not served <= 10 % of the first sends of these 60 s, or what is always allowed."""
+    """In any 60 s: retries in vain <= 10 % of the first sends of these 60 s, or what is always allowed, or what was served."""
     budget_of_retries, now = RetryBudget(share=0.1, always=always), 0.0
     sent: list[float] = []
     retried: list[float] = []
+    served: list[float] = []
     for step, pause in steps:
         now += pause
         if step == "send":
@@ -27,11 +30,37 @@ def test_retries_stay_within_a_tenth_of_each_minute(steps: list[tuple[str, float
         elif budget_of_retries.wait_seconds(now) <= 0:
             budget_of_retries.note_retry(now)
             if step == "served":
-                budget_of_retries.pay_back()
+                budget_of_retries.pay_back(now)
+                served.append(now)
                 continue
             retried.append(now)
             firsts = sum(at > now - 60 for at in sent)
-            assert sum(at > now - 60 for at in retried) <= max(always, 0.1 * firsts + 1e-6)
+            helped = sum(at > now - 60 for at in served)
+            assert sum(at > now - 60 for at in retried) <= max(always, 0.1 * firsts + 1e-6, helped)
+
+
+@given(st.floats(0.6, 1.0), st.randoms(use_true_random=False))
+def test_retries_flow_while_most_are_served(share: float, chance: random.Random) -> None:
+    """What waits to be tried again after a bad minute is gone soon, although nothing is sent for the first time."""
+    budget_of_retries, tried, served = RetryBudget(share=0.1, always=12), 0, 0.0
+    while tried < 500:
+        assert budget_of_retries.wait_seconds(10.0) <= 0, tried
+        count = chance.randint(1, 12)
+        budget_of_retries.note_retry(10.0, count)
+        tried, before = tried + count, int(served)
+        served += share * count
+        budget_of_retries.pay_back(10.0, int(served) - before)
+
+
+@given(st.floats(0.0, 0.4))
+def test_retries_are_scarce_where_most_are_in_vain(share: float) -> None:
+    budget_of_retries, tried, served = RetryBudget(share=0.1, always=12), 0, 0.0
+    while budget_of_retries.wait_seconds(10.0) <= 0:
+        budget_of_retries.note_retry(10.0)
+        before, tried = int(served), tried + 1
+        served += share
+        budget_of_retries.pay_back(10.0, int(served) - before)
+    assert tried <= 40
 
 
 @given(st.integers(1, 12), st.lists(st.floats(0, 5), max_size=60))

@@ -115,7 +115,7 @@ class Pace:
         elif any(decision.lane is LaneEffect.NONE for decision in decisions):
             self._breaker = self._host.breaker = CLOSED
             served = sum(decision.lane is LaneEffect.NONE for decision in decisions)
-            self._retries.pay_back(min(retries, served))
+            self._retries.pay_back(now, min(retries, served))
 
     def _after_failure(self, breaker: Breaker, now: float) -> Breaker:
         limit = self._settings.breaker_failures

@@ -1,7 +1,8 @@
 """The retry budget of a lane: in any minute at most a tenth of what it sends for the first time may be sent again in vain.
 
-A few retries a minute are always allowed, so that a lone failed command is not left for ever. Pure but for its own memory;
-times are seconds of one monotonic clock.
+A few retries a minute are always allowed, so that a lone failed command is not left for ever; and while most
+of them are served, they flow: whoever serves them is not overloaded by them. Pure but for its own memory; times are
+seconds of one monotonic clock.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ WINDOW_SECONDS = 60.0
 
 
 class RetryBudget:
-    """What was sent in the last minute, first tries and retries."""
+    """What was sent in the last minute: first tries, retries, and those of them that were served."""
 
     def __init__(self, *, share: float, always: int) -> None:
         """`share`: retries per first send. `always`: retries per minute that need no first send."""
@@ -20,6 +21,7 @@ class RetryBudget:
         self._always = always
         self._firsts: deque[float] = deque()
         self._retries: deque[float] = deque()
+        self._served: deque[float] = deque()
 
     def note_first(self, now: float, count: int = 1) -> None:
         """Note first sends."""
@@ -31,18 +33,19 @@ class RetryBudget:
         self._forget(now)
         self._retries.extend([now] * count)
 
-    def pay_back(self, count: int = 1) -> None:
+    def pay_back(self, now: float, count: int = 1) -> None:
         """Note that so many of the newest retries were served: they cost the other side nothing that it did not have.
 
         So retries flow at the lane's pace while they help, and are scarce while they do not.
         """
         for _ in range(min(count, len(self._retries))):
             self._retries.pop()
+            self._served.append(now)
 
     def wait_seconds(self, now: float) -> float:
         """Return how long until a retry is allowed, as far as is known now: sooner, when first sends come. 0: it is."""
         self._forget(now)
-        allowed = max(self._always, int(self._share * len(self._firsts) + 1e-9))
+        allowed = max(self._always, int(self._share * len(self._firsts) + 1e-9), len(self._served))
         if len(self._retries) < allowed:
             return 0.0
         if not self._retries:
@@ -51,6 +54,6 @@ class RetryBudget:
         return max(0.001, self._retries[min(surplus, len(self._retries) - 1)] + WINDOW_SECONDS - now)
 
     def _forget(self, now: float) -> None:
-        for sent in (self._firsts, self._retries):
+        for sent in (self._firsts, self._retries, self._served):
             while sent and sent[0] <= now - WINDOW_SECONDS:
                 sent.popleft()

@@ -42,7 +42,7 @@ class DispatchSettings:
     absurd_wait_seconds: float = 86_400.0
     """A longer Retry-After is honoured for this long, then asked again; it is logged as absurd."""
     retry_share: float = 0.1
-    """Retries per first send."""
+    """Retries in vain per first send."""
     retries_always: int = 12
     """Retries per minute that a lane may always make."""
     breaker_failures: int = 5

@@ -112,7 +112,7 @@ _HOLD_WORDS = {
     "breaker": "the other side counts as down: one call at a time asks whether it is back",
     "snoozed": "the connection rests after an error",
     "budget": "the connection's budget is spent: it waits until there is enough of it again",
-    "retry_budget": "what failed waits: at most a tenth of what is sent may be sent again in a minute",
+    "retry_budget": "what failed waits: most of what was sent again lately failed again",
     "merging": "it waits for company, so that one call serves many",
     "lease": "its process is not sure that the lane is still its own",
 }
