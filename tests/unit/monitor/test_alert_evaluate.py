@@ -17,11 +17,10 @@ from tidegate.monitor.alerts.records import (
     CallStats,
     Disk,
     Lag,
+    LateOrders,
     Reading,
     Sender,
     Signals,
-    Uncaptured,
-    Unforwarded,
 )
 from tidegate.monitor.alerts.rules import RULES, tune
 from tidegate.monitor.conservation import Balance
@@ -215,13 +214,12 @@ def test_the_rest() -> None:
         pending=0,
     )
     switch = SwitchStatus(name="stop_all_writes", is_on=True, reason=None, changed_by="me", changed_at=ago(60))
-    owing = Uncaptured(channel="shop", orders=2, oldest_at=ago(1000), number="1001")
-    late = Unforwarded(channel="shop", orders=2, oldest_at=ago(1000), number="1001")
+    late = LateOrders(channel="shop", orders=2, oldest_at=ago(1000), number="1001")
 
     assert look("conservation_imbalance", balances=(balance, balance)) == {"shop": 4.0}
     assert look("writes_stopped", status=status(switches=(switch,))) == {"": 60.0}
     assert look("order_not_forwarded", unforwarded=(late,)) == {"shop": 1000.0}
-    assert look("capture_missing", uncaptured=(owing,)) == {"shop": 1000.0}
+    assert look("capture_missing", uncaptured=(late,)) == {"shop": 1000.0}
     assert look("missing_worker", missing={"apply": "no heartbeat"}) == {"apply": 1.0}
     assert look("disk_space", disk=Disk(free_bytes=5, total_bytes=100)) == {"": 0.05}
     assert look("refused_deliveries", refused={"signature": 20, "unknown_path": 5}) == {"": 25.0}

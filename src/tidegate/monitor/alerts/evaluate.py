@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
-from tidegate.monitor.alerts.records import Credential, Reading, Signals
+from tidegate.monitor.alerts.records import Credential, LateOrders, Reading, Signals
 
 CALLS_MIN = 3
 """Fewer calls say nothing about a share of failures."""
@@ -306,34 +306,26 @@ def _ending(credential: Credential, ends_at: datetime, now: datetime) -> Reading
 
 
 def _order_not_forwarded(signals: Signals) -> Iterator[Reading] | None:
-    if signals.unforwarded is None:
-        return None
-    return (
-        Reading(
-            subject=each.channel,
-            connection=each.channel,
-            order=each.number,
-            value=_age(each.oldest_at, signals.now),
-            cause=f"{each.orders} orders, the oldest is {each.number}, released "
-            f"{_age(each.oldest_at, signals.now) / 60:.0f} minutes ago",
-        )
-        for each in signals.unforwarded
-    )
+    return _late_orders(signals.unforwarded, "released", signals.now)
 
 
 def _capture_missing(signals: Signals) -> Iterator[Reading] | None:
-    if signals.uncaptured is None:
+    return _late_orders(signals.uncaptured, "whose goods left", signals.now)
+
+
+def _late_orders(late: Sequence[LateOrders] | None, what: str, now: datetime) -> Iterator[Reading] | None:
+    """Return a reading per channel; `what` says what happened to the oldest one that long ago."""
+    if late is None:
         return None
     return (
         Reading(
             subject=each.channel,
             connection=each.channel,
             order=each.number,
-            value=_age(each.oldest_at, signals.now),
-            cause=f"{each.orders} orders, the oldest is {each.number}, whose goods left "
-            f"{_age(each.oldest_at, signals.now) / 60:.0f} minutes ago",
+            value=_age(each.oldest_at, now),
+            cause=f"{each.orders} orders, the oldest is {each.number}, {what} {_age(each.oldest_at, now) / 60:.0f} minutes ago",
         )
-        for each in signals.uncaptured
+        for each in late
     )
 
 

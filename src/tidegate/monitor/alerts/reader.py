@@ -24,10 +24,9 @@ from tidegate.monitor.alerts.records import (
     Credential,
     Disk,
     Lag,
+    LateOrders,
     Sender,
     Signals,
-    Uncaptured,
-    Unforwarded,
 )
 from tidegate.monitor.alerts.rhythm import DAY, HOUR, expect, usual_rate
 from tidegate.monitor.alerts.rules import RULES
@@ -256,7 +255,7 @@ class SignalReader:
 
     async def _read_unforwarded(
         self, conn: Connection, config: Config, version: int, now: datetime
-    ) -> tuple[Unforwarded, ...]:
+    ) -> tuple[LateOrders, ...]:
         orders = config.flows.orders
         if orders is None or orders.mode != "live":
             return ()
@@ -269,16 +268,16 @@ class SignalReader:
             list(orders.sources),
             await self._live_since(conn, version),
         )
-        return tuple(Unforwarded(**row) for row in rows)
+        return tuple(LateOrders(**row) for row in rows)
 
-    async def _read_uncaptured(self, conn: Connection, config: Config, now: datetime) -> tuple[Uncaptured, ...]:
+    async def _read_uncaptured(self, conn: Connection, config: Config, now: datetime) -> tuple[LateOrders, ...]:
         payments, shipments = config.flows.payments, config.flows.shipments
         if payments is None or payments.mode == "observe" or shipments is None or shipments.capture is None:
             return ()
         first = first_id_at(now - timedelta(days=self._settings.orders_days))
         rows = await conn.fetch(_UNCAPTURED, self._tenant_id, first, payments.since, str(PaymentState.AUTHORISED))
         return tuple(
-            Uncaptured(
+            LateOrders(
                 channel=row["channel"], orders=row["orders"], oldest_at=time_of(row["first_id"]), number=row["number"]
             )
             for row in rows

@@ -53,23 +53,13 @@ class Lag(msgspec.Struct, frozen=True, kw_only=True):
     """95 of 100 took no longer."""
 
 
-class Unforwarded(msgspec.Struct, frozen=True, kw_only=True):
-    """Released orders of a channel that the ERP does not have."""
+class LateOrders(msgspec.Struct, frozen=True, kw_only=True):
+    """Orders of a channel that wait for something: released and not with the ERP, or shipped and not captured."""
 
     channel: str
     orders: int
     oldest_at: datetime
-    number: str
-    """Of the oldest."""
-
-
-class Uncaptured(msgspec.Struct, frozen=True, kw_only=True):
-    """Authorised orders of a channel whose goods left without a capture."""
-
-    channel: str
-    orders: int
-    oldest_at: datetime
-    """When goods of the first one left."""
+    """When that happened to the first one."""
     number: str
     """Of that one."""
 
@@ -130,8 +120,10 @@ class Signals(msgspec.Struct, frozen=True, kw_only=True):
     """Code -> refused deliveries of the last ten minutes."""
     credentials: tuple[Credential, ...] | None = None
     """Those that were refused, and those that end within weeks."""
-    unforwarded: tuple[Unforwarded, ...] | None = None
-    uncaptured: tuple[Uncaptured, ...] | None = None
+    unforwarded: tuple[LateOrders, ...] | None = None
+    """Released orders that the ERP does not have."""
+    uncaptured: tuple[LateOrders, ...] | None = None
+    """Authorised orders whose goods left without a capture."""
     balances: tuple[Balance, ...] | None = None
     missing: Mapping[str, str] | None = None
     """What is missing -> why one thinks so."""
