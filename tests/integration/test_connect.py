@@ -16,7 +16,7 @@ from tidegate.config.versions import record_version
 from tidegate.kernel.clock import SystemClock
 from tidegate.kernel.errors import AuthenticationError, ConfigurationError
 from tidegate.kernel.redaction import Secret
-from tidegate.sdk.connector import Field, Inspection
+from tidegate.sdk.connector import Field, Inspection, Subscription
 from tidegate.sdk.health import digest_of_address
 from tidegate.sdk.http import Api
 from tidegate.sdk.testing.hostile import HostileServer
@@ -198,9 +198,24 @@ async def test_new_secrets_rotate_the_api_secret_and_the_webhook_secret(world: W
 
 
 async def test_a_rotated_webhook_has_another_address(world: World, shop: HostileServer) -> None:
+    """Until the platform has the new one, nobody counts on deliveries there."""
+    state = "SELECT settings->>'webhook_state' FROM connection"
     _, before = await world.connect(world.order(shop, "shop"))
+    assert await world.pool.fetchval(state) == "registered"
+    meanwhile = []
+    subscribe = CONNECTOR.subscribe
+    assert subscribe is not None
 
-    _, after = await world.connect(world.order(shop, "shop", rotates_webhook=True))
+    async def watch(api: Api, url: str, secret: Secret) -> Subscription:
+        meanwhile.append(await world.pool.fetchval(state))
+        return await subscribe(api, url, secret)
+
+    watched = replace(CONNECTOR, subscribe=watch)
+    _, after = await world.connect(world.order(shop, "shop", rotates_webhook=True, connector=watched))
+    await world.connect(world.order(shop, "shop", connector=watched))
+
+    assert meanwhile == [None, "registered"]
+    assert await world.pool.fetchval(state) == "registered"
 
     assert before is not None
     assert after is not None

@@ -20,7 +20,7 @@ from tidegate.dispatch.operator import allow_writes, cancel_command, retry_comma
 from tidegate.kernel.errors import ConflictError, OutcomeUnknownError
 from tidegate.kernel.ids import new_id
 from tidegate.kernel.redaction import Secret
-from tidegate.sdk.connector import CommandSpec, Connector, Done, ItemOutcome, TokenBucket
+from tidegate.sdk.connector import CommandSpec, Connector, Done, Feed, FeedItem, FeedPage, ItemOutcome, TokenBucket
 from tidegate.sdk.http import Api
 from tidegate.sdk.testing.hostile import HostileServer
 from tidegate.sdk.testing.hostile_connector import build_connector
@@ -648,6 +648,31 @@ async def test_a_parked_fetch_is_made_when_its_window_is_over(bed: Bed, remote: 
             )
             await conn.execute("SELECT pg_notify('tidegate_command', $1)", str(bed.shop))
         await until(is_done)
+
+
+async def test_what_was_read_of_webhooks_at_an_address_that_was_given_up_is_dropped(
+    bed: Bed, remote: HostileServer
+) -> None:
+    """The connection is connected anew, with another address, while its webhooks are looked at."""
+
+    async def look(api: Api, cursor: str) -> FeedPage:
+        is_new = "webhook_digest" in api.settings
+        if not is_new:
+            await bed.pool.execute("""UPDATE connection SET settings = settings || '{"webhook_digest": "d"}'""")
+        item = FeedItem(topic="hooks", external_id="new" if is_new else "old", ordering_key="hooks", body=b"{}")
+        return FeedPage(items=(item,), cursor=cursor, has_more=False)
+
+    connector = replace(build_connector(), feeds={"hooks": Feed(read=look, interval=timedelta(seconds=1), mends=True)})
+    told = "SELECT DISTINCT external_id FROM event WHERE topic = 'hooks'"
+    await bed.configure(polling=True)
+
+    async def is_told() -> bool:
+        return bool(await bed.pool.fetchval(told))
+
+    async with bed.running(connector=connector):
+        await until(is_told)
+
+    assert [row[0] for row in await bed.pool.fetch(told)] == ["new"]
 
 
 # --- waits that somebody names -------------------------------------------------------------------------------------------

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
+import msgspec
 import structlog
 from prometheus_client import Counter
 
@@ -105,7 +107,8 @@ async def read_feed(scope: Scope, name: str, open_guard: Callable[[], Awaitable[
     """Read one page of a feed and store it with the cursor's move; return whether there is more at once.
 
     Raises TidegateError when the page could not be read or somebody else moved the cursor; the error is noted with the
-    cursor. Raises `Fenced` and `DATABASE_ERRORS`.
+    cursor. What a feed that mends has read is dropped when the connection's settings are others by then: it was about
+    webhooks at an address that was given up. Raises `Fenced` and `DATABASE_ERRORS`.
     """
     feed = scope.connector.feeds[name]
     row = await scope.pool.fetchrow(statements.LOAD_CURSOR, *scope.ids, name)
@@ -123,7 +126,7 @@ async def read_feed(scope: Scope, name: str, open_guard: Callable[[], Awaitable[
         try:
             news = await append_poll_page(
                 conn,
-                scope.fence,
+                partial(_fence_unmoved, scope) if feed.mends else scope.fence,
                 *scope.ids,
                 name,
                 cursor_version=version,
@@ -133,12 +136,20 @@ async def read_feed(scope: Scope, name: str, open_guard: Callable[[], Awaitable[
                 even_at=None if page.has_more else began_at,
             )
         except ConflictError as error:
-            log.warning("feed.cursor_moved", feed=name, connection=scope.connection.name, error_code=error.code)
+            log.warning("feed.page_dropped", feed=name, connection=scope.connection.name, error_code=error.code)
             raise
     crashpoint.reach("dispatch.feed.stored")
     if news:
         log.info("feed.read", feed=name, connection=scope.connection.name, rows=news)
     return page.has_more
+
+
+async def _fence_unmoved(scope: Scope, conn: Connection) -> None:
+    await scope.fence(conn)
+    if not await conn.fetchval(
+        statements.HAS_SETTINGS, *scope.ids, msgspec.json.encode(scope.connection.settings).decode()
+    ):
+        raise ConflictError("the connection's settings were changed meanwhile", code="settings_moved")
 
 
 async def fetch_entity(scope: Scope, request: FetchRequest, open_guard: Callable[[], Awaitable[GuardedApi]]) -> None:

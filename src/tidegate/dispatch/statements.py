@@ -678,6 +678,7 @@ WHERE m.tenant_id = n.tenant_id AND m.connection_id = n.connection_id AND m.item
 """
 
 # --- reads -----------------------------------------------------------------------------------------------------------
+HAS_SETTINGS = "SELECT settings = $3::jsonb FROM connection WHERE tenant_id = $1 AND connection_id = $2"
 LOAD_CURSORS = """
 SELECT feed, cursor, version, extract(epoch FROM clock_timestamp() - last_ok_at)::float8 AS age_seconds
 FROM poll_cursor WHERE tenant_id = $1 AND connection_id = $2

@@ -276,6 +276,7 @@ FIXES: Mapping[str, Fix] = {
     ),
     "payload_kb": _cause("payload_kb is no number", "correct it in tidegate.yaml, then tidegate connect NAME"),
     "cursor_moved": Fix("two processes read one feed", "it goes on by itself"),
+    "settings_moved": Fix("the connection was connected anew while it was read", "it goes on by itself"),
     "item_missing": Fix(
         "the answer does not speak of every item", "report it with the sample; it is looked at again by itself"
     ),

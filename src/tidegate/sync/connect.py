@@ -259,7 +259,12 @@ async def set_up_webhook(
             await credentials.put(conn, ring, tenant_id, connection_id, "intake", credentials.WEBHOOK_SECRET, secret)
         await conn.execute(_SET_PATH, tenant_id, connection_id, paths.digest(path))
         url = order.webhook_base + path
-        settings = {**settings, "webhook_generation": generation, "webhook_digest": digest_of_address(url)}
+        digest = digest_of_address(url)
+        if settings.get("webhook_digest") != digest:
+            settings.pop(
+                "webhook_state", None
+            )  # nobody delivers there before it is registered, and nobody is to miss it
+        settings = {**settings, "webhook_generation": generation, "webhook_digest": digest}
         account = connected.inspection.external_account
         await conn.execute(_REVIVE, tenant_id, connection_id, order.name, _json(settings), account)
         await conn.execute(_ANNOUNCE, str(connection_id))
