@@ -260,3 +260,28 @@ def test_told_to_slow_down_it_stops_at_once() -> None:
     assert all(isinstance(o, Failed) and isinstance(o.error, RateLimitedError) for o in outcomes)
     assert isinstance(create(erp, [order(0)])[0], Done)
     assert erp.requests[4:] == ["search"]
+
+
+@given(
+    st.lists(
+        st.sampled_from(["absent", *sorted({state for pair in NEXT for state in (pair[0], NEXT[pair])})]), max_size=16
+    )
+)
+def test_one_search_shows_of_a_whole_call_what_single_looks_show(states: list[str]) -> None:
+    """After a crash the members of a call are looked at together, by a process that knows nothing of them."""
+    erp = Erp(iter(()))
+    wanted = [order(number) for number in range(len(states))]
+    for number, (one, state) in enumerate(zip(wanted, states, strict=True)):
+        if state != "absent":
+            lines = [{"id": 100 + number, "note": f"lin_{one.reference}"}]
+            erp.sales[one.reference] = {"id": number, "web_id": one.reference, "state": state, "lines": lines}
+
+    together = asyncio.run(_look_at_all(erp, wanted))
+    assert erp.requests == ["search"] * bool(states)
+    erp.memory.clear()
+
+    assert together == [look(erp, one) for one in wanted]
+
+
+async def _look_at_all(erp: Erp, wanted: Sequence[CreateOrder]) -> list[Any]:
+    return list(await orders.find_orders(erp, wanted))

@@ -67,6 +67,7 @@ CONNECTOR = Connector(
         CommandKind.ORDER_CREATE: CommandSpec(
             execute=orders.create_order,
             find=orders.find_order,
+            find_many=orders.find_orders,
             bulk_max=orders.ORDERS_MAX,
             safe_to_resend=True,
             readback_settle=timedelta(seconds=5),

@@ -308,8 +308,18 @@ def _is_of_all(error: TidegateError) -> bool:
 # --- read-back, cancellation ---------------------------------------------------------------------------------------
 async def find_order(api: Api, payload: Payload) -> FindOutcome:
     """Look for the sale by its web id; one that is not processed yet is half done."""
-    order = _order(payload, CreateOrder)
-    sale = await _find_sale(Rest(api), await facts_of(api), order.reference)
+    (found,) = await find_orders(api, [payload])
+    return found
+
+
+async def find_orders(api: Api, payloads: Sequence[Payload]) -> Sequence[FindOutcome]:
+    """Look for the sales of a whole call with one search, each as `find_order` does."""
+    orders = [_order(payload, CreateOrder) for payload in payloads]
+    sales = await _find_sales(Rest(api), await facts_of(api), [order.reference for order in orders])
+    return [_found(api, order, sales.get(order.reference)) for order in orders]
+
+
+def _found(api: Api, order: CreateOrder, sale: Raw | None) -> FindOutcome:
     if sale is None:
         return NotFound()
     if sale["state"] in IN_HAND:
