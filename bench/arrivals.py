@@ -1,8 +1,8 @@
 """A remote that does nothing but note when each order reaches it: `python -m bench.arrivals`.
 
 It speaks as much of the test kit's remote as a shop and an ERP need to be connected, takes orders one by one and in
-batches, and prints its address as one JSON line. `GET /arrivals` tells when (monotonic, as every process of the machine
-has it) which order came first, `GET /calls` how many requests of each kind came, `DELETE /arrivals` forgets them.
+batches, takes captures of payments, and prints its address as one JSON line. `GET /arrivals` tells when (monotonic, as every process of the machine
+has it) which order (or its capture) came first, `GET /calls` how many requests of each kind came, `DELETE /arrivals` forgets them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Remote:
     def __init__(self) -> None:
         self.arrivals: dict[str, float] = {}
         self.calls: Counter[str] = Counter()
-        self.webhook: dict[str, str] = {}
+        self.webhooks_of: dict[str, dict[str, str]] = {}
 
     async def token(self, _request: web.Request) -> web.Response:
         return web.json_response({"token": "t"})
@@ -37,11 +37,11 @@ class Remote:
         return web.json_response({"account": account, "version": "1", "locations": locations, "articles": articles})
 
     async def webhooks(self, request: web.Request) -> web.Response:
-        self.webhook = await request.json()
+        self.webhooks_of[request.match_info["account"]] = await request.json()
         return web.json_response({"id": "1"})
 
-    async def told(self, _request: web.Request) -> web.Response:
-        return web.json_response(self.webhook)
+    async def told(self, request: web.Request) -> web.Response:
+        return web.json_response(self.webhooks_of[request.match_info["account"]])
 
     async def nothing(self, _request: web.Request) -> web.Response:
         return web.json_response({"items": [], "has_more": False})
@@ -71,7 +71,7 @@ class Remote:
         return web.json_response({"items": [_made(order) for order in orders]})
 
     async def capture(self, request: web.Request) -> web.Response:
-        self.note("urgent", [(await request.json())["number"]])
+        self.note("captures", [(await request.json())["number"]])
         return web.json_response({"id": "p", "lines": {}})
 
     async def stock(self, request: web.Request) -> web.Response:
@@ -120,7 +120,7 @@ async def main() -> None:
             web.put(f"{at}/shop/stock", remote.stock),
             web.get(f"{at}/erp/moves", remote.moves),
             web.get(at + "/{rest:.*}", remote.nothing),
-            web.get("/webhook", remote.told),
+            web.get("/{account}/webhook", remote.told),
             web.get("/arrivals", remote.seen),
             web.get("/calls", remote.counted),
             web.delete("/arrivals", remote.forget),

@@ -62,8 +62,7 @@ def main() -> None:
     with ExitStack() as stack:
         url = stack.enter_context(arrivals())
         installation = stack.enter_context(running(url))
-        webhook = http("GET", f"{url}/webhook")
-        target = {"port": installation.port, "path": "/" + webhook["url"].split("/", 3)[3], "secret": webhook["secret"]}
+        target = webhook_of(url, installation, "shop")
         figures: dict[str, Any] = {"fsync_us": round(fsync_us(installation.folder))}
         bare = stack.enter_context(bare_way(installation, url))
         measure(url, target, rates[0], WARM_UP_SECONDS, first=0, installation=installation)
@@ -89,16 +88,7 @@ def measure(
     """
     http("DELETE", f"{url}/arrivals")
     order = {**target, "rate": rate, "seconds": seconds, "first": first}
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.open_loop"],
-        input=json.dumps(order) + "\n",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    sent = json.loads(done.stdout)
+    sent = deliver(order)
     until = time.monotonic() + DRAIN_SECONDS
     while True:
         seen = http("GET", f"{url}/arrivals")
@@ -127,9 +117,29 @@ def measure(
         "p99_accepted_ms": percentile(accepted, 99),
         "sender_late_p99_ms": percentile(late, 99),
         "orders": len(whole),
-        "calls": calls.get("orders", 0),
+        "calls": calls.get("orders", 0) + calls.get("captures", 0),
         "stock_calls": calls.get("stock", 0),
     }
+
+
+def webhook_of(url: str, installation: Installation, account: str) -> dict[str, Any]:
+    """Return where an account of the remote delivers its events, and how it signs them."""
+    webhook = http("GET", f"{url}/{account}/webhook")
+    return {"port": installation.port, "path": "/" + webhook["url"].split("/", 3)[3], "secret": webhook["secret"]}
+
+
+def deliver(order: dict[str, Any]) -> dict[str, Any]:
+    """Run the sender; return what it noted. Raises SystemExit when it fails."""
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.open_loop"],
+        input=json.dumps(order) + "\n",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return dict(json.loads(done.stdout))
 
 
 def percentile(sorted_values: list[float], share: int) -> float:
@@ -140,7 +150,7 @@ def percentile(sorted_values: list[float], share: int) -> float:
 def running(
     url: str, *, flows: str = FLOWS, names: tuple[str, ...] = ("erp", "shop"), connector: str = CONNECTOR
 ) -> Iterator[Installation]:
-    """Start an installation whose connections are accounts of the remote; the last one's webhooks are set up last."""
+    """Start an installation whose connections are accounts of the remote."""
     with installed() as made:
         installation = Bench(made.folder, None)
         installation.connector = connector

@@ -1,4 +1,8 @@
-"""The connector of `bench.arrivals`: the test kit's, with an API that takes orders in batches and has no limit of its own."""
+"""The connector of `bench.arrivals`: the test kit's, with an API that takes orders in batches and has no limit of its own.
+
+`PACED` has the limit of a usual platform, and holds the money of shoppers as well: it says of payments that their money is
+reserved, and captures it.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,16 @@ from datetime import timedelta
 
 import msgspec
 
-from tidegate.commerce.commands import CommandKind, CreateOrder, Payload
-from tidegate.sdk.connector import CommandSpec, Done, ItemOutcome, TokenBucket
+from tidegate.commerce.changes import CanonicalChange, PaymentObserved
+from tidegate.commerce.commands import CapturePayment, CommandKind, CreateOrder, Payload
+from tidegate.sdk.connector import CommandSpec, Done, ItemOutcome, RawEvent, TokenBucket
 from tidegate.sdk.http import Api
-from tidegate.sdk.testing.hostile_connector import build_connector
+from tidegate.sdk.testing.hostile_connector import build_connector, mapper
 from tidegate.sdk.testing.hostile_connector.client import find_order, read_wanted
 
 BULK_MAX = 50
+PAYMENT_RESERVED = "payment.reserved"
+"""Topic of what a provider says of a payment."""
 
 
 class _Made(msgspec.Struct):
@@ -46,6 +53,40 @@ async def create_orders(api: Api, payloads: Sequence[Payload], key: str) -> Sequ
     return [Done(external_id=made.id, bindings=made.lines) for made in read_wanted(response, _AllMade).items]
 
 
+class _Reserved(msgspec.Struct):
+    type: str
+    order_id: str = ""
+    amount_minor: int = 0
+    currency: str = ""
+
+
+def normalize(event: RawEvent) -> Sequence[CanonicalChange]:
+    """Return what an event says, of payments too."""
+    if event.topic != PAYMENT_RESERVED:
+        return mapper.normalize(event)
+    raw = msgspec.json.decode(event.body, type=_Reserved)
+    return [
+        PaymentObserved(
+            external_id=raw.order_id,
+            state="authorised",
+            currency=raw.currency,
+            amount_minor=raw.amount_minor,
+            capturable_minor=raw.amount_minor,
+            version=1,
+        )
+    ]
+
+
+async def capture(api: Api, payloads: Sequence[Payload], key: str) -> Sequence[ItemOutcome]:
+    """Capture one payment."""
+    (payload,) = payloads
+    assert isinstance(payload, CapturePayment)
+    number = payload.payment_external_id.removeprefix("pi-")
+    headers = {"Idempotency-Key": key}
+    response = await api.request("POST", "/api/erp/captures", json={"number": number}, headers=headers)
+    return [Done(external_id=read_wanted(response, _Made).id)]
+
+
 _BASE = build_connector(
     stock_number="available",
     feed_interval=timedelta(hours=1),
@@ -61,5 +102,16 @@ CONNECTOR = replace(
         ),
     },
 )
-PACED = replace(CONNECTOR, budget=PACED_BUDGET)
-"""The same with the limit of a usual platform: what `bench.critical` saturates."""
+PACED = replace(
+    CONNECTOR,
+    budget=PACED_BUDGET,
+    roles=CONNECTOR.roles | {"payment"},
+    normalize=normalize,
+    commands={
+        **CONNECTOR.commands,
+        CommandKind.PAYMENT_CAPTURE: CommandSpec(
+            execute=capture, safe_to_resend=True, readback_settle=timedelta(seconds=1)
+        ),
+    },
+)
+"""What `bench.critical` saturates."""

@@ -1,6 +1,7 @@
 """The open-loop sender: `python -m bench.open_loop < {"port":..,"path":..,"secret":..,"rate":..,"seconds":..,"first":..}`.
 
-Requests are made and signed before the clock runs, and each is written when it is due, whether the ones before it were
+With `"event": "paid_order"` the orders name a payment at its provider, with `"payment"` it is the provider that says of each
+that its money is reserved. Requests are made and signed before the clock runs, and each is written when it is due, whether the ones before it were
 answered or not: a receiver that stalls is charged for everything that comes meanwhile. Prints, as one JSON line, when each
 order was due, when it was written and when it was answered 2xx (monotonic seconds).
 """
@@ -17,8 +18,12 @@ from typing import cast
 
 import uvloop
 from bench.arrivals import SKUS
+from bench.latency_connector import PAYMENT_RESERVED
 
 from tidegate.sdk.signatures import sign_standard_webhooks
+
+TOTAL_MINOR = 2499
+"""Of each order, shipping included."""
 
 
 class Connection(asyncio.Protocol):
@@ -93,6 +98,9 @@ def build(order: dict[str, object]) -> list[tuple[str, bytes]]:
     for index in range(int(rate * seconds)):
         number = f"L{first + index:08d}"
         sku = (first + index) * 7 % SKUS
+        if order.get("event") == "payment":
+            built.append((number, sign(order, number, now, reserved(number))))
+            continue
         line = {
             "line_id": f"{number}-1", "article_id": f"a-{sku}", "sku": f"SKU-{sku:05d}", "title": f"Article {sku}",
             "ordered": 1, "current": 1, "unit_price_minor": 1999,
@@ -105,15 +113,32 @@ def build(order: dict[str, object]) -> list[tuple[str, bytes]]:
             "address": {"street1": "1 Test street", "city": "Berlin", "postal_code": "10115", "country_code": "DE"},
             "note": "please ring twice " * 40,
         }  # fmt: skip
-        body = json.dumps({"id": f"evt-{number}", "type": "order.placed", "order": shown}).encode()
-        signature = sign_standard_webhooks(str(order["secret"]), f"evt-{number}", now, body)
-        head = (
-            f"POST {order['path']} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
-            f"webhook-id: evt-{number}\r\nwebhook-timestamp: {now}\r\nwebhook-signature: {signature}\r\n"
-            f"content-length: {len(body)}\r\n\r\n"
-        )
-        built.append((number, head.encode() + body))
+        if order.get("event") == "paid_order":
+            shown["payments"] = [
+                {
+                    "payment_id": f"t-{number}", "kind": "authorise", "state": "ok", "amount_minor": TOTAL_MINOR,
+                    "psp_reference": f"pi-{number}",
+                }
+            ]  # fmt: skip
+        built.append((number, sign(order, number, now, {"type": "order.placed", "order": shown})))
     return built
+
+
+def reserved(number: str) -> dict[str, object]:
+    """Return what the provider says of an order's payment (see `bench.latency_connector`)."""
+    return {"type": PAYMENT_RESERVED, "order_id": f"pi-{number}", "amount_minor": TOTAL_MINOR, "currency": "EUR"}
+
+
+def sign(order: dict[str, object], number: str, now: int, event: dict[str, object]) -> bytes:
+    """Return the whole request that delivers an event."""
+    body = json.dumps({"id": f"evt-{number}", **event}).encode()
+    signature = sign_standard_webhooks(str(order["secret"]), f"evt-{number}", now, body)
+    head = (
+        f"POST {order['path']} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
+        f"webhook-id: evt-{number}\r\nwebhook-timestamp: {now}\r\nwebhook-signature: {signature}\r\n"
+        f"content-length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
 
 
 async def main() -> None:

@@ -20,7 +20,7 @@ from tidegate.store.roles import SUPERUSER
 
 IDS = """
 SELECT o.number, c.command_id, c.attempt_id
-FROM "order" o JOIN command c ON c.tenant_id = o.tenant_id AND c.entity_id = o.order_id AND c.kind = 'order.create'
+FROM "order" o JOIN command c ON c.tenant_id = o.tenant_id AND c.entity_id = o.order_id AND c.kind IN ('order.create', 'payment.capture')
 WHERE o.number = ANY($1::text[]) AND c.attempt_id IS NOT NULL
 """
 SHARES = (50, 95, 99)
