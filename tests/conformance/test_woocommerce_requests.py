@@ -95,7 +95,8 @@ class Description:
             elif schema["type"] == "boolean":
                 typed = {"true": True, "false": False}[value]
             elif schema["type"] == "array":
-                typed = value.split(",")
+                of_numbers = schema.get("items", {}).get("type") == "integer"
+                typed = [int(each) if of_numbers else each for each in value.split(",")]
             yield from (f"{name}: {error.message}" for error in schemas.Draft7Validator(schema).iter_errors(typed))
 
 

@@ -675,6 +675,29 @@ async def test_what_was_read_of_webhooks_at_an_address_that_was_given_up_is_drop
     assert [row[0] for row in await bed.pool.fetch(told)] == ["new"]
 
 
+async def test_a_feed_about_open_orders_goes_round_those_of_its_connection(bed: Bed, remote: HostileServer) -> None:
+    """Two orders per look; what is cancelled or has left whole is asked for no more, and the round begins again."""
+    asked: list[list[str]] = []
+
+    async def look(_api: Api, cursor: str) -> FeedPage:
+        if cursor:
+            asked.append(msgspec.json.decode(cursor))
+        return FeedPage(items=(), cursor="", has_more=False)
+
+    feed = Feed(read=look, interval=timedelta(milliseconds=100), open_orders=2)
+    connector = replace(build_connector(), feeds={"missing": feed})
+    orders = [await bed.order(place(remote.world, ("A", 1))) for _ in range(5)]
+    first, second, third, left, cancelled = (order.external_id for order in orders)
+    await bed.ship(orders[3], "A", 1)
+    await bed.pool.execute("UPDATE \"order\" SET order_state = 'cancelled' WHERE external_id = $1", cancelled)
+    await bed.configure(polling=True)
+
+    async with bed.running(connector=connector):
+        await until(lambda: len(asked) >= 3)
+
+    assert asked[:3] == [[first, second], [third], [first, second]], f"and not {left}"
+
+
 # --- waits that somebody names -------------------------------------------------------------------------------------------
 def with_retries(*seconds: float) -> Connector:
     """A connector that is only told, and says when an order is tried again."""

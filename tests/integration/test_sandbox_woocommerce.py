@@ -303,6 +303,22 @@ async def test_a_webhook_of_somebody_else_and_one_that_was_paused_are_left_alone
         }
 
 
+async def test_an_order_that_was_deleted_without_a_word_is_missed_by_one_request() -> None:
+    """No list shows it and its webhook is lost. One in the bin is told as it is; those that are there cost nothing."""
+    async with shop() as bed:
+        ids = [str((await bed.buy("VALVE-1"))["id"]) for _ in range(4)]
+        await bed.ask("POST", "/do/woo/erase", {"order": int(ids[1])})
+        await bed.ask("POST", "/do/woo/trash", {"order": int(ids[2])})
+        look = CONNECTOR.feeds["missing"]
+
+        nothing = await look.read(bed.api, "")
+        page = await look.read(bed.api, json.dumps([*ids, "999999"]))
+
+        assert nothing.items == ()
+        told = {item.external_id: item.topic for item in page.items}
+        assert told == {ids[1]: "order.gone", ids[2]: "order", "999999": "order.gone"}
+
+
 async def test_numbers_are_set_each_by_itself_and_too_many_are_refused() -> None:
     async with shop() as bed:
         found = {variant.sku: variant.external_id for variant in (await CONNECTOR.inspect(bed.api)).variants}

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 from functools import partial
 from typing import TypeVar
+from uuid import UUID
 
 import msgspec
 import structlog
@@ -23,10 +25,10 @@ from tidegate.eventlog.poll import append_fetched, append_poll_page
 from tidegate.eventlog.records import Envelope, NewEvent, Source, unique_dedupe_key
 from tidegate.kernel import crashpoint
 from tidegate.kernel.errors import ConflictError, InvariantError, TidegateError, TransientError
-from tidegate.kernel.ids import new_id, slot_of
+from tidegate.kernel.ids import first_id_at, new_id, slot_of
 from tidegate.kernel.retry import full_jitter
 from tidegate.kernel.telemetry import READS_SAVED
-from tidegate.sdk.connector import Connector, FeedItem, FeedPage
+from tidegate.sdk.connector import Connector, Feed, FeedItem, FeedPage
 from tidegate.store.connections import Connection
 
 T = TypeVar("T")
@@ -34,6 +36,8 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 ERROR_TEXT_MAX = 300
+OPEN_WALK_MAX = 10_000
+"""Orders that one look for open ones walks over."""
 BUNDLED = Counter(
     READS_SAVED.removesuffix("_total"), "Reads that were saved because one served several hints", ("connector",)
 )
@@ -81,7 +85,7 @@ class FeedTimes:
     def hurry(self, now: float, *, within: float = 0.0) -> None:
         """Make every feed due in so many seconds that tells of something and is not failing: somebody waits for it."""
         for name, due in self._due.items():
-            if not self._failures[name] and not self._connector.feeds[name].mends:
+            if not self._failures[name] and self._connector.feeds[name].tells_news:
                 self._due[name] = min(due, now + within)
 
     def succeeded(self, name: str, now: float, *, has_more: bool) -> None:
@@ -116,7 +120,7 @@ async def read_feed(scope: Scope, name: str, open_guard: Callable[[], Awaitable[
     await scope.charge_read()
     try:
         api = await open_guard()
-        page: FeedPage = await bounded(feed.read(api, cursor), scope)
+        page = await _read_page(scope, feed, api, cursor)
     except TidegateError as error:
         await _note_error(scope, name, error)
         raise
@@ -142,6 +146,18 @@ async def read_feed(scope: Scope, name: str, open_guard: Callable[[], Awaitable[
     if news:
         log.info("feed.read", feed=name, connection=scope.connection.name, rows=news)
     return page.has_more
+
+
+async def _read_page(scope: Scope, feed: Feed, api: GuardedApi, cursor: str) -> FeedPage:
+    """Read a page; a feed about open orders is told which ones, and the cursor is how far the engine has gone round."""
+    if not feed.open_orders:
+        return await bounded(feed.read(api, cursor), scope)
+    first = first_id_at(scope.clock.now() - timedelta(days=scope.settings.open_orders_days))
+    after = max(first, UUID(cursor)) if cursor else first
+    row = await scope.pool.fetchrow(statements.OPEN_ORDERS, *scope.ids, after, feed.open_orders, OPEN_WALK_MAX)
+    ids, last = (row["ids"], row["last"]) if row is not None else ([], None)
+    page: FeedPage = await bounded(feed.read(api, msgspec.json.encode(ids).decode() if ids else ""), scope)
+    return msgspec.structs.replace(page, cursor=str(last or ""), has_more=False)
 
 
 async def _fence_unmoved(scope: Scope, conn: Connection) -> None:

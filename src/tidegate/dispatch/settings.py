@@ -29,6 +29,8 @@ class DispatchSettings:
     """The node's lease; also how long a process cut off from the database may go on sending."""
     drain_seconds: float = 10.0
     """How long calls in flight may take to finish when a lane ends."""
+    open_orders_days: int = 60
+    """Orders that are older are not asked for any more, where a platform is asked whether they are still there."""
     execute_seconds_max: float = 300.0
     """A connector's `execute` or `find` is ended after this; the outcome is then unknown."""
     conflicts_max: int = 8

@@ -678,6 +678,24 @@ WHERE m.tenant_id = n.tenant_id AND m.connection_id = n.connection_id AND m.item
 """
 
 # --- reads -----------------------------------------------------------------------------------------------------------
+# A part of the orders behind $3 of which something is still to leave, and where to go on, null at the end. $4 orders at most, $5 rows to
+# walk over at most.
+OPEN_ORDERS = """
+WITH walked AS MATERIALIZED (
+  SELECT o.order_id, o.external_id, o.connection_id = $2 AND o.order_state IN ('pending', 'open', 'on_hold')
+         AND o.fulfillment_state <> 'fulfilled' AS is_open
+  FROM "order" o WHERE o.tenant_id = $1 AND o.order_id > $3 ORDER BY o.order_id LIMIT $5
+), chosen AS MATERIALIZED (
+  SELECT w.order_id, w.external_id FROM walked w
+  WHERE w.is_open AND EXISTS (SELECT FROM order_line l
+                              WHERE l.tenant_id = $1 AND l.order_id = w.order_id AND l.current > l.shipped)
+  ORDER BY w.order_id LIMIT $4
+)
+SELECT array(SELECT external_id FROM chosen ORDER BY order_id) AS ids,
+       CASE WHEN (SELECT count(*) FROM chosen) >= $4 THEN (SELECT order_id FROM chosen ORDER BY order_id DESC LIMIT 1)
+            WHEN (SELECT count(*) FROM walked) >= $5 THEN (SELECT order_id FROM walked ORDER BY order_id DESC LIMIT 1)
+       END AS last
+"""
 HAS_SETTINGS = "SELECT settings = $3::jsonb FROM connection WHERE tenant_id = $1 AND connection_id = $2"
 LOAD_CURSORS = """
 SELECT feed, cursor, version, extract(epoch FROM clock_timestamp() - last_ok_at)::float8 AS age_seconds

@@ -110,6 +110,15 @@ class Feed:
     mends: bool = False
     """True: the read also mends what it finds (a webhook that the platform switched off), in a way that may be repeated. It
     is left out while writes are stopped."""
+    open_orders: int = 0
+    """More than 0: the read looks whether orders are still there. In place of a cursor it is given the ids of up to so many
+    orders of the connection of which something is still to leave, as a JSON list ('' for none), and gives those that are gone. The
+    engine goes round them, one page per interval."""
+
+    @property
+    def tells_news(self) -> bool:
+        """Whether it tells what happened by itself: somebody may wait for it."""
+        return not self.mends and not self.open_orders
 
 
 # --- articles, when connecting --------------------------------------------------------------------------------------

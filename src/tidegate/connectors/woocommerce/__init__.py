@@ -19,6 +19,7 @@ from tidegate.connectors.woocommerce import (
     stock,
     subscriptions,
     webhooks,
+    wire,
 )
 from tidegate.sdk.budgets import Adaptive
 from tidegate.sdk.connector import CommandSpec, Connector, Feed, Field, Shown, ShownField, Target
@@ -42,6 +43,7 @@ CONNECTOR = Connector(
     checks=Checks(webhook=subscriptions.check_webhook),
     feeds={
         "orders": Feed(read=orders.read_orders, interval=timedelta(seconds=15)),
+        "missing": Feed(read=orders.read_missing, interval=timedelta(minutes=10), open_orders=wire.PAGE_MAX),
         "webhooks": Feed(read=subscriptions.read_hooks, interval=timedelta(minutes=1), mends=True),
         "products": Feed(read=catalogue.read_products, interval=timedelta(minutes=5)),
         "variations": Feed(read=catalogue.read_variations, interval=timedelta(minutes=5)),
