@@ -24,6 +24,9 @@ READ_SECONDS_MIN = 0.05
 """Answers that come closer together tell nothing about a rate."""
 EATEN_SECONDS_MIN = 0.25
 """A surplus that was there at once is not believed to go on at that pace: it counts as that of so long at least."""
+STRAY_SECONDS_MIN = 6.0
+"""How long after a process is gone the other side may still come to what it sent, where it counts when it comes to it: a busy
+one lets requests lie. Caution costs a bucket little: only so much less fits in."""
 EATEN_SECONDS_MAX = 20.0
 """For how long after the last answer others are believed to go on: a lane that hears nothing must not starve of it."""
 EATEN_GAIN = 0.3
@@ -245,7 +248,7 @@ class Bucket(msgspec.Struct, frozen=True, kw_only=True, tag="bucket"):
             read_at=self.read_at,
             refused_at=self.refused_at,
             regained_at=self.regained_at,
-            stray_until=max(now + stray_seconds, self.stray_until),
+            stray_until=max(now + max(stray_seconds, STRAY_SECONDS_MIN), self.stray_until),
         )
 
     def look(self, now: float) -> Look:
