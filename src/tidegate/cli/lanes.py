@@ -29,7 +29,8 @@ def lanes(project_dir: Path | None, *, watch: bool, as_json: bool) -> None:
     "saved" counts calls that merging saved in 24 hours, and reads that bundling saved. "budget left" is what may be spent now.
 
     A connection counts as down when its calls failed 5 times in a row: then one call at a time asks whether it is back. The
-    connections of one dispatch process share that for a host; another process finds out by itself.
+    connections of one dispatch process share that for a host; another process finds out by itself. A host that stays down is
+    asked about twice a minute by each process, however many connections are there.
 
     \b
     Examples:
