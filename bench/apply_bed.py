@@ -110,16 +110,16 @@ async def make_bed(conn: asyncpg.Connection) -> Bed:
     return Bed(tenant_id, connections, location_id, variants, items)
 
 
-def order_body(number: int) -> bytes:
-    """Return one order of three lines as its channel sends it, about 1.7 kB."""
+def order_body(number: int, *, hot_sku: bool = False) -> bytes:
+    """Return one order of three lines as its channel sends it, about 1.7 kB; `hot_sku`: the first is always the same article."""
     lines = [
         {
-            "line_id": f"{number}-{index}", "article_id": f"v-SKU-{(number * 7 + index * 331) % SKUS:05d}",
-            "sku": f"SKU-{(number * 7 + index * 331) % SKUS:05d}", "title": f"Article number {index} of the summer collection",
+            "line_id": f"{number}-{index}", "article_id": f"v-SKU-{place:05d}", "sku": f"SKU-{place:05d}", "title": f"Article number {index} of the summer collection",
             "ordered": 1 + index, "current": 1 + index, "unit_price_minor": 1999, "options": {"colour": "red", "size": "M"},
             "image": "images/" + "0123456789abcdef" * 6,
         }
         for index in range(LINES)
+        for place in (0 if hot_sku and index == 0 else (number * 7 + index * 331) % SKUS,)
     ]  # fmt: skip
     order = {
         "order_id": str(number), "number": f"N{number:08d}", "revision": 1, "placed_at": "2026-11-20T10:00:00+00:00",
@@ -131,7 +131,9 @@ def order_body(number: int) -> bytes:
     return json.dumps({"id": f"evt-{number}", "type": "order.placed", "order": order}).encode()
 
 
-async def append_orders(conn: asyncpg.Connection, bed: Bed, numbers: Sequence[int], batch: int = 500) -> None:
+async def append_orders(
+    conn: asyncpg.Connection, bed: Bed, numbers: Sequence[int], batch: int = 500, *, hot_sku: bool = False
+) -> None:
     """Put orders into the log, as the door does."""
     cipher = BodyCipher(KeyRing(KEYS))
     key = await cipher.current(conn, bed.tenant_id, datetime.now(UTC).date())
@@ -146,7 +148,7 @@ async def append_orders(conn: asyncpg.Connection, bed: Bed, numbers: Sequence[in
                     source="webhook", topic="order.placed", ordering_key=ordering_key,
                     slot=slot_of(bed.tenant_id, ordering_key), dedupe_key=number.to_bytes(32, "big"),
                     body_digest=number.to_bytes(32, "big"), data_key_id=key.key_id,
-                    body=cipher.seal(key, "event", event_id, order_body(number)), external_id=f"evt-{number}", envelope=envelope,
+                    body=cipher.seal(key, "event", event_id, order_body(number, hot_sku=hot_sku)), external_id=f"evt-{number}", envelope=envelope,
                 )
             )  # fmt: skip
         await append_webhooks(conn, events, writer="bench")

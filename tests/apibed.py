@@ -19,6 +19,7 @@ from tidegate.store.connections import Pool
 from tidegate.store.database import Database
 from tidegate.store.roles import Role
 from tidegate.web.application import build_application
+from tidegate.web.database import combiner_on
 from tidegate.web.edge import App
 from tidegate.web.keys import KEY_CLASS, create_key
 from tidegate.web.settings import WebSettings
@@ -61,6 +62,7 @@ class Tenant:
     issue: UUID
     alert: UUID
     run: UUID
+    reservation: UUID
     name: str
 
 
@@ -167,6 +169,7 @@ async def api_bed(
         keys={KEY_CLASS: PEPPER},
         connectors={},
         project=None,
+        combiner=combiner_on(pool),
     )
     try:
         yield ApiBed(app=build_application(world), world=world, owner=owner)
@@ -255,11 +258,17 @@ VALUES ($1, $2, 'calls_failing', 'erp', 'warning', 'firing', now(), now(), 1, 0.
 """
 
 
+ADD_RESERVATION = """
+INSERT INTO reservation (tenant_id, reservation_id, state, asked, due_at, actor, ended_at, ended_by)
+VALUES ($1, $2, 'released', '[["' || $3::text || '",1]]', now(), 'test', now(), 'test')
+"""
+
+
 async def add_tenant(owner: Pool, name: str) -> Tenant:
     """Make a tenant with two connections, an event, an order, two commands and an item."""
     tenant, shop, erp, event, order, line = (new_id() for _ in range(6))
     item, variant, place, failed, pending = (new_id() for _ in range(5))
-    issue, alert, run = new_id(), new_id(), new_id()
+    issue, alert, run, reservation = new_id(), new_id(), new_id(), new_id()
     sku, number = f"SHIRT-{name}", f"{name}-1001"
     document = DOCUMENT.format(name=name)
     await owner.execute(ADD_TENANT, tenant, name)
@@ -284,6 +293,7 @@ async def add_tenant(owner: Pool, name: str) -> Tenant:
     await owner.execute(ADD_ISSUE_MEMBER, tenant, issue, failed)
     await owner.execute(ADD_ALERT, tenant, alert)
     await owner.execute(ADD_RUN, tenant, run)
+    await owner.execute(ADD_RESERVATION, tenant, reservation, sku)
     return Tenant(
         tenant_id=tenant,
         shop=shop,
@@ -298,6 +308,7 @@ async def add_tenant(owner: Pool, name: str) -> Tenant:
         issue=issue,
         alert=alert,
         run=run,
+        reservation=reservation,
         name=name,
     )
 

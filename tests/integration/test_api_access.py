@@ -35,6 +35,11 @@ NEEDS: Mapping[tuple[str, str], str] = {
     ("GET", "/v1/stock"): "stock:read",
     ("GET", "/v1/stock/{sku}"): "stock:read",
     ("GET", "/v1/stock/{sku}/why"): "stock:read",
+    ("GET", "/v1/reservations"): "stock:read",
+    ("POST", "/v1/reservations"): "stock:reserve",
+    ("GET", "/v1/reservations/{reservation_id}"): "stock:read",
+    ("POST", "/v1/reservations/{reservation_id}/claim"): "stock:reserve",
+    ("POST", "/v1/reservations/{reservation_id}/release"): "stock:reserve",
     ("GET", "/v1/connections"): "connections:read",
     ("GET", "/v1/lanes"): "connections:read",
     ("GET", "/v1/flows"): "flows:read",
@@ -73,6 +78,7 @@ def address_of(path: str, tenant: Tenant) -> str:
         run_id=public("run", tenant.run),
         issue_id=public("iss", tenant.issue),
         alert_id=public("alr", tenant.alert),
+        reservation_id=public("res", tenant.reservation),
     )
 
 

@@ -14,6 +14,7 @@ from tidegate.kernel.ids import new_id
 from tidegate.store.connections import Pool
 from tidegate.store.database import Database
 from tidegate.store.roles import Role
+from tidegate.web.database import combiner_on
 from tidegate.web.logins import add_login, list_logins, remove_login, set_password
 from tidegate.web.passwords import hash_password
 from tidegate.web.sessions import ABSOLUTE, IDLE, STEP_UP, Refused, Sessions, SignedIn, form_token, hash_token
@@ -44,7 +45,16 @@ class SetClock:
 @pytest_asyncio.fixture
 async def world(database: Database) -> AsyncIterator[World]:
     pool = await database.pool(Role.WEB, application_name="test-web")
-    yield World(pool=pool, clock=SetClock(), cell="c0", settings=WebSettings(), keys={}, connectors={}, project=None)
+    yield World(
+        pool=pool,
+        clock=SetClock(),
+        cell="c0",
+        settings=WebSettings(),
+        keys={},
+        connectors={},
+        project=None,
+        combiner=combiner_on(pool),
+    )
     await pool.close()
 
 

@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 import click
 
 from tidegate.cli.output import print_json, print_table, show_time
-from tidegate.cli.session import Session, json_option, known_connectors, project_option, run_session
+from tidegate.cli.session import Session, json_option, known_connectors, operator, project_option, run_session
+from tidegate.inventory.decide import Claim, Refusal, Release, Reservation
+from tidegate.inventory.reserve import ReservationState
+from tidegate.kernel.errors import ConfigurationError, ConflictError, TransientError
+from tidegate.kernel.ids import parse_public_id, public_id
+from tidegate.monitor.events_view import find_connection
+from tidegate.monitor.reservations_view import (
+    ReservationFilter,
+    ReservationView,
+    list_reservations,
+    read_reservation,
+)
 from tidegate.monitor.sku_story import SkuChannel
 from tidegate.monitor.stock_view import ChannelView, StockView, read_stock
+from tidegate.store.connections import Connection
+from tidegate.sync.combiner import Combiner, Wish
+from tidegate.sync.reservations import Reply
 
 _LEVELS = ("location", "on_hand", "unavailable", "committed", "reserved", "safety_stock", "available")
 _ENTRIES = (
@@ -26,9 +45,64 @@ _ENTRIES = (
 _CHANNELS = ("connection", "was_told", "told_at", "should_be_told", "waits")
 
 
+_RESERVATIONS = ("reservation", "state", "reference", "asked for", "held", "until", "order", "made by")
+_LINE = re.compile(r"(.+):([1-9]\d{0,6})")
+_LENGTH = re.compile(r"([1-9]\d{0,6})(s|m|h|d)")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+HELD_MAX = timedelta(days=30)
+
+
+class _Line(click.ParamType[tuple[str, int]]):
+    """An article and how many of it: SKU or SKU:2."""
+
+    name = "SKU[:QUANTITY]"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
+        """Return SKU and quantity. A SKU may have a colon of its own: then write the quantity behind it."""
+        if isinstance(value, tuple):
+            return value
+        text = str(value)
+        match = _LINE.fullmatch(text)
+        sku, quantity = (match[1], int(match[2])) if match is not None else (text, 1)
+        if not sku.strip() or not sku.isprintable() or len(sku) > 200 or quantity > 1_000_000:
+            self.fail(f"{text!r} is no article with its quantity; write SKU or SKU:2", param, ctx)
+        return (sku, quantity)
+
+
+class _HeldFor(click.ParamType[timedelta]):
+    """A length of time: 90s, 15m, 2h, 7d."""
+
+    name = "time"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """Return the length."""
+        if isinstance(value, timedelta):
+            return value
+        match = _LENGTH.fullmatch(str(value))
+        length = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match is not None else timedelta(0)
+        if not timedelta(0) < length <= HELD_MAX:
+            self.fail(f"{value!r} is no length of time; write 90s, 15m, 2h or 7d, at most 30d", param, ctx)
+        return length
+
+
+class _ReservationId(click.ParamType[UUID]):
+    """Id of a reservation."""
+
+    name = "RESERVATION"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> UUID:
+        """Return the id."""
+        if isinstance(value, UUID):
+            return value
+        try:
+            return parse_public_id(str(value), kind="res")
+        except ValueError:
+            self.fail(f"{value!r} is no reservation; they look like res_c0_...", param, ctx)
+
+
 @click.group()
 def stock() -> None:
-    """Look at the stock and how it came to be."""
+    """Look at the stock and how it came to be, and hold units for a while."""
 
 
 @stock.command()
@@ -69,3 +143,199 @@ def print_unseen(channels: Iterable[ChannelView | SkuChannel]) -> None:
         if channel.unseen is not None:
             until = f" (at {show_time(channel.unseen.until)} at the earliest)"
             click.echo(f"{channel.connection}: {channel.unseen.words}{until}")
+
+
+@stock.command()
+@click.argument("lines", type=_Line(), nargs=-1, required=True)
+@project_option
+@click.option(
+    "--for", "held_for", type=_HeldFor(), default="15m", show_default=True, help="How long: 90s, 15m, 2h, 7d."
+)
+@click.option("--location", help="Name of the location. Default: where there is some.")
+@click.option("--reference", help="Your own name of it, such as a quote's number. Asked for again, it is the same one.")
+@json_option
+def reserve(
+    lines: tuple[tuple[str, int], ...],
+    project_dir: Path | None,
+    held_for: timedelta,
+    location: str | None,
+    reference: str | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Hold units so that nobody else gets them: all LINES or nothing.
+
+    A line is SKU, or SKU:QUANTITY. Bundles hold what they are made of. Every channel is told fewer units; they are free again
+    when the time is over, when it is released, or when the order that they were held for is cancelled.
+
+    \b
+    Examples:
+      tidegate stock reserve TS-RED-M:2
+      tidegate stock reserve TS-RED-M:2 GIFT-SET --for 2d --reference quote-1729
+    """
+    if reference is not None and (not 0 < len(reference) <= 120 or not reference.isprintable()):
+        raise click.BadParameter("a reference has 1 to 120 printable characters", param_hint="--reference")
+
+    async def body(session: Session) -> ReservationView:
+        seconds = int(held_for.total_seconds())
+        wish = Wish(lines, seconds, operator(), location, reference)
+        made = _done(await _combiner(session).reserve(session.tenant_id, wish))
+        return await read_reservation(session.conn, session.tenant_id, made.reservation_id)
+
+    _print_one(run_session(project_dir, _with_cell(body)), as_json=as_json)
+
+
+@stock.command()
+@click.argument("reservation", type=_ReservationId())
+@project_option
+@json_option
+def release(reservation: UUID, project_dir: Path | None, *, as_json: bool) -> None:
+    """Give back what a RESERVATION holds, also of a claim whose order has not come.
+
+    Released once more it stays as it is. What an order has comes back when the order is cancelled.
+
+    \b
+    Example:
+      tidegate stock release res_c0_06c6vd1t9kfsm3k0b4xk9qk2zw
+    """
+
+    async def body(session: Session) -> ReservationView:
+        _done(await _combiner(session).change(session.tenant_id, Release(reservation, operator())))
+        return await read_reservation(session.conn, session.tenant_id, reservation)
+
+    _print_one(run_session(project_dir, _with_cell(body)), as_json=as_json)
+
+
+@stock.command()
+@click.argument("reservation", type=_ReservationId())
+@project_option
+@click.option("--channel", help="Connection of the order.")
+@click.option("--order", "order", help="The order's number, or its id in the channel.")
+@json_option
+def claim(
+    reservation: UUID, project_dir: Path | None, channel: str | None, order: str | None, *, as_json: bool
+) -> None:
+    """Turn what a RESERVATION holds into what is committed, for an order that is there or on its way.
+
+    Until the order comes in the units stand committed, for 24 hours at most. An order that carries the reservation's id or
+    reference (docs/reference/reservations.md) claims it by itself.
+
+    \b
+    Example:
+      tidegate stock claim res_c0_06c6vd1t9kfsm3k0b4xk9qk2zw --channel shop --order 1001
+    """
+    if (channel is None) != (order is None):
+        raise click.UsageError("name the order together with its channel, or neither")
+
+    async def body(session: Session) -> ReservationView:
+        connection_id = None
+        if channel is not None:
+            connection_id = await find_connection(session.conn, session.tenant_id, channel)
+        ask = Claim(reservation, operator(), connection_id, order)
+        _done(await _combiner(session).change(session.tenant_id, ask))
+        return await read_reservation(session.conn, session.tenant_id, reservation)
+
+    _print_one(run_session(project_dir, _with_cell(body)), as_json=as_json)
+
+
+@stock.command()
+@project_option
+@click.option("--state", type=click.Choice([state.value for state in ReservationState]), help="Only in this state.")
+@click.option("--sku", help="Only those that hold units of this SKU.")
+@click.option("--reference", help="Only with this name.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="How many at most.")
+@json_option
+def reservations(
+    project_dir: Path | None, state: str | None, sku: str | None, reference: str | None, limit: int, *, as_json: bool
+) -> None:
+    """List reservations, newest first: what each holds, until when, and which order has it.
+
+    \b
+    Examples:
+      tidegate stock reservations --state held --sku TS-RED-M
+      tidegate stock reservations --reference quote-1729 --json
+    """
+
+    async def body(session: Session) -> tuple[list[ReservationView], str]:
+        chosen = ReservationFilter(
+            state=ReservationState(state) if state is not None else None, sku=sku, reference=reference
+        )
+        found = await list_reservations(session.conn, session.tenant_id, chosen, limit)
+        return found, session.config.cell
+
+    found, cell = run_session(project_dir, body)
+    if as_json:
+        print_json([_plain(each, cell) for each in found])
+        return
+    print_table(_RESERVATIONS, [_row(each, cell) for each in found], empty="there are no such reservations")
+
+
+def _combiner(session: Session) -> Combiner:
+    @asynccontextmanager
+    async def transaction(_tenant_id: UUID) -> AsyncIterator[Connection]:
+        async with session.conn.transaction():
+            yield session.conn
+
+    return Combiner(transaction)
+
+
+def _done(reply: Reply) -> Reservation:
+    """Return what a request made. Raises ConfigurationError or ConflictError when it was refused."""
+    result = reply.result
+    if isinstance(result, Refusal):
+        kind = ConfigurationError if result.code.endswith("_unknown") else ConflictError
+        raise kind(result.words, code=result.code, hint=result.hint)
+    if result is None:
+        raise TransientError("nothing was decided", code="busy")
+    return result
+
+
+def _with_cell(body: Any) -> Any:
+    """Return a body that returns the cell of the public ids too."""
+
+    async def run(session: Session) -> tuple[ReservationView, str]:
+        return await body(session), session.config.cell
+
+    return run
+
+
+def _print_one(found: tuple[ReservationView, str], *, as_json: bool) -> None:
+    view, cell = found
+    if as_json:
+        print_json(_plain(view, cell))
+        return
+    print_table(_RESERVATIONS, [_row(view, cell)], empty="")
+
+
+def _row(view: ReservationView, cell: str) -> list[object]:
+    order = view.order_reference or (public_id("ord", cell, view.order_id) if view.order_id is not None else None)
+    return [
+        public_id("res", cell, view.reservation_id),
+        "claimed, order awaited" if view.awaits_order else view.state,
+        view.reference,
+        ", ".join(f"{quantity} x {sku}" for sku, quantity in view.asked),
+        ", ".join(f"{each.units} x {each.sku} in {each.location}" for each in view.holds) or None,
+        view.due_at if view.holds else None,
+        order,
+        view.actor,
+    ]
+
+
+def _plain(view: ReservationView, cell: str) -> dict[str, object]:
+    return {
+        "id": public_id("res", cell, view.reservation_id),
+        "state": view.state,
+        "reference": view.reference,
+        "lines": [{"sku": sku, "quantity": quantity} for sku, quantity in view.asked],
+        "holds": view.holds,
+        "location": view.location,
+        "created_at": view.created_at,
+        "expires_at": view.due_at,
+        "awaits_order": view.awaits_order,
+        "order_id": public_id("ord", cell, view.order_id) if view.order_id is not None else None,
+        "channel": view.channel,
+        "order": view.order_reference,
+        "actor": view.actor,
+        "ended_at": view.ended_at,
+        "ended_by": view.ended_by,
+    }

@@ -21,6 +21,7 @@ from tidegate.config import Config, load
 from tidegate.config.files import read_files
 from tidegate.eventlog import partitions
 from tidegate.kernel.errors import ConfigurationError, TransientError
+from tidegate.monitor.reservations_view import purge_reservations
 from tidegate.runtime.control import last_failure, running_state, stop_supervisor
 from tidegate.runtime.ports import require_free
 from tidegate.runtime.project import Project
@@ -136,6 +137,7 @@ async def _keep_partitions(database: Database) -> None:
 async def _forget_answers(database: Database) -> None:
     async with owner_connection(database) as conn:
         await purge_answers(conn)
+        await purge_reservations(conn)
 
 
 def _report(line: str) -> None:

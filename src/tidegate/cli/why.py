@@ -64,7 +64,7 @@ def order(reference: str, project_dir: Path | None, *, as_json: bool) -> None:
 def sku(sku: str, project_dir: Path | None, limit: int, *, as_json: bool) -> None:
     """Tell how the stock of one SKU came to be, and why each channel shows what it shows.
 
-    Ledger entries with their cause, before and after; orders that hold units; every number that a channel was told, when,
+    Ledger entries with their cause, before and after; orders and reservations that hold units; every number that a channel was told, when,
     and from how many ledger entries it was made; what holds the next number back.
 
     \b
@@ -131,6 +131,12 @@ def _print_sku(story: SkuStory) -> None:
         click.echo(
             f"order {safe_line(order_.number)} of {order_.channel} holds {order_.units}: {order_.order_state}, "
             f"{order_.payment_state}, placed {show_time(order_.placed_at)}"
+        )
+    for held in story.reservations:
+        name = f" ({safe_line(held.reference)})" if held.reference else ""
+        what = "is held until" if held.state == "held" else "is claimed, and its order is awaited until"
+        click.echo(
+            f"reservation {held.reservation_id}{name} of {held.units} in {held.location} {what} {show_time(held.due_at)}"
         )
     click.echo("")
     if story.is_cut:

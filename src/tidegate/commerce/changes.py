@@ -101,6 +101,8 @@ class OrderSeen(msgspec.Struct, frozen=True, kw_only=True, tag="order_seen"):
     shipping_method: str = ""
     payments: tuple[PaymentSeen, ...] = ()
     private: OrderPrivate = OrderPrivate()
+    reservations: tuple[str, ...] = ()
+    """Reservations that the order claims, as its checkout noted them: our public ids (`res_...`) or the caller's own names."""
 
 
 class ShipmentLine(msgspec.Struct, frozen=True, kw_only=True, gc=False):

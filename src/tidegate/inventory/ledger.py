@@ -37,6 +37,7 @@ class Posting(msgspec.Struct, frozen=True, gc=False):
     reserved_delta: int = 0
     event_id: UUID | None = None
     order_line_id: UUID | None = None
+    reservation_id: UUID | None = None
 
     def key(self) -> LevelKey:
         """Return the level that it moves."""

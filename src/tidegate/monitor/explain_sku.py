@@ -11,6 +11,7 @@ from tidegate.config import Config
 from tidegate.config.effective import effective
 from tidegate.config.stock_modes import StockModes
 from tidegate.monitor.commands_view import describe_lane
+from tidegate.monitor.reservations_view import read_holders
 from tidegate.monitor.sku_story import SkuFacts, SkuModes, SkuStory, tell_sku
 from tidegate.monitor.stock_view import find_item, read_channels
 from tidegate.sdk.connector import Connector
@@ -18,6 +19,7 @@ from tidegate.store.connections import Connection
 from tidegate.store.sql import query
 
 ORDERS_MAX = 100
+HOLDERS_MAX = 100
 _LEVELS = query("stock_levels")
 _ENTRIES = query("sku_entries")
 _ORDERS = query("sku_orders")
@@ -50,6 +52,7 @@ async def explain_sku(
             levels=await conn.fetch(_LEVELS, tenant_id, item_id),
             entries=kept_entries,
             orders=await conn.fetch(_ORDERS, tenant_id, item_id, ORDERS_MAX),
+            holders=await read_holders(conn, tenant_id, item_id, HOLDERS_MAX),
             told=kept_told,
             marks=await read_channels(conn, tenant_id, item_id, connectors),
             bindings=await conn.fetch(_BINDINGS, tenant_id, item_id),

@@ -68,6 +68,17 @@ class SkuOrder(msgspec.Struct, frozen=True, kw_only=True):
     placed_at: datetime
 
 
+class SkuReservation(msgspec.Struct, frozen=True, kw_only=True):
+    """A reservation that holds units of the item, or a claim that stands committed until its order comes."""
+
+    reservation_id: str
+    reference: str | None
+    state: str
+    location: str
+    units: int
+    due_at: datetime
+
+
 class SkuStory(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that is known of one SKU."""
 
@@ -80,6 +91,8 @@ class SkuStory(msgspec.Struct, frozen=True, kw_only=True):
     channels: tuple[SkuChannel, ...]
     orders: tuple[SkuOrder, ...]
     """Oldest first, cut at a limit."""
+    reservations: tuple[SkuReservation, ...]
+    """Due first, cut at a limit."""
     bindings: tuple[Mapping[str, Any], ...]
     steps: tuple[Step, ...]
     """By time: ledger entries and numbers told, cut at a limit."""
@@ -94,6 +107,7 @@ class SkuFacts(msgspec.Struct, frozen=True, kw_only=True):
     levels: Sequence[Row]
     entries: Sequence[Row]
     orders: Sequence[Row]
+    holders: Sequence[Row]
     told: Sequence[Row]
     marks: Sequence[tuple[ChannelView, Row]]
     """Belief and mark of each channel."""
@@ -124,6 +138,7 @@ def tell_sku(facts: SkuFacts, modes: SkuModes, *, cell: str) -> SkuStory:
         levels=tuple(dict(row) for row in facts.levels),  # type: ignore[call-overload]
         channels=tuple(_channel(view, mark, newest, modes, facts, cell) for view, mark in facts.marks),
         orders=tuple(_order(row, cell) for row in facts.orders),
+        reservations=tuple(_reservation(row, cell) for row in facts.holders),
         bindings=tuple(dict(row) for row in facts.bindings),  # type: ignore[call-overload]
         steps=tuple(steps),
         is_cut=facts.is_cut,
@@ -149,7 +164,7 @@ def _ledger_steps(rows: Sequence[Row], cell: str) -> Iterable[Step]:
             at=row["at"],
             kind="ledger",
             words=f"{row['kind']} at {row['location']}: {shown or 'no change'}{because}",
-            about=public_id("evt", cell, row["event_id"]) if row["event_id"] else "",
+            about=_about(row, cell),
             detail={
                 "entry": row["version"],
                 "cause": row["cause_key"],
@@ -157,6 +172,13 @@ def _ledger_steps(rows: Sequence[Row], cell: str) -> Iterable[Step]:
                 "order": public_id("ord", cell, order["order_id"]) if order is not None else None,
             },
         )
+
+
+def _about(row: Row, cell: str) -> str:
+    """Return what an entry is because of: a reservation, else an event."""
+    if row["reservation_id"] is not None:
+        return public_id("res", cell, row["reservation_id"])
+    return public_id("evt", cell, row["event_id"]) if row["event_id"] else ""
 
 
 _TONES = {"succeeded": "good", "failed": "bad", "in_doubt": "doubt"}
@@ -254,6 +276,13 @@ def _order(row: Row, cell: str) -> SkuOrder:
     return SkuOrder(
         order_id=public_id("ord", cell, row["order_id"]),
         **{name: row[name] for name in ("number", "channel", "units", "order_state", "payment_state", "placed_at")},
+    )
+
+
+def _reservation(row: Row, cell: str) -> SkuReservation:
+    return SkuReservation(
+        reservation_id=public_id("res", cell, row["reservation_id"]),
+        **{name: row[name] for name in ("reference", "state", "location", "units", "due_at")},
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -35,3 +36,23 @@ def utc_of(moment: datetime) -> datetime:
 def version_of(moment: datetime) -> int:
     """Return a time of change as a version: microseconds since 1970, never below 0."""
     return max(0, (utc_of(moment) - EPOCH) // timedelta(microseconds=1))
+
+
+RESERVATION_NAME = "tidegate_reservation"
+"""Under which name an order carries the reservations that it claims: an attribute, a property or a piece of meta data."""
+RESERVATIONS_MAX = 20
+_RESERVATION_CHARS_MAX = 120
+
+
+def reservations_of(pieces: Iterable[tuple[object, object]]) -> tuple[str, ...]:
+    """Return the reservations that an order's (name, value) pieces name: several in one value are parted by commas.
+
+    What cannot be one is left out: shoppers may write such pieces, and an order is never refused for them.
+    """
+    found: dict[str, None] = {}
+    for name, value in pieces:
+        if name == RESERVATION_NAME and isinstance(value, str):
+            for text in value.split(","):
+                if 0 < len(text.strip()) <= _RESERVATION_CHARS_MAX and text.isprintable():
+                    found[text.strip()] = None
+    return tuple(found)[:RESERVATIONS_MAX]

@@ -34,6 +34,8 @@ GRANT SELECT ON stock_balance TO tidegate_apply;
 GRANT SELECT, INSERT, UPDATE ON conservation, entity_version, product, variant, inventory_item, variant_item, location,
     stock_level, channel_stock, "order", order_line, payment, fulfillment, fulfillment_line, psp_payment, capture, refund,
     command_key, command TO tidegate_apply;
+GRANT SELECT, UPDATE ON reservation, reservation_hold TO tidegate_apply;  -- orders claim, and what is due expires
+GRANT DELETE ON reservation_hold TO tidegate_apply;
 GRANT SELECT, INSERT, UPDATE ON flow_mode TO tidegate_apply;  -- a timed override takes effect by itself
 GRANT SELECT, INSERT, UPDATE, DELETE ON node TO tidegate_apply;
 GRANT SELECT, UPDATE ON slot TO tidegate_apply;
@@ -111,6 +113,19 @@ GRANT SELECT ON sync_run, sync_read, shown, drift, match_open, match_decision TO
 GRANT INSERT, DELETE ON sync_run TO tidegate_web;  -- asks for a run, which forgets old ones
 GRANT UPDATE (finished_at) ON sync_run TO tidegate_web;
 GRANT INSERT, UPDATE (state, error, version, finished_at) ON sync_read TO tidegate_web;  -- ends reads of what is stopped
+
+-- web holds units for whoever asks, and gives them back: in the ledger it may move what is reserved, and nothing else
+GRANT SELECT, INSERT ON reservation, reservation_hold TO tidegate_web;
+GRANT UPDATE (state, awaits_order, order_id, connection_id, order_reference, due_at, ended_at, ended_by) ON reservation
+    TO tidegate_web;
+GRANT UPDATE (due_at), DELETE ON reservation_hold TO tidegate_web;
+GRANT INSERT ON stock_entry TO tidegate_web;
+GRANT UPDATE (location_id) ON stock_level TO tidegate_web;  -- needed to lock the row; nothing is ever changed
+GRANT UPDATE (priority) ON channel_stock TO tidegate_web;
+DROP POLICY IF EXISTS web_of_reservations ON stock_entry;
+CREATE POLICY web_of_reservations ON stock_entry AS RESTRICTIVE FOR INSERT TO tidegate_web WITH CHECK (
+    reservation_id IS NOT NULL AND on_hand_delta = 0 AND unavailable_delta = 0
+    AND (kind IN ('reserve', 'release', 'reserve_expire') OR (kind = 'claim' AND committed_delta IN (0, -reserved_delta))));
 
 -- web lets people sign in and puts a configuration to work for them
 GRANT UPDATE (created_at) ON tenant TO tidegate_web;  -- needed to lock the row; nothing is ever changed

@@ -13,6 +13,7 @@ import asyncpg
 
 from tidegate.config.versions import CONFIG_LOCK_CLASS
 from tidegate.inventory.ledger import critical_items, post
+from tidegate.inventory.reserve import end_postings
 from tidegate.kernel.clock import Clock
 from tidegate.kernel.crashpoint import reach
 from tidegate.kernel.errors import TransientError
@@ -21,9 +22,18 @@ from tidegate.store.fence import SlotEpoch, fence
 from tidegate.sync import statements
 from tidegate.sync.catalogue import Catalogue
 from tidegate.sync.fold import Fold
-from tidegate.sync.load import articles_of, follow_sales, hurry_numbers, load_state, lock_levels, mark_dirty
+from tidegate.sync.load import (
+    articles_of,
+    follow_sales,
+    hurry_numbers,
+    load_state,
+    lock_levels,
+    mark_dirty,
+    read_claims,
+)
 from tidegate.sync.policy import Policy
 from tidegate.sync.records import Outcome, Prepared, StateMoved
+from tidegate.sync.reservations import end_reservations
 from tidegate.sync.write import COMMAND_CHANNEL, Writer
 
 RETRIES_MAX = 8
@@ -139,15 +149,27 @@ class Applier:
                 raise StalePolicy("a newer configuration was put to work")
             if newest["catalogue_version"] != self.catalogue.version:
                 raise StaleCatalogue
-            state = await load_state(conn, self.tenant_id, batch, self.catalogue, self.policy)
+            state = await load_state(
+                conn,
+                self.tenant_id,
+                batch,
+                self.catalogue,
+                self.policy,
+                is_order_awaited=newest["is_order_awaited"],
+            )
             result = Fold(state, self.catalogue, self.policy, now).run(batch)
             writer = Writer(self.tenant_id, self.writer_name, self.seal_order, self.policy.config_version, now)
             await writer.store_rows(conn, state, result)
             await mark_dirty(conn, self.tenant_id, self.policy, state)
             await writer.store_payments(conn, state)
             await follow_sales(conn, self.tenant_id, self.policy, result)
-            levels = await lock_levels(conn, self.tenant_id, {posting.key() for posting in result.postings})
+            held = {(hold.item_id, hold.location_id) for each in state.standing.values() for hold in each.holds}
+            levels = await lock_levels(conn, self.tenant_id, held | {posting.key() for posting in result.postings})
+            claims = await read_claims(conn, self.tenant_id, list(result.claimants.values()), levels)
+            for standing, ending in claims:
+                result.postings += end_postings(standing, ending)
             entries = post(levels, result.postings)
+            await end_reservations(conn, self.tenant_id, [ending for _, ending in claims])
             await writer.store_entries(conn, entries)
             await hurry_numbers(conn, self.tenant_id, self.policy, critical_items(entries))
             woken = await writer.store_commands(conn, state, result, stock_channels=self.policy.stock_channels)

@@ -15,6 +15,7 @@ from tidegate.commerce.changes import CanonicalChange
 from tidegate.commerce.events import EventType
 from tidegate.commerce.states import OrderState
 from tidegate.inventory.ledger import Posting
+from tidegate.inventory.reserve import Claimant, claims_of
 from tidegate.kernel.ids import new_id, parse_public_id, public_id
 from tidegate.orders.fold import fold_order, match_shipment_lines, new_order, ship_units
 from tidegate.orders.payments import (
@@ -287,6 +288,8 @@ class Fold:
             location_id=self._catalogue.default_location(),
             make_id=new_id,
         )
+        if order.order_state is not OrderState.DRAFT:
+            self._see_reservations(order, change)
         order.channel_payment_state = change.payment_state
         self._see_payments(order, change, prepared.event.event_id)
         order.version += 1
@@ -296,6 +299,32 @@ class Fold:
             return Outcome("applied", plan.code, plan.reason, "order", order.order_id)
         code = "totals_mismatch" if order.totals_mismatch else "applied"
         return Outcome("applied", code, None, "order", order.order_id)
+
+    def _see_reservations(self, order: Order, change: changes.OrderSeen) -> None:
+        """Note which reservations the order may claim, and let its new lines stand where their units are held."""
+        bills = {line.line_id: self._catalogue.bill(line.variant_id) for line in order.lines.values()}
+        claimant = Claimant(
+            order_id=order.order_id,
+            connection_id=order.connection_id,
+            names=frozenset((order.external_id, order.number)),
+            reservation_ids=frozenset(
+                found for text in change.reservations if (found := parse_reference(text, "res")) is not None
+            ),
+            references=frozenset(change.reservations),
+            items=frozenset(item_id for bill in bills.values() for item_id, _ in bill),
+            stands=any(order.committed_units(line) for line in order.lines.values()),
+        )
+        self.result.claimants[order.order_id] = claimant
+        if not self._state.standing:
+            return
+        places: dict[UUID, set[UUID]] = {}
+        for standing, _ in claims_of([claimant], self._state.standing.values()):
+            for hold in standing.holds:
+                places.setdefault(hold.item_id, set()).add(hold.location_id)
+        for line in order.lines.values():
+            held = {place for item_id, _ in bills[line.line_id] for place in places.get(item_id, ())}
+            if line.is_new and not line.committed_before and len(held) == 1:
+                line.location_id = held.pop()
 
     def _order_gone(self, prepared: Prepared, change: changes.OrderGone) -> Outcome:
         """Cancel what is left of an order that the channel has no more. What has left, or was cancelled, stays as it is."""

@@ -13,16 +13,18 @@ from tidegate.commerce import changes
 from tidegate.commerce.commands import Priority
 from tidegate.commerce.states import FulfillmentState, OrderState, PaymentState
 from tidegate.inventory.ledger import Counters, LevelKey
+from tidegate.inventory.reserve import Claimant, Ending, Standing, claims_of
 from tidegate.kernel.ids import new_id
 from tidegate.orders.payments import TENDERS
 from tidegate.orders.records import Capture, ChannelMoney, Line, Order, PspPayment, Refund
 from tidegate.store.connections import Connection
-from tidegate.sync import statements
+from tidegate.sync import reservation_statements, statements
 from tidegate.sync.catalogue import ArticleKey, Catalogue
 from tidegate.sync.fold import ORDER_KIND, gate_key, hint_key, parse_reference
 from tidegate.sync.gate import Stamp
 from tidegate.sync.policy import Policy
 from tidegate.sync.records import GateKey, Prepared, Result, State, StateMoved
+from tidegate.sync.reservations import standing_of
 
 
 def articles_of(batch: Sequence[Prepared]) -> tuple[set[ArticleKey], set[tuple[UUID, str]]]:
@@ -45,11 +47,17 @@ def articles_of(batch: Sequence[Prepared]) -> tuple[set[ArticleKey], set[tuple[U
 
 
 async def load_state(
-    conn: Connection, tenant_id: UUID, batch: Sequence[Prepared], catalogue: Catalogue, policy: Policy
+    conn: Connection,
+    tenant_id: UUID,
+    batch: Sequence[Prepared],
+    catalogue: Catalogue,
+    policy: Policy,
+    *,
+    is_order_awaited: bool = False,
 ) -> State:
     """Return the state of everything that `batch` touches.
 
-    Orders that exist are locked, and the marks of the batch's items before them, then payments that exist. A batch of new
+    `is_order_awaited` says that claims wait for orders. Orders that exist are locked, and the marks of the batch's items before them, then payments that exist. A batch of new
     orders whose payments nobody saw locks nothing here: what it has to do before it must wait for a hot article, it does
     before. Raises StateMoved when a payment was joined to an order meanwhile that is not locked.
     """
@@ -79,6 +87,9 @@ async def load_state(
         state.naming = {(policy.provider, row["psp_reference"]): row["order_id"] for row in rows}
         order_ids.update(state.naming.values())
     state.items = _items_of(batch, catalogue)
+    if wanted.orders and (wanted.reservations or is_order_awaited):
+        state.standing = await _read_named(conn, tenant_id, wanted.reservations, wanted.order_names)
+        state.items.update(hold.item_id for each in state.standing.values() for hold in each.holds)
     if order_ids:
         lines = await conn.fetch(statements.LOAD_LINES, tenant_id, list(order_ids))
         await catalogue.load_bills(conn, {line["variant_id"] for line in lines})
@@ -103,6 +114,10 @@ class _Wanted:
 
     gates: set[GateKey] = field(default_factory=set)
     orders: set[tuple[UUID, str]] = field(default_factory=set)
+    order_names: set[tuple[UUID, str]] = field(default_factory=set)
+    """What orders that are shown are called: by their channel, and by people."""
+    reservations: set[str] = field(default_factory=set)
+    """What orders that are shown call reservations."""
     shipments: set[tuple[UUID, str]] = field(default_factory=set)
     order_ids: set[UUID] = field(default_factory=set)
     seen_payments: set[tuple[UUID, str]] = field(default_factory=set)
@@ -142,6 +157,8 @@ def _want(wanted: _Wanted, prepared: Prepared, change: changes.CanonicalChange, 
     match change:
         case changes.OrderSeen():
             wanted.orders.add((connection_id, change.external_id))
+            wanted.order_names.update(((connection_id, change.external_id), (connection_id, change.number)))
+            wanted.reservations.update(change.reservations)
             if policy.provider is not None:
                 wanted.named_payments.update((policy.provider, name) for name in _payments_named(change))
         case changes.OrderGone():
@@ -193,6 +210,35 @@ async def lock_levels(conn: Connection, tenant_id: UUID, keys: set[LevelKey]) ->
         await conn.execute(statements.LOCK_LEVELS, tenant_id, *columns)
     rows = await conn.fetch(statements.READ_BALANCES, tenant_id, *columns)
     return {(row[0], row[1]): Counters(row[2], row[3], row[4], row[5], row[6]) for row in rows}
+
+
+async def read_claims(
+    conn: Connection, tenant_id: UUID, claimants: Sequence[Claimant], levels: Collection[LevelKey]
+) -> list[tuple[Standing, Ending]]:
+    """Return which reservations orders claim, as they stand now that their levels are locked.
+
+    Raises StateMoved when one came up meanwhile that holds units elsewhere.
+    """
+    if not claimants:
+        return []
+    named = {name for each in claimants for name in each.references}
+    if not named and not await conn.fetchval(reservation_statements.IS_ORDER_AWAITED, tenant_id):
+        return []
+    names = {(each.connection_id, name) for each in claimants for name in each.names}
+    standing = await _read_named(conn, tenant_id, named, names)
+    claimed = claims_of(claimants, standing.values())
+    if any((hold.item_id, hold.location_id) not in levels for each, _ in claimed for hold in each.holds):
+        raise StateMoved
+    return claimed
+
+
+async def _read_named(
+    conn: Connection, tenant_id: UUID, references: Collection[str], order_names: Collection[tuple[UUID, str]]
+) -> dict[UUID, Standing]:
+    ids = sorted({found for text in references if (found := parse_reference(text, "res")) is not None})
+    columns = _columns(sorted(order_names)) if order_names else [[], []]
+    rows = await conn.fetch(reservation_statements.READ_NAMED, tenant_id, ids, sorted(references), *columns)
+    return standing_of(rows)
 
 
 async def _load_gates(conn: Connection, tenant_id: UUID, state: State, keys: set[GateKey]) -> None:

@@ -12,6 +12,7 @@ from uuid import UUID
 from tidegate.commerce.changes import CanonicalChange, ShipmentSeen
 from tidegate.eventlog.read import QueuedEvent
 from tidegate.inventory.ledger import Posting
+from tidegate.inventory.reserve import Claimant, Standing
 from tidegate.orders.records import ChannelMoney, Order, PspPayment, Refund
 from tidegate.sync.gate import Stamp
 from tidegate.sync.plan import PlannedCommand
@@ -66,6 +67,8 @@ class State:
     """Payment without an order -> what went back of it."""
     money: dict[tuple[UUID, str], ChannelMoney] = field(default_factory=dict)
     """(channel connection, external id) of orders that are hinted at -> what is known of their money; not locked."""
+    standing: dict[UUID, Standing] = field(default_factory=dict)
+    """Reservations that orders of the batch name, or that wait for them; not locked."""
     items: set[UUID] = field(default_factory=set)
     """Items whose numbers the channels may have to be told anew."""
     is_marked: bool = False
@@ -120,6 +123,8 @@ class Result:
     """In the order in which they happened."""
     sold: Counter[tuple[UUID, UUID]] = field(default_factory=Counter)
     """(channel, item) -> units that the channel sold, negative for units that came back to it"""
+    claimants: dict[UUID, Claimant] = field(default_factory=dict)
+    """order id -> what it says about reservations; drafts say nothing."""
     fulfillments: list[NewFulfillment] = field(default_factory=list)
     commands: list[PlannedCommand] = field(default_factory=list)
     cancels: list[PlannedCommand] = field(default_factory=list)

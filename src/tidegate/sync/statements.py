@@ -19,7 +19,7 @@ LINE_COLUMNS = (
 ENTRY_COLUMNS = (
     "tenant_id", "item_id", "location_id", "version", "kind", "on_hand_delta", "unavailable_delta", "committed_delta",
     "reserved_delta", "on_hand_after", "unavailable_after", "committed_after", "reserved_after", "cause_key", "event_id",
-    "order_line_id", "actor",
+    "order_line_id", "reservation_id", "actor",
 )  # fmt: skip
 OUTCOME_COLUMNS = (
     "tenant_id", "event_id", "run", "outcome", "code", "reason", "entity_kind", "entity_id", "connector_version",
@@ -36,7 +36,8 @@ HOLD_CONFIG = "SELECT pg_advisory_xact_lock_shared($1, hashtext($2::uuid::text))
 NEWEST_CONFIG = """
 SELECT (SELECT coalesce(max(version), 0) FROM config_version WHERE tenant_id = $1) AS config_version,
        (SELECT coalesce(max(revision), 0) FROM flow_mode WHERE tenant_id = $1) AS modes_revision,
-       (SELECT catalogue_version FROM tenant WHERE tenant_id = $1) AS catalogue_version
+       (SELECT catalogue_version FROM tenant WHERE tenant_id = $1) AS catalogue_version,
+       EXISTS (SELECT FROM reservation WHERE tenant_id = $1 AND awaits_order) AS is_order_awaited
 """
 """No configuration is put to work while a batch is applied under an older one: what it leaves undone, nobody would do."""
 
@@ -462,12 +463,14 @@ UNPARK = "DELETE FROM event_parked WHERE tenant_id = $1 AND event_id = ANY($2::u
 FORGET_CRASHES = "DELETE FROM event_crash WHERE tenant_id = $1 AND event_id = ANY($2::uuid[])"
 
 # Parked events whose time has come go back to their slot's queue.
-# Where the queue stands, on which server, and whether the time of a parked event has come. Costs the same however much
+# Where the queue stands, on which server, whether the time of a parked event has come, and when a reservation is due. Costs the same however much
 # there is, or was.
 PULSE = """
 SELECT CASE WHEN q.is_called THEN q.last_value ELSE q.last_value - 1 END AS last_seq,
        pg_postmaster_start_time()::text AS server,
-       EXISTS (SELECT FROM event_parked WHERE kind = 'parked' AND until <= clock_timestamp()) AS is_parked_due
+       EXISTS (SELECT FROM event_parked WHERE kind = 'parked' AND until <= clock_timestamp()) AS is_parked_due,
+       (SELECT extract(epoch FROM min(due_at) - clock_timestamp())::float8 FROM reservation
+        WHERE state = 'held' OR awaits_order) AS due_in
 FROM event_seq q
 """
 WAKE_PARKED = """

@@ -296,7 +296,7 @@ async def store_entries(conn: Connection, tenant_id: UUID, entries: Iterable[Ent
     rows = [
         (tenant_id, p.item_id, p.location_id, e.version, p.kind, p.on_hand_delta, e.unavailable_delta,
          e.committed_delta, e.reserved_delta, e.on_hand_after, e.unavailable_after, e.committed_after, e.reserved_after,
-         p.cause_key, p.event_id, p.order_line_id, ACTOR)
+         p.cause_key, p.event_id, p.order_line_id, p.reservation_id, ACTOR)
         for e in entries for p in (e.posting,)
     ]  # fmt: skip
     await _copy(conn, "stock_entry", statements.ENTRY_COLUMNS, rows)

@@ -17,13 +17,16 @@ import uvicorn
 
 from tidegate.kernel.errors import ConfigurationError
 from tidegate.store.context import Context
-from tidegate.store.pool import create_pool
+from tidegate.store.pool import BY_KEY, create_pool
+from tidegate.sync.combiner import CombinerSettings
 from tidegate.web.alerting import build_evaluator
 from tidegate.web.application import build_application
+from tidegate.web.database import combiner_on
 from tidegate.web.settings import read_settings
 from tidegate.web.world import World
 
 KEEP_ALIVE_SECONDS = 5
+COMBINER = CombinerSettings()
 _log = structlog.get_logger("web.app")
 
 
@@ -37,6 +40,13 @@ async def serve(context: Context, stop: asyncio.Event) -> None:
     pool = await create_pool(
         context.access, application_name=f"tidegate-web-{context.index}", size_min=0, size_max=settings.pool_max
     )
+    promises = await create_pool(
+        context.access,
+        application_name=f"tidegate-web-{context.index}-reserve",
+        size_min=0,
+        size_max=COMBINER.lanes,
+        server_settings=BY_KEY,
+    )
     world = World(
         pool=pool,
         clock=context.clock,
@@ -45,6 +55,7 @@ async def serve(context: Context, stop: asyncio.Event) -> None:
         keys=context.keys,
         connectors=context.connectors,
         project=context.project,
+        combiner=combiner_on(promises, COMBINER),
     )
     server = _Server(
         uvicorn.Config(
@@ -73,6 +84,7 @@ async def serve(context: Context, stop: asyncio.Event) -> None:
         await asyncio.gather(watching, return_exceptions=True)
         listener.close()
         await pool.close()
+        await promises.close()
 
 
 def listen(host: str, port: int) -> socket.socket:

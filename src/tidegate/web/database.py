@@ -6,20 +6,24 @@ setting `app.tenant` of the transaction, and a transaction without the setting f
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from uuid import UUID
 
 import asyncpg
 import structlog
 
 from tidegate.kernel.errors import RejectedError, TransientError
-from tidegate.store.connections import Connection, is_outage
+from tidegate.store.connections import Connection, Pool, is_outage
+from tidegate.sync.combiner import Combiner, CombinerSettings
 from tidegate.web.world import World
 
 _log = structlog.get_logger("web.database")
 EVERY_TENANT = "every"
 """Value of `app.tenant` for what belongs to the installation: health, metrics, whose API key it is."""
+PROMISE_SECONDS = 5.0
+"""How long a batch of the combiner waits for a connection."""
 _SET_TENANT = "SELECT set_config('app.tenant', $1, true)"
 
 
@@ -51,18 +55,45 @@ async def set_tenant(conn: Connection, tenant_id: UUID | None) -> None:
 
 
 @asynccontextmanager
-async def _acquired(world: World) -> AsyncIterator[Connection]:
-    try:
-        async with world.pool.acquire(timeout=world.settings.acquire_seconds) as conn:
+async def promising(pool: Pool, tenant_id: UUID) -> AsyncIterator[Connection]:
+    """A transaction of the combiner for one tenant: what the database says of data and of meetings is left to it.
+
+    Raises TransientError as `writing` does when the database is away or too slow.
+    """
+    with _outages_told():
+        async with pool.acquire(timeout=PROMISE_SECONDS) as conn, conn.transaction():
+            await set_tenant(conn, tenant_id)
             yield conn
+
+
+def combiner_on(pool: Pool, settings: CombinerSettings | None = None) -> Combiner:
+    """Return a combiner whose transactions are those of the web process. `pool` needs a connection per lane."""
+    return Combiner(partial(promising, pool), settings)
+
+
+@asynccontextmanager
+async def _acquired(world: World) -> AsyncIterator[Connection]:
+    with _outages_told():
+        try:
+            async with world.pool.acquire(timeout=world.settings.acquire_seconds) as conn:
+                yield conn
+        except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
+            raise TransientError("somebody else is changing the same thing", code="busy", wait_seconds=1) from error
+        except asyncpg.DataError as error:
+            # What requests may hold is checked before; this is the net below, and no reason to tell what the database said.
+            _log.warning("database.value_refused", sqlstate=error.sqlstate, error_class=type(error).__name__)
+            raise RejectedError("a value is not one that can be stored", code="value_invalid") from error
+
+
+@contextmanager
+def _outages_told() -> Iterator[None]:
+    """Tell in our words that the database is away, too slow, or held by somebody else."""
+    try:
+        yield
     except asyncpg.QueryCanceledError as error:
         raise TransientError("the database took too long", code="too_slow", wait_seconds=5) from error
-    except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
+    except asyncpg.LockNotAvailableError as error:
         raise TransientError("somebody else is changing the same thing", code="busy", wait_seconds=1) from error
-    except asyncpg.DataError as error:
-        # What requests may hold is checked before; this is the net below, and no reason to tell what the database said.
-        _log.warning("database.value_refused", sqlstate=error.sqlstate, error_class=type(error).__name__)
-        raise RejectedError("a value is not one that can be stored", code="value_invalid") from error
     except Exception as error:
         if not is_outage(error):
             raise

@@ -59,6 +59,15 @@ class InvalidPart(msgspec.Struct, frozen=True, kw_only=True):
     message: str
 
 
+class ShortLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of which there is not enough."""
+
+    sku: str
+    wanted: int
+    available: int
+    """How many could have been held, were it the only line."""
+
+
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What went wrong. `code` is stable, words are not."""
 
@@ -73,6 +82,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     hint: str | None = None
     """What to do next."""
     errors: tuple[InvalidPart, ...] = ()
+    shortages: tuple[ShortLine, ...] = ()
+    """Of what there is not enough (`insufficient_stock`)."""
 
 
 class ProblemError(Exception):
@@ -87,6 +98,7 @@ class ProblemError(Exception):
         hint: str | None = None,
         headers: Mapping[str, str] | None = None,
         errors: tuple[InvalidPart, ...] = (),
+        shortages: tuple[ShortLine, ...] = (),
     ) -> None:
         super().__init__(detail)
         self.status = status
@@ -95,6 +107,7 @@ class ProblemError(Exception):
         self.hint = hint
         self.headers = dict(headers or {})
         self.errors = errors
+        self.shortages = shortages
 
 
 def build_problem(problem: ProblemError, request_id: str) -> Problem:
@@ -108,6 +121,7 @@ def build_problem(problem: ProblemError, request_id: str) -> Problem:
         request_id=request_id,
         hint=problem.hint,
         errors=problem.errors,
+        shortages=problem.shortages,
     )
 
 

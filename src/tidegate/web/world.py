@@ -10,6 +10,7 @@ from tidegate.config.snapshots import Snapshots
 from tidegate.kernel.clock import Clock
 from tidegate.sdk.connector import Connector
 from tidegate.store.connections import Pool
+from tidegate.sync.combiner import Combiner
 from tidegate.web.settings import WebSettings
 
 
@@ -26,8 +27,12 @@ class World:
         keys: Mapping[str, bytes],
         connectors: Mapping[str, Connector],
         project: Path | None,
+        combiner: Combiner,
     ) -> None:
-        """`project` tells where the other processes answer; None for a process that was started without one."""
+        """`project` tells where the other processes answer; None for a process that was started without one.
+
+        `combiner` is the process's way to reservations.
+        """
         self.pool = pool
         self.clock = clock
         self.cell = cell
@@ -35,6 +40,7 @@ class World:
         self.keys = keys
         self.connectors = connectors
         self.project = project
+        self.combiner = combiner
         self.snapshots = Snapshots()
         """Configurations that were read: each version is parsed once. Read it in a transaction of the tenant."""
         self.stopping = asyncio.Event()

@@ -15,6 +15,7 @@ from tidegate.kernel.clock import SystemClock
 from tidegate.store.connections import Pool
 from tidegate.web.api.documents import encode_description
 from tidegate.web.application import build_litestar
+from tidegate.web.database import combiner_on
 from tidegate.web.settings import WebSettings
 from tidegate.web.world import World
 
@@ -30,6 +31,7 @@ def built() -> bytes:
         keys={},
         connectors={},
         project=None,
+        combiner=combiner_on(cast("Pool", None)),
     )
     return encode_description(build_litestar(world).openapi_schema.to_schema())
 

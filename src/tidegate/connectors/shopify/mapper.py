@@ -32,7 +32,7 @@ from tidegate.commerce.states import OrderState, PaymentState
 from tidegate.connectors.shopify.webhooks import COMPLIANCE
 from tidegate.sdk.connector import RawEvent
 from tidegate.sdk.decoding import decode_body
-from tidegate.sdk.values import checked_amount, minor_of, version_of
+from tidegate.sdk.values import checked_amount, minor_of, reservations_of, version_of
 
 ORDER_TOPIC = "order"
 """A whole order that was fetched."""
@@ -161,6 +161,7 @@ class _Order(msgspec.Struct):
     phone: str | None = None
     shipping_address: _Address | None = None
     billing_address: _Address | None = None
+    note_attributes: Any = None
 
 
 class _Fulfillment(msgspec.Struct, gc=False):
@@ -323,7 +324,14 @@ def _order(raw: _Order) -> OrderSeen:
             shipping_address=_address(raw.shipping_address),
             billing_address=_address(raw.billing_address),
         ),
+        reservations=reservations_of(_attributes(raw)),
     )
+
+
+def _attributes(raw: _Order) -> list[tuple[object, object]]:
+    """Return what the checkout noted on the order; of what is no list of names and values, nothing."""
+    found = raw.note_attributes if isinstance(raw.note_attributes, list) else []
+    return [(each.get("name"), each.get("value")) for each in found if isinstance(each, dict)]
 
 
 def _line(raw: _Line, order: _Order) -> OrderLineSeen:

@@ -35,6 +35,7 @@ from tidegate.commerce.states import OrderState, PaymentState
 from tidegate.kernel.clock import EPOCH
 from tidegate.sdk.connector import RawEvent
 from tidegate.sdk.decoding import decode_body
+from tidegate.sdk.values import RESERVATION_NAME, RESERVATIONS_MAX, reservations_of
 
 AMOUNT_MAX = Decimal(10) ** 12
 LINES_MAX = 2000
@@ -107,6 +108,7 @@ class _Order(msgspec.Struct):
     customer: _Customer = _Customer()
     shipping_address: _Address = _Address()
     billing_address: _Address = _Address()
+    reservations: Annotated[list[Text], msgspec.Meta(max_length=RESERVATIONS_MAX)] = []
     version: Version | None = None
 
 
@@ -253,6 +255,7 @@ def _order(raw: msgspec.Raw, about: _About) -> Sequence[_Seen]:
                 shipping_address=msgspec.convert(data.shipping_address, Address, from_attributes=True),
                 billing_address=msgspec.convert(data.billing_address, Address, from_attributes=True),
             ),
+            reservations=reservations_of((RESERVATION_NAME, text) for text in data.reservations),
         )
     ]
 

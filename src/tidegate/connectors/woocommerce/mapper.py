@@ -30,7 +30,7 @@ from tidegate.commerce.money import currency_exponent, money_from_decimal
 from tidegate.commerce.states import OrderState, PaymentState
 from tidegate.sdk.connector import RawEvent
 from tidegate.sdk.decoding import decode_body
-from tidegate.sdk.values import utc_of, version_of
+from tidegate.sdk.values import reservations_of, utc_of, version_of
 
 Id = Annotated[int, msgspec.Meta(ge=1, le=2**62)]
 AnyId = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
@@ -249,6 +249,7 @@ def _order(raw: _Order) -> CanonicalChange:
             shipping_address=_address(raw.shipping if _is_told(raw.shipping) else raw.billing),
             billing_address=_address(raw.billing),
         ),
+        reservations=reservations_of(_kept(raw).items()),
     )
 
 

@@ -2,7 +2,7 @@
 -- Ledger entries of an item with the order whose event posted each, newest first. $1 tenant, $2 item, $3 at most per location.
 SELECT p.name AS location, e.version, e.kind, e.on_hand_delta, e.unavailable_delta, e.committed_delta, e.reserved_delta,
        e.on_hand_after, e.unavailable_after, e.committed_after, e.reserved_after, e.cause_key, e.event_id, e.order_line_id,
-       e.actor, e.at, o.number AS order_number, o.order_id
+       e.actor, e.at, o.number AS order_number, o.order_id, e.reservation_id
 FROM stock_level s JOIN location p USING (tenant_id, location_id)
 CROSS JOIN LATERAL (
     SELECT * FROM stock_entry x

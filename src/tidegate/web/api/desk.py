@@ -90,7 +90,7 @@ class Desk:
         may be repeated. Raises ProblemError: 409 while the same key is being worked on, 422 when it was used for another
         request. Raises TransientError when the database is away.
         """
-        digest = await self._digest()
+        digest = await self.digest()
         names = (self.tenant_id, self.caller.key_id, idempotency_key)
         async with writing(self.world, self.tenant_id) as conn:
             if not await conn.fetchval(_LOCK, *names):
@@ -105,20 +105,10 @@ class Desk:
             if kept is None:
                 code, media_type, body = await self._perform(conn, effect, status)
                 await conn.execute(_ADD, *names, digest, code, media_type, body)
-                return Response(content=body, status_code=code, media_type=media_type)
+                return respond_kept(code, media_type, body, is_replayed=False)
             if kept["request_digest"] != digest:
-                raise ProblemError(
-                    422,
-                    "idempotency_key_reused",
-                    "this Idempotency-Key was used for another request",
-                    hint="a new request needs a new key; to repeat one, send the same method, address and body",
-                )
-        return Response(
-            content=kept["body"],
-            status_code=kept["status"],
-            media_type=kept["media_type"],
-            headers={REPLAYED_HEADER: "true"},
-        )
+                raise key_reused()
+        return respond_kept(kept["status"], kept["media_type"], kept["body"], is_replayed=True)
 
     async def _perform(self, conn: Connection, effect: Effect, status: int) -> tuple[int, str, bytes]:
         try:
@@ -128,16 +118,37 @@ class Desk:
             problem = as_problem(error)
             if problem.status >= 500:
                 raise
-            document = build_problem(problem, request_id_of(self._request.scope))
+            document = build_problem(problem, self.request_id)
             return problem.status, MEDIA_TYPE, msgspec.json.encode(document)
         return status, JSON, msgspec.json.encode(document)
 
-    async def _digest(self) -> bytes:
+    @property
+    def request_id(self) -> str:
+        """The id of the request, which the log has too."""
+        return request_id_of(self._request.scope)
+
+    async def digest(self) -> bytes:
         """Return the digest of what is asked: method, address with its query, and body."""
         scope = self._request.scope
         address = f"{scope['method']} {scope['path']}".encode() + b"?" + scope["query_string"]
         body = await self._request.body()
         return hashlib.sha256(len(address).to_bytes(4, "big") + address + body).digest()
+
+
+def key_reused() -> ProblemError:
+    """Return what is told to whoever uses the key of one request for another."""
+    return ProblemError(
+        422,
+        "idempotency_key_reused",
+        "this Idempotency-Key was used for another request",
+        hint="a new request needs a new key; to repeat one, send the same method, address and body",
+    )
+
+
+def respond_kept(status: int, media_type: str, body: bytes, *, is_replayed: bool) -> Response[Any]:
+    """Return the response of an answer that is kept."""
+    headers = {REPLAYED_HEADER: "true"} if is_replayed else None
+    return Response(content=body, status_code=status, media_type=media_type, headers=headers)
 
 
 async def provide_desk(request: Request[Any, Any, Any], world: NamedDependency[World]) -> Desk:

@@ -55,4 +55,5 @@ _KINDS = {
     "iss": "issue",
     "run": "run",
     "alr": "alert",
+    "res": "reservation",
 }

@@ -22,6 +22,7 @@ from tidegate.web.api import (
     orders,
     plan,
     proposals,
+    reservations,
     status,
     stock,
 )
@@ -36,6 +37,7 @@ RESOURCES = (
     proposals,
     orders,
     stock,
+    reservations,
     connections,
     lanes,
     flows,
@@ -51,6 +53,7 @@ TAGS = {
     "commands": "What other systems are told.",
     "orders": "Orders, without whose they are.",
     "stock": "Levels, their ledger, and what channels are told.",
+    "reservations": "Units that are held for a while.",
     "proposals": "What waits for a person before it is sent.",
     "flows": "What moves where, and in which mode.",
     "config": "The versions of the configuration.",

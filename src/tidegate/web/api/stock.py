@@ -136,6 +136,17 @@ class SkuHold(msgspec.Struct, frozen=True, kw_only=True):
     units: int
 
 
+class SkuReserved(msgspec.Struct, frozen=True, kw_only=True):
+    """A reservation that holds units of the item, or a claim that stands committed until its order comes."""
+
+    reservation_id: str
+    reference: str | None
+    state: str
+    location: str
+    units: int
+    expires_at: datetime
+
+
 class SkuWhy(msgspec.Struct, frozen=True, kw_only=True):
     """Why a SKU's numbers are as they are."""
 
@@ -144,6 +155,7 @@ class SkuWhy(msgspec.Struct, frozen=True, kw_only=True):
     owner: Annotated[str | None, Meta(description="The connection that counts it")]
     steps: Annotated[tuple[Step, ...], Meta(description="By time")]
     orders: tuple[SkuHold, ...]
+    reservations: tuple[SkuReserved, ...]
     is_cut: Annotated[bool, Meta(description="There are older steps than those given")]
 
 
@@ -176,7 +188,7 @@ _DETAIL = StockDetail(
         ),
     ),
 )
-_WHY = SkuWhy(sku="TS-RED-M", mode="live", owner="erp", steps=(), orders=(), is_cut=False)
+_WHY = SkuWhy(sku="TS-RED-M", mode="live", owner="erp", steps=(), orders=(), reservations=(), is_cut=False)
 
 
 @get(
@@ -292,6 +304,13 @@ def _why(story: SkuStory) -> SkuWhy:
         steps=tuple(of_step(step) for step in story.steps),
         orders=tuple(
             SkuHold(**{name: getattr(order, name) for name in SkuHold.__struct_fields__}) for order in story.orders
+        ),
+        reservations=tuple(
+            SkuReserved(
+                expires_at=held.due_at,
+                **{name: getattr(held, name) for name in SkuReserved.__struct_fields__ if name != "expires_at"},
+            )
+            for held in story.reservations
         ),
         is_cut=story.is_cut,
     )

@@ -27,6 +27,7 @@ from tidegate.commerce.money import Money
 from tidegate.commerce.states import OrderState, PaymentState
 from tidegate.sdk.connector import RawEvent
 from tidegate.sdk.decoding import decode_body
+from tidegate.sdk.values import RESERVATION_NAME, reservations_of
 
 Units = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
 Minor = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
@@ -67,6 +68,7 @@ class _Order(msgspec.Struct):
     customer: Customer = Customer()
     address: Address = Address()
     payments: list[_Payment] = []
+    reservations: list[str] = []
 
 
 class _Move(msgspec.Struct):
@@ -150,6 +152,7 @@ def _order(raw: _Order) -> OrderSeen:
         shipping_minor=raw.shipping_minor,
         payments=tuple(_payment(payment) for payment in raw.payments),
         private=OrderPrivate(customer=raw.customer, shipping_address=raw.address, billing_address=raw.address),
+        reservations=reservations_of((RESERVATION_NAME, text) for text in raw.reservations),
     )
 
 

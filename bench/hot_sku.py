@@ -1,0 +1,264 @@
+"""How many correct reservations one process makes per second on one SKU and on a thousand.
+
+    python -m bench.hot_sku [--rounds 3] [--seconds 5] [--callers 256] [--quick] [--standby]
+
+It starts its own PostgreSQL (fsync on). In interleaved rounds a process reserves through the combiner with so many
+callers at once (`bench.hot_sku_process`), and two bare connections write the same rows in batches of the same size
+(`bench.hot_sku_limit`): `reservations_per_s`, `raw_limit_per_s`, `ratio`, `p99_ms`, each for one SKU and, with `_1000`, for a
+thousand. Then two such processes empty a small shelf (`oversold` is what they took too much, in any round), and at last
+they reserve the one SKU while four apply processes take orders for it: `deadlocks`, and how much both got done.
+Progress goes to standard error; the last line of standard output is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+from bench.apply_bed import KEYS, SKUS, Bed, append_orders, fsync_us, make_bed
+
+from tidegate.runtime.postgres import EmbeddedPostgres
+from tidegate.store.database import embedded_database, ensure_embedded_database
+from tidegate.store.roles import SUPERUSER, Role
+
+SMALL_SHELF = 5_000
+RAW_BATCH = 200
+DONE_SECONDS_MAX = 120.0
+OVERSOLD = """
+SELECT coalesce(sum(greatest(0, b.reserved + b.committed + b.unavailable - b.on_hand)), 0)::int
+       + count(*) FILTER (WHERE b.reserved <> coalesce(h.units, 0))::int
+FROM stock_balance b LEFT JOIN (
+  SELECT tenant_id, item_id, location_id, sum(units) AS units FROM reservation_hold GROUP BY 1, 2, 3
+) h USING (tenant_id, item_id, location_id)
+"""
+"""Units that were promised and are not there, and levels whose counter is not the sum of what is held."""
+DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+COUNT_TO = """
+INSERT INTO stock_entry (tenant_id, item_id, location_id, version, kind, on_hand_delta, on_hand_after, unavailable_after,
+                         committed_after, reserved_after, cause_key, actor)
+SELECT tenant_id, item_id, location_id, version + 1, 'count', $2 + committed + reserved + unavailable - on_hand,
+       $2 + committed + reserved + unavailable, unavailable, committed, reserved, 'bench:' || gen_random_uuid(), 'bench'
+FROM stock_balance WHERE item_id = $1
+"""
+
+
+@dataclass
+class Place:
+    """The database of the benchmark."""
+
+    server: EmbeddedPostgres
+    conn: asyncpg.Connection
+    bed: Bed
+    runs: int = 0
+
+    def reserve_order(self, skus: list[str], callers: int, seconds: float) -> dict[str, object]:
+        """Return what a reserving process is told."""
+        self.runs += 1
+        database = embedded_database(self.server.dsn)
+        return {
+            "dsn": database.access(Role.WEB).dsn,
+            "tenant_id": str(self.bed.tenant_id),
+            "skus": skus,
+            "callers": callers,
+            "seconds": seconds,
+            "name": f"run{self.runs}",
+        }
+
+    def limit_order(self, items: list[str], seconds: float) -> dict[str, object]:
+        """Return what the raw limit is told."""
+        self.runs += 1
+        return {
+            "dsn": self.server.dsn(SUPERUSER, "tidegate"),
+            "tenant_id": str(self.bed.tenant_id),
+            "location_id": str(self.bed.location_id),
+            "items": items,
+            "batch": RAW_BATCH,
+            "seconds": seconds,
+            "name": f"run{self.runs}",
+        }
+
+    async def tidy(self) -> None:
+        """Let nothing of the run before cost the next one."""
+        await self.conn.execute("VACUUM (ANALYZE)")
+        await self.conn.execute("CHECKPOINT")
+
+
+def start(stack: ExitStack, module: str, order: dict[str, object]) -> subprocess.Popen[str]:
+    """Start a process that is ready to run."""
+    process = stack.enter_context(
+        subprocess.Popen([sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(json.dumps(order) + "\n")
+    process.stdin.flush()
+    if process.stdout.readline() != "ready\n":
+        raise SystemExit(f"{module} did not start")
+    return process
+
+
+async def run_all(module: str, *orders: dict[str, object]) -> list[dict[str, Any]]:
+    """Run processes at the same time; return their results."""
+    with ExitStack() as stack:
+        processes = [start(stack, module, order) for order in orders]
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.close()
+        results = []
+        for process in processes:
+            assert process.stdout is not None
+            line = await asyncio.to_thread(process.stdout.readline)
+            if not line:
+                raise SystemExit(f"{module} ended without a result")
+            results.append(json.loads(line))
+    return results
+
+
+async def measure(server: EmbeddedPostgres, arguments: argparse.Namespace) -> dict[str, object]:
+    """Run everything on a fresh database."""
+    await ensure_embedded_database(server.dsn, server.password)
+    conn = await asyncpg.connect(server.dsn(SUPERUSER, "tidegate"))
+    try:
+        place = Place(server, conn, await make_bed(conn))
+        figures: dict[str, object] = {}
+        oversold = 0
+        for suffix, count in (("", 1), ("_1000", SKUS)):
+            skus = [f"SKU-{number:05d}" for number in range(count)]
+            items = [str(item) for item in place.bed.items[:count]]
+            ours, raw = [], []
+            for _ in range(arguments.rounds):
+                await place.tidy()
+                (mine,) = await run_all(
+                    "bench.hot_sku_process", place.reserve_order(skus, arguments.callers, arguments.seconds)
+                )
+                await place.tidy()
+                (bare,) = await run_all("bench.hot_sku_limit", place.limit_order(items, arguments.seconds))
+                ours.append(mine)
+                raw.append(bare)
+                note(f"{count:5} SKUs: {per_s(mine):7.0f}/s, p50 {mine['p50_ms']:.1f} ms, p99 {mine['p99_ms']:.1f} ms; "
+                     f"raw {per_s(bare):7.0f}/s; load {os.getloadavg()[0]:.1f}")  # fmt: skip
+                oversold += int(await conn.fetchval(OVERSOLD))
+            figures |= {
+                f"reservations_per_s{suffix}": round(statistics.median(per_s(each) for each in ours)),
+                f"raw_limit_per_s{suffix}": round(statistics.median(per_s(each) for each in raw)),
+                f"ratio{suffix}": round(
+                    statistics.median(per_s(a) / per_s(b) for a, b in zip(ours, raw, strict=True)), 2
+                ),
+                f"p99_ms{suffix}": round(statistics.median(each["p99_ms"] for each in ours), 1),
+            }
+        oversold += await empty_shelf(place, arguments)
+        figures |= await beside_orders(place, arguments)
+        oversold += int(await conn.fetchval(OVERSOLD))
+        return {**figures, "oversold": oversold, "callers": arguments.callers}
+    finally:
+        await conn.close()
+
+
+async def empty_shelf(place: Place, arguments: argparse.Namespace) -> int:
+    """Let two processes empty a small shelf; return how many units they got too many or too few."""
+    item = place.bed.items[1]
+    before = int(await place.conn.fetchval("SELECT reserved FROM stock_balance WHERE item_id = $1", item))
+    await place.conn.execute(COUNT_TO, item, SMALL_SHELF)
+    orders = [place.reserve_order(["SKU-00001"], arguments.callers, arguments.seconds) for _ in range(2)]
+    results = await run_all("bench.hot_sku_process", *orders)
+    taken = int(await place.conn.fetchval("SELECT reserved FROM stock_balance WHERE item_id = $1", item)) - before
+    refused = sum(each["refused"] for each in results)
+    note(f"a shelf of {SMALL_SHELF}: {taken} reserved, {refused / arguments.seconds:.0f} refused a second")
+    return abs(taken - SMALL_SHELF)
+
+
+async def beside_orders(place: Place, arguments: argparse.Namespace) -> dict[str, object]:
+    """Reserve the one SKU with two processes while four apply processes take orders that all hold it."""
+    conn, bed = place.conn, place.bed
+    before = int(await conn.fetchval(DEADLOCKS))
+    await append_orders(conn, bed, range(arguments.orders), hot_sku=True)
+    database = embedded_database(place.server.dsn)
+    intake = base64.b64encode(KEYS["intake"]).decode()
+    with ExitStack() as stack:
+        for _ in range(4):
+            stack.enter_context(apply_process({"dsn": database.access(Role.APPLY).dsn, "intake_root": intake}))
+        orders = [place.reserve_order(["SKU-00000"], arguments.callers // 2, arguments.seconds) for _ in range(2)]
+        started = time.perf_counter()
+        reserving = asyncio.create_task(run_all("bench.hot_sku_process", *orders))
+        await conn.execute("SELECT pg_notify('tidegate_event', '')")
+        while left := await conn.fetchval("SELECT count(*) FROM event_queue"):
+            if time.perf_counter() - started > DONE_SECONDS_MAX:
+                raise SystemExit(f"{left} orders are left")
+            await asyncio.sleep(0.02)
+        seconds = time.perf_counter() - started
+        results = await reserving
+    await conn.execute("SELECT pg_stat_force_next_flush()")
+    figures = {
+        "beside_orders_reservations_per_s": round(sum(per_s(each) for each in results)),
+        "beside_orders_p99_ms": round(max(each["p99_ms"] for each in results), 1),
+        "orders_per_s": round(arguments.orders / seconds),
+        "deadlocks": int(await conn.fetchval(DEADLOCKS)) - before,
+    }
+    note(f"beside orders: {figures}")
+    return figures
+
+
+@contextmanager
+def apply_process(order: dict[str, object]) -> Iterator[None]:
+    """Run an apply process while the block lasts."""
+    process = subprocess.Popen([sys.executable, "-m", "bench.apply_process"], stdin=subprocess.PIPE, text=True)
+    assert process.stdin is not None
+    try:
+        process.stdin.write(json.dumps(order) + "\n")
+        process.stdin.flush()
+        yield
+    finally:
+        process.stdin.close()
+        process.wait(timeout=30)
+
+
+def per_s(result: dict[str, Any]) -> float:
+    return float(result["granted"]) / float(result["seconds"])
+
+
+def note(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.hot_sku")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--callers", type=int, default=256)
+    parser.add_argument("--orders", type=int, default=5_000, help="that four apply processes take meanwhile")
+    parser.add_argument("--quick", action="store_true", help="one short round of each")
+    arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.rounds, arguments.seconds, arguments.orders = 1, 2.0, 1_000
+    folder = Path(tempfile.mkdtemp(prefix="tdg-bench-"))
+    folder.chmod(0o711)
+    server = EmbeddedPostgres(folder / "pg")
+    try:
+        server.start()
+        fsync = fsync_us(folder)
+        note(f"fsync takes {fsync:.0f} us, load {os.getloadavg()[0]:.1f}")
+        result = asyncio.run(measure(server, arguments))
+        print(json.dumps(result | {"fsync_us": round(fsync)}))
+    finally:
+        server.stop("immediate")
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()

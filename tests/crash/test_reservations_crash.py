@@ -1,0 +1,87 @@
+"""Processes that reserve race, die between all steps, and come again: nothing is held twice, nothing is oversold."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.reservebed import ReserveBed, check_reserved, reserve_bed
+
+from tidegate.kernel import crashpoint
+from tidegate.store.connections import Pool
+from tidegate.store.database import Database
+from tidegate.store.roles import Role
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.crash]
+ROOT = Path(__file__).parents[2]
+DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+
+
+async def run_child(
+    database: Database, bed: ReserveBed, name: str, *, crash_at: str = "", **more: Any
+) -> dict[str, int] | None:
+    """Run a process to its end; return what it counted, None when it was killed."""
+    order = {"skus": ["A"], "count": 100, "most": 1, "released_of_ten": 0, **more, "name": name}
+    order |= {"dsn": database.access(Role.WEB).dsn, "tenant_id": str(bed.tenant_id)}
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
+    if crash_at:
+        environment[crashpoint.VARIABLE] = crash_at
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.reservechild",
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, cwd=ROOT, env=environment,
+    )  # fmt: skip
+    told, _ = await asyncio.wait_for(process.communicate(json.dumps(order).encode() + b"\n"), 60)
+    if process.returncode == -signal.SIGKILL:
+        return None
+    assert process.returncode == 0
+    return dict(json.loads(told))
+
+
+async def test_four_processes_get_exactly_what_is_there(database: Database, owner_pool: Pool) -> None:
+    """One hot article, and baskets of two articles in both orders: sorted locks, no deadlock."""
+    async with reserve_bed(database, owner_pool, stock={"A": 150, "B": 10_000}) as bed:
+        before = await owner_pool.fetchval(DEADLOCKS)
+        counted = await asyncio.gather(
+            *(run_child(database, bed, f"p{n}", skus=["A", "B"] if n % 2 else ["A"]) for n in range(4))
+        )
+        level = await bed.level("A")
+        await bed.check()
+        await owner_pool.execute("SELECT pg_stat_force_next_flush()")
+        after = await owner_pool.fetchval(DEADLOCKS)
+
+    assert sum(each["granted"] for each in counted if each is not None) == 150
+    assert sum(each["refused"] for each in counted if each is not None) == 250
+    assert level == (150, 0, 150)
+    assert after == before
+
+
+@pytest.mark.parametrize("point", ["reserve.decided:2", "reserve.before_commit:2", "reserve.committed:2"])
+async def test_whoever_dies_and_asks_again_holds_it_once(database: Database, owner_pool: Pool, point: str) -> None:
+    async with reserve_bed(database, owner_pool, stock={"A": 120, "B": 10_000}) as bed:
+        options: dict[str, Any] = {"skus": ["A", "B"], "most": 3, "count": 60}
+        assert await run_child(database, bed, "same", crash_at=point, **options) is None
+        await bed.check()
+        other, again = await asyncio.gather(
+            run_child(database, bed, "other", released_of_ten=5, **options),
+            run_child(database, bed, "same", **options),
+        )
+        assert other is not None
+        assert again is not None
+        await check_reserved(owner_pool)
+        held = await owner_pool.fetchval(
+            "SELECT count(*) FROM reservation WHERE reference LIKE 'same-%' AND state = 'held'"
+        )
+        twice = await owner_pool.fetch(
+            "SELECT reference FROM reservation WHERE reference LIKE 'same-%' GROUP BY 1 HAVING count(*) > 1"
+        )
+        _, _, reserved = await bed.level("A")
+
+    assert held == again["granted"]
+    assert not twice
+    assert reserved <= 120

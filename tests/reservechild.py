@@ -1,0 +1,44 @@
+"""A process that reserves under names of its own, and may be killed at a crash point: reads its orders from standard input.
+
+Prints how many of its requests were granted and how many refused, as JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from uuid import UUID
+
+from tidegate.inventory.decide import Release, Reservation
+from tidegate.store.pool import BY_KEY, Access, create_pool
+from tidegate.store.roles import Role
+from tidegate.sync.combiner import Wish
+from tidegate.web.database import combiner_on
+
+
+async def main() -> None:
+    order = json.loads(sys.stdin.readline())
+    pool = await create_pool(
+        Access(role=Role.WEB, dsn=order["dsn"]), application_name="test-child", size_max=2, server_settings=BY_KEY
+    )
+    combiner, tenant_id = combiner_on(pool), UUID(order["tenant_id"])
+    count = {"granted": 0, "refused": 0}
+
+    async def ask(number: int) -> None:
+        lines = tuple((sku, 1 + (number + place) % order["most"]) for place, sku in enumerate(order["skus"]))
+        lines = lines if number % 2 else tuple(reversed(lines))
+        reply = await combiner.reserve(tenant_id, Wish(lines, 600, "child", reference=f"{order['name']}-{number}"))
+        is_granted = isinstance(reply.result, Reservation)
+        count["granted" if is_granted else "refused"] += 1
+        if isinstance(reply.result, Reservation) and number % 10 < order["released_of_ten"]:
+            await combiner.change(tenant_id, Release(reply.result.reservation_id, "child"))
+
+    for start in range(0, order["count"], 50):
+        await asyncio.gather(*(ask(number) for number in range(start, min(start + 50, order["count"]))))
+    await pool.close()
+    print(json.dumps(count), flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
