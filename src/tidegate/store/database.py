@@ -81,10 +81,10 @@ class Database:
         """
         async with owner_connection(self) as connection:
             applied = await migrate(connection, lock_wait_seconds=lock_wait_seconds)
-            if applied:
-                await expect_few(connection)
-            if self.separation is not Separation.NONE:
-                async with migration_lock(connection, wait_seconds=lock_wait_seconds):
+            async with migration_lock(connection, wait_seconds=lock_wait_seconds):
+                if applied:
+                    await expect_few(connection)  # locks tables, as the grants do, in another order
+                if self.separation is not Separation.NONE:
                     await _apply_grants(connection, changed=bool(applied))
         return applied
 
