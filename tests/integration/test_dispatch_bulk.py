@@ -189,6 +189,10 @@ async def test_what_failed_in_several_calls_goes_again_in_one(bed: Bed, remote: 
     connector = replace(connector, commands={**connector.commands, CommandKind.ORDER_CREATE: spec})
     async with bed.running(connector=connector, settings=EAGER):
         await until(is_parked)
+        between = (
+            "SELECT count(*) FROM command WHERE state = 'pending' AND date_trunc('second', not_before) <> not_before"
+        )
+        assert await bed.pool.fetchval(between) == 0, "they become due at the same moments"
         await bed.pool.execute("UPDATE command SET not_before = NULL WHERE state = 'pending'")
         await until(bed.is_settled)
 

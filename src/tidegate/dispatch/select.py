@@ -34,7 +34,8 @@ VERIFIED_CODES = frozenset(("not_found", "found_partly", "resend_is_safe", "retr
 ALL_KINDS = frozenset(CommandKind)
 FETCH_PRIORITY = int(Priority.FULFILLMENT) + 5
 SHOWN_PRIORITY = int(Priority.ANALYTICS)
-FEED_PRIORITY = int(Priority.INVENTORY_CRITICAL) + 5
+FEED_PRIORITY = int(Priority.INVENTORY) + 5
+"""A feed mostly shows what webhooks told already; where a budget is short, numbers go before it."""
 
 
 class SendCommand(msgspec.Struct, frozen=True):

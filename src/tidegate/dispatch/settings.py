@@ -47,6 +47,8 @@ class DispatchSettings:
     """Retries in vain per first send."""
     retries_always: int = 12
     """Retries per minute that a lane may always make."""
+    retry_beat_seconds: float = 1.0
+    """Retries that may share a call, whatever call they were in before, become due at the same moments, so far apart."""
     breaker_failures: int = 5
     """Whole calls that fail in a row until the lane is parked."""
     breaker_seconds_max: float = 60.0

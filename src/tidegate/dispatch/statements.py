@@ -482,12 +482,16 @@ LOCK_COMMANDS = """
 SELECT FROM command WHERE tenant_id = $1 AND command_id = ANY($2::uuid[]) ORDER BY command_id FOR NO KEY UPDATE
 """
 
-# The compare-and-set: only for the attempt that the state stands for. $2 attempt, then one row per command.
+# The compare-and-set: only for the attempt that the state stands for. $2 attempt, then one row per command. $11 seconds between
+# the moments at which what is tried again becomes due, 0: at any moment.
 # Members that wait equally long are due at one and the same moment.
 SETTLE = """
 UPDATE command c
 SET state = n.state, code = n.code, reason = n.reason,
-    not_before = statement_timestamp() + make_interval(secs => n.due_seconds),
+    not_before = CASE WHEN $11::float8 > 0 AND n.state = 'pending' AND n.due_seconds > 0
+                      THEN date_bin(make_interval(secs => $11), statement_timestamp() + make_interval(secs => n.due_seconds),
+                                    'epoch') + make_interval(secs => $11)
+                      ELSE statement_timestamp() + make_interval(secs => n.due_seconds) END,
     settles_at = CASE WHEN n.state <> 'in_doubt' THEN NULL WHEN n.settle_seconds IS NULL THEN c.settles_at
                  ELSE clock_timestamp() + make_interval(secs => n.settle_seconds) END,
     negatives = c.negatives + n.negatives,

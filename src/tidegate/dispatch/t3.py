@@ -99,6 +99,7 @@ async def _change_state(conn: Connection, scope: Scope, settlement: Settlement) 
         [d.settle_seconds for _, d in pairs],
         [int(d.is_negative) for _, d in pairs],
         [int(not d.is_counted and d.state is CommandState.PENDING) for _, d in pairs],
+        _beat_of(scope, settlement),
     )
     moved = {row["command_id"] for row in rows}
     applied = [(m, d) for m, d in pairs if m.command_id in moved]
@@ -110,6 +111,13 @@ async def _change_state(conn: Connection, scope: Scope, settlement: Settlement) 
     await settle_payments(conn, tenant_id, applied)
     await _settle_fulfillments(conn, scope, [m for m, _ in applied if m.entity_id in set(shipped)])
     return bool(moved)
+
+
+def _beat_of(scope: Scope, settlement: Settlement) -> float:
+    """Return how far apart retries become due, in seconds: those of different calls come together where they may share one."""
+    spec = scope.spec(settlement.members[0].kind) if settlement.members else None
+    can_share = spec is not None and spec.bulk_max > 1 and spec.charge_each > 0 and spec.safe_to_resend
+    return scope.settings.retry_beat_seconds if can_share else 0.0
 
 
 async def _follow_mode(conn: Connection, scope: Scope, put_back: list[UUID], mode: str | None) -> None:
