@@ -26,6 +26,8 @@ class Simulated(msgspec.Struct, frozen=True, kw_only=True):
     """Its options in the world file."""
     passed: tuple[str, ...] = ()
     """Settings of the user's connection that the simulation takes over, by the same name."""
+    named_by: str = ""
+    """Its option that tells two of its kind apart, and so is different for each connection."""
     settings: Mapping[str, Any] = {}
     """Settings of the connection that differ from the user's, beside its address."""
     answers: Mapping[str, str] = {}
@@ -70,6 +72,7 @@ SIMULATED: Mapping[str, Simulated] = {
     ),
     "shopify": Simulated(
         kind="shopify",
+        named_by="shop",
         answers={"client_secret": "shpss_sandbox_0123456789abcdef0123456789", "access_token": "shpat_sandbox"},
         stock_operations=("inventorySetQuantities",),
         paid_by={"payment": "authorized", "gateway": "stripe", "psp_reference": PAYMENT},
@@ -95,9 +98,10 @@ def simulation_of(connector: str, *, is_channel: bool) -> Simulated:
     return SIMULATED[connector] if is_channel else AS_ERP.get(connector, SIMULATED[connector])
 
 
-def world_options(simulated: Simulated, entry: Mapping[str, Any]) -> dict[str, Any]:
+def world_options(connection: str, simulated: Simulated, entry: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of a platform in the world file, for one connection of the user's."""
-    return {**simulated.options, **{name: entry[name] for name in simulated.passed if name in entry}}
+    named = {simulated.named_by: connection.replace("_", "-")} if simulated.named_by else {}
+    return {**simulated.options, **named, **{name: entry[name] for name in simulated.passed if name in entry}}
 
 
 def extra_of(simulated: Simulated, payment: str) -> dict[str, str]:

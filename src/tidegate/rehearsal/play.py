@@ -234,7 +234,9 @@ class Play:
     async def _open(self) -> None:
         """Start the platforms and Tidegate, connect them, and wait until the channels show the ERP's stock."""
         connections = self._request.root["connections"]
-        options = {name: world_options(self._simulated[name], connections[name]) for name in self._cast.connectors}
+        options = {
+            name: world_options(name, self._simulated[name], connections[name]) for name in self._cast.connectors
+        }
         articles = plan_articles(self._profile)
         items = [{"sku": a.sku, "title": a.title, "price_minor": a.price_minor} for a in articles]
         shelf = {article.sku: article.stock for article in articles}
