@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from tests.applybed import KEYS, Bed, make_bed, order_event
+from tests.applybed import CONFIG, KEYS, Bed, make_bed, order_event
 from tidegate.commerce.commands import CommandKind, Payload, SetInventory
 from tidegate.dispatch.settings import DispatchSettings
 from tidegate.dispatch.worker import Worker
@@ -41,6 +41,9 @@ SETTINGS = DispatchSettings(
     unseen_look_seconds=0.2,
 )
 """Units that are missing stay so: only an order explains them."""
+
+
+_COMPARED = {"stock_number": "available", "conditional_set": True, "deducts_own_orders": True, "enforces_stock": True}
 
 
 @dataclass
@@ -121,6 +124,8 @@ class Shops:
     b: Shop = field(default_factory=Shop)
     orders: int = 0
     feeds: Mapping[str, Feed] = field(default_factory=dict)
+    counts: Mapping[str, Any] = field(default_factory=lambda: _COMPARED)
+    """How the shops count."""
 
     def connector(self) -> Connector:
         """Return a connector that finds its shop by the connection's settings."""
@@ -149,9 +154,7 @@ class Shops:
                 CommandKind.ORDER_CREATE: CommandSpec(execute=accept, safe_to_resend=True),
                 CommandKind.ORDER_CANCEL: CommandSpec(execute=accept, safe_to_resend=True),
             },
-            stock_number="available",
-            conditional_set=True,
-            deducts_own_orders=True,
+            **self.counts,
         )
 
     def of(self, api: Api) -> Shop:
@@ -201,9 +204,9 @@ class Shops:
         )
 
 
-async def make_shops(database: Database, pool: Pool, **stock: int) -> Shops:
+async def make_shops(database: Database, pool: Pool, *, config: str = CONFIG, **stock: int) -> Shops:
     """Return two shops that sell `stock`, of which the ERP has that many."""
-    bed = await make_bed(database, pool, skus=tuple(stock))
+    bed = await make_bed(database, pool, skus=tuple(stock), config=config)
     for name, connection_id in bed.connections.items():
         settings = {"base_url": "http://127.0.0.1:1", "location_external_id": "main", "shop": name[-1]}
         await pool.execute(

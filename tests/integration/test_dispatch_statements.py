@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tidegate.dispatch import operator, payloads, statements
+from tidegate.dispatch import allocation_statements, operator, payloads, statements
 from tidegate.store.database import Database
 from tidegate.store.roles import Role
 
 pytestmark = pytest.mark.asyncio
-NO_SQL = {"COMMAND_CHANNEL", "STOP_SWITCH"}
+NO_SQL = {"_HEADS", "COMMAND_CHANNEL", "STOP_SWITCH"}
 OPERATORS = {name for name in vars(operator) if name.isupper()}
 
 
@@ -17,7 +17,12 @@ OPERATORS = {name for name in vars(operator) if name.isupper()}
 async def test_statements_can_be_prepared(database: Database, role: Role) -> None:
     """The role of dispatch runs everything but what an operator does."""
     pool = await database.pool(role, application_name="test")
-    texts = {name: text for module in (statements, payloads) for name, text in vars(module).items() if name.isupper()}
+    texts = {
+        name: text
+        for module in (statements, payloads, allocation_statements)
+        for name, text in vars(module).items()
+        if name.isupper()
+    }
     if role is Role.MIGRATOR:
         texts |= {name: text for name, text in vars(operator).items() if name.isupper()}
     async with pool.acquire() as conn:

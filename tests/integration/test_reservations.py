@@ -280,3 +280,20 @@ async def mark_of(owner: Pool) -> tuple[bool, int]:
     row = await owner.fetchrow("SELECT dirty, priority FROM channel_stock")
     assert row is not None
     return (row[0], row[1])
+
+
+async def test_units_that_channels_may_sell_are_not_held(database: Database, owner_pool: Pool) -> None:
+    """I11: of an item that is shared out among channels only the free pool is left, and nothing while a lot is not bounded."""
+    add = (
+        "INSERT INTO channel_allocation (tenant_id, connection_id, item_id, counting, enforces, is_sold, settled, asked, looked_at,"
+        " since, config_version) VALUES ($1, $2, $3, 'compared', true, true, $4, $5, now(), now(), 1)"
+    )
+    async with reserve_bed(database, owner_pool, stock={"A": 10}) as bed:
+        await owner_pool.execute(add, bed.tenant_id, new_id(), bed.items["A"], 3, None)
+        await owner_pool.execute(add, bed.tenant_id, new_id(), bed.items["A"], 1, 5)
+        refused(await bed.reserve(("A", 3)), "insufficient_stock")
+        held(await bed.reserve(("A", 2)))
+        await owner_pool.execute("DELETE FROM channel_allocation WHERE tenant_id = $1 AND settled = 3", bed.tenant_id)
+        held(await bed.reserve(("A", 1)))
+        await owner_pool.execute(add, bed.tenant_id, new_id(), bed.items["A"], None, None)
+        refused(await bed.reserve(("A", 1)), "insufficient_stock")

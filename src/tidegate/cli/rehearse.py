@@ -52,6 +52,8 @@ if TYPE_CHECKING:
 EXIT_NOT_CLEAN = 1
 EXIT_INTERRUPTED = 130
 EXAMPLE = "rehearsal.example.yaml"
+EXAMPLES_OF = {"allocation": "rehearsal.shops.yaml"}
+"""Load -> the built-in shops that play it, where these are other ones."""
 _share = click.FloatRange(0.0, 1.0)
 _FAULTS = ("duplicates", "reordered", "dropped", "replies_lost", "errors")
 
@@ -112,6 +114,7 @@ def rehearse(
       tidegate rehearse --profile flash-sale --html report.html
       tidegate rehearse --profile flash-sale --orders 2000 --seconds 30 --kill dispatch@0.5
       tidegate rehearse --profile bad-day --baseline naive
+      tidegate rehearse --example --profile allocation    five shops share out 500 units
       tidegate rehearse --with-profile peak           with the profile `peak` of your file
     """
     if lists:
@@ -119,7 +122,7 @@ def rehearse(
         return 0
     profile = _profile(profile_name, given, kills)
     connectors = known_connectors()
-    root, named_files = _read_root(project_dir, connectors, example=example)
+    root, named_files = _read_root(project_dir, connectors, EXAMPLES_OF.get(profile.name, EXAMPLE), example=example)
     cast = choose_cast(root, SIMULATED)
     from tidegate.rehearsal.play import Request  # late: it brings the HTTP client along
     from tidegate.rehearsal.play import rehearse as run
@@ -243,7 +246,7 @@ def _kill(text: str) -> Kill:
 
 
 def _read_root(
-    project_dir: Path | None, connectors: Mapping[str, Connector], *, example: bool
+    project_dir: Path | None, connectors: Mapping[str, Connector], shops: str, *, example: bool
 ) -> tuple[Mapping[str, Any], Mapping[str, str]]:
     """Return the configuration with what its preset fills in, and the files that it names."""
     if not example:
@@ -259,7 +262,7 @@ def _read_root(
             if document is not None and config.connections:
                 return document.root, read_files(project.folder, config)
             click.echo("tidegate.yaml names no connections yet: the built-in shops play", err=True)
-    text = (files("tidegate.cli") / EXAMPLE).read_text(encoding="utf-8")
+    text = (files("tidegate.cli") / shops).read_text(encoding="utf-8")
     root: Mapping[str, Any] = yaml.safe_load(text)
     return root, {}
 

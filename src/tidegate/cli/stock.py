@@ -13,12 +13,21 @@ from uuid import UUID
 import click
 
 from tidegate.cli.output import print_json, print_table, show_time
-from tidegate.cli.session import Session, json_option, known_connectors, operator, project_option, run_session
+from tidegate.cli.session import (
+    Session,
+    json_option,
+    known_connectors,
+    newest_config,
+    operator,
+    project_option,
+    run_session,
+)
 from tidegate.inventory.decide import Claim, Refusal, Release, Reservation
 from tidegate.inventory.reserve import ReservationState
 from tidegate.kernel.errors import ConfigurationError, ConflictError, TransientError
 from tidegate.kernel.ids import parse_public_id, public_id
 from tidegate.monitor.events_view import find_connection
+from tidegate.monitor.promise import Promise, read_promise
 from tidegate.monitor.reservations_view import (
     ReservationFilter,
     ReservationView,
@@ -339,3 +348,38 @@ def _plain(view: ReservationView, cell: str) -> dict[str, object]:
         "ended_at": view.ended_at,
         "ended_by": view.ended_by,
     }
+
+
+_PROMISES = ("channel", "may_sell", "share", "promise", "bound", "why")
+
+
+@stock.command()
+@click.argument("sku")
+@project_option
+@json_option
+def promise(sku: str, project_dir: Path | None, *, as_json: bool) -> None:
+    """Tell whether one SKU can be oversold: what each channel may at worst still sell, and by how many units it may be too many.
+
+    `impossible` holds where units are shared out (`flows.stock.allocation`) and the channel refuses to sell below zero.
+    Elsewhere the bound says what is sold until every channel hears of it, by the sales of the last minute.
+
+    \b
+    Examples:
+      tidegate stock promise TS-RED-M
+      tidegate stock promise TS-RED-M --json
+    """
+
+    async def body(session: Session) -> Promise:
+        return await read_promise(session.conn, session.tenant_id, sku, await newest_config(session))
+
+    found = run_session(project_dir, body)
+    if as_json:
+        print_json(found)
+        return
+    click.echo(f"{found.sku}: {found.words}")
+    click.echo(
+        f"can be sold {found.sellable}, free {'-' if found.pool is None else found.pool}; sells {found.velocity:g} a second; "
+        f"channels hear of it within {found.lag_seconds:g} s; allocation is {found.mode}"
+    )
+    rows = [[getattr(channel, name) for name in _PROMISES] for channel in found.channels]
+    print_table(_PROMISES, rows, empty="no channel sells it")

@@ -180,6 +180,14 @@ def _check_agreement(config: Config, document: Document) -> Iterator[Problem]:
     yield from _check_capture(config, document)
     yield from _check_events(config, document)
     orders, stock = config.flows.orders, config.flows.stock
+    for key in ("weights", "minimum"):
+        for name in getattr(stock.allocation, key) if stock is not None else ():
+            if stock is not None and name not in stock.targets:
+                yield Problem(
+                    mark=document.mark_of(("flows", "stock", "allocation", key, name)),
+                    message=f"flows.stock.allocation.{key} names {name!r}, to which the stock flow does not go",
+                    hint=suggest(name, list(stock.targets)) or f"flows.stock.to is: {', '.join(stock.targets)}",
+                )
     named = (
         (("flows", "orders", "from"), orders.sources if orders else None),
         (("flows", "stock", "to"), stock.targets if stock else None),

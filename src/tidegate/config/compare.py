@@ -148,6 +148,9 @@ def _skus(old: Config, new: Config) -> Iterator[Meaning]:
         yield Meaning(kind="writes", words=words)
     if _safety(old) != _safety(new):
         yield Meaning(kind="note", words="other units are withheld from channels: the numbers that change are told")
+    if _allocation(old) != _allocation(new):
+        words = "units are shared out among channels in another way: the numbers that change are told"
+        yield Meaning(kind="writes", words=words)
 
 
 def _rules(config: Config) -> list[Override]:
@@ -167,6 +170,15 @@ def _safety(config: Config) -> tuple[Any, ...]:
         (rule.match, rule.during, rule.stock_safety) for rule in _rules(config) if rule.stock_safety is not None
     )
     return (stock.safety if stock is not None else 0, rules, tuple(config.groups.items()) if rules else ())
+
+
+def _allocation(config: Config) -> tuple[Any, ...]:
+    stock = config.flows.stock
+    rules = tuple(
+        (rule.match, rule.during, rule.stock_allocation) for rule in _rules(config) if rule.stock_allocation is not None
+    )
+    of_flow = stock.allocation if stock is not None else None
+    return (of_flow, rules, tuple(config.groups.items()) if rules else ())
 
 
 def _timed(old: Config, new: Config) -> Iterator[Meaning]:

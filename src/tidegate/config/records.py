@@ -28,6 +28,8 @@ Duration = Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,5}[smhd]$")]
 """A whole number of seconds, minutes, hours or days: `90s`, `30m`, `8h`, `2d`. See `schedule.py::seconds_of`."""
 Safety = Annotated[int, Meta(ge=0, le=1_000_000)]
 """Units of an item that are withheld from channels."""
+AllocationMode = Literal["off", "auto", "always"]
+"""Whether units of an item are shared out among its channels. auto: while it is scarce."""
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -136,6 +138,17 @@ class PaymentsFlow(_Part, frozen=True, kw_only=True):
     """How long a refund that one side shows is given to appear at the other side by itself."""
 
 
+class Allocation(_Part, frozen=True, kw_only=True):
+    """How the units of an item are shared out, so that all its channels together cannot sell more than there is."""
+
+    mode: AllocationMode = "off"
+    """off: every channel is told all that can be sold."""
+    weights: Mapping[str, Annotated[float, Meta(ge=0, le=1000)]] = {}
+    """Channel -> its weight beside the others; 1 where it is not named. 0: it gets nothing but its minimum."""
+    minimum: Mapping[str, Safety] = {}
+    """Channel -> units that it gets before the rest is shared out."""
+
+
 class StockFlow(_Part, frozen=True, kw_only=True):
     """Stock numbers go from the owner of the count to channels."""
 
@@ -145,6 +158,7 @@ class StockFlow(_Part, frozen=True, kw_only=True):
     mode: Mode = "observe"
     safety: Safety = 0
     """Units of every item that no channel is told of."""
+    allocation: Allocation = Allocation()
     blackout: tuple[Recurrence, ...] = ()
     """Windows in which what the flow writes waits in the outbox."""
 
@@ -234,6 +248,8 @@ class Override(_Part, frozen=True, kw_only=True):
     """How long before `during` the profile is on already; only with `profile`."""
     stock_mode: Mode | None = msgspec.field(name="stock.mode", default=None)
     stock_safety: Safety | None = msgspec.field(name="stock.safety", default=None)
+    stock_allocation: AllocationMode | None = msgspec.field(name="stock.allocation", default=None)
+    """In place of `flows.stock.allocation.mode`."""
 
 
 class Config(_Part, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ import msgspec
 from tidegate.config import Config
 from tidegate.config.stock_modes import StockModes
 from tidegate.dispatch import shown_statements as statements
+from tidegate.dispatch.allocation import shared_items
 from tidegate.dispatch.drift_decide import (
     SELF,
     Finding,
@@ -269,6 +270,7 @@ class _Comparison:
         held = set(touched["held"]) if touched is not None else set()
         dead = {row["item_id"] for row in await conn.fetch(statements.DEAD_NUMBERS, *scope.ids, items)}
         modes = self._part.modes or StockModes(Config())
+        shared = set(await shared_items(conn, scope, items))
         found = []
         for row in articles:
             external_id, item_id = row["external_id"], row["item_id"]
@@ -277,21 +279,22 @@ class _Comparison:
                 continue  # of several packs of one item only one is told, and kits are not
             units = row["units"] or 1
             times = [at for _, at in balances.get(item_id, {}).values()]
+            acked = mark["acked_quantity"] // units if mark is not None and mark["acked_quantity"] is not None else None
             facts = StockFacts(
                 channel=scope.connection.name,
                 place=place,
                 seen=self._at(external_id, ShownField.STOCK, place),
                 is_bound=row["variant_id"] is not None,
-                ours=quantity_of(number, scope.connector.stock_number, scope.safety.rules) // units
+                ours=acked
+                if item_id in shared
+                else quantity_of(number, scope.connector.stock_number, scope.safety.rules) // units
                 if number is not None and times
                 else None,
                 mode=modes.mode_of(row["sku"] or ""),
                 is_dirty=mark is not None and mark["dirty"],
                 is_blocked=item_id in held or (mark is not None and mark["is_blocked"]),
                 is_failing=item_id in dead or (mark is not None and mark["is_failing"]),
-                acked=mark["acked_quantity"] // units
-                if mark is not None and mark["acked_quantity"] is not None
-                else None,
+                acked=acked,
                 was_told=mark is not None and mark["push_version"] > 0,
                 changed_at=_latest([*times, mark["acked_at"] if mark is not None else None]),
             )

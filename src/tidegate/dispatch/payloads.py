@@ -109,6 +109,12 @@ class StockNumberRow(msgspec.Struct, frozen=True, kw_only=True):
     """A number that was given up may still arrive there."""
     is_due_again: bool = False
     """Such a number may have arrived, and no more come: the channel is told once more, whatever it is believed to show."""
+    is_forced: bool = False
+    """The item is shared out, and the channel is to be told this number, whatever it is believed to show."""
+    is_left: bool = False
+    """The item is shared out, and the channel is left with the number that it has."""
+    look_seconds: float | None = None
+    """The item is shared out: after how long time alone may change what is to be told."""
     ledger: bytes
     """JSON: the counters that the number was made of, and how many ledger entries they come from."""
 
@@ -116,6 +122,8 @@ class StockNumberRow(msgspec.Struct, frozen=True, kw_only=True):
     def is_news(self) -> bool:
         """Whether the channel is to be told."""
         is_sold = self.variant_external_id is not None
+        if self.is_forced or self.is_left:
+            return is_sold and self.is_forced
         return is_sold and (self.quantity != self.acked_quantity or self.is_due_again)
 
     @property

@@ -65,6 +65,8 @@ class DispatchSettings:
     told yet, and not our number."""
     untold_seconds: float = 5.0
     """How soon feeds are read again when a channel shows fewer units than its orders explain: webhooks may be lost."""
+    drain_look_seconds: float = 3.0
+    """Between two looks whether all orders are read that a channel took before it was lowered."""
     unseen_look_seconds: float = 15.0
     """Between two looks whether such units are explained."""
     poison_seconds: float = 300.0

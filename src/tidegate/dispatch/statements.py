@@ -435,7 +435,9 @@ WITH n AS MATERIALIZED (
 INSERT INTO command (tenant_id, command_id, connection_id, kind, target_key, entity_id, version, priority, state,
                      deadline_at, attempt_number, call_id, attempt_id, quantity, ledger, approved_by, approved_at)
 SELECT $1, n.command_id, $2, 'inventory.set', 'item:' || n.item_id, n.item_id, n.version, $10, 'sending', $11,
-       n.attempt_number, $3, $4, n.quantity, n.ledger, m.approved_by, m.approved_at
+       n.attempt_number, $3, $4, n.quantity,
+       n.ledger || jsonb_build_object('marked_ms', (extract(epoch FROM coalesce(m.dirty_at, clock_timestamp())) * 1000)::bigint),
+       m.approved_by, m.approved_at
 FROM n JOIN channel_stock m ON m.tenant_id = n.tenant_id AND m.connection_id = n.connection_id AND m.item_id = n.item_id
 """
 

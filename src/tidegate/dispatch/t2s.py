@@ -16,6 +16,7 @@ import msgspec
 from tidegate.commerce.commands import DEADLINE_SECONDS, CommandKind, Payload, Priority
 from tidegate.commerce.states import OBSERVED_CODE, OBSERVED_REASON, CommandState
 from tidegate.dispatch import statements
+from tidegate.dispatch.allocation import allot, lock_shared, look_later
 from tidegate.dispatch.events import build_event
 from tidegate.dispatch.mapping import Asked, MapsAtWork, shape_of
 from tidegate.dispatch.modes import flow_of
@@ -152,9 +153,11 @@ async def begin_stock(conn: Connection, scope: Scope, marks: tuple[DirtyMark, ..
     if not await conn.fetchval(statements.MAY_WRITE, *scope.ids, "stock"):  # the mode is that of each mark
         return NotBegun("stopped")
     await _explain(conn, scope, marks)
+    shared = await lock_shared(conn, scope, marks)
     rows = await read_stock_numbers(
         conn, scope.connection, marks, stock_number=scope.connector.stock_number, safety=scope.safety
     )
+    rows = await allot(conn, scope, rows, shared)
     if not rows:
         return NotBegun("blocked")
     unbound = [row for row in rows if row.variant_external_id is None]
@@ -168,6 +171,7 @@ async def begin_stock(conn: Connection, scope: Scope, marks: tuple[DirtyMark, ..
     if len(told) > len(waiting):
         clear = [row.item_id for row in told if not row.is_watched]
         await conn.execute(statements.CLEAR_MARKS, *scope.ids, clear)
+    await look_later(conn, scope, {row.item_id: row.look_seconds for row in told if row.look_seconds is not None})
     return await _open_stock(conn, scope, news) if news else NotBegun("nothing")
 
 

@@ -13,6 +13,7 @@ from tidegate import __version__
 from tidegate.commerce.commands import CommandKind
 from tidegate.commerce.states import OBSERVED_CODE, OBSERVED_REASON, CommandState
 from tidegate.dispatch import statements
+from tidegate.dispatch.allocation import read_lots, settle_lots, shared_items
 from tidegate.dispatch.decide import Decision, LaneEffect
 from tidegate.dispatch.modes import flow_of
 from tidegate.dispatch.payments import lock_payments_of, settle_payments
@@ -137,8 +138,9 @@ async def _lock(conn: Connection, scope: Scope, pushed: list[UUID], shipped: lis
     items = set(pushed)
     if shipped and scope.connector.deducts_fulfilled:
         items.update(row["item_id"] for row in await conn.fetch(statements.ITEMS_OF, tenant_id, shipped))
-    if seen:
-        await conn.fetch(statements.LOCK_MARKS_EVERYWHERE, *scope.ids, sorted(items), sorted(seen))
+    everywhere = {*seen, *await shared_items(conn, scope, pushed)}
+    if everywhere:
+        await conn.fetch(statements.LOCK_MARKS_EVERYWHERE, *scope.ids, sorted(items), sorted(everywhere))
     elif items:
         await conn.fetch(statements.LOCK_MARKS, *scope.ids, sorted(items))
     if shipped:
@@ -186,6 +188,7 @@ async def _settle_stock(conn: Connection, scope: Scope, applied: Sequence[tuple[
     """
     over = [(m, d) for m, d in applied if d.state is not CommandState.IN_DOUBT]
     if over:
+        lots = await read_lots(conn, scope, [m.entity_id for m, _ in over])
         rows = await conn.fetch(
             statements.RELEASE_MARKS,
             *scope.ids,
@@ -202,6 +205,7 @@ async def _settle_stock(conn: Connection, scope: Scope, applied: Sequence[tuple[
             scope.settings.unseen_look_seconds,
             [d.late_seconds for _, d in over],
         )
+        await settle_lots(conn, scope, over, lots)
         gone = sorted(row["item_id"] for row in rows if row["gone"])
         if gone:
             log.warning("stock.unseen", connection=scope.connection.name, count=len(gone))

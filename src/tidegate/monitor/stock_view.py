@@ -48,7 +48,7 @@ class ChannelView(msgspec.Struct, frozen=True, kw_only=True):
     """None: never, or not known any more."""
     told_at: datetime | None
     should_be_told: int | None
-    """None when its connector is not there."""
+    """None when its connector is not there. Where units are shared out, what it was told: more comes out of the free pool."""
     is_dirty: bool
     waits: str
     """Why the difference stands; '' when there is none."""
@@ -125,6 +125,8 @@ def _channel(row: Any, numbers: Any, connector: Connector | None) -> ChannelView
             ),
             stock_number=connector.stock_number,
         )
+    if row["is_shared"]:
+        wanted = row["acked_quantity"]
     return ChannelView(
         connection=row["connection"],
         was_told=row["acked_quantity"],
@@ -158,8 +160,14 @@ def _units(count: int) -> str:
 
 
 def _waits(row: Any, wanted: int | None) -> str:
+    if row["blocked_by"] is None and row["is_draining"]:
+        return "units are shared out: orders are read that may tell what it sold before it was lowered"
     if row["blocked_by"] is not None:
         return "a number is on its way, or it is being verified whether it arrived"
+    if row["is_shared"] and row["dirty"] and not row["tries"]:
+        return (
+            "units are shared out: it is looked at again" if row["not_before"] is not None else "it waits for its turn"
+        )
     if row["not_before"] is not None and row["dirty"]:
         return f"parked after {row['tries']} failures until {row['not_before'].isoformat(timespec='seconds')}"
     if row["dirty"]:

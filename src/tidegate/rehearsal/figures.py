@@ -22,11 +22,15 @@ _FURTHER = (
 )  # fmt: skip
 _MONEY = ("captured", "captured_twice", "refunded_twice", "shipped_without_capture")
 """Where a flow captures when goods leave."""
+_SHARED = ("withdrawals", "stranded")
+"""Where units are shared out."""
 ROWS = (
     ("orders", "orders placed"),
     ("lost", "lost"),
     ("doubled", "doubled"),
     ("oversold", "units sold that nobody has"),
+    ("withdrawals", "withdrawals of units"),
+    ("stranded", "units left that no channel shows"),
     ("wrong_lines", "orders with other lines in the ERP"),
     ("stock_wrong", "numbers wrong at the end"),
     ("conservation_imbalance", "events unaccounted for"),
@@ -51,7 +55,7 @@ ROWS = (
 def final_object(report: Report) -> dict[str, Any]:
     """Return what the last line of the output holds: the keys of the figures first, then what explains them."""
     ours = msgspec.to_builtins(report.ours)
-    document = {key: ours[key] for key in (*KEYS, *_FURTHER, *(_MONEY if report.ours.captured is not None else ()))}
+    document = {key: ours[key] for key in (*KEYS, *_FURTHER, *_of_some(report))}
     document |= {
         "profile": report.profile,
         "seed": report.seed,
@@ -81,6 +85,11 @@ def final_object(report: Report) -> dict[str, Any]:
     return document
 
 
+def _of_some(report: Report) -> tuple[str, ...]:
+    money = _MONEY if report.ours.captured is not None else ()
+    return (*money, *(_SHARED if report.ours.withdrawals is not None else ()))
+
+
 NO_RULE = "no rule"
 OVERSALES_MAX = 5
 LOAD_LEAST = 0.02
@@ -101,7 +110,7 @@ def rows_of(report: Report) -> list[list[str]]:
     """Return the table of figures: words, ours, and the naive side where there is one."""
     rows = []
     for key, words in ROWS:
-        if key in _MONEY and report.ours.captured is None:
+        if key in {*_MONEY, *_SHARED} and key not in _of_some(report):
             continue
         row = [words, cell(report.ours, key)]
         if report.naive is not None:
@@ -186,6 +195,7 @@ def verdict_line(report: Report) -> str:
         return f"{ours.orders:,} orders: nothing lost, nothing doubled, nothing oversold, all books agree"
     wrong = {"lost": ours.lost, "doubled": ours.doubled, "oversold": ours.oversold, "wrong numbers": ours.stock_wrong}
     wrong |= {
+        "stranded": ours.stranded or 0,
         "captured twice": ours.captured_twice or 0,
         "given back twice": ours.refunded_twice or 0,
         "shipped without a capture": ours.shipped_without_capture or 0,

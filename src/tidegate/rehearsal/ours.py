@@ -30,6 +30,7 @@ _WAITING = query("rehearsal_waiting")
 _ORDERS = query("rehearsal_orders")
 _STEPS = query("rehearsal_steps")
 _NEWEST = query("rehearsal_newest")
+_SHARED = query("rehearsal_shared")
 _WRONG = query("rehearsal_wrong_entries")
 BACK_SECONDS = 60.0
 AGAIN_SECONDS = 0.3
@@ -128,6 +129,11 @@ class Ours:
         """Return what people call the newest order that arrived at the ERP."""
         rows = await self._need(_NEWEST)
         return str(rows[0]["number"]) if rows else None
+
+    async def read_shared(self) -> tuple[frozenset[str], int]:
+        """Return the articles whose units are shared out, and how often units were withdrawn."""
+        rows = await self._need(_SHARED)
+        return frozenset(row["sku"] for row in rows), sum(row["withdrawals"] for row in rows)
 
     async def read_imbalance(self) -> int:
         """Return events that are accounted for wrongly, plus ledger entries and levels that contradict each other."""

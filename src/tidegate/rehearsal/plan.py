@@ -61,7 +61,9 @@ def plan_orders(profile: Profile, channels: Sequence[str]) -> tuple[PlannedOrder
         PlannedOrder(
             number=number,
             at=at,
-            channel=chance.choice(channels),
+            channel=channels[0]
+            if profile.favourite and chance.random() < profile.favourite
+            else chance.choice(channels),
             shopper=chance.randrange(profile.shoppers),
             lines=_lines(profile, skus, weights, chance),
         )

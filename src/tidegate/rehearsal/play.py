@@ -149,7 +149,14 @@ class Play:
             before, await collect.read_counts(self._stage, platforms), self._simulated, self._waiting, began_second
         )
         books = await self._read_books(self._stage, began_at, ended_at, settled_at, shown_first, calls)
-        books = msgspec.structs.replace(books, orders_of=await self._ours.read_orders(), paid=await self._read_paid())
+        shared, withdrawals = await self._ours.read_shared()
+        books = msgspec.structs.replace(
+            books,
+            orders_of=await self._ours.read_orders(),
+            paid=await self._read_paid(),
+            shared=shared,
+            withdrawals=withdrawals,
+        )
         return await self._report(books, calls, naive_first)
 
     async def close(self) -> None:

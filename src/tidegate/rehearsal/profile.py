@@ -70,6 +70,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     stock: Annotated[int, Meta(ge=1, le=10_000_000)] = 10_000
     """Units of every article but the hot one."""
     hot_stock: Annotated[int, Meta(ge=0, le=10_000_000)] = 10_000
+    favourite: Share = 0.0
+    """Share of the orders that go to the first channel; the rest is spread evenly over all of them."""
     lines_max: Annotated[int, Meta(ge=1, le=20)] = 2
     units_max: Annotated[int, Meta(ge=1, le=20)] = 2
     spike: tuple[Spike, ...] = (Spike(at=0.0, weight=1.0), Spike(at=1.0, weight=1.0))
@@ -140,6 +142,22 @@ BUILT_IN = {
             hot_stock=1_800,
             spike=_SALE_CURVE,
             faults=_HARD_DAY,
+            drain_seconds=600.0,
+        ),
+        Profile(
+            name="allocation",
+            title="10,000 purchases of one article of which there are 500, nearly all in one shop, while processes are killed",
+            orders=10_000,
+            seconds=120.0,
+            shoppers=6_000,
+            skus=1,
+            hot_share=1.0,
+            hot_stock=500,
+            favourite=0.875,
+            lines_max=1,
+            units_max=1,
+            faults=_HARD_DAY,
+            killing=Killing(every_seconds=5.0, roles=("apply", "dispatch", "door")),
             drain_seconds=600.0,
         ),
         Profile(

@@ -115,6 +115,10 @@ class Books(msgspec.Struct, frozen=True, kw_only=True):
     sets: tuple[ShownSet, ...] = ()
     calls: Mapping[str, Calls] = {}
     """Platform -> its count."""
+    shared: frozenset[str] = frozenset()
+    """Articles whose units are shared out among the channels."""
+    withdrawals: int = 0
+    """Times that a channel was told fewer units of these, so that another one could have them."""
     deliveries: int = 0
     """Webhooks that were delivered, repetitions included."""
 
@@ -219,6 +223,11 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
     captured_twice: int | None = None
     refunded_twice: int | None = None
     shipped_without_capture: int | None = None
+    withdrawals: int | None = None
+    """Times that a channel was told fewer units so that another one could have them; None, like the next one: nothing is
+    shared out."""
+    stranded: int | None = None
+    """Units that are left, and that no channel shows, although units are shared out among them."""
     examples: tuple[str, ...] = ()
     """Some of what is wrong, in words: where to look first."""
 
@@ -226,6 +235,7 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
     def is_kept(self) -> bool:
         """Whether nothing was lost or doubled and the books agree; more may have been sold than there was."""
         wrong = self.lost + self.doubled + self.wrong_lines + self.conservation_imbalance + self.stock_wrong
+        wrong += self.stranded or 0
         wrong += (self.captured_twice or 0) + (self.refunded_twice or 0) + (self.shipped_without_capture or 0)
         return not wrong and self.drained_s is not None
 

@@ -38,6 +38,8 @@ def judge(books: Books, bulk: Bulk, *, freshness_seconds: float, conservation_im
         captured_twice=None if books.paid is None else sum(max(0, one.captures - 1) for one in books.paid),
         refunded_twice=None if books.paid is None else sum(max(0, one.refunds - 1) for one in books.paid),
         shipped_without_capture=None if books.paid is None else sum(one.captured == 0 for one in paid_shipments(books)),
+        withdrawals=books.withdrawals if books.shared else None,
+        stranded=find_stranded(books) if books.shared else None,
         wrong_lines=wrong_lines,
         conservation_imbalance=conservation_imbalance,
         stock_wrong=len(wrong),
@@ -143,12 +145,23 @@ def wrong_numbers(books: Books) -> dict[tuple[str, str], tuple[int, int]]:
     for channel, shown in books.shown_last.items():
         for sku, number in shown.items():
             first = books.shown_first.get(channel, {}).get(sku)
-            if first is None:
+            if first is None or sku in books.shared:
                 continue
             right = max(0, first - sold[sku])
             if max(0, number) != right:
                 found[channel, sku] = (number, right)
     return found
+
+
+def find_stranded(books: Books) -> int:
+    """Return the units that are left of shared articles and that no channel shows."""
+    sold: Counter[str] = Counter()
+    for order in books.sold:
+        sold.update(order.lines)
+    shown: Counter[str] = Counter()
+    for numbers in books.shown_last.values():
+        shown.update({sku: max(0, number) for sku, number in numbers.items()})
+    return sum(max(0, books.stock.get(sku, 0) - sold[sku] - shown[sku]) for sku in books.shared)
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:

@@ -36,6 +36,7 @@ GRANT SELECT, INSERT, UPDATE ON conservation, entity_version, product, variant, 
     command_key, command TO tidegate_apply;
 GRANT SELECT, UPDATE ON reservation, reservation_hold TO tidegate_apply;  -- orders claim, and what is due expires
 GRANT DELETE ON reservation_hold TO tidegate_apply;
+GRANT SELECT, UPDATE (settled, asked, cap, sales) ON channel_allocation TO tidegate_apply;  -- what orders tell that was sold
 GRANT SELECT, INSERT, UPDATE ON flow_mode TO tidegate_apply;  -- a timed override takes effect by itself
 GRANT SELECT, INSERT, UPDATE, DELETE ON node TO tidegate_apply;
 GRANT SELECT, UPDATE ON slot TO tidegate_apply;
@@ -50,6 +51,7 @@ GRANT INSERT ON binding, command_key, command, call, attempt, attempt_answer, la
 GRANT SELECT, INSERT, UPDATE ON conservation TO tidegate_dispatch;
 GRANT UPDATE ON channel_stock, command, lane_state, poll_cursor, poll_observation, fetch_request TO tidegate_dispatch;
 GRANT DELETE ON fetch_request TO tidegate_dispatch;
+GRANT SELECT, INSERT, UPDATE, DELETE ON channel_allocation TO tidegate_dispatch;
 GRANT SELECT, INSERT, UPDATE ON oauth_token TO tidegate_dispatch;  -- the one credential that changes while it works
 GRANT UPDATE (state, state_reason) ON connection TO tidegate_dispatch;
 GRANT UPDATE (key_spent_at) ON call TO tidegate_dispatch;
@@ -108,7 +110,7 @@ GRANT UPDATE (blocked_by, not_before, tries, acked_quantity, dirty, dirty_at, ap
     ON channel_stock TO tidegate_web;
 GRANT UPDATE (approved_by, approved_at) ON command TO tidegate_web;
 GRANT INSERT ON command, command_key TO tidegate_web;  -- a number that was turned down is a command that ended unsent
-GRANT SELECT ON flow_mode TO tidegate_web;
+GRANT SELECT ON flow_mode, channel_allocation TO tidegate_web;
 GRANT SELECT ON sync_run, sync_read, shown, drift, match_open, match_decision TO tidegate_web;
 GRANT INSERT, DELETE ON sync_run TO tidegate_web;  -- asks for a run, which forgets old ones
 GRANT UPDATE (finished_at) ON sync_run TO tidegate_web;

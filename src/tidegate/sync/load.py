@@ -190,7 +190,9 @@ async def follow_sales(conn: Connection, tenant_id: UUID, policy: Policy, result
     """Follow what channels show of items that they sold. Their marks are locked by `mark_dirty`."""
     rows = [(*key, units) for key, units in sorted(result.sold.items()) if units and key[0] in policy.stock_channels]
     if rows:
-        await conn.execute(statements.FOLLOW_SALES, tenant_id, *_columns(rows))
+        columns = _columns(rows)
+        await conn.execute(statements.FOLLOW_LOTS, tenant_id, *columns)
+        await conn.execute(statements.FOLLOW_SALES, tenant_id, *columns)
 
 
 async def hurry_numbers(conn: Connection, tenant_id: UUID, policy: Policy, items: set[UUID]) -> None:

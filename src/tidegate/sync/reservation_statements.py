@@ -20,11 +20,15 @@ CROSS JOIN LATERAL (
   SELECT s.item_id, s.location_id FROM stock_level s
   WHERE s.tenant_id = $1 AND s.item_id = want.item_id ORDER BY s.location_id OFFSET 0 FOR NO KEY UPDATE) s
 """
-# A statement of its own, after the locks. Units that are missed in channels count as sold, wherever they were.
+# A statement of its own, after the locks. Units that are missed in channels count as sold, wherever they were; so do those that
+# channels may sell of an item whose units are shared out: what nobody bounds is everything.
 READ_SHELVES = """
 SELECT clock_timestamp() AS now, (SELECT catalogue_version FROM tenant WHERE tenant_id = $1) AS catalogue_version, b.*, p.active,
        (SELECT coalesce(sum(m.unseen), 0)::int FROM channel_stock m
-        WHERE m.tenant_id = $1 AND m.item_id = want.item_id AND m.unseen > 0) AS unseen
+        WHERE m.tenant_id = $1 AND m.item_id = want.item_id AND m.unseen > 0)
+       + (SELECT least(coalesce(sum(coalesce(greatest(a.settled, CASE WHEN a.settled IS NOT NULL THEN a.asked END), 1000000000)), 0),
+                       1000000000)::int
+          FROM channel_allocation a WHERE a.tenant_id = $1 AND a.item_id = want.item_id) AS unseen
 FROM unnest($2::uuid[]) AS want(item_id)
 CROSS JOIN LATERAL (
   SELECT item_id, location_id, on_hand, unavailable, committed, reserved, version, safety_stock FROM stock_balance b

@@ -107,6 +107,25 @@ WHERE m.tenant_id = n.tenant_id AND m.connection_id = n.connection_id AND m.item
   AND m.mode <> 'observe'
 """
 
+# Of items that are shared out, what a channel may at worst still sell goes down with what orders tell that it sold. Units that
+# count as sold already are not taken off again, so it comes before FOLLOW_SALES. The same rows.
+FOLLOW_LOTS = """
+UPDATE channel_allocation a
+SET settled = CASE WHEN a.settled IS NOT NULL THEN greatest(0, a.settled - n.left_units) END,
+    asked = CASE WHEN a.asked IS NOT NULL THEN greatest(0, a.asked - n.left_units) END, cap = a.cap - least(0, n.left_units),
+    sales = a.sales + greatest(0, n.units)
+FROM (
+  SELECT $1::uuid AS tenant_id, n.*,
+         n.units - greatest(0, least(n.units, old.unseen)) + greatest(0, least(-n.units, old.unseen_back)) AS left_units
+  FROM unnest($2::uuid[], $3::uuid[], $4::int[]) AS n(connection_id, item_id, units)
+  CROSS JOIN LATERAL (
+    SELECT unseen, unseen_back FROM channel_stock
+    WHERE tenant_id = $1 AND connection_id = n.connection_id AND item_id = n.item_id OFFSET 0) old
+  OFFSET 0
+) n
+WHERE a.tenant_id = n.tenant_id AND a.connection_id = n.connection_id AND a.item_id = n.item_id
+"""
+
 # Articles that a channel was never told of and that were counted: of others there is no number.
 MARK_UNTOLD = """
 WITH untold AS MATERIALIZED (

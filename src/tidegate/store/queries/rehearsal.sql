@@ -6,8 +6,18 @@ SELECT (SELECT count(*) FROM event_queue) AS events_waiting,
        (SELECT count(*) FROM command WHERE state IN ('proposed', 'pending', 'sending')) AS commands_waiting,
        (SELECT count(*) FROM command WHERE state = 'in_doubt') AS commands_in_doubt,
        (SELECT count(*) FROM command WHERE state = 'failed') AS commands_failed,
-       (SELECT count(*) FROM channel_stock WHERE dirty) AS marks_dirty,
+       (SELECT count(*) FROM channel_stock m
+        WHERE m.dirty AND NOT EXISTS (
+            SELECT FROM channel_allocation a  -- units that nobody buys may be worth a try elsewhere later: nothing waits for it
+            WHERE a.tenant_id = m.tenant_id AND a.connection_id = m.connection_id AND a.item_id = m.item_id
+              AND a.cap IS NULL AND m.tries = 0 AND m.late_until IS NULL AND m.unseen + m.unseen_back = 0
+              AND m.not_before > clock_timestamp())) AS marks_dirty,
        (SELECT count(*) FROM fetch_request) AS fetches_waiting
+
+-- name: rehearsal_shared
+-- Items whose units are shared out, and how often units of each were withdrawn.
+SELECT i.sku, sum(a.withdrawals)::bigint AS withdrawals
+FROM channel_allocation a JOIN inventory_item i USING (tenant_id, item_id) GROUP BY i.sku
 
 -- name: rehearsal_waiting
 -- What of each connection waits for longer than $1 seconds, numbers also for longer than they wait for company ($2: seconds by
