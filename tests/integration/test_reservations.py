@@ -175,6 +175,33 @@ async def test_what_facts_took_is_not_promised_and_what_is_missing_in_channels_c
     assert short.shortages[0].available == 0
 
 
+async def test_what_channels_may_sell_is_theirs(database: Database, owner_pool: Pool) -> None:
+    """Units that are shared out are promised already, at the worst of a number on its way (I11)."""
+
+    async def share(bed: ReserveBed, name: str, settled: int | None, asked: int | None) -> None:
+        connection_id = new_id()
+        await owner_pool.execute(
+            "INSERT INTO connection (tenant_id, connection_id, name, connector, external_account)"
+            " VALUES ($1, $2, $3, 'hostile', $3)",
+            bed.tenant_id, connection_id, name,
+        )  # fmt: skip
+        await owner_pool.execute(
+            "INSERT INTO channel_allocation (tenant_id, connection_id, item_id, counting, enforces, is_sold, settled, asked,"
+            " looked_at, config_version, since) VALUES ($1, $2, $3, 'blind', true, true, $4, $5, now(), 1, now())",
+            bed.tenant_id, connection_id, bed.items["A"], settled, asked,
+        )  # fmt: skip
+
+    async with reserve_bed(database, owner_pool, stock={"A": 10}) as bed:
+        await share(bed, "one", 3, 5)
+        await share(bed, "two", 2, None)
+        short = refused(await bed.reserve(("A", 4)), "insufficient_stock")
+        held(await bed.reserve(("A", 2)))
+        await share(bed, "unbounded", None, None)
+        refused(await bed.reserve(("A", 1)), "insufficient_stock")
+        await bed.check()
+    assert short.shortages[0].available == 3
+
+
 async def test_what_is_refused_marks_nothing(database: Database, owner_pool: Pool) -> None:
     async with reserve_bed(database, owner_pool, stock={"A": 1}) as bed:
         await owner_pool.execute(

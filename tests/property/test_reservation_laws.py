@@ -292,3 +292,31 @@ def test_a_bundle_is_held_part_by_part_and_a_line_is_refused_for_the_sum_of_all(
     (made,) = store.carry_out([Reserve((("SET", 2), ("A", 1)), (BILLS["SET"], BILLS["A"]), 60, "test")])
     assert isinstance(made, Reservation)
     assert store.rows[made.reservation_id].holds == (Hold(A, STORE, 5), Hold(B, STORE, 2))
+
+
+def test_what_is_short_in_one_place_is_not_promised_in_another() -> None:
+    """Units that facts took too many of, and units missing in channels, count against the whole, request by request."""
+    store = Store()
+    store.post([Posting(A, STORE, "receive", "a", on_hand_delta=5)])
+    store.post([Posting(A, MAIN, "commit", "b", committed_delta=2)])  # oversold there; one more is kept as safety stock
+    asks = [Reserve((("A", 1),), (BILLS["A"],), 60, "test") for _ in range(4)]
+    granted = [isinstance(result, Reservation) for result in store.carry_out(asks)]
+    assert granted == [True, True, False, False]
+
+
+def test_what_a_step_frees_is_there_for_the_next_request_of_its_batch_and_what_a_claim_keeps_is_not() -> None:
+    store = Store()
+    store.post([Posting(A, STORE, "receive", "a", on_hand_delta=5)])
+    store.levels[A, MAIN] = Counters(1, 0, 0, 0, 0)
+    wish = Reserve((("A", 5),), (BILLS["A"],), 60, "test")
+
+    def kinds(*asks: Ask) -> list[type]:
+        return [type(result) for result in store.carry_out(asks)]
+
+    (first,) = store.carry_out([wish])
+    assert isinstance(first, Reservation)
+    assert kinds(wish, Release(first.reservation_id, "test"), wish) == [Refusal, Reservation, Reservation]
+    second = max(store.rows)
+    assert kinds(Claim(second, "test"), wish) == [Reservation, Refusal], "it stands committed until its order comes"
+    assert kinds(Release(second, "test"), wish) == [Reservation, Reservation]
+    store.check()
