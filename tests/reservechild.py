@@ -1,6 +1,6 @@
-"""A process that reserves under names of its own, and may be killed at a crash point: reads its orders from standard input.
+"""A process that reserves under names of its own, or lets what is due expire, and may be killed at a crash point.
 
-Prints how many of its requests were granted and how many refused, as JSON.
+Reads its orders from standard input; prints as JSON how many of its requests were granted and refused, or what expired.
 """
 
 from __future__ import annotations
@@ -14,14 +14,22 @@ from tidegate.inventory.decide import Release, Reservation
 from tidegate.store.pool import BY_KEY, Access, create_pool
 from tidegate.store.roles import Role
 from tidegate.sync.combiner import Wish
+from tidegate.sync.expiry import expire_due
 from tidegate.web.database import combiner_on
 
 
 async def main() -> None:
     order = json.loads(sys.stdin.readline())
     pool = await create_pool(
-        Access(role=Role.WEB, dsn=order["dsn"]), application_name="test-child", size_max=2, server_settings=BY_KEY
+        Access(role=Role(order["role"]), dsn=order["dsn"]),
+        application_name="test-child",
+        size_max=2,
+        server_settings=BY_KEY,
     )
+    if order["role"] == Role.APPLY:
+        print(json.dumps({"expired": await expire_due(pool)}), flush=True)
+        await pool.close()
+        return
     combiner, tenant_id = combiner_on(pool), UUID(order["tenant_id"])
     count = {"granted": 0, "refused": 0}
 

@@ -24,11 +24,11 @@ DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_data
 
 
 async def run_child(
-    database: Database, bed: ReserveBed, name: str, *, crash_at: str = "", **more: Any
+    database: Database, bed: ReserveBed, name: str, *, crash_at: str = "", role: Role = Role.WEB, **more: Any
 ) -> dict[str, int] | None:
     """Run a process to its end; return what it counted, None when it was killed."""
     order = {"skus": ["A"], "count": 100, "most": 1, "released_of_ten": 0, **more, "name": name}
-    order |= {"dsn": database.access(Role.WEB).dsn, "tenant_id": str(bed.tenant_id)}
+    order |= {"dsn": database.access(role).dsn, "role": role, "tenant_id": str(bed.tenant_id)}
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
     if crash_at:
         environment[crashpoint.VARIABLE] = crash_at
@@ -85,3 +85,18 @@ async def test_whoever_dies_and_asks_again_holds_it_once(database: Database, own
     assert held == again["granted"]
     assert not twice
     assert reserved <= 120
+
+
+async def test_what_expired_before_a_crash_is_not_let_go_twice(database: Database, owner_pool: Pool) -> None:
+    async with reserve_bed(database, owner_pool, stock={"A": 5}) as bed:
+        await bed.reserve(("A", 3))
+        await owner_pool.execute("UPDATE reservation SET due_at = now() - interval '1 second'")
+        await owner_pool.execute("UPDATE reservation_hold SET due_at = now() - interval '1 second'")
+        assert await run_child(database, bed, "first", crash_at="reserve.expired", role=Role.APPLY) is None
+        after_crash = await bed.level("A")
+        again = await run_child(database, bed, "second", role=Role.APPLY)
+        await bed.check()
+        level = await bed.level("A")
+
+    assert again == {"expired": 0}
+    assert after_crash == level == (5, 0, 0)
