@@ -52,7 +52,7 @@ class CombinerSettings:
     """Bounds, with units."""
 
     lanes: int = 2
-    """Transactions at the same time: one on the server while the next one is decided."""
+    """Transactions at the same time. One is enough while it takes all that waits; of more, an article has always the same."""
     batch_max: int = 400
     """Requests of one transaction."""
     waiting_max: int = 5_000
@@ -96,11 +96,13 @@ class _Waiting:
 class _Lane:
     """Requests that wait for one transaction after the other."""
 
-    __slots__ = ("running", "waiting")
+    __slots__ = ("count", "running", "waiting")
 
     def __init__(self) -> None:
         self.waiting: OrderedDict[UUID, deque[_Waiting]] = OrderedDict()
         self.running: asyncio.Task[None] | None = None
+        self.count = 0
+        """Requests that wait, of all tenants."""
 
     def draw(self, at_most: int) -> tuple[UUID, list[_Waiting]]:
         """Take the oldest requests of the tenant whose turn it is; nobody waits for those that were cancelled."""
@@ -108,6 +110,7 @@ class _Lane:
         batch: list[_Waiting] = []
         while queue and len(batch) < at_most:
             waiting = queue.popleft()
+            self.count -= 1
             if not waiting.reply.done():
                 batch.append(waiting)
         if queue:
@@ -142,11 +145,14 @@ class Combiner:
     async def _submit(self, tenant_id: UUID, place: int, waiting: _Waiting) -> Reply:
         if self._count >= self._settings.waiting_max:
             raise TransientError("too many requests wait for the stock", code="busy", wait_seconds=1)
-        lane = self._lanes[place % len(self._lanes)]
+        lane = self._lanes[0]
+        if lane.count >= self._settings.batch_max:  # more than its next transaction takes
+            lane = self._lanes[place % len(self._lanes)]
         queue = lane.waiting.get(tenant_id)
         if queue is None:
             queue = lane.waiting[tenant_id] = deque()
         queue.append(waiting)
+        lane.count += 1
         self._count += 1
         try:
             if lane.running is None:

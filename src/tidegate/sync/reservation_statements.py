@@ -3,22 +3,27 @@
 Whoever changes a reservation holds the locks of all levels that it holds units of, so its row needs no lock of its own.
 """
 
-# Every mark of the items that counts, locked as T2 locks them. What becomes dirty is known only when it is decided.
-LOCK_MARKS = """
-SELECT m.connection_id, m.item_id
-FROM (SELECT c.connection_id, i.item_id FROM connection c CROSS JOIN unnest($2::uuid[]) AS i(item_id)
-      WHERE c.tenant_id = $1 ORDER BY c.connection_id, i.item_id) AS want
-CROSS JOIN LATERAL (
-  SELECT m.connection_id, m.item_id FROM channel_stock m
-  WHERE m.tenant_id = $1 AND m.connection_id = want.connection_id AND m.item_id = want.item_id AND m.mode <> 'observe'
-  OFFSET 0 FOR NO KEY UPDATE) m
-"""
-# Every level of the items that exists, at all locations.
-LOCK_LEVELS_OF = """
-SELECT s.item_id, s.location_id FROM unnest($2::uuid[]) AS want(item_id)
+# Every mark of the items that counts, locked as T2 locks them, and then every level of the items that exists, at all locations:
+# all marks are counted before the first level is looked at. What becomes dirty is known only when it is decided.
+LOCK = """
+WITH marks AS MATERIALIZED (
+  SELECT m.connection_id, m.item_id, m.is_marked, m.priority
+  FROM (SELECT c.connection_id, i.item_id FROM connection c CROSS JOIN unnest($2::uuid[]) AS i(item_id)
+        WHERE c.tenant_id = $1 ORDER BY c.connection_id, i.item_id) AS want
+  CROSS JOIN LATERAL (
+    SELECT m.connection_id, m.item_id, m.dirty AND (m.not_before IS NULL OR m.tries > 0) AS is_marked, m.priority
+    FROM channel_stock m
+    WHERE m.tenant_id = $1 AND m.connection_id = want.connection_id AND m.item_id = want.item_id AND m.mode <> 'observe'
+    OFFSET 0 FOR NO KEY UPDATE) m
+)
+SELECT s.item_id, s.location_id, NULL::uuid AS connection_id, NULL::boolean AS is_marked, NULL::smallint AS priority
+FROM unnest($2::uuid[]) AS want(item_id)
 CROSS JOIN LATERAL (
   SELECT s.item_id, s.location_id FROM stock_level s
   WHERE s.tenant_id = $1 AND s.item_id = want.item_id ORDER BY s.location_id OFFSET 0 FOR NO KEY UPDATE) s
+WHERE (SELECT count(*) FROM marks) >= 0
+UNION ALL
+SELECT item_id, NULL, connection_id, is_marked, priority FROM marks
 """
 # A statement of its own, after the locks. Units that are missed in channels count as sold, wherever they were; so do those that
 # channels may sell of an item whose units are shared out: what nobody bounds is everything.
@@ -121,18 +126,8 @@ CROSS JOIN LATERAL (
   LIMIT 1) o
 """
 
-# The rows of these three come as one JSON array of arrays: row security refuses COPY, and arrays of PostgreSQL cost the client
-# twice as much.
-ADD_RESERVATIONS = """
-INSERT INTO reservation (tenant_id, reservation_id, reference, asked, location_id, due_at, actor)
-SELECT $1, (r->>0)::uuid, r->>1, r->>2, (r->>3)::uuid, (r->>4)::timestamptz, r->>5 FROM jsonb_array_elements($2::jsonb) AS n(r)
-"""
-ADD_HOLDS = """
-INSERT INTO reservation_hold (tenant_id, reservation_id, item_id, location_id, units, due_at)
-SELECT $1, (r->>0)::uuid, (r->>1)::uuid, (r->>2)::uuid, (r->>3)::int, (r->>4)::timestamptz
-FROM jsonb_array_elements($2::jsonb) AS n(r)
-"""
-# Entries that move neither on_hand nor unavailable.
+# Rows come as JSON arrays of arrays: row security refuses COPY, and arrays of PostgreSQL cost the client twice as much. Entries
+# move neither on_hand nor unavailable.
 ADD_ENTRIES = """
 INSERT INTO stock_entry (tenant_id, item_id, location_id, version, kind, committed_delta, reserved_delta, on_hand_after,
                          unavailable_after, committed_after, reserved_after, cause_key, reservation_id, actor)
@@ -140,6 +135,18 @@ SELECT $1, (r->>0)::uuid, (r->>1)::uuid, (r->>2)::bigint, r->>3, (r->>4)::int, (
        (r->>8)::int, (r->>9)::int, r->>10, (r->>11)::uuid, r->>12
 FROM jsonb_array_elements($2::jsonb) AS n(r)
 """
+# $2 entries, $3 reservations, $4 what they hold.
+ADD_GRANTED = f"""
+WITH reserved AS (
+  INSERT INTO reservation (tenant_id, reservation_id, reference, asked, location_id, due_at, actor)
+  SELECT $1, (r->>0)::uuid, r->>1, r->>2, (r->>3)::uuid, (r->>4)::timestamptz, r->>5 FROM jsonb_array_elements($3::jsonb) AS n(r)
+), held AS (
+  INSERT INTO reservation_hold (tenant_id, reservation_id, item_id, location_id, units, due_at)
+  SELECT $1, (r->>0)::uuid, (r->>1)::uuid, (r->>2)::uuid, (r->>3)::int, (r->>4)::timestamptz
+  FROM jsonb_array_elements($4::jsonb) AS n(r)
+)
+{ADD_ENTRIES}
+"""  # noqa: S608 - constants
 # Nothing that has ended ends again.
 END_RESERVATIONS = """
 UPDATE reservation r

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -169,8 +169,9 @@ async def _decide(
 ) -> Decided:
     """Lock marks and levels of the items, read what stands, decide, store."""
     ordered = sorted(items)
-    marks = await conn.fetch(sql.LOCK_MARKS, tenant_id, ordered)
-    locked = {(row[0], row[1]) for row in await conn.fetch(sql.LOCK_LEVELS_OF, tenant_id, ordered)}
+    found = await conn.fetch(sql.LOCK, tenant_id, ordered)
+    locked = {(row[0], row[1]) for row in found if row[1] is not None}
+    marks = [_Mark(row[2], row[0], row[3], row[4]) for row in found if row[2] is not None]
     rows = await conn.fetch(sql.READ_SHELVES, tenant_id, ordered)
     moment = rows[0] if rows else await conn.fetchrow(sql.NOW_AND_CATALOGUE, tenant_id)
     if moment is None or (catalogue_version is not None and moment["catalogue_version"] != catalogue_version):
@@ -199,36 +200,53 @@ async def _decide(
         situation.orders = {(row[0], row[1]): row[2] for row in rows}
     decided = decide(situation, asks, new_id)
     if decided.postings:
-        await _store(conn, tenant_id, decided, levels, sorted({row[0] for row in marks}))
+        await _store(conn, tenant_id, decided, levels, marks)
     return decided
 
 
 async def _store(
-    conn: Connection, tenant_id: UUID, decided: Decided, levels: dict[LevelKey, Counters], channels: list[UUID]
+    conn: Connection, tenant_id: UUID, decided: Decided, levels: dict[LevelKey, Counters], marks: Sequence[_Mark]
 ) -> None:
     entries = post(levels, decided.postings)
     reach("reserve.decided")
     await end_reservations(conn, tenant_id, list(decided.ended.values()))
+    rows = _entry_rows(entries, decided)
     if decided.made:
-        rows = [
+        made = [
             (made.reservation_id, made.ask.reference, _write_asked(made.ask.lines), made.ask.location_id, made.due_at,
              made.ask.actor)
             for made in decided.made
         ]  # fmt: skip
-        await conn.execute(sql.ADD_RESERVATIONS, tenant_id, _json(rows))
         held = [(made.reservation_id, *hold, made.due_at) for made in decided.made for hold in made.holds]
-        await conn.execute(sql.ADD_HOLDS, tenant_id, _json(held))
-    await _add_entries(conn, tenant_id, entries, _actors(decided))
-    moved = sorted({entry.posting.item_id for entry in entries if entry.committed_delta + entry.reserved_delta})
-    if moved and channels:
-        news = {await conn.execute(statements.MARK_DIRTY, tenant_id, channels, moved)}
-        urgent = critical_items(entries)
-        if urgent:
-            priority = int(Priority.INVENTORY_CRITICAL)
-            news.add(await conn.execute(statements.HURRY_MARKS, tenant_id, channels, sorted(urgent), priority))
-        if news != {"UPDATE 0"}:  # else whoever tells the channels knows already
-            await conn.execute(NOTIFY, COMMAND_CHANNEL, wake_up_call((), (), channels))
+        await conn.execute(sql.ADD_GRANTED, tenant_id, _json(rows), _json(made), _json(held))
+    else:
+        await conn.execute(sql.ADD_ENTRIES, tenant_id, _json(rows))
+    await _tell(conn, tenant_id, entries, marks)
     reach("reserve.before_commit")
+
+
+class _Mark(NamedTuple):
+    """What a channel is told of an item, locked."""
+
+    connection_id: UUID
+    item_id: UUID
+    is_marked: bool
+    priority: int
+
+
+async def _tell(conn: Connection, tenant_id: UUID, entries: Sequence[Entry], marks: Sequence[_Mark]) -> None:
+    """Have the channels told of items whose number changed; whoever tells them is woken unless it knows already."""
+    moved = {entry.posting.item_id for entry in entries if entry.committed_delta + entry.reserved_delta}
+    urgent, priority = critical_items(entries), int(Priority.INVENTORY_CRITICAL)
+    new = [mark for mark in marks if mark.item_id in moved and not mark.is_marked]
+    late = [mark for mark in marks if mark.item_id in urgent and mark.priority > priority]
+    for statement, told, more in ((statements.MARK_DIRTY, new, ()), (statements.HURRY_MARKS, late, (priority,))):
+        if told:
+            channels, items = {mark.connection_id for mark in told}, {mark.item_id for mark in told}
+            await conn.execute(statement, tenant_id, sorted(channels), sorted(items), *more)
+    if new or late:
+        channels = {mark.connection_id for mark in (*new, *late)}
+        await conn.execute(NOTIFY, COMMAND_CHANNEL, wake_up_call((), (), channels))
 
 
 async def end_reservations(conn: Connection, tenant_id: UUID, endings: Sequence[Ending]) -> None:
@@ -259,20 +277,15 @@ async def end_reservations(conn: Connection, tenant_id: UUID, endings: Sequence[
         await conn.execute(sql.KEEP_HOLDS, tenant_id, *_columns(waiting))
 
 
-def _actors(decided: Decided) -> dict[UUID, str]:
-    actors = {made.reservation_id: made.ask.actor for made in decided.made}
+def _entry_rows(entries: Iterable[Entry], decided: Decided) -> list[tuple[object, ...]]:
+    actors: dict[UUID | None, str] = {made.reservation_id: made.ask.actor for made in decided.made}
     actors.update((ending.reservation_id, ending.actor) for ending in decided.ended.values())
-    return actors
-
-
-async def _add_entries(conn: Connection, tenant_id: UUID, entries: Iterable[Entry], actors: dict[UUID, str]) -> None:
-    rows = [
+    return [
         (p.item_id, p.location_id, e.version, p.kind, e.committed_delta, e.reserved_delta, e.on_hand_after,
          e.unavailable_after, e.committed_after, e.reserved_after, p.cause_key, p.reservation_id,
          actors[p.reservation_id])
-        for e in entries if (p := e.posting).reservation_id is not None
+        for e in entries for p in (e.posting,)
     ]  # fmt: skip
-    await conn.execute(sql.ADD_ENTRIES, tenant_id, _json(rows))
 
 
 def _shelves_of(
