@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from tests.applybed import CONFIG, move_event
@@ -15,6 +16,8 @@ from tidegate.config.parse import parse
 from tidegate.config.versions import record_version
 from tidegate.inventory import allocate
 from tidegate.monitor.promise import read_promise
+from tidegate.sdk.connector import Feed, FeedPage
+from tidegate.sdk.http import Api
 from tidegate.store.connections import Pool
 from tidegate.store.database import Database
 from tidegate.sync.going_live import refresh_modes
@@ -94,6 +97,22 @@ async def test_blind_shops_are_closed_before_they_are_told_more(database: Databa
         assert await sell_all(shops, "a") == 10
     numbers = [number for _, number, _ in shops.b.sets]
     assert 0 in numbers[1:], "the other shop was closed before its units went over"
+
+
+async def test_feeds_that_tell_of_no_sales_hold_no_units_up(database: Database, owner_pool: Pool) -> None:
+    """One mends webhooks, one looks whether open orders are still there, both now and then: no sale comes from them."""
+
+    async def nothing(_api: Api, cursor: str) -> FeedPage:
+        return FeedPage(items=(), cursor=cursor, has_more=False)
+
+    rare = {
+        "subscriptions": Feed(read=nothing, interval=timedelta(hours=1), mends=True),
+        "open_orders": Feed(read=nothing, interval=timedelta(hours=1), open_orders=10),
+    }
+    shops = await made(database, owner_pool, counts=BLIND, feeds=rare)
+    async with shops.lanes(QUICK):
+        await until(lambda: shown(shops) == 10)
+        assert await sell_all(shops, "a") == 10
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -82,9 +82,8 @@ async def read_paces(conn: Connection, tenant_id: UUID, items: Sequence[UUID]) -
 
 
 async def _drained(conn: Connection, scope: Scope, items: list[UUID]) -> set[UUID]:
-    mending = [name for name, feed in scope.connector.feeds.items() if feed.mends]  # these tell of no orders
     seconds = scope.settings.unseen_settle_seconds
-    return {row[0] for row in await conn.fetch(sql.DRAINED, *scope.ids, items, seconds, mending)}
+    return {row[0] for row in await conn.fetch(sql.DRAINED, *scope.ids, items, seconds, scope.silent_feeds)}
 
 
 class _Desk:

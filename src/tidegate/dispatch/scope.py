@@ -108,6 +108,11 @@ class Scope:
             return settle
         return max(settle, self.settings.lease_seconds + self.connector.request_deadline.total_seconds())
 
+    @property
+    def silent_feeds(self) -> list[str]:
+        """Names of the feeds that tell of no sales: whether they were read says nothing of the channel's orders."""
+        return [name for name, feed in self.connector.feeds.items() if not feed.tells_news]
+
     def through(self, pool: Pool) -> Scope:
         """Return the same lane, budget included, whose transactions go through another pool."""
         other = copy.copy(self)

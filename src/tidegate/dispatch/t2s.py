@@ -178,9 +178,8 @@ async def begin_stock(conn: Connection, scope: Scope, marks: tuple[DirtyMark, ..
 async def _explain(conn: Connection, scope: Scope, marks: tuple[DirtyMark, ...]) -> None:
     """Forget unexplained units of which no order can tell any more, and have every channel told what that changes."""
     items = [mark.item_id for mark in marks]
-    silent = [name for name, feed in scope.connector.feeds.items() if not feed.tells_news]  # these tell of no sales
     settle_seconds = scope.settings.unseen_settle_seconds
-    explained = await conn.fetchval(statements.EXPLAINED, *scope.ids, items, settle_seconds, silent)
+    explained = await conn.fetchval(statements.EXPLAINED, *scope.ids, items, settle_seconds, scope.silent_feeds)
     if not explained:
         return
     await conn.fetch(statements.LOCK_MARKS_EVERYWHERE, *scope.ids, sorted(items), explained)
