@@ -204,7 +204,7 @@ async def apply_process(place: Place) -> AsyncIterator[subprocess.Popen[str]]:
     root = base64.b64encode(KEYS["intake"]).decode()
     with child("bench.apply_process", {"dsn": database.access(Role.APPLY).dsn, "intake_root": root}) as process:
         until = time.monotonic() + 30
-        while not await place.conn.fetchval(SHARES, SETTINGS.strands):
+        while not await place.conn.fetchval(SHARES, SETTINGS.strands_at_rest):
             if process.poll() is not None or time.monotonic() > until:
                 raise SystemExit("the apply process does not get its slots")
             await asyncio.sleep(POLL_SECONDS)

@@ -31,7 +31,7 @@ from tidegate.sync.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 LEASE_SECONDS = 2.0
-APPLY = Settings(lease_seconds=LEASE_SECONDS, slow_poll_seconds=0.5, view_seconds=1.0)
+APPLY = Settings(lease_seconds=LEASE_SECONDS, slow_poll_seconds=0.5, view_seconds=1.0, strands_at_rest=3)
 DISPATCH = DispatchSettings(
     poll_seconds=0.5,
     config_seconds=2.0,

@@ -12,7 +12,7 @@ import contextlib
 import os
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -138,6 +138,7 @@ class Node:
         self._held: dict[int, Held] = {}
         self._leaving: set[int] = set()
         self._lease_until = 0.0
+        self._when_gained: Callable[[], None] | None = None
         self._listeners: list[tuple[str, Callable[[str], None]]] = []
         self._beat = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -166,6 +167,24 @@ class Node:
             self._listeners.append((channel, callback))
             if self._conn is not None and not self._conn.is_closed():
                 await self._conn.add_listener(channel, lambda *args: callback(str(args[3])))
+
+    def when_gained(self, callback: Callable[[], None]) -> None:
+        """Call `callback` whenever slots are held that were not before: what came for them gave notice to somebody else."""
+        self._when_gained = callback
+
+    @contextlib.contextmanager
+    def using(self, slots: set[int]) -> Iterator[None]:
+        """Keep these slots until the block is left, then give away at once what another node waits for.
+
+        Giving a slot away waits for the transactions that are fenced on it, and all the others would wait with it.
+        """
+        self.in_use |= slots
+        try:
+            yield
+        finally:
+            self.in_use -= slots
+            if not self._leaving.isdisjoint(slots):
+                self._beat.set()
 
     async def mark_working(self, slots: list[int], tenant_id: UUID | None = None, event_id: UUID | None = None) -> None:
         """Say what is being worked on, so that a vanished process leaves a trace. Cleared by the work's transaction."""
@@ -272,8 +291,11 @@ class Node:
             held = list(zip(own["slots"], own["epochs"], own["crashes"], strict=True))
             if self.node_id in live and await self._share(conn, live, dead):
                 held = [(row[0], row[1], row[2]) for row in await conn.fetch(HELD, self.role, self.node_id)]
+            before = self._held.keys()
             self._held = {slot: Held(epoch, crashes) for slot, epoch, crashes in held if slot not in self._leaving}
             self._lease_until = started + self._lease_seconds
+        if self._when_gained is not None and not self._held.keys() <= before:
+            self._when_gained()
 
     async def _share(self, conn: DirectConnection, live: list[UUID], dead: list[UUID]) -> bool:
         """Give back what is not ours any more, take what is and has no live owner; return whether anything was asked."""

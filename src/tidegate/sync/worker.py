@@ -24,7 +24,9 @@ from tidegate.sync.normalize import prepare
 from tidegate.sync.pulse import beat
 from tidegate.sync.reading import TenantView
 from tidegate.sync.records import Outcome, Prepared, StateMoved
+from tidegate.sync.reserve import Reserve
 from tidegate.sync.settings import SETTINGS, Settings
+from tidegate.sync.strength import Strength
 from tidegate.sync.turns import Turns
 from tidegate.sync.views import Views
 from tidegate.vault.bodies import BodyCipher
@@ -50,16 +52,22 @@ async def serve(context: Context, stop: asyncio.Event, settings: Settings = SETT
     cipher = BodyCipher(KeyRing(context.keys))
     turns = Turns()
     views = Views(pool, context.clock, settings.view_seconds)
+    strength = Strength(
+        settings.large_claim_events, settings.large_claims_in_a_row, settings.slow_batch_seconds, settings.calm_seconds
+    )
+    reserve = Reserve(strength, stop)
     strands = [
-        Strand(context, pool, cipher, f"apply-{context.index}-{index}", settings, turns, views)
-        for index in range(settings.strands)
+        Strand(context, pool, cipher, index, settings, turns, views, reserve) for index in range(settings.strands)
     ]
     thresholds = gc.get_threshold()
     gc.set_threshold(*GC_THRESHOLDS)
     try:
         async with asyncio.TaskGroup() as group:
-            for strand in strands:
+            for strand in strands[: settings.strands_at_rest]:
                 group.create_task(strand.run(stop))
+            for strand in strands[settings.strands_at_rest :]:
+                group.create_task(strand.run_when_called())
+            group.create_task(reserve.close())
             group.create_task(beat(pool, strands, settings.slow_poll_seconds, stop, refresh=views.refresh))
     finally:
         gc.set_threshold(*thresholds)
@@ -74,20 +82,23 @@ class Strand:
         context: Context,
         pool: Pool,
         cipher: BodyCipher,
-        name: str,
+        index: int,
         settings: Settings,
         turns: Turns,
         views: Views,
+        reserve: Reserve,
     ) -> None:
-        """Prepare; nothing is opened yet. `turns` and `views` are shared by the strands of a process."""
+        """Prepare; nothing is opened yet. `turns`, `views` and `reserve` are shared by the strands of a process."""
         self._context = context
         self._pool = pool
         self._cipher = cipher
-        self._name = name
+        self._index = index
+        self._name = f"apply-{context.index}-{index}"
         self._settings = settings
         self._turns = turns
         self._reader = QueueReader(is_set_up=True)
         self._views = views
+        self._reserve = reserve
         self._node: Node | None = None
         self._is_restless = True
         """Whether it must look by itself soon: what it has to do does not come through the queue alone."""
@@ -99,7 +110,9 @@ class Strand:
     async def run(self, stop: asyncio.Event) -> None:
         """Join, work until `stop`, leave. What must not happen ends the process, and is blamed on the work in hand."""
         lease = self._settings.lease_seconds
+        self._reader.notice("")  # nobody gave notice while it was not there
         node = self._node = await Node.join(self._context.access, role="apply", name=self._name, lease_seconds=lease)
+        node.when_gained(self._gained)
         await node.listen("tidegate_event", self._notified)
         await node.listen("tidegate_config", self._reconfigured)
         await node.listen("tidegate_connection", self._reconfigured)
@@ -119,7 +132,13 @@ class Strand:
             raise
         finally:
             stopper.cancel()
+            self._reserve.left(self._index)
             await node.leave()
+
+    async def run_when_called(self) -> None:
+        """Run each time that the reserve is called, until it is dismissed; end when the process stops."""
+        while await self._reserve.called():
+            await self.run(self._reserve.dismissed)
 
     # --- wake-ups ------------------------------------------------------------------------------------------------
     def held_slots(self) -> set[int]:
@@ -137,6 +156,11 @@ class Strand:
 
     async def _wake_on(self, stop: asyncio.Event) -> None:
         await stop.wait()
+        self._wake.set()
+
+    def _gained(self) -> None:
+        """Look at slots that were somebody else's until now: what came for them meanwhile gives no second notice."""
+        self._reader.notice("")
         self._wake.set()
 
     def _notified(self, payload: str) -> None:
@@ -170,9 +194,11 @@ class Strand:
         single = [slot for slot, held in slots.items() if held.crashes >= self._settings.crashes_until_single]
         calm = [slot for slot in slots if slot not in set(single)]
         events = await self._claim(calm, self._settings.batch_events_max)
+        self._reserve.claimed(self._index, len(events))
         if events:
             async with self._turns.together():
-                await self._apply(node, events)
+                with self._reserve.in_hand(), node.using({event.slot for event in events}):
+                    await self._apply(node, events)
         for slot in single:
             alone = await self._claim([slot], 1)
             if alone:
