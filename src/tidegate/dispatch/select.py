@@ -8,8 +8,9 @@ class, so nothing waits for ever.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from datetime import datetime
 from typing import Literal, assert_never
 from uuid import UUID
@@ -29,6 +30,8 @@ URGENT_RUN_MAX = 4
 """Urgent calls in a row while other work waits."""
 FLOOR_SHARE = 0.2
 """Of the bucket, kept for urgent work that is still to come."""
+PART_SHARE = 0.5
+"""Numbers go without the rest of their call from this share of its charge on."""
 VERIFIED_CODES = frozenset(("not_found", "found_partly", "resend_is_safe", "retried_by_operator"))
 """A command that was put back for one of these is sent again on evidence; it costs no retry allowance."""
 ALL_KINDS = frozenset(CommandKind)
@@ -102,6 +105,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     is_retry: bool = False
     parts: int = 1
     """Commands in it that have requests of their own."""
+    charge_of: Callable[[int], float] | None = None
+    """What a call with so many of its numbers is charged; None: it cannot be divided."""
 
     @property
     def is_urgent(self) -> bool:
@@ -292,12 +297,36 @@ def choose(
         wait = limits.book.wait(best.charge, best.operation, limits.now, floor_share=floor_share)
         if wait <= 0:
             return Choice(best)
+        if (part := _part(best, limits, floor_share)) is not None:
+            return Choice(part)
         waits.append(wait)
         if limits.book.wait_shared(best.charge, limits.now, floor_share=floor_share) > 0:
             break
         able = [c for c in able if c.operation != best.operation]
     wait = min(waits, default=math.inf)
     return Choice(None, wait if math.isfinite(wait) else None, "budget")
+
+
+def _part(whole: Candidate, limits: Limits, floor_share: float) -> Candidate | None:
+    """Return a call with as many of the oldest numbers as can be paid for, where they are worth a call of their own.
+
+    A call is charged for the worst, and mostly gives some back: numbers that waited for the whole charge would wait for
+    what is not spent.
+    """
+    if not isinstance(whole.task, PushStock) or whole.charge_of is None:
+        return None
+    marks = whole.task.marks
+    sizes = range(1, len(marks))
+    number = bisect_left(sizes, True, key=lambda n: _wait_of(whole, n, limits, floor_share) > 0)
+    charge = whole.charge_of(number) if number else 0.0
+    if charge < PART_SHARE * whole.charge:
+        return None
+    return msgspec.structs.replace(whole, task=PushStock(marks[:number]), charge=charge)
+
+
+def _wait_of(whole: Candidate, number: int, limits: Limits, floor_share: float) -> float:
+    charge = whole.charge_of(number) if whole.charge_of is not None else whole.charge
+    return limits.book.wait(charge, whole.operation, limits.now, floor_share=floor_share)
 
 
 def _best(able: Sequence[Candidate], limits: Limits, floor: float) -> tuple[Candidate, float]:
@@ -424,6 +453,7 @@ def _pushes(window: Window, busy: Busy, connector: Connector, now: datetime, mer
             operation=spec.operation,
             is_write=True,
             is_retry=chosen[0].tries > 0,
+            charge_of=spec.charge_of,
         )
         for chosen in (
             fresh if _is_ripe(fresh, now, merge_seconds, spec.bulk_max) else [],

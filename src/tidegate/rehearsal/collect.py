@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import count
 from typing import Any
 
 from tidegate.rehearsal.adapt import Cast
@@ -12,6 +13,8 @@ from tidegate.rehearsal.platforms import Simulated
 from tidegate.rehearsal.records import Booked, Books, Calls, Fulfilled, Paid, Shipped, ShownSet, Sold, Units
 
 BUSIEST_SECONDS = 10
+WAITING_SECONDS_MIN = 3
+"""A shorter stretch of waiting proves nothing."""
 SECONDS_KEPT = 3600
 
 
@@ -205,14 +208,20 @@ def busiest(used: Mapping[int, float]) -> float:
 
 
 def use_while(used: Mapping[int, float], waiting: frozenset[int], rate: float) -> float | None:
-    """Return the share of what the rule allowed that was used in seconds in which work waited; None: it never did. Pure.
+    """Return the share of what the rule allowed that was used in the stretches in which work waited; None: it never did. Pure.
 
-    Three seconds in a row count as waiting at least: what a single look found may have been sent right after it.
+    A stretch begins a second after work was first seen waiting, and has the second in which the wait ended: what was saved
+    up for a call is used then. Three seconds in a row make one: what a shorter look found may have been sent right after it.
     """
-    seconds = [second for second in waiting if second - 1 in waiting and second + 1 in waiting]
-    if not seconds:
+    stretches: list[range] = []
+    for first in sorted(second for second in waiting if second - 1 not in waiting):
+        last = next(second for second in count(first) if second + 1 not in waiting)
+        if last - first >= WAITING_SECONDS_MIN - 1:
+            stretches.append(range(first + 1, last + 2))
+    if not stretches:
         return None
-    return min(1.0, sum(used.get(second, 0.0) for second in seconds) / (rate * len(seconds)))
+    spent = sum(used.get(second, 0.0) for stretch in stretches for second in stretch)
+    return min(1.0, spent / (rate * sum(len(stretch) for stretch in stretches)))
 
 
 def units_of(lines: Sequence[Mapping[str, Any]]) -> Units:

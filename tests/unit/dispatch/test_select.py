@@ -176,6 +176,22 @@ def test_part_of_the_budget_is_kept_for_urgent_work() -> None:
     assert choose(urgent, limits(book=book(1.0))).candidate is not None
 
 
+def test_numbers_go_in_part_where_half_of_their_charge_can_be_paid() -> None:
+    """A call is charged for the worst: what waited for all of it would wait for points that are not spent."""
+    marks = tuple(mark(age=9.0 - index) for index in range(4))
+    stock = replace(CONNECTOR.commands[CommandKind.INVENTORY_SET], charge=1.0, charge_each=0.0, reserve_each=1.0)
+    connector = replace(CONNECTOR, commands={**CONNECTOR.commands, CommandKind.INVENTORY_SET: stock})
+    (whole,) = list_candidates(Window(marks=marks), Busy(), (), connector, NOW)
+
+    assert whole.charge == 5.0
+    half = choose([whole], limits(book=book(2.0 + 3.25))).candidate
+    assert half is not None
+    assert isinstance(half.task, PushStock)
+    assert (half.task.marks, half.charge) == (marks[:2], 3.0)
+    assert choose([whole], limits(book=book(2.0 + 2.0))).wait_seconds == 3.0
+    assert choose([whole], limits(book=book(2.0 + 5.0))).candidate is whole
+
+
 def test_nothing_is_taken_from_an_empty_bucket() -> None:
     choice = choose(listed(Window(commands=(pending(),))), limits(book=book(0.25)))
 

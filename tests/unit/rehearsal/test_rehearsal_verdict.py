@@ -179,7 +179,7 @@ def test_counts_are_those_of_the_play() -> None:
     calls = found["shop"]
     assert (calls.total, calls.writes, calls.answers_429, calls.violations) == (8, 4, 2, 2)
     assert calls.by_kind == {"search x": 4, "set": 4}
-    assert (calls.busiest_per_second, calls.limit_per_second, calls.budget_use) == (8.0, 100.0, 0.8)
+    assert (calls.busiest_per_second, calls.limit_per_second, calls.budget_use) == (8.0, 100.0, pytest.approx(80 / 300))
     assert count_stock_calls(found, simulated) == 4
 
 
@@ -190,11 +190,14 @@ def raw(*, calls: Any, violations: int, used: float = 0.0) -> Any:
     return {"calls": {"total": total, "by_operation": calls}, "limits": {"points": limit}}
 
 
-def test_budget_use_is_of_seconds_in_which_work_waited() -> None:
-    """A single look that found something waiting proves nothing."""
+def test_budget_use_is_of_stretches_in_which_work_waited() -> None:
+    """A single look that found something waiting proves nothing, and what was saved up is used when the wait ends."""
     assert use_while({1: 50.0}, frozenset(), 100.0) is None
     assert use_while({1: 50.0}, frozenset({1, 2}), 100.0) is None
-    assert use_while({1: 50.0, 2: 95.0, 3: 100.0, 4: 0.0}, frozenset({1, 2, 3, 4}), 100.0) == 0.975
+    assert use_while({1: 50.0, 2: 95.0, 3: 100.0, 4: 0.0}, frozenset({1, 2, 3, 4}), 100.0) == 0.4875
+    assert use_while({1: 500.0, 2: 0.0, 3: 0.0, 4: 270.0, 5: 30.0}, frozenset({1, 2, 3}), 100.0) == 0.9
+    assert use_while({1: 0.0, 4: 200.0, 9: 0.0, 12: 100.0}, frozenset({1, 2, 3, 7, 9, 10, 11}), 100.0) == 0.5
+    assert use_while({4: 900.0}, frozenset({1, 2, 3}), 100.0) == 1.0
     assert busiest({}) == 0.0
     assert busiest(dict.fromkeys(range(20), 7.0)) == 7.0
 
