@@ -16,10 +16,13 @@ from tidegate.store.connections import Connection
 NodeRole = Literal["apply", "dispatch"]
 
 HOLD_SLOTS = """
-SELECT s.slot FROM unnest($3::smallint[], $4::bigint[]) AS held(slot, epoch)
-JOIN slot s ON s.role = $1 AND s.slot = held.slot AND s.epoch = held.epoch AND s.node_id = $2
-ORDER BY s.slot FOR SHARE OF s
+SELECT s.slot FROM (SELECT * FROM unnest($3::smallint[], $4::bigint[]) AS u(slot, epoch) ORDER BY u.slot) AS held
+CROSS JOIN LATERAL (
+  SELECT s.slot FROM slot s WHERE s.role = $1 AND s.slot = held.slot AND s.epoch = held.epoch AND s.node_id = $2
+  OFFSET 0 FOR SHARE
+) s
 """
+"""One probe of the key per slot, in order: joined freely, all slots of the role are read for each."""
 
 
 class Fenced(TransientError):
