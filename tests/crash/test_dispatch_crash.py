@@ -21,6 +21,7 @@ from tidegate.kernel.ids import new_id, public_id, slot_of
 from tidegate.runtime.postgres import EmbeddedPostgres
 from tidegate.sdk.testing.hostile import HostileServer
 from tidegate.sdk.testing.hostile_faults import Fault
+from tidegate.sdk.testing.hostile_world import article_id_of
 from tidegate.store.connections import Pool
 from tidegate.store.database import Database
 from tidegate.store.roles import SUPERUSER, Role
@@ -323,3 +324,36 @@ async def test_a_run_goes_on_from_its_checkpoint_after_a_kill(
     assert await bed.pool.fetchval("SELECT count(*) FROM drift WHERE cause = 'unmatched'") == 250
     pages = remote.world.requests["GET /api/articles"]
     assert pages == (4 if point == "dispatch.shown.read:2" else 3)
+
+
+async def test_healing_goes_on_after_a_kill_and_tells_each_number(
+    bed: Bed, remote: HostileServer, start: Start
+) -> None:
+    """Killed after the marks of the first step were stored: the next owner tells the rest, and every number is right."""
+    skus = [f"H-{number:03}" for number in range(12)]
+    for sku in skus:
+        await bed.article(sku, on_hand=7)
+    stock_world(remote.world, [(sku, 90) for sku in skus])
+    await bed.configure(more="reconcile: {default: {heal_share: 1}}")
+    await bed.pool.execute(
+        "UPDATE channel_stock SET push_version = 1, acked_quantity = 7, acked_at = now() - interval '1 hour',"
+        " dirty = false, dirty_at = NULL"
+    )
+    await bed.pool.execute("UPDATE stock_entry SET at = now() - interval '1 hour'")
+    async with bed.pool.acquire() as conn:
+        made = await request_run(conn, tenant_id=bed.tenant_id, actor="test", names=("shop_a",))
+
+    first = await start(**{VARIABLE: "dispatch.heal.marked:1"})
+    assert await asyncio.wait_for(first.wait(), 60) == -signal.SIGKILL
+    await start()
+    await until(
+        lambda: bed.pool.fetchval("SELECT finished_at IS NOT NULL FROM sync_run WHERE run_id = $1", made.run_id),
+        seconds=60,
+    )
+    await until(bed.is_settled, seconds=60)
+
+    assert {remote.world.articles[article_id_of(sku)].shop_on_hand for sku in skus} == {7}
+    read = await bed.pool.fetchrow("SELECT state, differences, healed, heal_waits FROM sync_read")
+    assert read is not None
+    assert tuple(read) == ("done", 12, 12, 0)
+    assert await bed.pool.fetchval("SELECT count(*) FROM drift_entry WHERE kind = 'told'") == 12

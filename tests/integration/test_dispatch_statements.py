@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tidegate.dispatch import allocation_statements, operator, payloads, statements
+from tidegate.dispatch import allocation_statements, operator, payloads, shown_statements, statements
 from tidegate.store.database import Database
 from tidegate.store.roles import Role
 
@@ -19,7 +19,7 @@ async def test_statements_can_be_prepared(database: Database, role: Role) -> Non
     pool = await database.pool(role, application_name="test")
     texts = {
         name: text
-        for module in (statements, payloads, allocation_statements)
+        for module in (statements, payloads, allocation_statements, shown_statements)
         for name, text in vars(module).items()
         if name.isupper()
     }

@@ -43,6 +43,7 @@ COMMANDS = {
     "keys": "keys:keys",
     "plan": "plan:plan",
     "drift": "drift:drift",
+    "sync": "sync:sync",
     "matches": "matches:matches",
     "stock": "stock:stock",
     "conservation": "conservation:conservation",

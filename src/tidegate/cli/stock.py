@@ -12,6 +12,7 @@ from uuid import UUID
 
 import click
 
+from tidegate.cli.moments import HELD_FOR
 from tidegate.cli.output import print_json, print_table, show_time
 from tidegate.cli.session import (
     Session,
@@ -56,9 +57,6 @@ _CHANNELS = ("connection", "was_told", "told_at", "should_be_told", "waits")
 
 _RESERVATIONS = ("reservation", "state", "reference", "asked for", "held", "until", "order", "made by")
 _LINE = re.compile(r"(.+):([1-9]\d{0,6})")
-_LENGTH = re.compile(r"([1-9]\d{0,6})(s|m|h|d)")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-HELD_MAX = timedelta(days=30)
 
 
 class _Line(click.ParamType[tuple[str, int]]):
@@ -76,22 +74,6 @@ class _Line(click.ParamType[tuple[str, int]]):
         if not sku.strip() or not sku.isprintable() or len(sku) > 200 or quantity > 1_000_000:
             self.fail(f"{text!r} is no article with its quantity; write SKU or SKU:2", param, ctx)
         return (sku, quantity)
-
-
-class _HeldFor(click.ParamType[timedelta]):
-    """A length of time: 90s, 15m, 2h, 7d."""
-
-    name = "time"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        """Return the length."""
-        if isinstance(value, timedelta):
-            return value
-        match = _LENGTH.fullmatch(str(value))
-        length = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match is not None else timedelta(0)
-        if not timedelta(0) < length <= HELD_MAX:
-            self.fail(f"{value!r} is no length of time; write 90s, 15m, 2h or 7d, at most 30d", param, ctx)
-        return length
 
 
 class _ReservationId(click.ParamType[UUID]):
@@ -157,9 +139,7 @@ def print_unseen(channels: Iterable[ChannelView | SkuChannel]) -> None:
 @stock.command()
 @click.argument("lines", type=_Line(), nargs=-1, required=True)
 @project_option
-@click.option(
-    "--for", "held_for", type=_HeldFor(), default="15m", show_default=True, help="How long: 90s, 15m, 2h, 7d."
-)
+@click.option("--for", "held_for", type=HELD_FOR, default="15m", show_default=True, help="How long: 90s, 15m, 2h, 7d.")
 @click.option("--location", help="Name of the location. Default: where there is some.")
 @click.option("--reference", help="Your own name of it, such as a quote's number. Asked for again, it is the same one.")
 @json_option

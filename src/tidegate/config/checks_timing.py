@@ -7,6 +7,7 @@ from typing import Any
 
 from tidegate.config.document import Document, Mark, Path, Problem
 from tidegate.config.effective import FLOWS, PLACES
+from tidegate.config.reconcile import DEFAULT, look_problems
 from tidegate.config.records import Config, Override, Recurrence
 from tidegate.config.schedule import ScheduleError, require_zone, schedule_of
 from tidegate.config.shape import suggest
@@ -32,6 +33,39 @@ def check_schedules(config: Config, document: Document) -> Iterator[Problem]:
     for index, override in enumerate(config.overrides):
         if override.during is not None:
             yield from _check_schedule(override.during, ("overrides", index, "during"), config, document)
+
+
+def check_looks(config: Config, document: Document) -> Iterator[Problem]:
+    """Looks are those of connections of this file, or `default`; their times can be, and only what is sent can be healed."""
+    try:
+        require_zone(config.timezone)
+    except ScheduleError:
+        return  # said already
+    for name, look in config.reconcile.items():
+        path: Path = ("reconcile", name)
+        if name != DEFAULT and name not in config.connections:
+            yield Problem(
+                mark=document.mark_of_key(path),
+                message=f"reconcile names {name!r}, which is no connection of this file",
+                hint=suggest(name, [*config.connections, DEFAULT]),
+            )
+        for message in look_problems(look.every, config.timezone) if look.every is not None else ():
+            yield Problem(mark=document.mark_of((*path, "every")), message=message, hint="write for example 15m")
+        for index, window in enumerate(look.blackout):
+            yield from _check_schedule(window, (*path, "blackout", index), config, document)
+        for field, why in _NEVER_HEALED.items():
+            if getattr(look.heal, field) not in (None, "report"):
+                yield Problem(
+                    mark=document.mark_of((*path, "heal", field)),
+                    message=f"heal.{field} can only be report: {why}",
+                    hint=f"write {field}: report, or leave it away",
+                )
+
+
+_NEVER_HEALED = {
+    "price": "nobody sends prices",
+    "on_hand": "the count is its owner's, and what moves there is read by its feeds",
+}
 
 
 def check_sku_rules(config: Config, document: Document) -> Iterator[Problem]:

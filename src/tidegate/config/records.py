@@ -203,6 +203,55 @@ class Processes(_Part, frozen=True, kw_only=True):
     web: Annotated[int, Meta(ge=0, le=1)] = 1
 
 
+Healing = Literal["auto", "approve", "report"]
+"""auto: what differs is told anew. approve: a person is asked first. report: it is only shown."""
+
+
+class Heal(_Part, frozen=True, kw_only=True):
+    """What becomes of a difference, by field. Absent stays as it is."""
+
+    stock: Healing | None = None
+    """A channel's number differs from the one that we tell."""
+    price: Healing | None = None
+    """A price differs from its owner's. Nobody sends prices: it can only be reported."""
+    on_hand: Healing | None = None
+    """Our count differs from its owner's. Movements are read by feeds: it can only be reported."""
+
+
+class Look(_Part, frozen=True, kw_only=True):
+    """When a connection is looked at by itself, and what becomes of what differs. Absent stays as it is."""
+
+    enabled: bool | None = None
+    every: Annotated[str, Meta(min_length=2, max_length=100)] | None = None
+    """Time between two looks, 5m to 60m, or a cron expression."""
+    adapt: bool | None = None
+    """Whether looks come sooner where much differs, and later where nothing does."""
+    jitter: Annotated[str, Meta(pattern=r"^[0-9]{1,5}[sm]$")] | None = None
+    """Up to so much is added to each time."""
+    blackout: tuple[Recurrence, ...] = ()
+    """Windows in which no look begins."""
+    heal: Heal = Heal()
+    heal_most: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
+    """More differences than this are not healed by one run without asking."""
+    heal_share: Annotated[float, Meta(ge=0, le=1)] | None = None
+    """Nor those of more than this part of the articles."""
+    tolerance: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
+    """Units by which a stock number may differ unless one side says that there is none."""
+
+
+DEFAULT_LOOK = Look(
+    enabled=True,
+    every="15m",
+    adapt=True,
+    jitter="30s",
+    heal=Heal(stock="auto", price="report", on_hand="report"),
+    heal_most=1000,
+    heal_share=0.1,
+    tolerance=0,
+)
+"""What counts where the file says nothing."""
+
+
 class Polling(_Part, frozen=True, kw_only=True):
     """Reading at intervals what webhooks may have missed."""
 
@@ -273,6 +322,8 @@ class Config(_Part, frozen=True, kw_only=True):
     polling: Polling = Polling()
     lanes: Mapping[str, LaneConfig] = {}
     """How each connection's lane goes; `default` stands for all of them. See `config.lanes`."""
+    reconcile: Mapping[str, Look] = {}
+    """When each connection is compared by itself; `default` stands for all of them. See `config.reconcile`."""
     maps: Maps = Maps()
     """How payloads are shaped for their target; see `tidegate.mapping`."""
     tables: Mapping[str, Any] = {}

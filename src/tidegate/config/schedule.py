@@ -94,6 +94,11 @@ def schedule_of(text: str | Recurrence, timezone: str) -> Schedule:
     return _repeated(text, _zone(text.tz or timezone))
 
 
+def next_after(cron: str, timezone: str, moment: datetime) -> datetime | None:
+    """Return the first time after `moment` that a cron expression names; None: it never comes. Raises ScheduleError."""
+    return next(_occurrences(cron, moment.astimezone(_zone(timezone))), None)
+
+
 def require_zone(name: str) -> None:
     """Raise ScheduleError unless there is a time zone of this name."""
     _zone(name)

@@ -22,6 +22,7 @@ _LISTS = (
     ("Routes", "info"),
 )
 _WINDOWS = ("OrdersFlow", "ShipmentsFlow", "PaymentsFlow", "StockFlow")
+_BLACKOUTS = (*_WINDOWS, "Look")
 
 
 def schema(connectors: Mapping[str, Connector] | None = None) -> dict[str, Any]:
@@ -33,7 +34,7 @@ def schema(connectors: Mapping[str, Connector] | None = None) -> dict[str, Any]:
         definitions[struct]["properties"][key] = {"anyOf": [{"type": "string"}, one_or_many]}
     patterns = definitions["Config"]["properties"]["groups"]["additionalProperties"]
     definitions["Config"]["properties"]["groups"]["additionalProperties"] = {"anyOf": [{"type": "string"}, patterns]}
-    for struct in _WINDOWS:
+    for struct in _BLACKOUTS:
         windows = definitions[struct]["properties"]["blackout"]
         definitions[struct]["properties"]["blackout"] = {"anyOf": [windows["items"], windows]}
     for struct in _WINDOWS:

@@ -21,6 +21,7 @@ _LISTS: tuple[Path, ...] = (
     ("network", "allow"),
     *(("flows", flow, "blackout") for flow in ("orders", "shipments", "payments", "stock", "events")),
     ("groups", "*"),
+    ("reconcile", "*", "blackout"),
     *(("alerts", "routes", severity) for severity in ("critical", "warning", "info")),
 )
 """Places where one value may stand for a list of one; `*` is any name."""
@@ -32,7 +33,7 @@ _SECRET_VALUE = re.compile(r"whsec_|-----BEGIN |://[^/@\s]*:[^/@\s]+@")
 _MOVE_IT = "take it out; `tidegate connect NAME` asks for it and stores it encrypted"
 _MISFIT_PLACE = re.compile(r" - at `(?:key in )?\$?(.*)`$")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
-_EACH: Mapping[str, type] = {"groups": dict, "profiles": dict, "overrides": list, "lanes": dict}
+_EACH: Mapping[str, type] = {"groups": dict, "profiles": dict, "overrides": list, "lanes": dict, "reconcile": dict}
 """Parts whose entries are converted one by one, and what each must be."""
 _WORD = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _OPTION_TYPES = (str, int, float, bool)
@@ -261,9 +262,11 @@ def _in_words(text: str, name: str) -> tuple[str, str | None]:
     if missing:
         return f"needs {missing[1]!r}", None
     if text.startswith("Invalid enum value"):
-        known = (
-            "presets are: shop-and-erp, stock-only, none" if name == "preset" else "modes are: observe, propose, live"
-        )
+        known = "modes are: observe, propose, live"
+        if name == "preset":
+            known = "presets are: shop-and-erp, stock-only, none"
+        elif ".heal." in name:
+            known = "policies are: auto, approve, report"
         return f"cannot be {text.removeprefix('Invalid enum value ')}", known
     if "matching regex" in text and "[smhd]" in text:
         return "must be a length of time", "write for example 90s, 30m, 8h or 2d"

@@ -14,6 +14,7 @@ from uuid import UUID
 import msgspec
 
 from tidegate.config import Config
+from tidegate.config.reconcile import LookRules, look_rules
 from tidegate.config.stock_modes import StockModes
 from tidegate.dispatch import shown_statements as statements
 from tidegate.dispatch.allocation import shared_items
@@ -28,10 +29,12 @@ from tidegate.dispatch.drift_decide import (
     decide_price,
     decide_stock,
 )
+from tidegate.dispatch.heal import RECONCILER, add_entries, end_comparing
+from tidegate.dispatch.heal_decide import GROUP_OF, HealState, Known, decide_heal, entry_kind, guess
+from tidegate.dispatch.look_end import DIFFERENCES_TOPIC, append_fact, read_config
 from tidegate.dispatch.payloads import quantity_of
 from tidegate.dispatch.records import ShownRead
 from tidegate.dispatch.scope import Scope
-from tidegate.dispatch.shown import finish_read
 from tidegate.dispatch.statements import COMMAND_CHANNEL, NUMBERS, TOUCHED_ITEMS
 from tidegate.kernel import crashpoint
 from tidegate.kernel.errors import ConfigurationError
@@ -41,8 +44,12 @@ from tidegate.store.connections import Connection
 from tidegate.store.sql import query
 
 CHUNK_ARTICLES = 500
-RUNS_KEPT = 100
+_Key = tuple[str, str, str]
+"""External id, field, place."""
+RUNS_KEPT = 200
 WAIT_SECONDS = 0.5
+SCHEDULE = "schedule"
+"""Who asks for a run that was due."""
 _PRICES = frozenset({ShownField.PRICE, ShownField.PRICE_WITH_TAX})
 _AUDIT = query("audit_add")
 
@@ -93,7 +100,9 @@ class Requested(msgspec.Struct, frozen=True, kw_only=True):
     is_new: bool
     """False: somebody asked before and it is not finished; one run answers both."""
     stopped: tuple[tuple[str, str], ...] = ()
-    """(connection, why): it has no lane now and is not read."""
+    """(connection, why): it has no lane now, or its looks are paused, and it is not read."""
+    elsewhere: tuple[str, ...] = ()
+    """Connections that another run is reading right now; that one answers."""
 
 
 async def request_run(conn: Connection, *, tenant_id: UUID, actor: str, names: Sequence[str]) -> Requested:
@@ -109,24 +118,25 @@ async def request_run(conn: Connection, *, tenant_id: UUID, actor: str, names: S
         )
     async with conn.transaction():
         await conn.execute(statements.LOCK_REQUESTS, tenant_id)
-        found = await conn.fetchval(statements.OPEN_RUN, tenant_id)
-        if found is not None:
-            await conn.execute(statements.LOCK_RUN, tenant_id, found)
-            await conn.execute(statements.END_STOPPED, tenant_id, found)
-            await conn.execute(statements.END_RUN, tenant_id, found)
-            found = await conn.fetchval(statements.OPEN_RUN, tenant_id)
+        await conn.execute(statements.LOCK_RUNS, tenant_id)
+        await conn.execute(statements.END_STOPPED, tenant_id)
+        await conn.execute(statements.END_RUNS, tenant_id)
+        found = await conn.fetchval(statements.OPEN_RUN, tenant_id, list(names))
         run_id = found or new_id()
         if found is None:
             await conn.execute(statements.FORGET_RUNS, tenant_id, RUNS_KEPT - 1)
             await conn.execute(statements.ADD_RUN, tenant_id, run_id, actor)
-            detail = msgspec.json.encode({"connections": list(names)}).decode()
-            await conn.execute(_AUDIT, tenant_id, new_id(), actor, "drift.requested", str(run_id), detail)
+            if actor != SCHEDULE:
+                detail = msgspec.json.encode({"connections": list(names)}).decode()
+                await conn.execute(_AUDIT, tenant_id, new_id(), actor, "drift.requested", str(run_id), detail)
         await conn.execute(statements.ADD_READS, tenant_id, run_id, list(names))
         await conn.execute(statements.END_RUN, tenant_id, run_id)
+        elsewhere = await conn.fetch(statements.ELSEWHERE, tenant_id, run_id, list(names))
         stopped = await conn.fetch(statements.STOPPED, tenant_id, list(names))
         await conn.execute("SELECT pg_notify($1, '')", COMMAND_CHANNEL)
     why = tuple((row["name"], row["state_reason"] or row["state"]) for row in stopped)
-    return Requested(run_id=run_id, is_new=found is None, stopped=why)
+    others = tuple(row["name"] for row in elsewhere)
+    return Requested(run_id=run_id, is_new=found is None, stopped=why, elsewhere=others)
 
 
 async def compare_chunk(scope: Scope, read: ShownRead, *, feeds_are_even: bool) -> float | None:
@@ -138,29 +148,25 @@ async def compare_chunk(scope: Scope, read: ShownRead, *, feeds_are_even: bool) 
 
     async def work(conn: Connection) -> float | None:
         await scope.fence(conn)
-        config = await _config(conn, scope)
+        config = await read_config(conn, scope)
         part = part_of(config, scope.connection.name)
         ready = await _readiness(conn, scope, read, part, feeds_are_even=feeds_are_even)
         if ready is None:
             step = (*scope.ids, read.run_id, read.version)
             await conn.execute(statements.PARK_READ, *step, WAIT_SECONDS, None, False)
             return WAIT_SECONDS
-        comparison = _Comparison(conn, scope, read, part, ready)
+        rules = look_rules(config, scope.connection.name)
+        comparison = _Comparison(conn, scope, read, part, ready, rules)
         if not await comparison.run():
             await conn.execute(statements.FORGET_DRIFT, *scope.ids, read.run_id, ready.left_out)
             await conn.execute(statements.FORGET_SHOWN, *scope.ids, read.run_id)
-            await finish_read(conn, scope, read, "done")
+            compared = await conn.fetchval(statements.COMPARED, *scope.ids, read.run_id)
+            await end_comparing(conn, scope, read, rules, compared or 0)
         return None
 
     wait = await scope.transact(work)
     crashpoint.reach("dispatch.drift.compared")
     return wait
-
-
-async def _config(conn: Connection, scope: Scope) -> Config:
-    await scope.snapshots.read(conn)
-    found = scope.snapshots.at(scope.connection.tenant_id, scope.clock.now())
-    return found.planned if found is not None else Config()
 
 
 class _Ready(msgspec.Struct, frozen=True, kw_only=True):
@@ -190,7 +196,7 @@ async def _readiness(
         else:
             left_out = sorted(_PRICES)
     is_behind = False
-    if part.counts:
+    if part.counts or part.is_channel:
         read_at = await conn.fetchval(statements.COMPARED_READ, *scope.ids, read.run_id)
         is_even = feeds_are_even and await conn.fetchval(statements.FEEDS_READ, *scope.ids, read_at)
         is_behind = not is_even or await conn.fetchval(statements.QUEUED, *scope.ids)
@@ -202,12 +208,15 @@ async def _readiness(
 class _Comparison:
     """One chunk being compared. Numbers are read before marks: what changes in between is seen as in flight."""
 
-    def __init__(self, conn: Connection, scope: Scope, read: ShownRead, part: Part, ready: _Ready) -> None:
+    def __init__(
+        self, conn: Connection, scope: Scope, read: ShownRead, part: Part, ready: _Ready, rules: LookRules
+    ) -> None:
         self._conn = conn
         self._scope = scope
         self._read = read
         self._part = part
         self._ready = ready
+        self._rules = rules
         self._seen: dict[tuple[str, str], dict[str, Seen]] = {}
         self._skus: dict[str, str] = {}
 
@@ -223,14 +232,15 @@ class _Comparison:
             return True
         await self._load_shown(keys)
         prices = await self._prices(articles)
+        known = await self._load_known(keys)
         found: list[tuple[Any, Finding]] = []
         if self._part.is_channel:
-            found += await self._stock(articles, prices)
+            found += await self._guess(await self._stock(articles, prices), known)
         if self._part.counts:
             found += await self._on_hand(articles, prices)
         if self._ready.price_owner is not None:
             found += await self._price(articles, *self._ready.price_owner)
-        await self._keep(keys, found)
+        await self._keep(found, known)
         return True
 
     async def _load_shown(self, keys: list[str]) -> None:
@@ -297,6 +307,7 @@ class _Comparison:
                 acked=acked,
                 was_told=mark is not None and mark["push_version"] > 0,
                 changed_at=_latest([*times, mark["acked_at"] if mark is not None else None]),
+                tolerance=self._rules.tolerance,
             )
             finding = decide_stock(facts, prices.get(external_id))
             if finding is not None:
@@ -364,29 +375,109 @@ class _Comparison:
         return found
 
     # --- the result ----------------------------------------------------------------------------------------------
-    async def _keep(self, keys: list[str], found: Sequence[tuple[Any, Finding]]) -> None:
-        ids = self._scope.ids
-        external_ids = [row["external_id"] for row, _ in found]
-        fields = [finding.field.value for _, finding in found]
-        places = [finding.place for _, finding in found]
-        left_out = self._ready.left_out
-        await self._conn.execute(statements.CLOSE_DRIFT, *ids, keys, left_out, external_ids, fields, places)
+    async def _load_known(self, keys: list[str]) -> dict[_Key, tuple[Any, Known]]:
+        """Return what is known of these articles' differences, by their keys."""
+        rows = await self._conn.fetch(statements.KNOWN_DRIFT, *self._scope.ids, keys, self._ready.left_out)
+        return {
+            (row["external_id"], row["field"], row["place"]): (
+                row,
+                Known(**{name: row[name] for name in Known.__struct_fields__}),
+            )
+            for row in rows
+        }
+
+    async def _guess(
+        self, found: list[tuple[Any, Finding]], known: Mapping[_Key, tuple[Any, Known]]
+    ) -> list[tuple[Any, Finding]]:
+        """Return the differences with better guesses at their causes; asks the past only about what differs."""
+        items = [row["item_id"] for row, _ in found if row["item_id"] is not None]
+        if not items:
+            return found
+        rows = await self._conn.fetch(statements.TOLD_BEFORE, *self._scope.ids, items)
+        told = {row["item_id"]: row["quantity"] for row in rows}
+        guessed = []
+        for row, finding in found:
+            before = known.get(_key(row, finding))
+            number = told.get(row["item_id"])
+            told_before = number // (row["units"] or 1) if number is not None else None
+            follows = self._scope.follows_sales
+            known_before = before[1] if before is not None else None
+            guessed.append((row, guess(finding, known_before, told_before=told_before, follows_sales=follows)))
+        return guessed
+
+    async def _keep(self, found: Sequence[tuple[Any, Finding]], known: Mapping[_Key, tuple[Any, Known]]) -> None:
+        """Store what differs and what became of what differed, with the facts of the log."""
+        kept: list[tuple[Any, Finding, HealState]] = []
+        entries: list[tuple[Mapping[str, Any], str]] = []
+        for row, finding in found:
+            before = known[_key(row, finding)][1] if _key(row, finding) in known else None
+            if finding.in_flight and before is None:
+                continue  # what is being changed, and was no difference before, does not become one
+            policy = self._rules.heal.get(GROUP_OF[finding.field], "report")
+            kept.append((row, finding, decide_heal(finding, before, policy)))
+            kind = entry_kind(finding, before)
+            if kind is not None:
+                entries.append((self._entry(row, finding), kind))
+        keys = {_key(row, finding) for row, finding, _ in kept}
+        gone = [key for key in known if key not in keys]
+        entries += [(known[key][0], "gone") for key in gone if not known[key][1].in_flight]
+        ids, run_id = self._scope.ids, self._read.run_id
+        if gone:
+            await self._conn.execute(statements.CLOSE_DRIFT, *ids, *map(list, zip(*gone, strict=True)))
+        if kept:
+            await self._open(kept)
+            differences = sum(not finding.in_flight for _, finding, _ in kept)
+            await self._conn.execute(statements.COUNT_DIFFERENCES, *ids, run_id, differences)
+        if entries:
+            event_id = await self._append(entries)
+            await add_entries(self._conn, ids, entries, actor=RECONCILER, run_id=run_id, event_id=event_id)
+
+    def _entry(self, row: Any, finding: Finding) -> dict[str, Any]:
+        return {
+            "sku": row["sku"] or self._skus.get(row["external_id"], ""),
+            "external_id": row["external_id"],
+            "field": finding.field.value,
+            "place": finding.place,
+            "owner_value": finding.owner_value,
+            "other_value": finding.other_value,
+            "cause": finding.cause.value,
+        }
+
+    async def _append(self, entries: Sequence[tuple[Mapping[str, Any], str]]) -> UUID:
+        names = ("sku", "external_id", "field", "place", "owner_value", "other_value", "cause")
+        body = [{"what": kind, **{name: row[name] for name in names}} for row, kind in entries]
+        words = f"{len(entries)} differences found, changed or gone"
+        return await append_fact(
+            self._conn,
+            self._scope,
+            DIFFERENCES_TOPIC,
+            self._read.run_id,
+            {"connection": self._scope.connection.name, "differences": body},
+            code="differences",
+            reason=words,
+        )
+
+    async def _open(self, kept: Sequence[tuple[Any, Finding, HealState]]) -> None:
+        names = ("owner", "other", "owner_value", "other_value", "currency", "risk", "risk_currency")
         await self._conn.execute(
             statements.OPEN_DRIFT,
-            *ids,
+            *self._scope.ids,
             self._read.run_id,
-            external_ids,
-            fields,
-            places,
-            [row["sku"] or self._skus.get(row["external_id"], "") for row, _ in found],
-            [row["variant_id"] for row, _ in found],
-            *(
-                [getattr(finding, name) for _, finding in found]
-                for name in ("owner", "other", "owner_value", "other_value", "currency", "risk", "risk_currency")
-            ),
-            [finding.cause.value for _, finding in found],
-            [finding.in_flight for _, finding in found],
+            [row["external_id"] for row, _, _ in kept],
+            [finding.field.value for _, finding, _ in kept],
+            [finding.place for _, finding, _ in kept],
+            [row["sku"] or self._skus.get(row["external_id"], "") for row, _, _ in kept],
+            [row["variant_id"] for row, _, _ in kept],
+            [row["item_id"] for row, _, _ in kept],
+            *([getattr(finding, name) for _, finding, _ in kept] for name in names),
+            [finding.cause.value for _, finding, _ in kept],
+            [finding.in_flight for _, finding, _ in kept],
+            [heal for _, _, heal in kept],
         )
+
+
+def _key(row: Any, finding: Finding) -> _Key:
+    return row["external_id"], finding.field.value, finding.place
 
 
 def _latest(times: Iterable[datetime | None]) -> datetime | None:

@@ -35,6 +35,12 @@ class Cause(StrEnum):
     """Another number was told before; the new one was not."""
     CHANGED_THERE = "changed_there"
     """What was told is not what is shown: somebody changed it there."""
+    MISSED_EVENT = "missed_event"
+    """Units are gone there, and no order told of them: an event was missed, or is late."""
+    LOST_PUSH = "lost_push"
+    """It shows the number before the last one: what it confirmed did not stay."""
+    OTHER_APP = "other_app"
+    """It was told anew, and is another one again: something else writes there."""
     NOT_SHOWN = "not_shown"
     """It is bound, and the other side does not show it any more."""
     UNMATCHED = "unmatched"
@@ -99,13 +105,15 @@ class StockFacts(msgspec.Struct, frozen=True, kw_only=True):
     was_told: bool = False
     changed_at: datetime | None = None
     """When our number changed last, or the channel last confirmed one."""
+    tolerance: int = 0
+    """Units by which it may differ, unless one side says that there is none."""
 
 
 def decide_stock(facts: StockFacts, price: Price | None) -> Finding | None:
     """Return how a channel's number differs from ours; None when it does not."""
     shown = facts.seen.value if facts.seen is not None else None
     ours = Decimal(facts.ours) if facts.ours is not None else None
-    if facts.is_bound and shown == ours:
+    if facts.is_bound and (shown == ours or _is_tolerated(shown, ours, facts.tolerance)):
         return None
     if not facts.is_bound and not shown:
         return None  # it sells nothing that we could answer for
@@ -125,6 +133,10 @@ def decide_stock(facts: StockFacts, price: Price | None) -> Finding | None:
         cause=_stock_cause(facts, shown),
         in_flight=facts.is_bound and (is_being_sent or _changed_since_seen(facts.changed_at, facts.seen)),
     )
+
+
+def _is_tolerated(shown: Decimal | None, ours: Decimal | None, tolerance: int) -> bool:
+    return bool(shown and ours) and _distance(shown, ours) <= tolerance
 
 
 def _stock_cause(facts: StockFacts, shown: Decimal | None) -> Cause:

@@ -22,6 +22,7 @@ from tidegate.dispatch.decide import Decision, ErrorClass, LaneEffect, classify,
 from tidegate.dispatch.drift import compare_chunk
 from tidegate.dispatch.feeds import FeedTimes, fetch_entity, load_feed_ages, read_feed
 from tidegate.dispatch.guard import ClosableApi, GuardedApi
+from tidegate.dispatch.heal import heal_step
 from tidegate.dispatch.host import Host
 from tidegate.dispatch.pace import Pace
 from tidegate.dispatch.records import ShownRead, Window
@@ -457,6 +458,8 @@ class Lane:
         self._feeds.succeeded(name, self.scope.clock.monotonic(), has_more=has_more)
 
     async def _read_shown(self, scope: Scope, read: ShownRead, guard: OpenGuard) -> None:
+        if read.state == "healing":
+            return await heal_step(scope, read)
         if read.state != "comparing":
             return await read_shown_page(scope, read, guard)
         now = self.scope.clock.monotonic()

@@ -116,7 +116,7 @@ class ShownRead(msgspec.Struct, frozen=True, kw_only=True):
     """One connection's part of a run that reads what systems show."""
 
     run_id: UUID
-    state: Literal["waiting", "reading", "comparing"]
+    state: Literal["waiting", "reading", "comparing", "healing"]
     cursor: str
     """Of the next page; while comparing: the last article that was compared."""
     version: int

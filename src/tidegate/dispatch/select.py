@@ -506,7 +506,7 @@ def _shown(window: Window, busy: Busy, connector: Connector, now: datetime) -> l
             task=ReadShown(read),
             priority=SHOWN_PRIORITY,
             waiting_seconds=(now - read.due_at).total_seconds(),
-            charge=shown.charge if shown is not None and read.state != "comparing" else 0.0,
+            charge=shown.charge if shown is not None and read.state in ("waiting", "reading") else 0.0,
             operation=shown.operation if shown is not None else "",
         )
         for read in window.reads

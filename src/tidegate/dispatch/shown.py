@@ -15,6 +15,7 @@ from tidegate.dispatch import shown_statements as statements
 from tidegate.dispatch.decide import ErrorClass, classify, named_wait, reason_of
 from tidegate.dispatch.feeds import bounded
 from tidegate.dispatch.guard import GuardedApi
+from tidegate.dispatch.look_end import finish_read
 from tidegate.dispatch.records import ShownRead
 from tidegate.dispatch.scope import Scope
 from tidegate.kernel import crashpoint
@@ -89,15 +90,6 @@ async def end_read(scope: Scope, read: ShownRead, state: str, error: str | None 
         await finish_read(conn, scope, read, state, error)
 
     await scope.transact(work)
-
-
-async def finish_read(conn: Connection, scope: Scope, read: ShownRead, state: str, error: str | None = None) -> bool:
-    """End a read inside of a transaction; return whether it was still this step's turn."""
-    tenant_id, _ = scope.ids
-    await conn.execute(statements.LOCK_RUN, tenant_id, read.run_id)
-    ended = await conn.fetchval(statements.END_READ, *scope.ids, read.run_id, read.version, state, error)
-    await conn.execute(statements.END_RUN, tenant_id, read.run_id)
-    return bool(ended)
 
 
 async def _begin(scope: Scope, read: ShownRead) -> datetime | None:

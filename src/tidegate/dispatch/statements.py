@@ -41,8 +41,13 @@ SELECT (SELECT is_on FROM switch WHERE name = 'stop_all_writes') AS is_stopped,
                              AND f.not_before <= statement_timestamp() OFFSET 0)
                 OR EXISTS (SELECT FROM sync_read s
                            WHERE s.tenant_id = w.tenant_id AND s.connection_id = w.connection_id
-                             AND s.state IN ('waiting', 'reading', 'comparing')
-                             AND s.not_before <= statement_timestamp() OFFSET 0)) AS waiting
+                             AND s.state IN ('waiting', 'reading', 'comparing', 'healing') AND NOT s.held
+                             AND s.not_before <= statement_timestamp() OFFSET 0)) AS waiting,
+       array(SELECT w.connection_id FROM unnest($1::uuid[], $2::uuid[]) AS w(tenant_id, connection_id)
+             WHERE EXISTS (SELECT FROM sync_schedule p
+                           WHERE p.tenant_id = w.tenant_id AND p.connection_id = w.connection_id
+                             AND p.due_at <= statement_timestamp()
+                             AND (p.paused_at IS NULL OR p.paused_until <= statement_timestamp()) OFFSET 0)) AS looks
 """
 
 # --- the window ------------------------------------------------------------------------------------------------------
@@ -77,8 +82,8 @@ SELECT t.held, t.blocked,
        EXISTS (SELECT FROM fetch_request f
                WHERE f.tenant_id = $1 AND f.connection_id = $2 AND f.not_before <= statement_timestamp()) AS has_fetches,
        EXISTS (SELECT FROM sync_read s
-               WHERE s.tenant_id = $1 AND s.connection_id = $2 AND s.state IN ('waiting', 'reading', 'comparing')
-                 AND s.not_before <= statement_timestamp()) AS has_reads,
+               WHERE s.tenant_id = $1 AND s.connection_id = $2 AND s.state IN ('waiting', 'reading', 'comparing', 'healing')
+                 AND NOT s.held AND s.not_before <= statement_timestamp()) AS has_reads,
        extract(epoch FROM least(
          (SELECT min(c.not_before) FROM command c
           WHERE c.tenant_id = $1 AND c.connection_id = $2 AND c.state IN ('pending', 'in_doubt')
@@ -88,8 +93,8 @@ SELECT t.held, t.blocked,
          (SELECT min(f.not_before) FROM fetch_request f
           WHERE f.tenant_id = $1 AND f.connection_id = $2 AND f.not_before > statement_timestamp()),
          (SELECT min(s.not_before) FROM sync_read s
-          WHERE s.tenant_id = $1 AND s.connection_id = $2 AND s.state IN ('waiting', 'reading', 'comparing')
-            AND s.not_before > statement_timestamp())) - statement_timestamp())::float8 AS due_seconds
+          WHERE s.tenant_id = $1 AND s.connection_id = $2 AND s.state IN ('waiting', 'reading', 'comparing', 'healing')
+            AND NOT s.held AND s.not_before > statement_timestamp())) - statement_timestamp())::float8 AS due_seconds
 FROM (
 """
 WAITING += TOUCHED_ITEMS + ") t"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from uuid import UUID
 
@@ -20,6 +20,7 @@ from tidegate.dispatch import statements
 from tidegate.dispatch.guard import ClosableApi, LeaseLostError
 from tidegate.dispatch.host import Hosts
 from tidegate.dispatch.lane import Lane
+from tidegate.dispatch.looks import begin_looks, plan_look
 from tidegate.dispatch.mapping import FLOW_OF, NO_MAPS, MapsAtWork
 from tidegate.dispatch.modes import sendable_kinds
 from tidegate.dispatch.records import ConnectionRow, Ownership
@@ -89,6 +90,8 @@ class Worker:
         """Read by lanes inside of their transactions, and apart from what the worker goes by."""
         self._maps: dict[UUID, MapsAtWork] = {}
         self._maps_of: dict[UUID, int] = {}
+        self._planned: dict[UUID, Config] = {}
+        """By which configuration the looks of each connection were planned."""
         self._hosts = Hosts()
         self._urgency = Urgency()
         self._wake = asyncio.Event()
@@ -160,6 +163,7 @@ class Worker:
                 await self._read(pool)
                 self._read_due = now + self._settings.config_seconds
             self._keep_lanes(node, pool)
+            await self._plan_looks(pool)
             if now >= self._poll_due:
                 await self._poll(pool)
                 self._poll_due = now + self._settings.poll_seconds
@@ -189,6 +193,28 @@ class Worker:
             lane.set_writes(not row["is_stopped"])
         for connection_id in row["waiting"]:
             self._lanes[connection_id][0].wake()
+        await self._begin_looks(pool, row["looks"])
+
+    async def _begin_looks(self, pool: Pool, due: Sequence[UUID]) -> None:
+        """Begin the looks that are due; a lane is woken by what is begun for it."""
+        for tenant_id in {self._lanes[connection_id][0].scope.connection.tenant_id for connection_id in due}:
+            moment = self._context.clock.now()
+            effective = self._snapshots.at(tenant_id, moment)
+            if effective is not None:
+                async with pool.acquire() as conn:
+                    await begin_looks(conn, tenant_id, effective.planned, self._context.connectors, moment)
+
+    async def _plan_looks(self, pool: Pool) -> None:
+        """Have the looks of lanes be due by a configuration that was put to work, or changed by the time."""
+        for connection_id, (lane, _) in self._lanes.items():
+            tenant_id, name = lane.scope.connection.tenant_id, lane.scope.connection.name
+            effective = self._snapshots.at(tenant_id, self._context.clock.now())
+            if effective is None or self._planned.get(connection_id) is effective.planned:
+                continue
+            async with pool.acquire() as conn:
+                now = self._context.clock.now()
+                await plan_look(conn, lane.scope.ids, name, effective.planned, self._context.connectors, now)
+            self._planned[connection_id] = effective.planned
 
     # --- lanes ---------------------------------------------------------------------------------------------------
     def _keep_lanes(self, node: Node, pool: Pool) -> None:
@@ -222,6 +248,7 @@ class Worker:
             if not task.done():
                 continue
             del self._lanes[connection_id]
+            self._planned.pop(connection_id, None)
             node.in_use.discard(lane.scope.owner.slot)
             if not task.cancelled() and task.exception() is not None:
                 log.error("lane.failed", connection=lane.scope.connection.name, exc_info=task.exception())

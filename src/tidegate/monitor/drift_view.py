@@ -35,6 +35,9 @@ CAUSE_WORDS: dict[Cause, str] = {
     Cause.PUSH_FAILED: "telling it failed",
     Cause.CHANGED_SINCE: "our number changed and was not told yet",
     Cause.CHANGED_THERE: "changed there, behind our back",
+    Cause.MISSED_EVENT: "units gone there, no order told of them: a missed event",
+    Cause.LOST_PUSH: "it shows an older number: the last one was lost",
+    Cause.OTHER_APP: "told anew and changed again: another app writes there",
     Cause.NOT_SHOWN: "it is not there any more",
     Cause.UNMATCHED: "unmatched article: see tidegate matches",
     Cause.MOVES_UNSEEN: "counted there without a movement that we saw",
@@ -44,12 +47,22 @@ CAUSE_WORDS: dict[Cause, str] = {
 """Cause -> words for people."""
 
 
+HEAL_WORDS: dict[str, str] = {
+    "": "-",
+    "due": "about to be told anew",
+    "waits": "waits for approval",
+    "healing": "told anew",
+    "stuck": "told anew in vain",
+}
+"""What becomes of a difference -> words for people."""
+
+
 class ReadView(msgspec.Struct, frozen=True, kw_only=True):
     """One connection's part of a run."""
 
     connection: str
     state: str
-    """waiting, reading, comparing, done or failed."""
+    """waiting, reading, comparing, healing, done or failed."""
     pages: int
     articles: int
     compared: int
@@ -105,6 +118,11 @@ class DriftRow(msgspec.Struct, frozen=True, kw_only=True):
     cause: str
     since: datetime
     seen_at: datetime
+    heal: str
+    """'' is only reported; due, waits, healing or stuck."""
+    heals: int
+    """How often it was told anew since it is seen."""
+    healed_at: datetime | None
 
     @property
     def difference(self) -> Decimal | None:

@@ -25,6 +25,7 @@ _ENTRIES = query("sku_entries")
 _ORDERS = query("sku_orders")
 _TOLD = query("sku_told")
 _BINDINGS = query("sku_bindings")
+_DRIFT = query("sku_drift")
 _LANES = query("explain_lanes")
 
 
@@ -55,6 +56,7 @@ async def explain_sku(
             holders=await read_holders(conn, tenant_id, item_id, HOLDERS_MAX),
             told=kept_told,
             marks=await read_channels(conn, tenant_id, item_id, connectors),
+            drift=await conn.fetch(_DRIFT, tenant_id, item["sku"], limit),
             bindings=await conn.fetch(_BINDINGS, tenant_id, item_id),
             lanes={row["connection_id"]: describe_lane(row) for row in await conn.fetch(_LANES, tenant_id)},
             is_cut=len(kept_entries) < len(entries) or len(kept_told) < len(told),

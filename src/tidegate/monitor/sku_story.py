@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
+from tidegate.dispatch.drift_decide import Cause
 from tidegate.kernel.ids import public_id, time_of
+from tidegate.monitor.drift_view import CAUSE_WORDS
 from tidegate.monitor.stock_view import ChannelView, Unseen
 from tidegate.monitor.story import Row, Step
 from tidegate.monitor.waiting import LaneFacts, Wait
@@ -95,7 +98,7 @@ class SkuStory(msgspec.Struct, frozen=True, kw_only=True):
     """Due first, cut at a limit."""
     bindings: tuple[Mapping[str, Any], ...]
     steps: tuple[Step, ...]
-    """By time: ledger entries and numbers told, cut at a limit."""
+    """By time: ledger entries, numbers told and differences found, cut at a limit."""
     is_cut: bool
     """There are older entries or numbers than those shown."""
 
@@ -112,6 +115,8 @@ class SkuFacts(msgspec.Struct, frozen=True, kw_only=True):
     marks: Sequence[tuple[ChannelView, Row]]
     """Belief and mark of each channel."""
     bindings: Sequence[Row]
+    drift: Sequence[Row]
+    """What looks found of it, and what became of it."""
     lanes: Mapping[UUID, LaneFacts]
     is_cut: bool
 
@@ -129,7 +134,7 @@ def tell_sku(facts: SkuFacts, modes: SkuModes, *, cell: str) -> SkuStory:
     newest: dict[UUID, Row] = {}
     for row in facts.told:
         newest.setdefault(row["connection_id"], row)
-    steps = [*_ledger_steps(facts.entries, cell), *_told_steps(facts.told, cell)]
+    steps = [*_ledger_steps(facts.entries, cell), *_told_steps(facts.told, cell), *_look_steps(facts.drift, cell)]
     steps.sort(key=lambda step: step.at)
     return SkuStory(
         sku=facts.sku,
@@ -212,6 +217,39 @@ def _told_steps(rows: Iterable[Row], cell: str) -> Iterable[Step]:
             tone=_TONES.get(row["state"], "plain"),
             detail={"version": row["version"], "code": row["code"], "counters": _counters(row)},
         )
+
+
+_LOOK_WORDS = {
+    "found": "a look at {where} found {field} {shown}, where it should be {owned}: {cause}",
+    "changed": "a look at {where} found {field} {shown}, where it should be {owned}: {cause}",
+    "gone": "a look at {where} found {field} even again",
+    "told": "{where} is told {field} anew because of a look, by {actor}",
+    "asked": "a person is asked whether {where} is told {field} anew",
+}
+
+
+def _look_steps(rows: Iterable[Row], cell: str) -> Iterable[Step]:
+    for row in rows:
+        words = _LOOK_WORDS[row["kind"]].format(
+            where=row["connection"],
+            field=row["field"],
+            shown=_units(row["other_value"]),
+            owned=_units(row["owner_value"]),
+            cause=CAUSE_WORDS[Cause(row["cause"])],
+            actor=row["actor"],
+        )
+        yield Step(
+            at=row["at"],
+            kind="drift",
+            words=words,
+            about=public_id("evt", cell, row["event_id"]) if row["event_id"] is not None else "",
+            tone="doubt" if row["kind"] in ("found", "changed") else "good" if row["kind"] == "gone" else "plain",
+            detail={"cause": row["cause"], "run": public_id("run", cell, row["run_id"]) if row["run_id"] else None},
+        )
+
+
+def _units(value: Decimal | None) -> str:
+    return "nothing" if value is None else format(value.normalize(), "f")
 
 
 def _channel(

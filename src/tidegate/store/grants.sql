@@ -71,7 +71,9 @@ GRANT SELECT, UPDATE ON slot TO tidegate_dispatch;
 GRANT SELECT, INSERT, UPDATE ON event_crash TO tidegate_dispatch;
 GRANT USAGE, SELECT ON SEQUENCE event_seq TO tidegate_dispatch;
 -- runs: what systems show, and how it differs
-GRANT SELECT, UPDATE ON sync_run, sync_read TO tidegate_dispatch;
+GRANT SELECT, INSERT, UPDATE, DELETE ON sync_run, sync_schedule TO tidegate_dispatch;  -- begins the runs that are due
+GRANT SELECT, INSERT, UPDATE ON sync_read TO tidegate_dispatch;
+GRANT SELECT, INSERT, DELETE ON drift_entry TO tidegate_dispatch;
 GRANT SELECT, INSERT, UPDATE, DELETE ON shown, drift TO tidegate_dispatch;
 GRANT SELECT ON event_queue TO tidegate_dispatch;
 GRANT SELECT (tenant_id, event_id, connection_id) ON event TO tidegate_dispatch;
@@ -111,10 +113,14 @@ GRANT UPDATE (blocked_by, not_before, tries, acked_quantity, dirty, dirty_at, ap
 GRANT UPDATE (approved_by, approved_at) ON command TO tidegate_web;
 GRANT INSERT ON command, command_key TO tidegate_web;  -- a number that was turned down is a command that ended unsent
 GRANT SELECT ON flow_mode, channel_allocation TO tidegate_web;
-GRANT SELECT ON sync_run, sync_read, shown, drift, match_open, match_decision TO tidegate_web;
+GRANT SELECT ON sync_run, sync_read, sync_schedule, shown, drift, drift_entry, match_open, match_decision TO tidegate_web;
+GRANT UPDATE (late_until) ON channel_stock TO tidegate_web;  -- a number that differs is told once more
+GRANT UPDATE (heal, heals, healed_at, healed_by) ON drift TO tidegate_web;
+GRANT INSERT ON drift_entry TO tidegate_web;
+GRANT UPDATE (paused_at, paused_until, paused_by, due_at) ON sync_schedule TO tidegate_web;
 GRANT INSERT, DELETE ON sync_run TO tidegate_web;  -- asks for a run, which forgets old ones
 GRANT UPDATE (finished_at) ON sync_run TO tidegate_web;
-GRANT INSERT, UPDATE (state, error, version, finished_at) ON sync_read TO tidegate_web;  -- ends reads of what is stopped
+GRANT INSERT, UPDATE (state, error, version, finished_at, held) ON sync_read TO tidegate_web;  -- ends reads of what is stopped
 
 -- web holds units for whoever asks, and gives them back: in the ledger it may move what is reserved, and nothing else
 GRANT SELECT, INSERT ON reservation, reservation_hold TO tidegate_web;

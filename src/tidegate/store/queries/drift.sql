@@ -20,7 +20,8 @@ GROUP BY r.tenant_id, r.run_id ORDER BY r.run_id DESC LIMIT $3
 -- name: drift_top
 -- The differences with the highest value at risk. $1 tenant, $2 fields or null, $3 connection or null, $4 at most.
 SELECT c.name AS connection, d.external_id, d.sku, d.field, d.place, l.name AS location, d.owner, d.other, d.owner_value,
-       d.other_value, d.currency, d.risk, d.risk_currency, d.cause, d.since, d.seen_at
+       d.other_value, d.currency, d.risk, d.risk_currency, d.cause, d.since, d.seen_at, d.heal, d.heals,
+       d.healed_at
 FROM drift d
 JOIN connection c USING (tenant_id, connection_id)
 LEFT JOIN binding b ON b.tenant_id = d.tenant_id AND b.connection_id = d.connection_id AND b.kind = 'location'

@@ -1,0 +1,128 @@
+"""Looks as people see them: when each connection is compared next, what the last look came to, and what looking costs."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from tidegate.store.connections import Connection
+from tidegate.store.sql import query
+
+_STATUS = query("sync_status")
+_DAY_SECONDS = 86_400
+
+
+class UnderWay(msgspec.Struct, frozen=True, kw_only=True):
+    """A look that is under way."""
+
+    run_id: UUID
+    state: str
+    """waiting, reading, comparing or healing."""
+    articles: int
+    compared: int
+    since: datetime | None
+    is_held: bool
+    """By a pause."""
+    error: str | None
+
+
+class LastLook(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest look that is over."""
+
+    run_id: UUID
+    state: str
+    """done or failed."""
+    finished_at: datetime | None
+    calls: int
+    articles: int
+    differences: int
+    healed: int
+    heal_waits: int
+    reading_seconds: float | None
+    error: str | None
+
+
+class LookView(msgspec.Struct, frozen=True, kw_only=True):
+    """One connection."""
+
+    connection: str
+    is_scheduled: bool
+    """False: only looked at when somebody asks."""
+    due_at: datetime | None
+    interval_seconds: float | None
+    """As looks adapted to."""
+    paused_at: datetime | None
+    paused_until: datetime | None
+    paused_by: str | None
+    under_way: UnderWay | None
+    last: LastLook | None
+    differences: int
+    """Open now."""
+    oldest: datetime | None
+    """Since when the oldest of them is seen."""
+    waiting: int
+    """Of them, those that wait for approval."""
+
+    @property
+    def staleness_seconds(self) -> float | None:
+        """How long a change over there may stay unseen by looks: one interval and one read."""
+        if self.interval_seconds is None:
+            return None
+        reading = self.last.reading_seconds if self.last is not None else None
+        return self.interval_seconds + (reading or 0.0)
+
+    @property
+    def calls_per_day(self) -> float | None:
+        """What looking costs at this interval."""
+        if self.interval_seconds is None or self.last is None or not self.last.calls:
+            return None
+        return self.last.calls * _DAY_SECONDS / self.interval_seconds
+
+
+async def read_looks(conn: Connection, tenant_id: UUID) -> tuple[LookView, ...]:
+    """Return every connection that is looked at, or was. Reads only."""
+    return tuple(
+        LookView(
+            **{
+                name: row[name]
+                for name in (
+                    "connection",
+                    "is_scheduled",
+                    "due_at",
+                    "interval_seconds",
+                    "paused_at",
+                    "paused_until",
+                    "paused_by",
+                    "oldest",
+                    "waiting",
+                )
+            },
+            differences=row["open_differences"],
+            under_way=UnderWay(
+                run_id=row["open_run"],
+                state=row["open_state"],
+                articles=row["open_articles"],
+                compared=row["open_compared"],
+                since=row["open_since"],
+                is_held=row["is_held"],
+                error=row["open_error"],
+            )
+            if row["open_run"] is not None
+            else None,
+            last=LastLook(
+                run_id=row["last_run"],
+                state=row["last_state"],
+                calls=row["pages"],
+                error=row["last_error"],
+                **{
+                    name: row[name]
+                    for name in ("finished_at", "articles", "differences", "healed", "heal_waits", "reading_seconds")
+                },
+            )
+            if row["last_run"] is not None
+            else None,
+        )
+        for row in await conn.fetch(_STATUS, tenant_id)
+    )
