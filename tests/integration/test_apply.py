@@ -243,3 +243,25 @@ async def test_twenty_hints_of_one_thing_ask_for_one_read(bed: Bed) -> None:
     reason = await bed.pool.fetchval("SELECT reason FROM event_outcome WHERE code = 'bundled' LIMIT 1")
     assert reason is None or "evt_" in reason
     await bed.check_books()
+
+
+async def test_what_counts_is_the_change_since_the_channel_was_told(bed: Bed) -> None:
+    """Small changes that were bundled come to count together; a channel whose number is far from its bounds waits."""
+    await bed.append([("erp", move_event("m1", "A", 100))])
+    await bed.apply()
+    await bed.pool.execute(
+        "UPDATE channel_stock SET dirty = false, dirty_at = NULL, priority = 50, told_available = 100,"
+        " quiet_from = CASE WHEN connection_id = $1 THEN 81 ELSE 61 END, quiet_to = 119",
+        bed.connections["shop_a"],
+    )
+    seen = []
+    for number in range(3):
+        await bed.append([("shop_b", order_event(f"o{number}", [("A", 8)]))])
+        await bed.apply()
+        marks = await bed.pool.fetch(
+            "SELECT priority FROM channel_stock WHERE item_id = $1 ORDER BY connection_id = $2 DESC",
+            bed.items["A"], bed.connections["shop_a"],
+        )  # fmt: skip
+        seen.append(tuple(row[0] for row in marks))
+
+    assert seen == [(50, 50), (50, 50), (40, 50)]

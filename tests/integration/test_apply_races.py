@@ -145,7 +145,7 @@ async def test_marks_are_locked_channel_by_channel_also_in_a_small_batch(databas
 
         async def mark(conn: object, items: list[UUID]) -> None:
             async with conn.transaction():  # type: ignore[attr-defined]
-                await conn.execute(statements.MARK_DIRTY, bed.tenant_id, channels, items)  # type: ignore[attr-defined]
+                await conn.execute(statements.MARK_DIRTY, bed.tenant_id, channels, items, 40)  # type: ignore[attr-defined]
 
         transaction = lane.transaction()
         await transaction.start()
@@ -182,7 +182,7 @@ async def test_untold_marks_are_locked_in_the_one_order(database: Database, owne
         await gate.fetch(LOCK_MARK, bed.tenant_id, channel, items[5])
         untold = asyncio.create_task(one.execute(statements.MARK_UNTOLD, bed.tenant_id, [channel]))
         await until(lambda: waiting(owner_pool, 1))
-        dirty = asyncio.create_task(two.execute(statements.MARK_DIRTY, bed.tenant_id, [channel], items))
+        dirty = asyncio.create_task(two.execute(statements.MARK_DIRTY, bed.tenant_id, [channel], items, 40))
         await until(lambda: waiting(owner_pool, 2))
         await transaction.rollback()
         await asyncio.gather(untold, dirty)

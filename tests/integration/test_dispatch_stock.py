@@ -360,3 +360,78 @@ async def test_a_fulfillment_in_doubt_holds_its_item_and_nothing_else(bed: Bed, 
     article = remote.world.articles["art-A"]
     assert (article.shop_on_hand, article.shop_allocated) == (14, 0)
     assert all(count == 1 for count in remote.world.effects["fulfillment.create"].values())
+
+
+async def hurry(bed: Bed) -> None:
+    await bed.pool.execute("UPDATE channel_stock SET priority = 40 WHERE dirty")
+
+
+async def test_with_each_number_it_is_noted_how_far_the_next_change_can_wait(bed: Bed, remote: HostileServer) -> None:
+    stock_world(remote.world, [("A", 0), ("B", 0)])
+    for sku in ("A", "B"):
+        await bed.article(sku)
+    await bed.move("A", on_hand=100)
+    await bed.move("B", on_hand=3, committed=1)
+
+    async with bed.running():
+        await until(bed.is_settled)
+        first = {sku: await bed.mark(sku) for sku in ("A", "B")}
+        await bed.move("A", on_hand=-30)
+        await hurry(bed)
+        await until(bed.is_settled)
+        second = await bed.mark("A")
+
+    told = {sku: (mark["told_available"], mark["quiet_from"], mark["quiet_to"]) for sku, mark in first.items()}
+    assert told == {"A": (100, 81, 119), "B": (2, 2, 2)}
+    assert (second["told_available"], second["quiet_from"], second["priority"]) == (70, 57, 50)
+    ledgers = [msgspec.json.decode(row["ledger"]) for row in await bed.commands_of(bed.items["A"])]
+    assert [ledger.get("because") for ledger in ledgers] == [None, "percent"]
+    assert [row["priority"] for row in await bed.commands_of(bed.items["A"])] == [50, 40]
+
+
+async def test_what_sells_fast_lets_no_change_wait(bed: Bed, remote: HostileServer) -> None:
+    """Of its last twenty entries each took ten units: what is left lasts no ten minutes."""
+    stock_world(remote.world, [("A", 0), ("SLOW", 0)])
+    for sku in ("A", "SLOW"):
+        await bed.article(sku)
+        await bed.move(sku, on_hand=1000)
+    for _ in range(20):
+        await bed.move("A", committed=10)
+        await bed.move("SLOW", committed=10)
+    await bed.pool.execute("UPDATE stock_entry SET at = at - interval '1 day' WHERE item_id = $1", bed.items["SLOW"])
+
+    async with bed.running():
+        await until(bed.is_settled)
+
+    marks = [await bed.mark(sku) for sku in ("A", "SLOW")]
+    assert [(mark["quiet_from"], mark["quiet_to"]) for mark in marks] == [(800, 800), (641, 959)]
+
+
+async def test_what_could_not_be_told_stays_urgent_and_is_no_measure(bed: Bed, remote: HostileServer) -> None:
+    stock_world(remote.world, [("A", 0)])
+    await bed.article("A")
+    await bed.move("A", on_hand=100)
+    await hurry(bed)
+    remote.put_faults(Fault(kind="status", status=423, code="busy", method="PUT", path=STOCK, times=3))
+
+    async with bed.running():
+        await until(lambda: remote.world.faults_used.get("status", 0) >= 3)
+        await until(bed.is_settled)
+
+    assert [row["priority"] for row in await bed.commands_of(bed.items["A"])] == [40] * 4
+    mark = await bed.mark("A")
+    assert (mark["told_available"], mark["priority"]) == (100, 50)
+
+
+async def test_a_number_that_needs_no_telling_is_a_measure_too(bed: Bed, remote: HostileServer) -> None:
+    stock_world(remote.world, [("A", 0)])
+    await bed.article("A")
+    await bed.move("A", on_hand=100)
+    async with bed.running():
+        await until(bed.is_settled)
+        await bed.pool.execute("UPDATE channel_stock SET told_available = NULL, quiet_from = NULL, quiet_to = NULL")
+        await bed.move("A")  # marked, and nothing changed
+        await until(bed.is_settled)
+
+    assert pushes(remote) == 1
+    assert (await bed.mark("A"))["quiet_from"] == 81

@@ -178,10 +178,11 @@ async def test_a_call_is_begun_and_settled_by_the_keys_of_its_items(owner_pool: 
                 b"sealed",
                 uuid4(),
                 1.0,
-                50,
+                [None] * CALL,
                 datetime.now(UTC),
             ),
             *(commands, items, [1] * CALL, [5] * CALL, ["{}"] * CALL, [1] * CALL, None, [1] * CALL, False),
+            *([5] * CALL, [4] * CALL, [6] * CALL),
         )
 
         begun = await rows_read(conn, BEGIN_STOCK, *begin)
@@ -206,7 +207,7 @@ async def test_marking_items_anew_reads_their_marks_only(owner_pool: Pool) -> No
         await conn.execute("UPDATE channel_stock SET dirty = false, moved = 0, acked_quantity = 9, push_version = 1")
 
         read = {
-            "marked": await rows_read(conn, MARK_DIRTY, tenant_id, [channel_id], items),
+            "marked": await rows_read(conn, MARK_DIRTY, tenant_id, [channel_id], items, 40),
             "marked for safety": await rows_read(conn, MARK_ITEMS, tenant_id, channel_id, items),
             "never told": await rows_read(conn, MARK_UNTOLD, tenant_id, [channel_id]),
             "sold there": await rows_read(conn, FOLLOW_SALES, tenant_id, [channel_id] * CALL, items, [2] * CALL),

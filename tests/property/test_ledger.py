@@ -7,9 +7,8 @@ from uuid import UUID
 
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import structs
 
-from tidegate.inventory.ledger import LOW_STOCK, Counters, LevelKey, Posting, critical_items, post
+from tidegate.inventory.ledger import Counters, LevelKey, Posting, available_changes, post
 
 ITEMS, PLACES = [UUID(int=1), UUID(int=2)], [UUID(int=3), UUID(int=4)]
 KEYS: list[LevelKey] = [(item, place) for item in ITEMS for place in PLACES]
@@ -101,23 +100,16 @@ def test_the_order_of_facts_does_not_matter_while_nothing_is_cut(order: list[int
     assert told == mixed
 
 
-@given(st.integers(-30, 300), st.integers(-300, 300))
-def test_a_change_is_critical_where_little_is_or_was_there_or_much_of_it_moved(before: int, change: int) -> None:
-    """What was nothing and stays nothing is none: the channels show 0 before and after."""
-    key = KEYS[0]
-    posting = Posting(item_id=key[0], location_id=key[1], kind="adjust", cause_key="c", on_hand_delta=change)
-    entries = post({key: Counters(before, 0, 0, 0, version=1)}, [posting])
+@given(levels, postings(), st.sets(st.sampled_from(KEYS)))
+def test_what_is_available_changes_by_what_entries_moved_where_it_counts(
+    stock: dict[LevelKey, Counters], facts: list[Posting], counted: set[LevelKey]
+) -> None:
+    def available(item: UUID) -> int:
+        found = [level for key, level in stock.items() if key[0] == item and key in counted]
+        return sum(level.on_hand - level.unavailable - level.committed - level.reserved for level in found)
 
-    after = before + change
-    is_shown = before > 0 or after > 0
-    is_low = is_shown and min(before, after) <= LOW_STOCK
-    is_large = abs(change) * 5 >= abs(before)
-    assert critical_items(entries) == ({key[0]} if change and (is_low or is_large) else set())
+    before = {item: available(item) for item in ITEMS}
 
+    changes = available_changes(post(stock, facts), counted)
 
-@given(levels, postings())
-def test_what_changes_no_number_is_never_critical(stock: dict[LevelKey, Counters], facts: list[Posting]) -> None:
-    nothing = {"on_hand_delta": 0, "unavailable_delta": 0, "committed_delta": 0, "reserved_delta": 0}
-    entries = post(stock, [structs.replace(fact, **nothing) for fact in facts])
-
-    assert critical_items(entries) == set()
+    assert {item: before[item] + changes.get(item, 0) for item in ITEMS} == {item: available(item) for item in ITEMS}

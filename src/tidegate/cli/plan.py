@@ -97,6 +97,7 @@ def _print(found: Shown) -> None:
                 + (f"; {channel.open} articles match nothing: tidegate matches" if channel.open else "")
             )
         )
+        click.echo(safe_line(f"  told at once: {channel.significant}"))
         for one in channel.examples:
             click.echo(safe_line(f"  {one.sku}: {'?' if one.shows is None else one.shows} -> {one.told}"))
     print_table(

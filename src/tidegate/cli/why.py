@@ -127,6 +127,9 @@ def _print_sku(story: SkuStory) -> None:
     ]
     print_table(_CHANNEL_COLUMNS, channels, empty="no channel sells it")
     print_unseen(story.channels)
+    for channel in story.channels:
+        if channel.urgency:
+            click.echo(f"{channel.connection}: {channel.urgency}")
     for order_ in story.orders:
         click.echo(
             f"order {safe_line(order_.number)} of {order_.channel} holds {order_.units}: {order_.order_state}, "

@@ -158,6 +158,28 @@ def _mentions(config: Config) -> Iterator[tuple[Path, str, str]]:
             yield ("owns", key), owner, "erp"
 
 
+def _check_significant(config: Config, document: Document) -> Iterator[Problem]:
+    stock = config.flows.stock
+    if stock is None:
+        return
+    places: list[tuple[Path, Mapping[str, object]]] = [
+        (("flows", "stock", "significant", "channels"), stock.significant.channels)
+    ]
+    places += [
+        (("overrides", index, "stock.significant", "channels"), override.stock_significant.channels)
+        for index, override in enumerate(config.overrides)
+        if override.stock_significant is not None
+    ]
+    for path, channels in places:
+        for name in channels:
+            if name not in stock.targets:
+                yield Problem(
+                    mark=document.mark_of_key((*path, name)),
+                    message=f"{'.'.join(map(str, path))} names {name!r}, to which the stock flow does not go",
+                    hint=suggest(name, list(stock.targets)) or f"flows.stock.to is: {', '.join(stock.targets)}",
+                )
+
+
 def _check_agreement(config: Config, document: Document) -> Iterator[Problem]:
     pairs = (
         ("stock", config.flows.stock and config.flows.stock.source, "stock.on_hand", config.owns.on_hand),
@@ -188,6 +210,7 @@ def _check_agreement(config: Config, document: Document) -> Iterator[Problem]:
                     message=f"flows.stock.allocation.{key} names {name!r}, to which the stock flow does not go",
                     hint=suggest(name, list(stock.targets)) or f"flows.stock.to is: {', '.join(stock.targets)}",
                 )
+    yield from _check_significant(config, document)
     named = (
         (("flows", "orders", "from"), orders.sources if orders else None),
         (("flows", "stock", "to"), stock.targets if stock else None),

@@ -98,14 +98,20 @@ def _check_override(override: Override, path: Path, config: Config, document: Do
         return Problem(mark=document.mark_of((*path, key) if key else path), message=message, hint=hint)
 
     is_for_skus = any(
-        value is not None for value in (override.stock_mode, override.stock_safety, override.stock_allocation)
+        value is not None
+        for value in (
+            override.stock_mode,
+            override.stock_safety,
+            override.stock_allocation,
+            override.stock_significant,
+        )
     )
     if override.profile is not None and (override.match is not None or is_for_skus):
         yield problem("an override switches a profile on, or sets something for SKUs, not both", "make two of it")
     elif override.profile is None and not is_for_skus:
         yield problem(
             "this override changes nothing",
-            "add stock.safety, stock.mode, stock.allocation, or a profile with `during`",
+            "add stock.safety, stock.mode, stock.allocation, stock.significant, or a profile with `during`",
         )
     elif override.profile is not None and override.during is None:
         yield problem("a profile is on for a time only", "add for example: during: 2026-11-27/2026-12-01", "profile")

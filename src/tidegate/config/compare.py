@@ -151,6 +151,8 @@ def _skus(old: Config, new: Config) -> Iterator[Meaning]:
     if _allocation(old) != _allocation(new):
         words = "units are shared out among channels in another way: the numbers that change are told"
         yield Meaning(kind="writes", words=words)
+    if _significant(old) != _significant(new):
+        yield Meaning(kind="note", words="other changes of stock numbers are told at once: no number changes by that")
 
 
 def _rules(config: Config) -> list[Override]:
@@ -179,6 +181,16 @@ def _allocation(config: Config) -> tuple[Any, ...]:
     )
     of_flow = stock.allocation if stock is not None else None
     return (of_flow, rules, tuple(config.groups.items()) if rules else ())
+
+
+def _significant(config: Config) -> tuple[Any, ...]:
+    stock = config.flows.stock
+    rules = tuple(
+        (rule.match, rule.during, rule.stock_significant)
+        for rule in _rules(config)
+        if rule.stock_significant is not None
+    )
+    return (stock.significant if stock is not None else None, rules, tuple(config.groups.items()) if rules else ())
 
 
 def _timed(old: Config, new: Config) -> Iterator[Meaning]:

@@ -149,6 +149,26 @@ class Allocation(_Part, frozen=True, kw_only=True):
     """Channel -> units that it gets before the rest is shared out."""
 
 
+class SignificantChange(_Part, frozen=True, kw_only=True):
+    """Which changes of a number are told at once. What is absent stays as it is elsewhere, at last as built in."""
+
+    low: Safety | None = None
+    """At this many units and fewer, each change counts; 0: never for that."""
+    percent: Annotated[int, Meta(ge=1, le=1000)] | Literal["off"] | None = None
+    """A change by this part of what the channel was told, and more."""
+    units: Annotated[int, Meta(ge=1, le=1_000_000)] | Literal["off"] | None = None
+    """A change by so many units, and more."""
+    fast: Annotated[str, Meta(pattern=r"^(off|[1-9][0-9]{0,5}[smhd])$")] | None = None
+    """Each change of what is gone within this time at the pace at which it sells."""
+
+
+class Significant(SignificantChange, frozen=True, kw_only=True):
+    """The same, with what differs for single channels. That a number crosses zero, or the units withheld, always counts."""
+
+    channels: Mapping[str, SignificantChange] = {}
+    """Channel -> what differs there."""
+
+
 class StockFlow(_Part, frozen=True, kw_only=True):
     """Stock numbers go from the owner of the count to channels."""
 
@@ -159,6 +179,8 @@ class StockFlow(_Part, frozen=True, kw_only=True):
     safety: Safety = 0
     """Units of every item that no channel is told of."""
     allocation: Allocation = Allocation()
+    significant: Significant = Significant()
+    """Which changes go out at once; the rest waits for company."""
     blackout: tuple[Recurrence, ...] = ()
     """Windows in which what the flow writes waits in the outbox."""
 
@@ -299,6 +321,8 @@ class Override(_Part, frozen=True, kw_only=True):
     stock_safety: Safety | None = msgspec.field(name="stock.safety", default=None)
     stock_allocation: AllocationMode | None = msgspec.field(name="stock.allocation", default=None)
     """In place of `flows.stock.allocation.mode`."""
+    stock_significant: Significant | None = msgspec.field(name="stock.significant", default=None)
+    """In place of what `flows.stock.significant` says, as far as it says something itself."""
 
 
 class Config(_Part, frozen=True, kw_only=True):

@@ -17,8 +17,10 @@ from tidegate.commerce.commands import (
     FulfillmentLineOut,
     OrderLineOut,
     Payload,
+    Priority,
     SetInventory,
 )
+from tidegate.commerce.significance import NUMBER_MAX, NUMBER_MIN, Quiet, Reason, judge, quiet
 from tidegate.commerce.states import CommandState, may_leave
 from tidegate.commerce.stock import ChannelOpen, Level, StockNumber, channel_quantity
 from tidegate.dispatch.payments import KINDS as MONEY_KINDS
@@ -117,6 +119,12 @@ class StockNumberRow(msgspec.Struct, frozen=True, kw_only=True):
     """The item is shared out: after how long time alone may change what is to be told."""
     ledger: bytes
     """JSON: the counters that the number was made of, and how many ledger entries they come from."""
+    available: int = 0
+    """Units of the item at all active locations together that nobody was promised."""
+    quiet: Quiet = Quiet(0, 0)
+    """Up to which numbers of available units the next change can wait for others."""
+    because: Reason | None = None
+    """Why it did not wait for others; None where it did."""
 
     @property
     def is_news(self) -> bool:
@@ -425,6 +433,16 @@ def _carried(row: Any) -> dict[str, int]:
 
 def _stock_number(row: Any, mark: Any, stock_number: StockNumber, rules: SafetyRules) -> StockNumberRow:
     counters, carried = _counters(row, rules), _carried(row)
+    available = Level(**counters).available
+    withheld = counters["safety_stock"] + counters["unseen"]
+    rule, sellable, pace = rules.significance(row["sku"]), available - withheld, row["pace"]
+    told, is_urgent = mark["told_available"], mark["priority"] <= Priority.INVENTORY_CRITICAL
+    lasts_seconds = None if pace <= 0 else max(0, sellable) / pace
+    bounds = quiet(rule, sellable, lasts_seconds=lasts_seconds)
+    because = None
+    if is_urgent and told is not None:
+        kept = counters["safety_stock"]
+        because = judge(rule, told - withheld, sellable, withheld=kept, lasts_seconds=lasts_seconds)
     return StockNumberRow(
         item_id=row["item_id"],
         sku=row["sku"],
@@ -439,6 +457,9 @@ def _stock_number(row: Any, mark: Any, stock_number: StockNumber, rules: SafetyR
         may_come_late=mark["may_come_late"],
         is_due_again=mark["is_due_again"],
         ledger=msgspec.json.encode({**counters, **carried, "entries": int(row["entries"])}),
+        available=available,
+        quiet=Quiet(max(NUMBER_MIN, bounds.lowest + withheld), min(NUMBER_MAX, bounds.highest + withheld)),
+        because=because,
     )
 
 

@@ -1,4 +1,4 @@
-"""What the configuration says of numbers, pure: how many units of an item no channel is told of, and which are shared out.
+"""What the configuration says of numbers, pure: what no channel is told of, what is shared out, and which changes go at once.
 
 Lanes keep by the rules that their channel was told under. When these change, by a new configuration or because a timed
 override begins or ends, the items with another number are marked, and the lane tells them.
@@ -11,8 +11,10 @@ from uuid import UUID
 
 import msgspec
 
+from tidegate.commerce.significance import DEFAULT_RULE, Rule
 from tidegate.config import Config
-from tidegate.config.records import Allocation, AllocationMode
+from tidegate.config.records import Allocation, AllocationMode, Significant, SignificantChange
+from tidegate.config.schedule import seconds_of
 from tidegate.config.skus import matches, patterns_of
 
 
@@ -25,6 +27,10 @@ class SafetyRules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     allocation: Allocation = Allocation()
     shared_skus: tuple[tuple[tuple[str, ...], AllocationMode], ...] = ()
     """(patterns, mode) in the order of the file; the last one that fits counts, before the mode of `allocation`."""
+    significant: Rule = DEFAULT_RULE
+    """Which changes are told at once in this channel."""
+    significant_skus: tuple[tuple[tuple[str, ...], SignificantChange, SignificantChange], ...] = ()
+    """(patterns, what differs everywhere, what differs in this channel) in the order of the file; later ones win."""
 
     def of(self, sku: str) -> int:
         """Return the units of an item that are withheld."""
@@ -35,15 +41,28 @@ class SafetyRules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         modes = (mode for patterns, mode in reversed(self.shared_skus) if matches(sku, patterns))
         return next(modes, self.allocation.mode)
 
+    def significance(self, sku: str) -> Rule:
+        """Return which changes of an item are told at once."""
+        rule = self.significant
+        for patterns, everywhere, here in self.significant_skus:
+            if matches(sku, patterns):
+                rule = _laid_over(_laid_over(rule, everywhere), here)
+        return rule
+
     @property
     def may_share(self) -> bool:
         """Whether any item may be shared out."""
         return self.allocation.mode != "off" or any(mode != "off" for _, mode in self.shared_skus)
 
     def numbers_of(self, sku: str) -> tuple[object, ...]:
-        """Return all that decides about the numbers of an item; equal where nothing changes for it."""
+        """Return all that decides about the numbers of an item and when they are told; equal where nothing changes for it."""
         mode = self.shares(sku)
-        return (self.of(sku), mode, *((self.allocation.weights, self.allocation.minimum) if mode != "off" else ()))
+        return (
+            self.of(sku),
+            self.significance(sku),
+            mode,
+            *((self.allocation.weights, self.allocation.minimum) if mode != "off" else ()),
+        )
 
 
 NO_RULES = SafetyRules()
@@ -57,11 +76,12 @@ class Safety:
         self.rules = NO_RULES
 
 
-def safety_rules(config: Config) -> SafetyRules:
-    """Return the rules of an effective configuration."""
+def safety_rules(config: Config, channel: str | None = None) -> SafetyRules:
+    """Return the rules of an effective configuration, with what differs for `channel`."""
     stock = config.flows.stock
     if stock is None:
         return NO_RULES
+    flow = stock.significant
     return SafetyRules(
         everywhere=stock.safety,
         skus=tuple(
@@ -75,6 +95,34 @@ def safety_rules(config: Config) -> SafetyRules:
             for override in config.overrides
             if override.match is not None and override.stock_allocation is not None
         ),
+        significant=_laid_over(_laid_over(DEFAULT_RULE, _plain(flow)), _of_channel(flow, channel)),
+        significant_skus=tuple(
+            (patterns_of(config, override.match), _plain(said), _of_channel(said, channel))
+            for override in config.overrides
+            if override.match is not None and (said := override.stock_significant) is not None
+        ),
+    )
+
+
+_NOTHING = SignificantChange()
+
+
+def _plain(said: Significant) -> SignificantChange:
+    """Return what is said for every channel."""
+    return SignificantChange(low=said.low, percent=said.percent, units=said.units, fast=said.fast)
+
+
+def _of_channel(said: Significant, channel: str | None) -> SignificantChange:
+    return said.channels.get(channel, _NOTHING) if channel is not None else _NOTHING
+
+
+def _laid_over(rule: Rule, said: SignificantChange) -> Rule:
+    """Return the rule with what is said in place of what it says."""
+    return Rule(
+        low=rule.low if said.low is None else said.low,
+        percent=rule.percent if said.percent is None else None if said.percent == "off" else said.percent,
+        units=rule.units if said.units is None else None if said.units == "off" else said.units,
+        fast_seconds=rule.fast_seconds if said.fast is None else None if said.fast == "off" else seconds_of(said.fast),
     )
 
 

@@ -312,7 +312,8 @@ RETURNING true
 
 # --- T2s of stock ----------------------------------------------------------------------------------------------------
 LOCK_DIRTY = """
-SELECT m.item_id, m.push_version, m.acked_quantity, m.tries, m.unseen + m.unseen_back > 0 AS is_unexplained,
+SELECT m.item_id, m.push_version, m.acked_quantity, m.tries, m.priority, m.told_available,
+       m.unseen + m.unseen_back > 0 AS is_unexplained,
        coalesce(m.late_until > clock_timestamp(), false) AS may_come_late,
        coalesce(m.late_until <= clock_timestamp(), false) AS is_due_again
 FROM (SELECT id FROM unnest($3::uuid[]) AS item(id) ORDER BY id) AS want
@@ -326,18 +327,27 @@ WHERE m.dirty AND m.sendable AND m.blocked_by IS NULL
 
 # One statement, one snapshot, taken after the marks were locked: no change of these items is under way meanwhile.
 # OFFSET 0: a plan that was kept from when there were no orders must not read all open lines for each item.
+# pace: units a second by which the last 20 entries of each level lowered what is available.
 NUMBERS = """
 SELECT want.item_id, i.sku, sold.external_id, sold.required_qty, coalesce(counted.counted_external_id, '') AS counted_external_id,
        coalesce(s.on_hand, 0) AS on_hand, coalesce(s.unavailable, 0) AS unavailable,
        coalesce(s.committed, 0) AS committed, coalesce(s.reserved, 0) AS reserved,
        coalesce(s.safety_stock, 0) AS safety_stock, coalesce(s.entries, 0) AS entries, coalesce(u.unseen, 0) AS unseen,
+       coalesce(s.pace, 0)::float8 AS pace,
        coalesce(o.unfulfilled, 0) AS unfulfilled, coalesce(o.shipped_unconfirmed, 0) AS shipped_unconfirmed
 FROM unnest($3::uuid[]) AS want(item_id)
 CROSS JOIN LATERAL (SELECT sku FROM inventory_item WHERE tenant_id = $1 AND item_id = want.item_id OFFSET 0) i
 LEFT JOIN LATERAL (
   SELECT sum(l.on_hand) AS on_hand, sum(l.unavailable) AS unavailable, sum(l.committed) AS committed,
-         sum(l.reserved) AS reserved, sum(l.safety_stock) AS safety_stock, sum(l.version) AS entries
+         sum(l.reserved) AS reserved, sum(l.safety_stock) AS safety_stock, sum(l.version) AS entries,
+         sum(greatest(0, (old.available - l.available) / greatest(1.0, old.seconds))) AS pace
   FROM stock_balance l JOIN location p ON p.tenant_id = $1 AND p.location_id = l.location_id AND p.active
+  LEFT JOIN LATERAL (
+    SELECT e.on_hand_after - e.unavailable_after - e.committed_after - e.reserved_after AS available,
+           extract(epoch FROM clock_timestamp() - e.at)::float8 AS seconds
+    FROM stock_entry e
+    WHERE e.tenant_id = $1 AND e.item_id = want.item_id AND e.location_id = l.location_id AND e.version = l.version - 20
+    OFFSET 0) old ON true
   WHERE l.tenant_id = $1 AND l.item_id = want.item_id
 ) s ON true
 LEFT JOIN LATERAL (
@@ -374,12 +384,15 @@ LEFT JOIN LATERAL (
 ORDER BY want.item_id
 """
 
-# Numbers that the channel shows already, and items that it does not sell: nothing to tell.
+# Numbers that the channel shows already, and items that it does not sell: nothing to tell. One row per item: $3 item, $4 what
+# is available of it, $5 and $6 up to which numbers of that the next change can wait.
 CLEAR_MARKS = """
-UPDATE channel_stock
+UPDATE channel_stock m
 SET dirty = false, dirty_at = NULL, not_before = NULL, tries = 0, priority = 50, approved_by = NULL, approved_at = NULL,
-    late_until = NULL
-WHERE tenant_id = $1 AND connection_id = $2 AND item_id = ANY($3::uuid[])
+    late_until = NULL, told_available = n.available, quiet_from = n.quiet_from, quiet_to = n.quiet_to
+FROM (SELECT $1::uuid AS tenant_id, $2::uuid AS connection_id, *
+      FROM unnest($3::uuid[], $4::int[], $5::int[], $6::int[]) AS n(item_id, available, quiet_from, quiet_to) OFFSET 0) n
+WHERE m.tenant_id = n.tenant_id AND m.connection_id = n.connection_id AND m.item_id = n.item_id
 """
 
 PARK_MARK = """
@@ -412,14 +425,16 @@ SELECT $1, command_id, $2, 'inventory.set', 'item:' || item_id, item_id, version
 FROM fresh
 """
 
-# $3 call, $4 attempt, $5 key, $6 data key, $7 sealed payload, $8 node, $9 charge, $10 priority, $11 deadline, then one
-# row per item: command, item, version, quantity, ledger, attempt number. $18 configuration, $19 units per article, one per
-# item, $20 whether the channel's own sales are followed from here on.
+# $3 call, $4 attempt, $5 key, $6 data key, $7 sealed payload, $8 node, $9 charge, $11 deadline, then one
+# row per item: command, item, version, quantity, ledger, attempt number. $18 configuration, $20 whether the channel's own sales
+# are followed from here on. Per item too: $19 units per article, $10 why it was sent at once or null, $21 what is available,
+# $22 and $23 up to which numbers of that the next change can wait.
 BEGIN_STOCK = """
 WITH n AS MATERIALIZED (
   SELECT $1::uuid AS tenant_id, $2::uuid AS connection_id, *
-  FROM unnest($12::uuid[], $13::uuid[], $14::bigint[], $15::int[], $16::jsonb[], $17::int[], $19::int[])
-    AS n(command_id, item_id, version, quantity, ledger, attempt_number, pack)
+  FROM unnest($12::uuid[], $13::uuid[], $14::bigint[], $15::int[], $16::jsonb[], $17::int[], $19::int[], $10::text[],
+              $21::int[], $22::int[], $23::int[])
+    AS n(command_id, item_id, version, quantity, ledger, attempt_number, pack, because, available, quiet_from, quiet_to)
 ), frozen AS (
   INSERT INTO call (tenant_id, call_id, connection_id, kind, idempotency_key, members, charge, data_key_id, payload,
                     config_version)
@@ -431,6 +446,7 @@ WITH n AS MATERIALIZED (
   UPDATE channel_stock m
   SET dirty = false, dirty_at = NULL, not_before = NULL, push_version = n.version, blocked_by = n.command_id,
       priority = 50, approved_by = NULL, approved_at = NULL, pack = n.pack, moved = CASE WHEN $20 THEN 0 END,
+      told_available = n.available, quiet_from = n.quiet_from, quiet_to = n.quiet_to,
       late_until = CASE WHEN m.late_until > clock_timestamp() THEN m.late_until END
   FROM n WHERE m.tenant_id = n.tenant_id AND m.connection_id = n.connection_id AND m.item_id = n.item_id
 ), keyed AS (
@@ -439,9 +455,10 @@ WITH n AS MATERIALIZED (
 )
 INSERT INTO command (tenant_id, command_id, connection_id, kind, target_key, entity_id, version, priority, state,
                      deadline_at, attempt_number, call_id, attempt_id, quantity, ledger, approved_by, approved_at)
-SELECT $1, n.command_id, $2, 'inventory.set', 'item:' || n.item_id, n.item_id, n.version, $10, 'sending', $11,
+SELECT $1, n.command_id, $2, 'inventory.set', 'item:' || n.item_id, n.item_id, n.version, m.priority, 'sending', $11,
        n.attempt_number, $3, $4, n.quantity,
-       n.ledger || jsonb_build_object('marked_ms', (extract(epoch FROM coalesce(m.dirty_at, clock_timestamp())) * 1000)::bigint),
+       n.ledger || jsonb_build_object('marked_ms', (extract(epoch FROM coalesce(m.dirty_at, clock_timestamp())) * 1000)::bigint)
+                || CASE WHEN n.because IS NULL THEN '{}' ELSE jsonb_build_object('because', n.because) END,
        m.approved_by, m.approved_at
 FROM n JOIN channel_stock m ON m.tenant_id = n.tenant_id AND m.connection_id = n.connection_id AND m.item_id = n.item_id
 """
@@ -547,7 +564,8 @@ JOIN binding b ON b.tenant_id = $1 AND b.connection_id = $2 AND b.kind = n.kind 
 # Where a number was set and fewer units than expected were there right before (`shown`), it was set less those. The ones of
 # them that T2 does not know yet were sold and not told yet.
 #
-# A number that was given up may arrive for `late_seconds` more; then the channel is told once more.
+# A number that was given up may arrive for `late_seconds` more; then the channel is told once more. What did not arrive is no
+# measure for the next change, and what was urgent is still urgent.
 RELEASE_MARKS = """
 UPDATE channel_stock m
 SET blocked_by = NULL,
@@ -572,6 +590,10 @@ SET blocked_by = NULL,
                                  m.late_until) END,
     tries = CASE WHEN n.is_acked OR NOT n.is_dirty THEN 0 ELSE least(m.tries + n.counted, 1000) END,
     alone = n.is_apart OR (m.alone AND n.is_dirty),
+    priority = CASE WHEN n.is_dirty THEN least(m.priority, c.priority) ELSE m.priority END,
+    told_available = CASE WHEN n.is_acked THEN m.told_available END,
+    quiet_from = CASE WHEN n.is_acked THEN m.quiet_from END,
+    quiet_to = CASE WHEN n.is_acked THEN m.quiet_to END,
     approved_by = CASE WHEN n.is_dirty AND m.mode = 'propose' THEN coalesce(m.approved_by, c.approved_by)
                        ELSE m.approved_by END,
     approved_at = CASE WHEN n.is_dirty AND m.mode = 'propose' THEN coalesce(m.approved_at, c.approved_at)
@@ -584,7 +606,7 @@ FROM (
   OFFSET 0
 ) n
 CROSS JOIN LATERAL (
-  SELECT approved_by, approved_at FROM command WHERE tenant_id = n.tenant_id AND command_id = n.command_id OFFSET 0) c
+  SELECT approved_by, approved_at, priority FROM command WHERE tenant_id = n.tenant_id AND command_id = n.command_id OFFSET 0) c
 CROSS JOIN LATERAL (
   SELECT acked_quantity, moved, pack, unseen, unseen_back FROM channel_stock
   WHERE tenant_id = n.tenant_id AND connection_id = n.connection_id AND item_id = n.item_id OFFSET 0) old

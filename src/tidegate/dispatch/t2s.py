@@ -169,8 +169,8 @@ async def begin_stock(conn: Connection, scope: Scope, marks: tuple[DirtyMark, ..
     if waiting:
         await conn.execute(statements.LOOK_AGAIN, *scope.ids, waiting, scope.settings.unseen_look_seconds)
     if len(told) > len(waiting):
-        clear = [row.item_id for row in told if not row.is_watched]
-        await conn.execute(statements.CLEAR_MARKS, *scope.ids, clear)
+        clear = [(row.item_id, row.available, *row.quiet) for row in told if not row.is_watched]
+        await conn.execute(statements.CLEAR_MARKS, *scope.ids, *map(list, zip(*clear, strict=True)))
     await look_later(conn, scope, {row.item_id: row.look_seconds for row in told if row.look_seconds is not None})
     return await _open_stock(conn, scope, news) if news else NotBegun("nothing")
 
@@ -357,7 +357,7 @@ async def _open_stock(conn: Connection, scope: Scope, rows: list[StockNumberRow]
         sealed,
         scope.owner.node_id,
         charge,
-        int(Priority.INVENTORY),
+        [row.because for row in rows],
         deadline_at,
         [member.command_id for member in members],
         [member.entity_id for member in members],
@@ -368,6 +368,9 @@ async def _open_stock(conn: Connection, scope: Scope, rows: list[StockNumberRow]
         scope.maps().config_version,
         [row.units_per_variant for row in rows],
         scope.follows_sales,
+        [row.available for row in rows],
+        [row.quiet.lowest for row in rows],
+        [row.quiet.highest for row in rows],
     )
     await scope.store_budget(conn)
     crashpoint.reach("dispatch.t2s.written")

@@ -335,7 +335,7 @@ class Worker:
         lane.set_feeds(_reads_feeds(config, lane.scope.connector))
         lane.set_feed_interval_min(seconds_of(config.polling.interval_min) if config.polling.interval_min else 0)
         lane.set_kinds(self._kinds(config, connection))
-        lane.set_safety(safety_rules(config))
+        lane.set_safety(safety_rules(config, connection.name))
         lane.set_rules(lane_rules(config.lanes, connection.name))
 
     async def _drain(self, node: Node) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -58,24 +58,15 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     reserved_after: int
 
 
-LOW_STOCK = 5
-"""At this many units and fewer, every change counts."""
-LARGE_PART = 5
-"""A change of one part in this many of what was there counts."""
-
-
-def critical_items(entries: Iterable[Entry]) -> set[UUID]:
-    """Return the items whose number must not wait: what is left crosses zero or is low, or a large part of it moved. Pure."""
-    found = set()
+def available_changes(entries: Iterable[Entry], counted: Container[LevelKey]) -> dict[UUID, int]:
+    """Return by how much entries changed what is available of each item, at the levels that count. Pure."""
+    changes: dict[UUID, int] = {}
     for entry in entries:
         posting = entry.posting
-        after = entry.on_hand_after - entry.unavailable_after - entry.committed_after - entry.reserved_after
-        change = posting.on_hand_delta - entry.unavailable_delta - entry.committed_delta - entry.reserved_delta
-        before = after - change
-        is_low = min(before, after) <= LOW_STOCK and (before > 0 or after > 0)
-        if change and (is_low or abs(change) * LARGE_PART >= abs(before)):
-            found.add(posting.item_id)
-    return found
+        if posting.key() in counted:
+            moved = posting.on_hand_delta - entry.unavailable_delta - entry.committed_delta - entry.reserved_delta
+            changes[posting.item_id] = changes.get(posting.item_id, 0) + moved
+    return changes
 
 
 def post(levels: dict[LevelKey, Counters], postings: Iterable[Posting]) -> list[Entry]:

@@ -12,6 +12,7 @@ from uuid import UUID
 import msgspec
 
 from tidegate.commerce.commands import CommandKind
+from tidegate.commerce.significance import describe_rule
 from tidegate.commerce.states import RELEASING_PAYMENTS
 from tidegate.config import Config
 from tidegate.config.effective import effective
@@ -76,6 +77,8 @@ class ChannelPlan(msgspec.Struct, frozen=True, kw_only=True):
     lowered: int
     seen_at: datetime | None
     """When the channel's numbers were looked at last; None when nobody ever did."""
+    significant: str
+    """Which changes go out at once, in words; SKUs of overrides may have another rule."""
     examples: tuple[Differing, ...]
 
 
@@ -190,7 +193,7 @@ async def _read_channel(
     now: datetime,
 ) -> ChannelPlan:
     """Compare what a channel would be told with what it showed last, else with what it was told last."""
-    rules = safety_rules(effective(config, now).planned)
+    rules = safety_rules(effective(config, now).planned, name)
     place = await conn.fetchval(_LOCATION, tenant_id, connection_id)
     articles = await conn.fetchrow(_ARTICLES, tenant_id, connection_id)
     differ = unknown = raised = lowered = 0
@@ -234,6 +237,7 @@ async def _read_channel(
         raised=raised,
         lowered=lowered,
         seen_at=seen_at,
+        significant=describe_rule(rules.significant),
         examples=tuple(examples),
     )
 

@@ -10,6 +10,8 @@ from uuid import UUID
 
 import msgspec
 
+from tidegate.commerce.commands import Priority
+from tidegate.commerce.significance import BEYOND, describe
 from tidegate.dispatch.drift_decide import Cause
 from tidegate.kernel.ids import public_id, time_of
 from tidegate.monitor.drift_view import CAUSE_WORDS
@@ -57,6 +59,8 @@ class SkuChannel(msgspec.Struct, frozen=True, kw_only=True):
     waits_until: datetime | None
     unseen: Unseen | None
     """What it shows and no order explains; None when there is nothing of the kind."""
+    urgency: str
+    """Which of the next changes go out at once; '' while nothing is known to have arrived there."""
 
 
 class SkuOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -207,6 +211,8 @@ def _told_steps(rows: Iterable[Row], cell: str) -> Iterable[Step]:
         entries = _entries(row)
         if entries is not None:
             words += f", made of ledger entries 1 to {entries}" if entries else ", before the first ledger entry"
+        if (because := _ledger(row).get("because")) is not None:
+            words += f", sent at once because {describe(str(because))}"
         if row["reason"] and row["state"] != "succeeded":
             words += f" - {row['reason']}"
         yield Step(
@@ -270,7 +276,27 @@ def _channel(
         waits=wait.words if wait is not None else "",
         waits_until=wait.until if wait is not None else None,
         unseen=view.unseen,
+        urgency=tell_urgency(mark),
     )
+
+
+def tell_urgency(mark: Row) -> str:
+    """Return which changes of a number go out at once, in words; '' where nothing is known to have arrived. Pure."""
+    lowest, highest = mark["quiet_from"], mark["quiet_to"]
+    if lowest is None or highest is None:
+        return ""
+    at_once = (
+        " (the next number goes at once)" if mark["dirty"] and mark["priority"] <= Priority.INVENTORY_CRITICAL else ""
+    )
+    told = f"when it was told, {mark['told_available']} were available; "
+    if lowest == highest:
+        return f"{told}every change goes out at once{at_once}"
+    if lowest <= -BEYOND and highest >= BEYOND:
+        return f"{told}changes wait for company{at_once}"
+    if lowest <= -BEYOND:
+        return f"{told}above {highest} it goes out at once{at_once}"
+    upper = "" if highest >= BEYOND else f" or above {highest}"
+    return f"{told}below {lowest}{upper} it goes out at once{at_once}"
 
 
 def explain_mark(mark: Row, view: ChannelView, *, mode: str, lane: LaneFacts) -> Wait | None:
@@ -295,6 +321,8 @@ def explain_mark(mark: Row, view: ChannelView, *, mode: str, lane: LaneFacts) ->
         return Wait(rule="snoozed", words=lane.snooze_reason or "the lane was told to wait", until=lane.snoozed_until)
     if mode == "propose" and mark["dirty"]:
         return Wait(rule="proposal", words="it is proposed, and sent once somebody approves: tidegate approve")
+    if mark["dirty"] and mark["priority"] <= Priority.INVENTORY_CRITICAL:
+        return Wait(rule="turn", words="it goes at once, before numbers that changed less")
     if mark["dirty"]:
         return Wait(rule="turn", words="it waits for its turn")
     return Wait(rule="no_change", words="it is told when the stock changes next")
@@ -325,10 +353,15 @@ def _reservation(row: Row, cell: str) -> SkuReservation:
 
 
 def _counters(row: Row) -> dict[str, int]:
+    return {name: value for name, value in _ledger(row).items() if isinstance(value, int)}
+
+
+def _ledger(row: Row) -> dict[str, int | str]:
+    """Return what a number was made of, and why it was sent at once if it was."""
     ledger = row["ledger"]
     if ledger is None:
         return {}
-    return msgspec.json.decode(ledger, type=dict[str, int]) if isinstance(ledger, str) else dict(ledger)
+    return msgspec.json.decode(ledger, type=dict[str, int | str]) if isinstance(ledger, str) else dict(ledger)
 
 
 def _entries(row: Row) -> int | None:

@@ -12,7 +12,7 @@ from uuid import UUID
 import asyncpg
 
 from tidegate.config.versions import CONFIG_LOCK_CLASS
-from tidegate.inventory.ledger import critical_items, post
+from tidegate.inventory.ledger import post
 from tidegate.inventory.reserve import end_postings
 from tidegate.kernel.clock import Clock
 from tidegate.kernel.crashpoint import reach
@@ -164,14 +164,14 @@ class Applier:
             await writer.store_payments(conn, state)
             await follow_sales(conn, self.tenant_id, self.policy, result)
             held = {(hold.item_id, hold.location_id) for each in state.standing.values() for hold in each.holds}
-            levels = await lock_levels(conn, self.tenant_id, held | {posting.key() for posting in result.postings})
-            claims = await read_claims(conn, self.tenant_id, list(result.claimants.values()), levels)
+            stock = await lock_levels(conn, self.tenant_id, held | {posting.key() for posting in result.postings})
+            claims = await read_claims(conn, self.tenant_id, list(result.claimants.values()), stock.levels)
             for standing, ending in claims:
                 result.postings += end_postings(standing, ending)
-            entries = post(levels, result.postings)
+            entries = post(stock.levels, result.postings)
             await end_reservations(conn, self.tenant_id, [ending for _, ending in claims])
             await writer.store_entries(conn, entries)
-            await hurry_numbers(conn, self.tenant_id, self.policy, critical_items(entries))
+            await hurry_numbers(conn, self.tenant_id, state.marks, stock, entries)
             woken = await writer.store_commands(conn, state, result, stock_channels=self.policy.stock_channels)
             await conn.execute(FINISH, self.node_id, COMMAND_CHANNEL, woken)
             reach("apply.t2.before_commit")

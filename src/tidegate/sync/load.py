@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -12,7 +12,7 @@ from asyncpg import Record
 from tidegate.commerce import changes
 from tidegate.commerce.commands import Priority
 from tidegate.commerce.states import FulfillmentState, OrderState, PaymentState
-from tidegate.inventory.ledger import Counters, LevelKey
+from tidegate.inventory.ledger import Counters, Entry, LevelKey, available_changes
 from tidegate.inventory.reserve import Claimant, Ending, Standing, claims_of
 from tidegate.kernel.ids import new_id
 from tidegate.orders.payments import TENDERS
@@ -25,6 +25,7 @@ from tidegate.sync.gate import Stamp
 from tidegate.sync.policy import Policy
 from tidegate.sync.records import GateKey, Prepared, Result, State, StateMoved
 from tidegate.sync.reservations import standing_of
+from tidegate.sync.urgent import Mark, Stock, quiet_of, urgent_marks
 
 
 def articles_of(batch: Sequence[Prepared]) -> tuple[set[ArticleKey], set[tuple[UUID, str]]]:
@@ -182,7 +183,9 @@ def _payments_named(order: changes.OrderSeen) -> set[str]:
 async def mark_dirty(conn: Connection, tenant_id: UUID, policy: Policy, state: State) -> None:
     """Mark the state's items in every channel that is told stock numbers. Locks the marks until the transaction ends."""
     if state.items and policy.stock_channels and not state.is_marked:
-        await conn.execute(statements.MARK_DIRTY, tenant_id, list(policy.stock_channels), sorted(state.items))
+        channels, priority = list(policy.stock_channels), int(Priority.INVENTORY_CRITICAL)
+        rows = await conn.fetch(statements.MARK_DIRTY, tenant_id, channels, sorted(state.items), priority)
+        state.marks = [Mark(row[0], row[1], quiet_of(row[2], row[3])) for row in rows]
     state.is_marked = True
 
 
@@ -195,23 +198,30 @@ async def follow_sales(conn: Connection, tenant_id: UUID, policy: Policy, result
         await conn.execute(statements.FOLLOW_SALES, tenant_id, *columns)
 
 
-async def hurry_numbers(conn: Connection, tenant_id: UUID, policy: Policy, items: set[UUID]) -> None:
-    """Have the numbers of these items told without waiting for company. Their marks are locked already."""
-    if items and policy.stock_channels:
+async def hurry_numbers(
+    conn: Connection, tenant_id: UUID, marks: Iterable[Mark], stock: Stock, entries: Iterable[Entry]
+) -> None:
+    """Have numbers told without waiting for company where the entries changed much for a channel. `marks` are locked."""
+    late = urgent_marks(marks, stock.available, available_changes(entries, stock.counted))
+    if late:
         priority = int(Priority.INVENTORY_CRITICAL)
-        await conn.execute(statements.HURRY_MARKS, tenant_id, list(policy.stock_channels), sorted(items), priority)
+        await conn.execute(statements.HURRY_MARKS, tenant_id, *_columns(late), priority)
 
 
-async def lock_levels(conn: Connection, tenant_id: UUID, keys: set[LevelKey]) -> dict[LevelKey, Counters]:
+async def lock_levels(conn: Connection, tenant_id: UUID, keys: set[LevelKey]) -> Stock:
     """Return the counters of levels, locked until the transaction ends; levels that do not exist yet are made."""
     if not keys:
-        return {}
+        return Stock({}, {}, set())
     columns = _columns(sorted(keys))
     if await conn.fetchval(statements.LOCK_LEVELS, tenant_id, *columns) < len(keys):
         await conn.execute(statements.ENSURE_LEVELS, tenant_id, *columns)
         await conn.execute(statements.LOCK_LEVELS, tenant_id, *columns)
     rows = await conn.fetch(statements.READ_BALANCES, tenant_id, *columns)
-    return {(row[0], row[1]): Counters(row[2], row[3], row[4], row[5], row[6]) for row in rows}
+    return Stock(
+        {(row[0], row[1]): Counters(row[2], row[3], row[4], row[5], row[6]) for row in rows},
+        {row[0]: row[8] for row in rows},
+        {(row[0], row[1]) for row in rows if row[7]},
+    )
 
 
 async def read_claims(

@@ -195,7 +195,7 @@ async def _count_postings(
     for row in counted:
         places.setdefault(row["item_id"], []).append(row["location_id"])
     keys = {(item, place) for old, new in pairs for place in places.get(old, ()) for item in (old, new)}
-    levels = await lock_levels(conn, tenant_id, keys)
+    levels = (await lock_levels(conn, tenant_id, keys)).levels
     cause = f"rebind:{new_id()}"
     postings = []
     for old, new in pairs:
@@ -217,7 +217,7 @@ async def _count_postings(
 
 async def _post(conn: Connection, tenant_id: UUID, postings: Sequence[Posting]) -> None:
     keys: set[LevelKey] = {posting.key() for posting in postings}
-    levels: dict[LevelKey, Counters] = await lock_levels(conn, tenant_id, keys)
+    levels: dict[LevelKey, Counters] = (await lock_levels(conn, tenant_id, keys)).levels
     await store_entries(conn, tenant_id, post(levels, postings))
 
 

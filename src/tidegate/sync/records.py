@@ -16,6 +16,7 @@ from tidegate.inventory.reserve import Claimant, Standing
 from tidegate.orders.records import ChannelMoney, Order, PspPayment, Refund
 from tidegate.sync.gate import Stamp
 from tidegate.sync.plan import PlannedCommand
+from tidegate.sync.urgent import Mark
 
 GateKey = tuple[UUID, str, str]
 """(connection_id, kind, external_id)"""
@@ -73,6 +74,8 @@ class State:
     """Items whose numbers the channels may have to be told anew."""
     is_marked: bool = False
     """The items' marks are locked and dirty: they come before orders that are locked."""
+    marks: list[Mark] = field(default_factory=list)
+    """Those of them that wait for company so far."""
 
 
 @dataclass(slots=True)

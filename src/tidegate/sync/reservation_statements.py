@@ -7,23 +7,25 @@ Whoever changes a reservation holds the locks of all levels that it holds units 
 # all marks are counted before the first level is looked at. What becomes dirty is known only when it is decided.
 LOCK = """
 WITH marks AS MATERIALIZED (
-  SELECT m.connection_id, m.item_id, m.is_marked, m.priority
+  SELECT m.connection_id, m.item_id, m.is_marked, m.priority, m.quiet_from, m.quiet_to
   FROM (SELECT c.connection_id, i.item_id FROM connection c CROSS JOIN unnest($2::uuid[]) AS i(item_id)
         WHERE c.tenant_id = $1 ORDER BY c.connection_id, i.item_id) AS want
   CROSS JOIN LATERAL (
-    SELECT m.connection_id, m.item_id, m.dirty AND (m.not_before IS NULL OR m.tries > 0) AS is_marked, m.priority
+    SELECT m.connection_id, m.item_id, m.dirty AND (m.not_before IS NULL OR m.tries > 0) AS is_marked, m.priority,
+           m.quiet_from, m.quiet_to
     FROM channel_stock m
     WHERE m.tenant_id = $1 AND m.connection_id = want.connection_id AND m.item_id = want.item_id AND m.mode <> 'observe'
     OFFSET 0 FOR NO KEY UPDATE) m
 )
-SELECT s.item_id, s.location_id, NULL::uuid AS connection_id, NULL::boolean AS is_marked, NULL::smallint AS priority
+SELECT s.item_id, s.location_id, NULL::uuid AS connection_id, NULL::boolean AS is_marked, NULL::smallint AS priority,
+       NULL::integer AS quiet_from, NULL::integer AS quiet_to
 FROM unnest($2::uuid[]) AS want(item_id)
 CROSS JOIN LATERAL (
   SELECT s.item_id, s.location_id FROM stock_level s
   WHERE s.tenant_id = $1 AND s.item_id = want.item_id ORDER BY s.location_id OFFSET 0 FOR NO KEY UPDATE) s
 WHERE (SELECT count(*) FROM marks) >= 0
 UNION ALL
-SELECT item_id, NULL, connection_id, is_marked, priority FROM marks
+SELECT item_id, NULL, connection_id, is_marked, priority, quiet_from, quiet_to FROM marks
 """
 # A statement of its own, after the locks. Units that are missed in channels count as sold, wherever they were; so do those that
 # channels may sell of an item whose units are shared out: what nobody bounds is everything.

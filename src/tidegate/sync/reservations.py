@@ -12,7 +12,7 @@ from asyncpg import Record
 from tidegate.commerce.commands import Priority
 from tidegate.config.versions import CONFIG_LOCK_CLASS
 from tidegate.inventory.decide import Ask, Claim, Decided, Held, Refusal, Reserve, Result, Situation, decide
-from tidegate.inventory.ledger import Counters, Entry, LevelKey, critical_items, post
+from tidegate.inventory.ledger import Counters, Entry, LevelKey, available_changes, post
 from tidegate.inventory.reserve import Ending, Hold, ReservationState, Shelf, Standing
 from tidegate.kernel.crashpoint import reach
 from tidegate.kernel.ids import new_id
@@ -20,6 +20,7 @@ from tidegate.store.connections import Connection
 from tidegate.sync import reservation_statements as sql
 from tidegate.sync import statements
 from tidegate.sync.records import StateMoved
+from tidegate.sync.urgent import Mark, Stock, quiet_of, urgent_marks
 from tidegate.sync.write import COMMAND_CHANNEL, wake_up_call
 
 DUE_MAX = 500
@@ -171,7 +172,9 @@ async def _decide(
     ordered = sorted(items)
     found = await conn.fetch(sql.LOCK, tenant_id, ordered)
     locked = {(row[0], row[1]) for row in found if row[1] is not None}
-    marks = [_Mark(row[2], row[0], row[3], row[4]) for row in found if row[2] is not None]
+    marks = [
+        _Mark(Mark(row[2], row[0], quiet_of(row[5], row[6])), row[3], row[4]) for row in found if row[2] is not None
+    ]
     rows = await conn.fetch(sql.READ_SHELVES, tenant_id, ordered)
     moment = rows[0] if rows else await conn.fetchrow(sql.NOW_AND_CATALOGUE, tenant_id)
     if moment is None or (catalogue_version is not None and moment["catalogue_version"] != catalogue_version):
@@ -200,14 +203,17 @@ async def _decide(
         situation.orders = {(row[0], row[1]): row[2] for row in rows}
     decided = decide(situation, asks, new_id)
     if decided.postings:
-        await _store(conn, tenant_id, decided, levels, marks)
+        counted = {(row["item_id"], row["location_id"]) for row in rows if row["active"]}
+        available = dict.fromkeys(ordered, 0)
+        for item_id, location_id in counted & levels.keys():
+            level = levels[item_id, location_id]
+            available[item_id] += level.on_hand - level.unavailable - level.committed - level.reserved
+        await _store(conn, tenant_id, decided, Stock(levels, available, counted), marks)
     return decided
 
 
-async def _store(
-    conn: Connection, tenant_id: UUID, decided: Decided, levels: dict[LevelKey, Counters], marks: Sequence[_Mark]
-) -> None:
-    entries = post(levels, decided.postings)
+async def _store(conn: Connection, tenant_id: UUID, decided: Decided, stock: Stock, marks: Sequence[_Mark]) -> None:
+    entries = post(stock.levels, decided.postings)
     reach("reserve.decided")
     await end_reservations(conn, tenant_id, list(decided.ended.values()))
     rows = _entry_rows(entries, decided)
@@ -221,32 +227,35 @@ async def _store(
         await conn.execute(sql.ADD_GRANTED, tenant_id, _json(rows), _json(made), _json(held))
     else:
         await conn.execute(sql.ADD_ENTRIES, tenant_id, _json(rows))
-    await _tell(conn, tenant_id, entries, marks)
+    await _tell(conn, tenant_id, entries, stock, marks)
     reach("reserve.before_commit")
 
 
 class _Mark(NamedTuple):
     """What a channel is told of an item, locked."""
 
-    connection_id: UUID
-    item_id: UUID
+    mark: Mark
     is_marked: bool
     priority: int
 
 
-async def _tell(conn: Connection, tenant_id: UUID, entries: Sequence[Entry], marks: Sequence[_Mark]) -> None:
+async def _tell(
+    conn: Connection, tenant_id: UUID, entries: Sequence[Entry], stock: Stock, marks: Sequence[_Mark]
+) -> None:
     """Have the channels told of items whose number changed; whoever tells them is woken unless it knows already."""
     moved = {entry.posting.item_id for entry in entries if entry.committed_delta + entry.reserved_delta}
-    urgent, priority = critical_items(entries), int(Priority.INVENTORY_CRITICAL)
-    new = [mark for mark in marks if mark.item_id in moved and not mark.is_marked]
-    late = [mark for mark in marks if mark.item_id in urgent and mark.priority > priority]
-    for statement, told, more in ((statements.MARK_DIRTY, new, ()), (statements.HURRY_MARKS, late, (priority,))):
-        if told:
-            channels, items = {mark.connection_id for mark in told}, {mark.item_id for mark in told}
-            await conn.execute(statement, tenant_id, sorted(channels), sorted(items), *more)
+    priority = int(Priority.INVENTORY_CRITICAL)
+    new = [each.mark for each in marks if each.mark.item_id in moved and not each.is_marked]
+    if new:
+        channels, items = {mark.connection_id for mark in new}, {mark.item_id for mark in new}
+        await conn.execute(statements.MARK_DIRTY, tenant_id, sorted(channels), sorted(items), priority)
+    waiting = [each.mark for each in marks if each.priority > priority]
+    late = urgent_marks(waiting, stock.available, available_changes(entries, stock.counted))
+    if late:
+        await conn.execute(statements.HURRY_MARKS, tenant_id, *_columns(late), priority)
     if new or late:
-        channels = {mark.connection_id for mark in (*new, *late)}
-        await conn.execute(NOTIFY, COMMAND_CHANNEL, wake_up_call((), (), channels))
+        told = {mark.connection_id for mark in new} | {connection_id for connection_id, _ in late}
+        await conn.execute(NOTIFY, COMMAND_CHANNEL, wake_up_call((), (), told))
 
 
 async def end_reservations(conn: Connection, tenant_id: UUID, endings: Sequence[Ending]) -> None:

@@ -65,25 +65,32 @@ SET source_version = excluded.source_version, source_seq = excluded.source_seq,
 
 # Locks every mark of the items, also the ones that are dirty already: whoever sends a number next waits for this
 # transaction, and so reads the stock that it leaves behind. A mark that only waits for another look does not hold news back.
+# Returns those that are not told at once yet ($4), with what can wait: whoever knows the stock asks `HURRY_MARKS` for the rest.
 MARK_DIRTY = """
 WITH locked AS MATERIALIZED (
-  SELECT c.tenant_id, c.connection_id, c.item_id, c.dirty AND (c.not_before IS NULL OR c.tries > 0) AS is_marked
+  SELECT c.tenant_id, c.connection_id, c.item_id, c.dirty AND (c.not_before IS NULL OR c.tries > 0) AS is_marked, c.priority,
+         c.quiet_from, c.quiet_to
   FROM (SELECT channel.id AS channel_id, item.id AS item_id
         FROM unnest($2::uuid[]) AS channel(id) CROSS JOIN unnest($3::uuid[]) AS item(id)
         ORDER BY channel.id, item.id) AS want
   CROSS JOIN LATERAL (
-    SELECT c.tenant_id, c.connection_id, c.item_id, c.dirty, c.not_before, c.tries FROM channel_stock c
+    SELECT c.tenant_id, c.connection_id, c.item_id, c.dirty, c.not_before, c.tries, c.priority, c.quiet_from, c.quiet_to
+    FROM channel_stock c
     WHERE c.tenant_id = $1 AND c.connection_id = want.channel_id AND c.item_id = want.item_id AND c.mode <> 'observe'
     OFFSET 0 FOR NO KEY UPDATE) c
+), marked AS (
+  UPDATE channel_stock c SET dirty = true, dirty_at = clock_timestamp(), not_before = NULL
+  FROM locked l
+  WHERE c.tenant_id = l.tenant_id AND c.connection_id = l.connection_id AND c.item_id = l.item_id AND NOT l.is_marked
 )
-UPDATE channel_stock c SET dirty = true, dirty_at = clock_timestamp(), not_before = NULL
-FROM locked l
-WHERE c.tenant_id = l.tenant_id AND c.connection_id = l.connection_id AND c.item_id = l.item_id AND NOT l.is_marked
+SELECT connection_id, item_id, quiet_from, quiet_to FROM locked WHERE priority > $4::smallint
 """
-# $2 channels, $3 items, $4 priority. The marks are locked: `MARK_DIRTY` came before, in the same transaction.
+# One row per mark: $2 channel, $3 item; $4 priority. The marks are locked: `MARK_DIRTY` came before, in the same transaction.
 HURRY_MARKS = """
-UPDATE channel_stock SET priority = $4::smallint
-WHERE tenant_id = $1 AND connection_id = ANY($2::uuid[]) AND item_id = ANY($3::uuid[]) AND dirty AND priority > $4::smallint
+UPDATE channel_stock m SET priority = $4::smallint
+FROM (SELECT $1::uuid AS tenant_id, * FROM unnest($2::uuid[], $3::uuid[]) AS n(connection_id, item_id) OFFSET 0) n
+WHERE m.tenant_id = n.tenant_id AND m.connection_id = n.connection_id AND m.item_id = n.item_id AND m.dirty
+  AND m.priority > $4::smallint
 """
 # The update finds its row by key, not by place: a row that changed while its lock was awaited lies elsewhere now.
 
@@ -378,11 +385,17 @@ SELECT count(*) FROM (
 
 # A statement of its own, after the locks: its snapshot sees the entries of everybody who had them before.
 READ_BALANCES = """
-SELECT b.* FROM unnest($2::uuid[], $3::uuid[]) AS want(item_id, location_id)
+SELECT b.*, t.counts, t.available
+FROM unnest($2::uuid[], $3::uuid[]) AS want(item_id, location_id)
 CROSS JOIN LATERAL (
   SELECT item_id, location_id, on_hand, unavailable, committed, reserved, version FROM stock_balance b
   WHERE b.tenant_id = $1 AND b.item_id = want.item_id AND b.location_id = want.location_id OFFSET 0) b
+CROSS JOIN LATERAL (
+  SELECT coalesce(bool_or(a.location_id = want.location_id), false) AS counts, coalesce(sum(a.available), 0)::int AS available
+  FROM stock_balance a JOIN location p ON p.tenant_id = $1 AND p.location_id = a.location_id AND p.active
+  WHERE a.tenant_id = $1 AND a.item_id = want.item_id) t
 """
+"""With each level what is available of its item at all active locations together, and whether the level is among these."""
 
 # A command that ended before it was ever sent has had no effect: planned again, it is open again.
 SAVE_COMMANDS = """

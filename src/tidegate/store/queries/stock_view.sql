@@ -29,7 +29,8 @@ ORDER BY e.at DESC, p.name, e.version DESC
 -- name: stock_channels
 -- What each channel was told of an item. $1 tenant, $2 item.
 SELECT m.connection_id, c.name AS connection, c.connector, m.dirty, m.dirty_at, m.acked_quantity, m.acked_at,
-       m.blocked_by, m.not_before, m.tries, m.push_version, m.unseen, m.unseen_back, m.unseen_at,
+       m.blocked_by, m.not_before, m.tries, m.push_version, m.unseen, m.unseen_back, m.unseen_at, m.priority,
+       m.told_available, m.quiet_from, m.quiet_to,
        a.aim IS NOT NULL AS is_shared, a.cap IS NOT NULL AS is_draining
 FROM channel_stock m JOIN connection c USING (tenant_id, connection_id)
 LEFT JOIN channel_allocation a USING (tenant_id, connection_id, item_id)

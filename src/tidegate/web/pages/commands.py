@@ -129,7 +129,8 @@ async def retry_many(here: Here) -> Response[Any]:
 def _counters(ledger: Any) -> dict[str, int]:
     if ledger is None:
         return {}
-    return msgspec.json.decode(ledger, type=dict[str, int]) if isinstance(ledger, str) else dict(ledger)
+    found = msgspec.json.decode(ledger) if isinstance(ledger, str) else dict(ledger)
+    return {name: value for name, value in found.items() if isinstance(value, int)}
 
 
 def _about(here: Here, row: Any) -> str:
