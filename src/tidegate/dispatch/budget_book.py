@@ -92,9 +92,11 @@ class Book:
         return Watch(self, ticket, self._clock)
 
     def correct(
-        self, ticket: Ticket, paid: float | None, response: Response, now: float
+        self, ticket: Ticket, paid: float | None, response: Response, now: float, *, asked_at: float
     ) -> tuple[Ticket, float | None]:
-        """Learn from an answer; return the call's ticket, and what the call has cost so far, None when nobody says.
+        """Learn from the answer to what was asked at `asked_at`; return the call's ticket, and what it has cost so far.
+
+        That is None when nobody says.
 
         `paid` is what its earlier requests cost. What exceeds its charge is taken before the answer is believed.
         """
@@ -106,7 +108,7 @@ class Book:
             self.meter, ticket = self.rule.raise_to(self.meter, ticket, paid, now)
         to_come = ticket.charge - paid if paid is not None else 0.0
         for reading in readings:
-            self.meter = self.rule.correct(self.meter, ticket, reading, now, to_come=to_come)
+            self.meter = self.rule.correct(self.meter, ticket, reading, now, to_come=to_come, asked_at=asked_at)
         return ticket, paid
 
 
@@ -122,6 +124,7 @@ class Watch:
         self._is_over = False
         self._asked_at = 0.0
         self._requests = 0
+        self._is_one_unanswered = False
 
     def asked(self) -> None:
         """Note that a request begins. The requests of one call come one after the other."""
@@ -131,12 +134,13 @@ class Watch:
     def answered(self, response: Response) -> None:
         """Learn from a whole answer."""
         now = self._clock.monotonic()
-        self.ticket, self._cost = self._book.correct(self.ticket, self._cost, response, now)
+        self.ticket, self._cost = self._book.correct(self.ticket, self._cost, response, now, asked_at=self._asked_at)
         self._adapt(_sign_of(response), now)
 
     def failed(self, error: TidegateError) -> None:
         """Note a request without an answer; what the other side refused was seen as one."""
         if "status" not in error.context and isinstance(error, TransientError | OutcomeUnknownError):
+            self._is_one_unanswered = True
             sign = Sign.REFUSED if error.code.endswith("timeout") else Sign.FAILING
             self._adapt(sign, self._clock.monotonic())
 
@@ -147,11 +151,12 @@ class Watch:
     def finish(self) -> None:
         """End the call's charge; once.
 
-        Where the platform tells no costs, a call that made more requests than its charge paid for costs each of them.
+        Where the platform tells no costs, a call that made more requests than its charge paid for costs each of them. What
+        a request without an answer did cost is not known: then nothing is given back, and the next answer tells.
         """
         if not self._is_over:
             self._is_over = True
-            cost = self._cost
+            cost = None if self._is_one_unanswered else self._cost
             if cost is None and self._requests > self.ticket.charge:
                 cost = float(self._requests)
             self._book.end(self.ticket, self._clock.monotonic(), cost=cost)

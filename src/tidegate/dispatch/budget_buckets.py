@@ -42,6 +42,8 @@ UNTOLD_SHARE_MIN = 0.4
 """Of the rate that we keep, however often we are refused, where only refusals tell what others take."""
 REGAIN_PER_SECOND = 0.0003
 """Of the rate, by which it is tried again whether others still take as much."""
+GUARD_SECONDS = 0.25
+"""What flows in for so long is left alone where answers tell what is left: they tell of a moment between question and answer."""
 SHARED_SHARE = 0.02
 """Of the bucket, left alone while others use it too: what they take between two answers."""
 
@@ -123,8 +125,9 @@ class Bucket(msgspec.Struct, frozen=True, kw_only=True, tag="bucket"):
         cap = self.capacity - self.flying
         if price > cap + EPSILON:
             return math.inf
-        spare = max(floor_share, SHARED_SHARE if self.eaten > 0 else 0.0)
-        needed = price + min(spare * self.capacity, cap - price)
+        spare = max(floor_share, SHARED_SHARE if self.eaten > 0 else 0.0) * self.capacity
+        guard = GUARD_SECONDS * self.per_second if self.learns else 0.0
+        needed = price + min(max(spare, guard), cap - price)
         missing = needed - self.level(now)
         if missing <= EPSILON:
             return 0.0
@@ -160,7 +163,7 @@ class Bucket(msgspec.Struct, frozen=True, kw_only=True, tag="bucket"):
     def read(self, reading: BudgetReading, unseen: float, since: float, now: float) -> Bucket:
         """Return the bucket as an answer corrects it.
 
-        `unseen` bounds what we took and the answer may not have counted yet; the call was charged at `since`.
+        `unseen` bounds what we took and the answer may not have counted yet; it was asked for at `since`.
         """
         tokens, at = self.level(now), max(now, self.at)
         capacity, per_second, eaten = self.capacity, self.per_second, self.eaten

@@ -184,9 +184,19 @@ class Rule:
         return self.end(meter, ticket, now, cost=0.0)
 
     def correct(
-        self, meter: Meter, ticket: Ticket, reading: BudgetReading, now: float, *, to_come: float = 0.0
+        self,
+        meter: Meter,
+        ticket: Ticket,
+        reading: BudgetReading,
+        now: float,
+        *,
+        to_come: float = 0.0,
+        asked_at: float | None = None,
     ) -> Meter:
-        """Return the meter as the answer to a call corrects it. Of its charge, `to_come` is for requests still to be made."""
+        """Return the meter as the answer to a call corrects it. Of its charge, `to_come` is for requests still to be made.
+
+        `asked_at` is when the request left; None: with its charge.
+        """
         operation = ticket.operation if reading.operation is None else reading.operation
         own = meter.own.get(operation, ())
         count = len(meter.shared)
@@ -199,7 +209,7 @@ class Rule:
             unseen = part.taken - ticket.marks[index] + to_come
         else:
             unseen = part.flying if isinstance(part, Bucket | Window | Day) else 0.0
-        parts[index] = part.read(_fitting(part, reading), max(0.0, unseen), ticket.at, now)
+        parts[index] = part.read(_fitting(part, reading), max(0.0, unseen), max(ticket.at, asked_at or ticket.at), now)
         owns = {**meter.own, operation: tuple(parts[count:])} if own else meter.own
         return replace(meter, shared=tuple(parts[:count]), own=owns)
 

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from tidegate.dispatch.budget_book import Book
-from tidegate.sdk.budgets import Adaptive, BudgetReading, TokenBucket
+from tidegate.kernel.errors import OutcomeUnknownError
+from tidegate.sdk.budgets import Adaptive, BudgetReading, CostBucket, TokenBucket
 from tidegate.sdk.http import Response
 from tidegate.sdk.testing.hostile_connector import CONNECTOR
 
@@ -68,3 +69,74 @@ def test_what_the_platform_tells_counts_more_than_the_number_of_requests() -> No
     spend(book, clock, charge=1, requests=4)
 
     assert before - book.usage(clock.seconds).left == 2.0
+
+
+def told(left: float, cost: float) -> Response:
+    return Response(status=200, headers={"left": str(left), "cost": str(cost)}, body=b"{}")
+
+
+def priced_book(clock: StillClock) -> Book:
+    """A book of points, full, whose platform tells what is left and what a request cost."""
+
+    def read(response: Response) -> BudgetReading | None:
+        if "left" not in response.headers:
+            return None
+        return BudgetReading(left=float(response.headers["left"]), cost=float(response.headers["cost"]))
+
+    book = Book(replace(CONNECTOR, budget=CostBucket(capacity=1000, per_second=100), read_budget=read), clock)
+    clock.seconds += 60.0
+    return book
+
+
+def test_what_a_request_without_an_answer_cost_is_not_given_back() -> None:
+    """It may have been carried out: what was answered before it says nothing of it, and the next answer tells."""
+    clock = StillClock()
+    book = priced_book(clock)
+    watch = book.watch(book.take(500, "", clock.seconds))
+    watch.asked()
+    watch.answered(told(990, 10))
+    watch.asked()
+    watch.failed(OutcomeUnknownError("no answer", code="connection_lost"))
+    watch.finish()
+
+    assert book.usage(clock.seconds).left == 500
+
+    assert book.wait(100, "", clock.seconds) == 0
+    spend_told(book, clock, left=970)
+    assert book.usage(clock.seconds).left == 970
+
+
+def spend_told(book: Book, clock: StillClock, *, left: float) -> None:
+    watch = book.watch(book.take(10, "", clock.seconds))
+    watch.asked()
+    watch.answered(told(left, 10))
+    watch.finish()
+
+
+def test_what_flowed_in_before_a_request_left_is_no_slack_of_its_answer() -> None:
+    """The answer to a late request of a long call is believed as closely as that of a short one."""
+    clock = StillClock()
+    book = priced_book(clock)
+    watch = book.watch(book.take(500, "", clock.seconds))
+    watch.asked()
+    watch.answered(told(990, 10))
+    clock.seconds += 4.0
+    watch.asked()
+    watch.answered(told(450, 490))
+    watch.finish()
+
+    assert book.usage(clock.seconds).left == 450
+
+
+def test_a_quarter_of_a_second_is_left_alone_where_answers_tell_what_is_left() -> None:
+    clock = StillClock()
+    book = priced_book(clock)
+    book.take(500, "", clock.seconds)
+
+    assert book.wait(475, "", clock.seconds) == 0
+    assert book.wait(480, "", clock.seconds) == pytest.approx(0.0)  # with all of it in flight there is nothing to leave
+    spent = priced_book(clock)
+    spent.end(spent.take(500, "", clock.seconds), clock.seconds)
+
+    assert spent.wait(475, "", clock.seconds) == 0
+    assert spent.wait(480, "", clock.seconds) == pytest.approx(0.05)
