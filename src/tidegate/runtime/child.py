@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import ctypes
 import faulthandler
+import gc
 import os
 import resource
 import signal
@@ -66,8 +67,15 @@ async def _serve(handover: Handover) -> None:
     loop.add_signal_handler(signal.SIGINT, begin_drain)
     await loop.connect_read_pipe(lambda: _SupervisorWatch(begin_drain), os.fdopen(_STDIN, "rb", buffering=0))
     serve = load_function(handover.entry)
+    _spare_the_collector()
     async with _exposed_metrics(handover):
         await serve(handover.context(), stop)
+
+
+def _spare_the_collector() -> None:
+    """Keep what was imported out of the garbage collector's sight: it stays, and a walk over all of it is a pause of 50 ms."""
+    gc.collect()
+    gc.freeze()
 
 
 def _exposed_metrics(handover: Handover) -> contextlib.AbstractAsyncContextManager[None]:
