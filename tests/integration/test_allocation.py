@@ -40,6 +40,10 @@ async def made(database: Database, pool: Pool, **more: object) -> Shops:
     return shops
 
 
+async def nothing_new(_api: Api, cursor: str) -> FeedPage:
+    return FeedPage(items=(), cursor=cursor, has_more=False)
+
+
 def shown(shops: Shops) -> int:
     return sum(shop.available.get("v-A", 0) for shop in (shops.a, shops.b))
 
@@ -71,11 +75,15 @@ async def test_both_shops_together_show_no_more_than_there_is(database: Database
     assert {shops.a.available["v-A"], shops.b.available["v-A"]} == {5}
     assert all(lot["settled"] == 5 and lot["asked"] is None for lot in await lots(shops))
     async with shops.bed.pool.acquire() as conn:
+        config = parse(SHARED, connectors={"hostile": shops.connector()})
+        read = {"orders": Feed(read=nothing_new, interval=timedelta(minutes=1))}
         told = await read_promise(
-            conn, shops.bed.tenant_id, "A", parse(SHARED, connectors={"hostile": shops.connector()})
+            conn, shops.bed.tenant_id, "A", config, {"hostile": replace(shops.connector(), feeds=read)}
         )
+        alone = await read_promise(conn, shops.bed.tenant_id, "A", config, {"hostile": shops.connector()})
     assert (told.bound, told.pool, told.sellable) == (0, 0, 10)
     assert {(channel.may_sell, channel.promise) for channel in told.channels} == {(5, "impossible")}
+    assert {(channel.bound, channel.promise) for channel in alone.channels} == {(5, "bounded")}, "webhooks alone"
 
 
 async def test_units_move_to_the_shop_that_sells(database: Database, owner_pool: Pool) -> None:
@@ -101,13 +109,9 @@ async def test_blind_shops_are_closed_before_they_are_told_more(database: Databa
 
 async def test_feeds_that_tell_of_no_sales_hold_no_units_up(database: Database, owner_pool: Pool) -> None:
     """One mends webhooks, one looks whether open orders are still there, both now and then: no sale comes from them."""
-
-    async def nothing(_api: Api, cursor: str) -> FeedPage:
-        return FeedPage(items=(), cursor=cursor, has_more=False)
-
     rare = {
-        "subscriptions": Feed(read=nothing, interval=timedelta(hours=1), mends=True),
-        "open_orders": Feed(read=nothing, interval=timedelta(hours=1), open_orders=10),
+        "subscriptions": Feed(read=nothing_new, interval=timedelta(hours=1), mends=True),
+        "open_orders": Feed(read=nothing_new, interval=timedelta(hours=1), open_orders=10),
     }
     shops = await made(database, owner_pool, counts=BLIND, feeds=rare)
     async with shops.lanes(QUICK):

@@ -13,7 +13,7 @@ from uuid import UUID
 import click
 
 from tidegate.cli.moments import HELD_FOR
-from tidegate.cli.output import print_json, print_table, show_time
+from tidegate.cli.output import print_json, print_table, safe_line, show_time
 from tidegate.cli.session import (
     Session,
     json_option,
@@ -330,7 +330,19 @@ def _plain(view: ReservationView, cell: str) -> dict[str, object]:
     }
 
 
-_PROMISES = ("channel", "may_sell", "share", "promise", "bound", "why")
+_PROMISES = ("channel", "may_sell", "share", "held", "promise", "bound", "why")
+
+
+def print_promise(found: Promise) -> None:
+    """Print what can be promised about an item, for people."""
+    click.echo(f"{safe_line(found.sku)}: {found.words}")
+    click.echo(
+        f"can be sold {found.sellable}, free {'-' if found.pool is None else found.pool}, worst case {'-' if found.bound is None else found.bound}; "
+        f"sells {found.velocity:g} a second; channels hear of it within {found.lag_seconds:g} s; "
+        f"allocation is {found.mode}, buffer is {found.buffer}"
+    )
+    rows = [[getattr(channel, name) for name in _PROMISES] for channel in found.channels]
+    print_table(_PROMISES, rows, empty="no channel sells it")
 
 
 @stock.command()
@@ -340,26 +352,23 @@ _PROMISES = ("channel", "may_sell", "share", "promise", "bound", "why")
 def promise(sku: str, project_dir: Path | None, *, as_json: bool) -> None:
     """Tell whether one SKU can be oversold: what each channel may at worst still sell, and by how many units it may be too many.
 
-    `impossible` holds where units are shared out (`flows.stock.allocation`) and the channel refuses to sell below zero.
-    Elsewhere the bound says what is sold until every channel hears of it, by the sales of the last minute.
+    `impossible` holds where units are shared out (`flows.stock.allocation`), the channel refuses to sell below zero, and its
+    orders are read, whatever becomes of its webhooks. Elsewhere the bound says what is sold until every channel hears of it,
+    by the sales of the last minute or the peak that is expected (`stock.peak`); `flows.stock.buffer` makes it smaller.
 
     \b
     Examples:
       tidegate stock promise TS-RED-M
       tidegate stock promise TS-RED-M --json
     """
+    connectors = known_connectors()
 
     async def body(session: Session) -> Promise:
-        return await read_promise(session.conn, session.tenant_id, sku, await newest_config(session))
+        config = await newest_config(session)
+        return await read_promise(session.conn, session.tenant_id, sku, config, connectors)
 
     found = run_session(project_dir, body)
     if as_json:
         print_json(found)
         return
-    click.echo(f"{found.sku}: {found.words}")
-    click.echo(
-        f"can be sold {found.sellable}, free {'-' if found.pool is None else found.pool}; sells {found.velocity:g} a second; "
-        f"channels hear of it within {found.lag_seconds:g} s; allocation is {found.mode}"
-    )
-    rows = [[getattr(channel, name) for name in _PROMISES] for channel in found.channels]
-    print_table(_PROMISES, rows, empty="no channel sells it")
+    print_promise(found)

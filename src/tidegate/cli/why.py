@@ -10,7 +10,7 @@ import click
 
 from tidegate.cli.output import console, print_json, print_table, safe_line, show_time
 from tidegate.cli.session import Session, json_option, known_connectors, newest_config, project_option, run_session
-from tidegate.cli.stock import print_unseen
+from tidegate.cli.stock import print_promise, print_unseen
 from tidegate.commerce.money import Money
 from tidegate.monitor.explain import explain_order
 from tidegate.monitor.explain_sku import explain_sku
@@ -65,7 +65,7 @@ def sku(sku: str, project_dir: Path | None, limit: int, *, as_json: bool) -> Non
     """Tell how the stock of one SKU came to be, and why each channel shows what it shows.
 
     Ledger entries with their cause, before and after; orders and reservations that hold units; every number that a channel was told, when,
-    and from how many ledger entries it was made; what holds the next number back.
+    and from how many ledger entries it was made; what holds the next number back. Whether it can be oversold, and by how many units.
 
     \b
     Examples:
@@ -130,6 +130,8 @@ def _print_sku(story: SkuStory) -> None:
     for channel in story.channels:
         if channel.urgency:
             click.echo(f"{channel.connection}: {channel.urgency}")
+    click.echo("")
+    print_promise(story.promise)
     for order_ in story.orders:
         click.echo(
             f"order {safe_line(order_.number)} of {order_.channel} holds {order_.units}: {order_.order_state}, "

@@ -104,6 +104,8 @@ def _check_override(override: Override, path: Path, config: Config, document: Do
             override.stock_safety,
             override.stock_allocation,
             override.stock_significant,
+            override.stock_buffer,
+            override.stock_peak,
         )
     )
     if override.profile is not None and (override.match is not None or is_for_skus):
@@ -111,7 +113,7 @@ def _check_override(override: Override, path: Path, config: Config, document: Do
     elif override.profile is None and not is_for_skus:
         yield problem(
             "this override changes nothing",
-            "add stock.safety, stock.mode, stock.allocation, stock.significant, or a profile with `during`",
+            "add stock.safety, stock.mode, stock.allocation, stock.buffer, stock.peak, stock.significant, or a profile with `during`",
         )
     elif override.profile is not None and override.during is None:
         yield problem("a profile is on for a time only", "add for example: during: 2026-11-27/2026-12-01", "profile")

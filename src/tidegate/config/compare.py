@@ -153,6 +153,9 @@ def _skus(old: Config, new: Config) -> Iterator[Meaning]:
         yield Meaning(kind="writes", words=words)
     if _significant(old) != _significant(new):
         yield Meaning(kind="note", words="other changes of stock numbers are told at once: no number changes by that")
+    if _buffers(old) != _buffers(new):
+        words = "other units are held back while channels hear of sales: the numbers that change are told"
+        yield Meaning(kind="note", words=words)
 
 
 def _rules(config: Config) -> list[Override]:
@@ -191,6 +194,17 @@ def _significant(config: Config) -> tuple[Any, ...]:
         if rule.stock_significant is not None
     )
     return (stock.significant if stock is not None else None, rules, tuple(config.groups.items()) if rules else ())
+
+
+def _buffers(config: Config) -> tuple[Any, ...]:
+    stock = config.flows.stock
+    rules = tuple(
+        (rule.match, rule.during, rule.stock_buffer, rule.stock_peak)
+        for rule in _rules(config)
+        if rule.stock_buffer is not None or rule.stock_peak is not None
+    )
+    of_flow = (stock.buffer, stock.oversell_max) if stock is not None else None
+    return (of_flow, rules, tuple(config.groups.items()) if rules else ())
 
 
 def _timed(old: Config, new: Config) -> Iterator[Meaning]:

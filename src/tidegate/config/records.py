@@ -30,6 +30,10 @@ Safety = Annotated[int, Meta(ge=0, le=1_000_000)]
 """Units of an item that are withheld from channels."""
 AllocationMode = Literal["off", "auto", "always"]
 """Whether units of an item are shared out among its channels. auto: while it is scarce."""
+Buffer = Literal["off", "auto"] | Safety
+"""Units that a channel is not told of because others may sell them before it hears of it. auto: by sales and lag."""
+OversellMax = Annotated[str, Meta(pattern=r"^(100|[1-9]?[0-9])%$")] | Safety
+"""Units, or a share of what can be sold."""
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -181,6 +185,10 @@ class StockFlow(_Part, frozen=True, kw_only=True):
     allocation: Allocation = Allocation()
     significant: Significant = Significant()
     """Which changes go out at once; the rest waits for company."""
+    buffer: Buffer = "off"
+    """Counts for items that are not shared out."""
+    oversell_max: OversellMax = "10%"
+    """How many units of an item may at worst be sold too often where `buffer` is auto."""
     blackout: tuple[Recurrence, ...] = ()
     """Windows in which what the flow writes waits in the outbox."""
 
@@ -323,6 +331,12 @@ class Override(_Part, frozen=True, kw_only=True):
     """In place of `flows.stock.allocation.mode`."""
     stock_significant: Significant | None = msgspec.field(name="stock.significant", default=None)
     """In place of what `flows.stock.significant` says, as far as it says something itself."""
+    stock_buffer: Buffer | None = msgspec.field(name="stock.buffer", default=None)
+    """In place of `flows.stock.buffer`."""
+    stock_peak: Mapping[str, Annotated[float, Meta(ge=0, le=1_000_000)]] | None = msgspec.field(
+        name="stock.peak", default=None
+    )
+    """Channel -> units a second that it is expected to sell at most: of each item that the override is for."""
 
 
 class Config(_Part, frozen=True, kw_only=True):

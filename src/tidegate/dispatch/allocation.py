@@ -113,7 +113,8 @@ class _Desk:
         mode = self._scope.safety.rules.shares(row.sku)
         if mode != "auto":
             return mode == "always"
-        pace, sellable = self._paces[row.item_id], _sellable(row)
+        peak = sum(self._scope.safety.rules.peak_of(row.sku).values())
+        pace, sellable = allocate.at_peak(self._paces[row.item_id], peak), _sellable(row)
         is_scarce = allocate.is_scarce(sellable, pace, len(lots), was_scarce=was)
         if is_scarce != was:
             log.info(

@@ -14,7 +14,7 @@ CROSS JOIN LATERAL (SELECT sku FROM inventory_item WHERE tenant_id = $1 AND item
 
 # Each channel of the items with its lot, if it has one. What only observes is not ours to tell. $2 items.
 LOTS = """
-SELECT m.item_id, m.connection_id, c.name, c.state, m.acked_quantity, m.moved, m.blocked_by IS NOT NULL AS is_blocked,
+SELECT m.item_id, m.connection_id, c.name, c.connector, c.state, m.acked_quantity, m.moved, m.blocked_by IS NOT NULL AS is_blocked,
        m.sendable, m.push_version, m.unseen, coalesce(m.late_until > clock_timestamp(), false) AS may_come_late,
        coalesce(m.late_until <= clock_timestamp(), false) AS is_due_again,
        a.counting, a.enforces, a.is_sold, a.settled, a.asked, a.cap, a.drains_since, a.aim, a.sales, a.exposure,

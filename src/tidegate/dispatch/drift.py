@@ -296,7 +296,7 @@ class _Comparison:
                 seen=self._at(external_id, ShownField.STOCK, place),
                 is_bound=row["variant_id"] is not None,
                 ours=acked
-                if item_id in shared
+                if item_id in shared or scope.safety.rules.buffer_of(row["sku"] or "") == "auto"
                 else quantity_of(number, scope.connector.stock_number, scope.safety.rules) // units
                 if number is not None and times
                 else None,

@@ -116,7 +116,7 @@ class StockNumberRow(msgspec.Struct, frozen=True, kw_only=True):
     is_left: bool = False
     """The item is shared out, and the channel is left with the number that it has."""
     look_seconds: float | None = None
-    """The item is shared out: after how long time alone may change what is to be told."""
+    """The item is shared out, or units are held back: after how long time alone may change what is to be told."""
     ledger: bytes
     """JSON: the counters that the number was made of, and how many ledger entries they come from."""
     available: int = 0
@@ -127,10 +127,15 @@ class StockNumberRow(msgspec.Struct, frozen=True, kw_only=True):
     """Why it did not wait for others; None where it did."""
 
     @property
+    def is_shared(self) -> bool:
+        """Whether the item is shared out."""
+        return self.is_forced or self.is_left
+
+    @property
     def is_news(self) -> bool:
         """Whether the channel is to be told."""
         is_sold = self.variant_external_id is not None
-        if self.is_forced or self.is_left:
+        if self.is_shared:
             return is_sold and self.is_forced
         return is_sold and (self.quantity != self.acked_quantity or self.is_due_again)
 
@@ -416,8 +421,12 @@ COUNTERS = ("on_hand", "unavailable", "committed", "reserved", "safety_stock", "
 
 
 def quantity_of(row: Any, stock_number: StockNumber, rules: SafetyRules) -> int:
-    """Return the number of a row of NUMBERS for its channel, in units of the item."""
+    """Return the number of a row of NUMBERS for its channel, in units of the item.
+
+    What is held back because others may sell it meanwhile is taken off where it is a fixed number; `buffers` works out the rest.
+    """
     counters, carried = _counters(row, rules), _carried(row)
+    counters["safety_stock"] += rules.fixed_buffer_of(row["sku"])
     return channel_quantity(Level(**counters), ChannelOpen(**carried), stock_number=stock_number)
 
 

@@ -6,14 +6,14 @@ override begins or ends, the items with another number are marked, and the lane 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from uuid import UUID
 
 import msgspec
 
 from tidegate.commerce.significance import DEFAULT_RULE, Rule
 from tidegate.config import Config
-from tidegate.config.records import Allocation, AllocationMode, Significant, SignificantChange
+from tidegate.config.records import Allocation, AllocationMode, Buffer, OversellMax, Significant, SignificantChange
 from tidegate.config.schedule import seconds_of
 from tidegate.config.skus import matches, patterns_of
 
@@ -31,6 +31,13 @@ class SafetyRules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """Which changes are told at once in this channel."""
     significant_skus: tuple[tuple[tuple[str, ...], SignificantChange, SignificantChange], ...] = ()
     """(patterns, what differs everywhere, what differs in this channel) in the order of the file; later ones win."""
+
+    buffer: Buffer = "off"
+    oversell_max: OversellMax = "10%"
+    buffered_skus: tuple[tuple[tuple[str, ...], Buffer], ...] = ()
+    """(patterns, buffer) in the order of the file; the last one that fits counts, before `buffer`."""
+    peaks: tuple[tuple[tuple[str, ...], Mapping[str, float]], ...] = ()
+    """(patterns, channel -> units a second expected at most) in the order of the file; the last one that fits counts."""
 
     def of(self, sku: str) -> int:
         """Return the units of an item that are withheld."""
@@ -54,14 +61,35 @@ class SafetyRules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         """Whether any item may be shared out."""
         return self.allocation.mode != "off" or any(mode != "off" for _, mode in self.shared_skus)
 
+    def buffer_of(self, sku: str) -> Buffer:
+        """Return what channels are not told of an item because others may sell it meanwhile, as long as it is not shared out."""
+        return next((kept for patterns, kept in reversed(self.buffered_skus) if matches(sku, patterns)), self.buffer)
+
+    def fixed_buffer_of(self, sku: str) -> int:
+        """Return the units of that where it is a number; 0 where it is worked out, or off."""
+        kept = self.buffer_of(sku)
+        return kept if isinstance(kept, int) else 0
+
+    def peak_of(self, sku: str) -> Mapping[str, float]:
+        """Return how many units of an item a second channels are expected to sell at most, by the channel's name."""
+        return next((peak for patterns, peak in reversed(self.peaks) if matches(sku, patterns)), {})
+
+    @property
+    def may_buffer(self) -> bool:
+        """Whether a buffer of any item is to be worked out."""
+        return self.buffer == "auto" or any(kept == "auto" for _, kept in self.buffered_skus)
+
     def numbers_of(self, sku: str) -> tuple[object, ...]:
         """Return all that decides about the numbers of an item and when they are told; equal where nothing changes for it."""
-        mode = self.shares(sku)
+        mode, kept = self.shares(sku), self.buffer_of(sku)
         return (
             self.of(sku),
             self.significance(sku),
             mode,
             *((self.allocation.weights, self.allocation.minimum) if mode != "off" else ()),
+            kept,
+            *((self.oversell_max,) if kept == "auto" else ()),
+            *((self.peak_of(sku),) if "auto" in (kept, mode) else ()),
         )
 
 
@@ -100,6 +128,18 @@ def safety_rules(config: Config, channel: str | None = None) -> SafetyRules:
             (patterns_of(config, override.match), _plain(said), _of_channel(said, channel))
             for override in config.overrides
             if override.match is not None and (said := override.stock_significant) is not None
+        ),
+        buffer=stock.buffer,
+        oversell_max=stock.oversell_max,
+        buffered_skus=tuple(
+            (patterns_of(config, override.match), override.stock_buffer)
+            for override in config.overrides
+            if override.match is not None and override.stock_buffer is not None
+        ),
+        peaks=tuple(
+            (patterns_of(config, override.match), override.stock_peak)
+            for override in config.overrides
+            if override.match is not None and override.stock_peak is not None
         ),
     )
 

@@ -457,7 +457,8 @@ INSERT INTO command (tenant_id, command_id, connection_id, kind, target_key, ent
                      deadline_at, attempt_number, call_id, attempt_id, quantity, ledger, approved_by, approved_at)
 SELECT $1, n.command_id, $2, 'inventory.set', 'item:' || n.item_id, n.item_id, n.version, m.priority, 'sending', $11,
        n.attempt_number, $3, $4, n.quantity,
-       n.ledger || jsonb_build_object('marked_ms', (extract(epoch FROM coalesce(m.dirty_at, clock_timestamp())) * 1000)::bigint)
+       n.ledger || jsonb_build_object('marked_ms', (extract(epoch FROM coalesce(
+         CASE WHEN m.tries = 0 THEN greatest(m.dirty_at, m.not_before) ELSE m.dirty_at END, clock_timestamp())) * 1000)::bigint)
                 || CASE WHEN n.because IS NULL THEN '{}' ELSE jsonb_build_object('because', n.because) END,
        m.approved_by, m.approved_at
 FROM n JOIN channel_stock m ON m.tenant_id = n.tenant_id AND m.connection_id = n.connection_id AND m.item_id = n.item_id
@@ -566,6 +567,7 @@ JOIN binding b ON b.tenant_id = $1 AND b.connection_id = $2 AND b.kind = n.kind 
 #
 # A number that was given up may arrive for `late_seconds` more; then the channel is told once more. What did not arrive is no
 # measure for the next change, and what was urgent is still urgent.
+# One of which units were held back for a time is looked at again.
 RELEASE_MARKS = """
 UPDATE channel_stock m
 SET blocked_by = NULL,
@@ -580,13 +582,14 @@ SET blocked_by = NULL,
     acked_at = CASE WHEN n.is_acked THEN clock_timestamp() ELSE m.acked_at END,
     late_until = CASE WHEN n.late_seconds IS NULL THEN m.late_until
                       ELSE greatest(m.late_until, clock_timestamp() + make_interval(secs => n.late_seconds)) END,
-    dirty = m.mode <> 'observe' AND (m.dirty OR n.is_dirty OR l.is_unexplained
+    dirty = m.mode <> 'observe' AND (m.dirty OR n.is_dirty OR l.is_unexplained OR c.fades
                                     OR coalesce(n.late_seconds, 0) > 0 OR m.late_until IS NOT NULL),
-    dirty_at = CASE WHEN (n.is_dirty OR l.is_unexplained OR n.late_seconds IS NOT NULL OR m.late_until IS NOT NULL)
+    dirty_at = CASE WHEN (n.is_dirty OR l.is_unexplained OR c.fades OR n.late_seconds IS NOT NULL OR m.late_until IS NOT NULL)
                          AND m.mode <> 'observe'
                     THEN coalesce(m.dirty_at, clock_timestamp()) ELSE m.dirty_at END,
     not_before = CASE WHEN m.dirty OR n.is_dirty THEN clock_timestamp() + make_interval(secs => n.wait_seconds)
                       ELSE least(CASE WHEN l.is_unexplained THEN clock_timestamp() + make_interval(secs => $13) END,
+                                 CASE WHEN c.fades THEN clock_timestamp() + make_interval(secs => c.fades_seconds) END,
                                  m.late_until) END,
     tries = CASE WHEN n.is_acked OR NOT n.is_dirty THEN 0 ELSE least(m.tries + n.counted, 1000) END,
     alone = n.is_apart OR (m.alone AND n.is_dirty),
@@ -606,7 +609,9 @@ FROM (
   OFFSET 0
 ) n
 CROSS JOIN LATERAL (
-  SELECT approved_by, approved_at, priority FROM command WHERE tenant_id = n.tenant_id AND command_id = n.command_id OFFSET 0) c
+  SELECT approved_by, approved_at, priority, n.is_acked AND coalesce(ledger ? 'buffer_fades', false) AS fades,
+         (ledger ->> 'buffer_fades')::float8 AS fades_seconds
+  FROM command WHERE tenant_id = n.tenant_id AND command_id = n.command_id OFFSET 0) c
 CROSS JOIN LATERAL (
   SELECT acked_quantity, moved, pack, unseen, unseen_back FROM channel_stock
   WHERE tenant_id = n.tenant_id AND connection_id = n.connection_id AND item_id = n.item_id OFFSET 0) old

@@ -17,6 +17,7 @@ from tidegate.commerce.commands import DEADLINE_SECONDS, CommandKind, Payload, P
 from tidegate.commerce.states import OBSERVED_CODE, OBSERVED_REASON, CommandState
 from tidegate.dispatch import statements
 from tidegate.dispatch.allocation import allot, lock_shared, look_later
+from tidegate.dispatch.buffers import hold_back
 from tidegate.dispatch.events import build_event
 from tidegate.dispatch.mapping import Asked, MapsAtWork, shape_of
 from tidegate.dispatch.modes import flow_of
@@ -157,7 +158,7 @@ async def begin_stock(conn: Connection, scope: Scope, marks: tuple[DirtyMark, ..
     rows = await read_stock_numbers(
         conn, scope.connection, marks, stock_number=scope.connector.stock_number, safety=scope.safety
     )
-    rows = await allot(conn, scope, rows, shared)
+    rows = await hold_back(conn, scope, await allot(conn, scope, rows, shared))
     if not rows:
         return NotBegun("blocked")
     unbound = [row for row in rows if row.variant_external_id is None]

@@ -373,6 +373,14 @@ def pace_of(units: int, seconds: float, lag_seconds: float | None) -> Pace:
     return Pace(velocity, max(0.0, lag_seconds) if lag_seconds is not None else LAG_SECONDS)
 
 
+def at_peak(pace: Pace, peak: float) -> Pace:
+    """Return the pace where `peak` units a second are expected at most; 0: nothing was said.
+
+    Numbers are taken to need some time then: how long they took on a calm day says little.
+    """
+    return Pace(max(pace.velocity, peak), max(pace.lag_seconds, LAG_SECONDS)) if peak > 0 else pace
+
+
 PLENTY_AT = 2.0
 """What is scarce stays so until there is this many times as much as would make it so."""
 

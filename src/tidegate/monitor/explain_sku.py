@@ -11,6 +11,7 @@ from tidegate.config import Config
 from tidegate.config.effective import effective
 from tidegate.config.stock_modes import StockModes
 from tidegate.monitor.commands_view import describe_lane
+from tidegate.monitor.promise import promise_of
 from tidegate.monitor.reservations_view import read_holders
 from tidegate.monitor.sku_story import SkuFacts, SkuModes, SkuStory, tell_sku
 from tidegate.monitor.stock_view import find_item, read_channels
@@ -59,6 +60,7 @@ async def explain_sku(
             drift=await conn.fetch(_DRIFT, tenant_id, item["sku"], limit),
             bindings=await conn.fetch(_BINDINGS, tenant_id, item_id),
             lanes={row["connection_id"]: describe_lane(row) for row in await conn.fetch(_LANES, tenant_id)},
+            promise=await promise_of(conn, tenant_id, item_id, item["sku"], config, connectors),
             is_cut=len(kept_entries) < len(entries) or len(kept_told) < len(told),
         )
     return tell_sku(facts, modes_of(config, item["sku"]), cell=config.cell)

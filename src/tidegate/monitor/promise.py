@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -14,11 +14,15 @@ from tidegate.config import Config
 from tidegate.config.effective import effective
 from tidegate.dispatch.allocation import read_paces
 from tidegate.dispatch.allocation_statements import LOTS
+from tidegate.dispatch.buffers import read_sellers, seller_of
 from tidegate.dispatch.safety import safety_rules
+from tidegate.dispatch.settings import DEFAULTS
 from tidegate.dispatch.statements import NUMBERS
 from tidegate.inventory import allocate
 from tidegate.inventory.allocate import Counting, Pace
+from tidegate.inventory.buffer import Broadcast, Buffer, Seller, broadcast, limit_of
 from tidegate.monitor.stock_view import find_item
+from tidegate.sdk.connector import Connector
 from tidegate.store.connections import Connection
 
 COUNTERS = ("on_hand", "unavailable", "committed", "reserved", "safety_stock", "unseen")
@@ -32,10 +36,16 @@ class ChannelPromise(msgspec.Struct, frozen=True, kw_only=True):
     """Units that it may at worst still sell and that no order told yet; None: not known, or not bounded."""
     share: int | None
     """Units that it is to have; None where units are not shared out."""
+    held: int
+    """Units that can be sold and that it is not to be told of, because others may sell them before it hears of it."""
     counting: str
     promise: Literal["impossible", "bounded", "not yet"]
     bound: int | None
     """Units that it may at worst sell beyond what there is; None: not known yet."""
+    velocity: float
+    """Units a second that it sells, or is expected to."""
+    lag_seconds: float
+    """Until it is told a number, at most times."""
     why: str
 
 
@@ -47,11 +57,13 @@ class Promise(msgspec.Struct, frozen=True, kw_only=True):
     """Units are shared out among the channels now."""
     mode: str
     """What the configuration says: off, auto or always."""
+    buffer: str
+    """What the configuration says of units that are held back while it is not shared out: off, auto or a number."""
     sellable: int
     pool: int | None
     """Units that no channel may sell at the moment; None: not known yet."""
     velocity: float
-    """Units a second, over all channels, in the last minute."""
+    """Units a second, over all channels, in the last minute, or as expected."""
     lag_seconds: float
     """From a change to the moment at which channels are told, at most times."""
     bound: int | None
@@ -60,62 +72,136 @@ class Promise(msgspec.Struct, frozen=True, kw_only=True):
     words: str
 
 
-async def read_promise(conn: Connection, tenant_id: UUID, sku: str, config: Config) -> Promise:
+class PromiseFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a promise is made of."""
+
+    sku: str
+    sellable: int
+    lots: Sequence[Any]
+    """Rows of `LOTS`, of each channel that is told numbers."""
+    sellers: Sequence[Seller]
+    """Those of them that sell the item."""
+    pace: Pace
+    """Over all channels."""
+    polled: frozenset[UUID]
+    """Channels whose orders are read, whatever became of their webhooks."""
+    mode: str = "off"
+    buffer: Buffer = "off"
+    limit: int = 0
+    """Units that may be sold too often where the buffer is worked out."""
+
+
+async def read_promise(
+    conn: Connection, tenant_id: UUID, sku: str, config: Config, connectors: Mapping[str, Connector]
+) -> Promise:
     """Return what can be promised about a SKU, from one snapshot. Raises ConfigurationError when there is no such item."""
-    rules = safety_rules(effective(config, datetime.now(UTC)).planned)
     async with conn.transaction(isolation="repeatable_read", readonly=True):
         item = await find_item(conn, tenant_id, sku)
-        lots = await conn.fetch(LOTS, tenant_id, [item["item_id"]])
-        paces = await read_paces(conn, tenant_id, [item["item_id"]])
-        sellable = 0
-        if lots:
-            number = await conn.fetchrow(NUMBERS, tenant_id, lots[0]["connection_id"], [item["item_id"]])
-            level = Level(**{name: int(number[name]) for name in COUNTERS}) if number is not None else Level(on_hand=0)
-            sellable = level.available - max(level.safety_stock, rules.of(item["sku"])) - level.unseen
-    return tell_promise(item["sku"], rules.shares(item["sku"]), sellable, lots, paces[item["item_id"]])
+        return await promise_of(conn, tenant_id, item["item_id"], item["sku"], config, connectors)
 
 
-def tell_promise(sku: str, mode: str, sellable: int, lots: Sequence[Any], pace: Pace) -> Promise:
+async def promise_of(
+    conn: Connection, tenant_id: UUID, item_id: UUID, sku: str, config: Config, connectors: Mapping[str, Connector]
+) -> Promise:
+    """Return what can be promised about an item, inside a transaction of the caller's."""
+    rules = safety_rules(effective(config, datetime.now(UTC)).planned)
+    peaks = rules.peak_of(sku)
+    lots = await conn.fetch(LOTS, tenant_id, [item_id])
+    sellers = (await read_sellers(conn, tenant_id, [item_id]))[item_id]
+    pace = (await read_paces(conn, tenant_id, [item_id]))[item_id]
+    sellable = 0
+    if lots:
+        number = await conn.fetchrow(NUMBERS, tenant_id, lots[0]["connection_id"], [item_id])
+        level = Level(**{name: int(number[name]) for name in COUNTERS}) if number is not None else Level(on_hand=0)
+        sellable = level.available - max(level.safety_stock, rules.of(sku)) - level.unseen
+    known = {lot["connection_id"]: connectors.get(lot["connector"]) for lot in lots}
+    facts = PromiseFacts(
+        sku=sku,
+        sellable=sellable,
+        lots=lots,
+        sellers=[seller_of(row, peaks, enforces=_enforces(known.get(row["connection_id"]))) for row in sellers],
+        pace=allocate.at_peak(pace, sum(peaks.values())),
+        polled=frozenset(channel for channel, connector in known.items() if connector and _is_polled(connector)),
+        mode=rules.shares(sku),
+        buffer=rules.buffer_of(sku),
+        limit=limit_of(rules.oversell_max, sellable),
+    )
+    return tell_promise(facts)
+
+
+def _enforces(connector: Connector | None) -> bool:
+    return connector is not None and connector.enforces_stock
+
+
+def _is_polled(connector: Connector) -> bool:
+    return any(feed.tells_news for feed in connector.feeds.values())
+
+
+def tell_promise(facts: PromiseFacts) -> Promise:
     """Return the promise from the lots of an item's channels. Pure."""
-    is_shared = any(lot["counting"] is not None for lot in lots)
-    sold_by = [lot for lot in lots if lot["is_sold"] is not False]
-    channels = tuple(_shared(lot, pace) if is_shared else _whole(lot, pace) for lot in sold_by)
+    is_shared = any(lot["counting"] is not None for lot in facts.lots)
+    sellers = {seller.channel: seller for seller in facts.sellers}
+    plan = broadcast(facts.sellable, facts.sellers, facts.buffer, limit=facts.limit)
+    if is_shared:
+        channels = tuple(
+            _shared(lot, sellers.get(lot["connection_id"]), facts) for lot in facts.lots if lot["is_sold"] is not False
+        )
+    else:
+        channels = tuple(
+            _whole(lot, sellers[lot["connection_id"]], plan, facts)
+            for lot in facts.lots
+            if lot["connection_id"] in sellers
+        )
     bounds = [channel.bound for channel in channels]
     worst = [channel.may_sell for channel in channels]
     known = [bound for bound in bounds if bound is not None]
     bound = sum(known) if len(known) == len(bounds) else None
-    if not is_shared:
-        bound = allocate.units_within(pace.velocity, pace.lag_seconds) if len(channels) > 1 else 0
-    pool = sellable - sum(units or 0 for units in worst) if is_shared and None not in worst else None
+    pool = facts.sellable - sum(units or 0 for units in worst) if is_shared and None not in worst else None
     return Promise(
-        sku=sku,
+        sku=facts.sku,
         is_shared=is_shared,
-        mode=mode,
-        sellable=sellable,
+        mode=facts.mode,
+        buffer=str(facts.buffer),
+        sellable=facts.sellable,
         pool=pool,
-        velocity=round(pace.velocity, 3),
-        lag_seconds=round(pace.lag_seconds, 2),
+        velocity=round(facts.pace.velocity, 3),
+        lag_seconds=round(facts.pace.lag_seconds, 2),
         bound=bound,
         channels=channels,
-        words=_words(sellable, bound, pool, pace, is_shared=is_shared, count=len(channels)),
+        words=_shared_words(facts, bound, pool) if is_shared else _whole_words(facts, channels, bound or 0),
     )
 
 
-def _words(sellable: int, bound: int | None, pool: int | None, pace: Pace, *, is_shared: bool, count: int) -> str:
-    if not count:
-        return "no channel that we tell numbers sells it"
-    if not is_shared:
-        how = f"each of {count} channels is told all {max(0, sellable)} units"
-        return f"{how}: at {pace.velocity:.2g} a second and {pace.lag_seconds:.1f} s until they hear of a sale, up to {bound} may be sold too often"
+def _shared_words(facts: PromiseFacts, bound: int | None, pool: int | None) -> str:
     if bound is None:
         return "units are shared out, and it is not known yet what every channel shows: nothing is promised until it is"
     if pool is not None and pool < 0:
         return f"{-pool} more than there are may be sold: they are being withdrawn"
     if bound:
-        return f"units are shared out; channels that sell below zero may sell up to {bound} too often"
-    return (
-        f"overselling is impossible: all channels together may sell at most the {max(0, sellable)} units that there are"
-    )
+        return f"units are shared out; not every channel can be held to its part: up to {bound} may be sold too often"
+    return f"overselling is impossible: all channels together may sell at most the {max(0, facts.sellable)} units that there are"
+
+
+def _whole_words(facts: PromiseFacts, channels: Sequence[ChannelPromise], bound: int) -> str:
+    if not channels:
+        return "no channel that we tell numbers sells it"
+    left, count, pace = max(0, facts.sellable), len(channels), facts.pace
+    if count == 1 and not bound:
+        return f"one channel sells it, and is told all {left} units"
+    at = f"at {pace.velocity:.2g} a second and {pace.lag_seconds:.1f} s until they hear of a sale"
+    match facts.buffer:
+        case "off":
+            how = f"each of {count} channels is told all {left} units"
+        case "auto":
+            how = f"each of {count} channels is told fewer than the {left} units by what others sell before it hears of it"
+        case int() as kept:
+            how = f"each of {count} channels is told {kept} fewer than the {left} units"
+    if not pace.velocity:
+        return (
+            f"{how}; nothing was sold in the last minute, and no peak is expected (`stock.peak`): what a sudden rush may "
+            "sell too often is not known"
+        )
+    return f"{how}: {at}, up to {bound} may be sold too often"
 
 
 _COUNTING = {
@@ -125,39 +211,68 @@ _COUNTING = {
 }
 
 
-def _shared(lot: Any, pace: Pace) -> ChannelPromise:
+def _shared(lot: Any, seller: Seller | None, facts: PromiseFacts) -> ChannelPromise:
     worst = None if lot["settled"] is None else max(lot["settled"], lot["asked"] or 0)
     counting = Counting(lot["counting"]) if lot["counting"] is not None else None
-    promise: Literal["impossible", "bounded", "not yet"] = "impossible"
-    bound: int | None = 0
-    why = _COUNTING[counting] if counting is not None else "its lane has not looked at the item yet"
+    pace = seller.pace if seller is not None else facts.pace
+    risk = 0
+    reasons = [_COUNTING[counting] if counting is not None else "its lane has not looked at the item yet"]
     if worst is None or counting is None:
-        promise, bound = "not yet", None
         if counting is not None:
-            why = "it is not known what it shows: it is told 0, and its orders up to then are read"
+            reasons = ["it is not known what it shows: it is told 0, and its orders up to then are read"]
         if lot["state"] != "active":
-            why += f"; its connection is {lot['state']}"
-    elif not lot["enforces"]:
-        promise, bound = "bounded", allocate.units_within(pace.velocity, pace.lag_seconds)
-        why = "it may sell below zero until it is told; " + why
+            reasons.append(f"its connection is {lot['state']}")
+    else:
+        if not lot["enforces"]:
+            risk += allocate.units_within(pace.velocity, pace.lag_seconds)
+            reasons.insert(0, "it may sell below zero until it is told")
+        if lot["connection_id"] not in facts.polled:
+            risk += max(worst, lot["aim"] or 0)
+            seconds = f"{DEFAULTS.unseen_settle_seconds:g} s"
+            reasons.append(
+                f"its orders come by webhooks alone: one that comes later than {seconds} after it was told 0 finds its units "
+                "given to another channel"
+            )
+    bound = None if worst is None or counting is None else risk
     return ChannelPromise(
         channel=lot["name"],
         may_sell=worst,
         share=lot["aim"],
+        held=0,
         counting=str(counting or ""),
-        promise=promise,
+        promise="not yet" if bound is None else "bounded" if bound else _certainty(lot, facts),
         bound=bound,
-        why=why,
+        velocity=round(pace.velocity, 3),
+        lag_seconds=round(pace.lag_seconds, 2),
+        why="; ".join(reasons),
     )
 
 
-def _whole(lot: Any, pace: Pace) -> ChannelPromise:
+def _certainty(lot: Any, facts: PromiseFacts) -> Literal["impossible", "bounded"]:
+    """A bound that happens to be 0 now is no proof."""
+    return "impossible" if lot["enforces"] and lot["connection_id"] in facts.polled else "bounded"
+
+
+def _whole(lot: Any, seller: Seller, plan: Broadcast, facts: PromiseFacts) -> ChannelPromise:
+    told = plan.told[seller.channel]
+    held = max(0, facts.sellable) - told
+    if len(facts.sellers) == 1:
+        why = "nobody else sells it"
+    elif held:
+        why = f"it is told {told}: {held} may be sold by others before it hears of it"
+    else:
+        why = "it is told all that can be sold, and sells on until it hears of the others' sales"
+    if not seller.enforces:
+        why += "; it may sell below zero until it is told"
     return ChannelPromise(
         channel=lot["name"],
         may_sell=lot["acked_quantity"],
         share=None,
+        held=held,
         counting="",
         promise="bounded",
-        bound=allocate.units_within(pace.velocity, pace.lag_seconds),
-        why="it is told all that can be sold, and sells on until it hears of the others' sales",
+        bound=plan.risks[seller.channel],
+        velocity=round(seller.pace.velocity, 3),
+        lag_seconds=round(seller.pace.lag_seconds, 2),
+        why=why,
     )

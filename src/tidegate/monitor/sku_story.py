@@ -15,6 +15,7 @@ from tidegate.commerce.significance import BEYOND, describe
 from tidegate.dispatch.drift_decide import Cause
 from tidegate.kernel.ids import public_id, time_of
 from tidegate.monitor.drift_view import CAUSE_WORDS
+from tidegate.monitor.promise import Promise
 from tidegate.monitor.stock_view import ChannelView, Unseen
 from tidegate.monitor.story import Row, Step
 from tidegate.monitor.waiting import LaneFacts, Wait
@@ -103,6 +104,8 @@ class SkuStory(msgspec.Struct, frozen=True, kw_only=True):
     bindings: tuple[Mapping[str, Any], ...]
     steps: tuple[Step, ...]
     """By time: ledger entries, numbers told and differences found, cut at a limit."""
+    promise: Promise
+    """Whether it can be oversold, and by how many units."""
     is_cut: bool
     """There are older entries or numbers than those shown."""
 
@@ -122,6 +125,7 @@ class SkuFacts(msgspec.Struct, frozen=True, kw_only=True):
     drift: Sequence[Row]
     """What looks found of it, and what became of it."""
     lanes: Mapping[UUID, LaneFacts]
+    promise: Promise
     is_cut: bool
 
 
@@ -150,6 +154,7 @@ def tell_sku(facts: SkuFacts, modes: SkuModes, *, cell: str) -> SkuStory:
         reservations=tuple(_reservation(row, cell) for row in facts.holders),
         bindings=tuple(dict(row) for row in facts.bindings),  # type: ignore[call-overload]
         steps=tuple(steps),
+        promise=facts.promise,
         is_cut=facts.is_cut,
     )
 

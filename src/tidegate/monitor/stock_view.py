@@ -118,8 +118,9 @@ async def read_channels(
 def _channel(row: Any, numbers: Any, connector: Connector | None) -> ChannelView:
     wanted = None
     if connector is not None and numbers is not None:
+        level = Level(**{name: int(numbers[name]) for name in _COUNTERS})
         wanted = channel_quantity(
-            Level(**{name: int(numbers[name]) for name in _COUNTERS}),
+            msgspec.structs.replace(level, safety_stock=level.safety_stock + row["held"]),
             ChannelOpen(
                 unfulfilled=int(numbers["unfulfilled"]), shipped_unconfirmed=int(numbers["shipped_unconfirmed"])
             ),

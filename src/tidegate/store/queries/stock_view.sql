@@ -27,13 +27,20 @@ WHERE s.tenant_id = $1 AND s.item_id = $2
 ORDER BY e.at DESC, p.name, e.version DESC
 
 -- name: stock_channels
--- What each channel was told of an item. $1 tenant, $2 item.
+-- What each channel was told of an item; `held`: units that its last number left out, because others may sell them before it
+-- hears of it. $1 tenant, $2 item.
 SELECT m.connection_id, c.name AS connection, c.connector, m.dirty, m.dirty_at, m.acked_quantity, m.acked_at,
        m.blocked_by, m.not_before, m.tries, m.push_version, m.unseen, m.unseen_back, m.unseen_at, m.priority,
        m.told_available, m.quiet_from, m.quiet_to,
-       a.aim IS NOT NULL AS is_shared, a.cap IS NOT NULL AS is_draining
+       a.aim IS NOT NULL AS is_shared, a.cap IS NOT NULL AS is_draining, coalesce(k.held, 0) AS held
 FROM channel_stock m JOIN connection c USING (tenant_id, connection_id)
 LEFT JOIN channel_allocation a USING (tenant_id, connection_id, item_id)
+LEFT JOIN LATERAL (
+    SELECT (k.ledger ->> 'buffer')::int AS held FROM command k
+    WHERE k.tenant_id = m.tenant_id AND k.connection_id = m.connection_id AND k.kind = 'inventory.set'
+      AND k.entity_id = m.item_id AND k.version = m.push_version
+    ORDER BY k.command_id DESC LIMIT 1
+) k ON true
 WHERE m.tenant_id = $1 AND m.item_id = $2 ORDER BY c.name
 
 -- name: stock_list

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Router, get
@@ -15,6 +15,7 @@ from tidegate.kernel.ids import public_id
 from tidegate.kernel.text import mask_people
 from tidegate.monitor import stock_view
 from tidegate.monitor.explain_sku import explain_sku
+from tidegate.monitor.promise import Promise, read_promise
 from tidegate.monitor.sku_story import SkuStory
 from tidegate.monitor.stock_view import StockView
 from tidegate.web.api.desk import Desk
@@ -118,6 +119,39 @@ class ChannelNumber(msgspec.Struct, frozen=True, kw_only=True):
     unseen: Annotated[UnseenUnits | None, Meta(description="null when everything that it shows is explained")]
 
 
+class ChannelPromise(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether one channel can sell units that nobody has."""
+
+    channel: str
+    promise: Annotated[
+        Literal["impossible", "bounded", "not yet"],
+        Meta(
+            description="impossible: it cannot; bounded: by `bound` units at most; not yet: it is not known what it shows"
+        ),
+    ]
+    bound: Annotated[int | None, Meta(description="Units; null: not known yet")]
+    may_sell: Annotated[int | None, Meta(description="Units that it may at worst still sell; null: not known")]
+    share: Annotated[int | None, Meta(description="Units that it is to have; null where units are not shared out")]
+    held: Annotated[int, Meta(description="Units that it is not to be told of, as others may sell them meanwhile")]
+    velocity: Annotated[float, Meta(description="Units a second that it sells, or is expected to")]
+    lag_seconds: Annotated[float, Meta(description="Until it is told a number, at most times")]
+    why: str
+
+
+class StockPromise(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether an item can be oversold, and by how many units."""
+
+    words: Annotated[str, Meta(description="The same for people")]
+    bound: Annotated[int | None, Meta(description="Units that may at worst be sold too often; null: not known yet")]
+    sellable: Annotated[int, Meta(description="Units that all channels together may sell")]
+    is_shared: Annotated[bool, Meta(description="Units are shared out among the channels now")]
+    allocation: Annotated[str, Meta(description="By the configuration: off, auto or always")]
+    buffer: Annotated[str, Meta(description="By the configuration: off, auto or a number of units")]
+    velocity: Annotated[float, Meta(description="Units a second over all channels, lately or as expected")]
+    lag_seconds: Annotated[float, Meta(description="From a change until channels are told, at most times")]
+    channels: tuple[ChannelPromise, ...]
+
+
 class StockDetail(msgspec.Struct, frozen=True, kw_only=True):
     """One item."""
 
@@ -125,6 +159,7 @@ class StockDetail(msgspec.Struct, frozen=True, kw_only=True):
     levels: tuple[LocationLevel, ...]
     entries: Annotated[tuple[LedgerEntry, ...], Meta(description="The end of the ledger, newest first")]
     channels: tuple[ChannelNumber, ...]
+    promise: StockPromise
 
 
 class SkuHold(msgspec.Struct, frozen=True, kw_only=True):
@@ -187,6 +222,29 @@ _DETAIL = StockDetail(
             unseen=None,
         ),
     ),
+    promise=StockPromise(
+        words="one channel sells it, and is told all 9 units",
+        bound=0,
+        sellable=9,
+        is_shared=False,
+        allocation="off",
+        buffer="off",
+        velocity=0.0,
+        lag_seconds=1.2,
+        channels=(
+            ChannelPromise(
+                channel="shop",
+                promise="bounded",
+                bound=0,
+                may_sell=9,
+                share=None,
+                held=0,
+                velocity=0.0,
+                lag_seconds=1.2,
+                why="nobody else sells it",
+            ),
+        ),
+    ),
 )
 _WHY = SkuWhy(sku="TS-RED-M", mode="live", owner="erp", steps=(), orders=(), reservations=(), is_cut=False)
 
@@ -224,10 +282,15 @@ async def list_stock(
     responses={200: answer(StockDetail, "One item", _DETAIL), **problems(*READ_PROBLEMS)},
 )
 async def show_stock(desk: NamedDependency[Desk], sku: Sku, entries: Entries = 20) -> StockDetail:
-    """One SKU: its level at each location, the end of its ledger, and what each channel was and should be told."""
+    """One SKU: its level at each location, the end of its ledger, and what each channel was and should be told.
+
+    `promise` says whether it can be oversold, and by how many units.
+    """
     async with desk.reading() as conn:
-        view = await stock_view.read_stock(conn, desk.tenant_id, sku, desk.world.connectors, entries=entries)
-    return _detail(view, desk.cell)
+        config, connectors = await desk.read_config(conn), desk.world.connectors
+        view = await stock_view.read_stock(conn, desk.tenant_id, sku, connectors, entries=entries)
+        promise = await read_promise(conn, desk.tenant_id, sku, config, connectors)
+    return _detail(view, promise, desk.cell)
 
 
 @get(
@@ -268,7 +331,7 @@ def _item(row: Any, told: list[Any]) -> StockItem:
 _TOLD_APART = {"waits", "unseen"}
 
 
-def _detail(view: StockView, cell: str) -> StockDetail:
+def _detail(view: StockView, promise: Promise, cell: str) -> StockDetail:
     return StockDetail(
         sku=view.sku,
         levels=tuple(
@@ -285,7 +348,18 @@ def _detail(view: StockView, cell: str) -> StockDetail:
             )
             for each in view.channels
         ),
+        promise=StockPromise(
+            allocation=promise.mode,
+            channels=tuple(
+                ChannelPromise(**{name: getattr(each, name) for name in ChannelPromise.__struct_fields__})
+                for each in promise.channels
+            ),
+            **{name: getattr(promise, name) for name in StockPromise.__struct_fields__ if name not in _PROMISED_APART},
+        ),
     )
+
+
+_PROMISED_APART = {"allocation", "channels"}
 
 
 def _entry(row: Any, cell: str) -> LedgerEntry:
