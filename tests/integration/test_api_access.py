@@ -35,6 +35,8 @@ NEEDS: Mapping[tuple[str, str], str] = {
     ("GET", "/v1/stock"): "stock:read",
     ("GET", "/v1/stock/{sku}"): "stock:read",
     ("GET", "/v1/stock/{sku}/why"): "stock:read",
+    ("GET", "/v1/stock/{sku}/history"): "stock:read",
+    ("POST", "/v1/stock/{sku}/adjustments"): "stock:write",
     ("GET", "/v1/reservations"): "stock:read",
     ("POST", "/v1/reservations"): "stock:reserve",
     ("GET", "/v1/reservations/{reservation_id}"): "stock:read",

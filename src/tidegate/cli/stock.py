@@ -23,6 +23,7 @@ from tidegate.cli.session import (
     project_option,
     run_session,
 )
+from tidegate.cli.stock_adjust import adjust_stock, stock_history
 from tidegate.inventory.decide import Claim, Refusal, Release, Reservation
 from tidegate.inventory.reserve import ReservationState
 from tidegate.kernel.errors import ConfigurationError, ConflictError, TransientError
@@ -93,7 +94,11 @@ class _ReservationId(click.ParamType[UUID]):
 
 @click.group()
 def stock() -> None:
-    """Look at the stock and how it came to be, and hold units for a while."""
+    """Look at the stock and how it came to be, change it, and hold units for a while."""
+
+
+stock.add_command(adjust_stock)
+stock.add_command(stock_history)
 
 
 @stock.command()

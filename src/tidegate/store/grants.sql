@@ -30,7 +30,7 @@ GRANT SELECT, INSERT, DELETE ON event_queue, event_parked, event_crash, fetch_re
 GRANT UPDATE ON event_queue, event_parked, event_crash, fetch_request TO tidegate_apply;
 GRANT INSERT ON event_outcome, binding TO tidegate_apply;
 GRANT SELECT, INSERT ON stock_entry TO tidegate_apply;  -- the ledger is append-only
-GRANT SELECT ON stock_balance TO tidegate_apply;
+GRANT SELECT ON stock_balance, stock_incoming TO tidegate_apply;
 GRANT SELECT, INSERT, UPDATE ON conservation, entity_version, product, variant, inventory_item, variant_item, location,
     stock_level, channel_stock, "order", order_line, payment, fulfillment, fulfillment_line, psp_payment, capture, refund,
     command_key, command TO tidegate_apply;
@@ -44,7 +44,7 @@ GRANT USAGE, SELECT ON SEQUENCE event_seq TO tidegate_apply;
 
 -- dispatch: sends commands, records what came of them, reads for the log; it opens credentials and renews tokens
 GRANT SELECT ON tenant, connection, config_version, config_bundle, credential, binding, switch, variant, inventory_item, variant_item,
-    location, stock_level, stock_entry, stock_balance, "order", order_line, fulfillment, fulfillment_line, channel_stock, command, call, attempt,
+    location, stock_level, stock_entry, stock_balance, stock_incoming, "order", order_line, fulfillment, fulfillment_line, channel_stock, command, call, attempt,
     attempt_answer, lane_state, poll_cursor, poll_observation, fetch_request, tenant_key, data_key TO tidegate_dispatch;
 GRANT INSERT ON binding, command_key, command, call, attempt, attempt_answer, lane_state, poll_cursor, poll_observation,
     event, event_dedupe, event_queue, event_outcome, tenant_key, data_key TO tidegate_dispatch;
@@ -88,7 +88,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON issue, issue_member, issue_progress TO t
 GRANT SELECT ON tenant, event_queue, event_parked, event_outcome, conservation, lane_state, channel_stock, poll_cursor,
     command, attempt, order_line, payment, psp_payment, capture, refund, fulfillment,
     fulfillment_line, binding, variant, inventory_item, variant_item,
-    location, stock_level, stock_entry, stock_balance, counted_article, config_version, node, slot, switch TO tidegate_web;
+    location, stock_level, stock_entry, stock_balance, stock_incoming, counted_article, config_version, node, slot, switch TO tidegate_web;
 GRANT SELECT (tenant_id, connection_id, name, connector, state, state_reason, created_at) ON connection TO tidegate_web;
 GRANT SELECT (tenant_id, event_id, connection_id, source, topic, ordering_key, slot, external_id, occurred_at, conflict,
     undecodable, headers, envelope, body_digest) ON event TO tidegate_web;
@@ -122,17 +122,24 @@ GRANT INSERT, DELETE ON sync_run TO tidegate_web;  -- asks for a run, which forg
 GRANT UPDATE (finished_at) ON sync_run TO tidegate_web;
 GRANT INSERT, UPDATE (state, error, version, finished_at, held) ON sync_read TO tidegate_web;  -- ends reads of what is stopped
 
--- web holds units for whoever asks, and gives them back: in the ledger it may move what is reserved, and nothing else
+-- web holds units for whoever asks, and gives them back, and posts what people say of a level: in the ledger it may move what is
+-- reserved for reservations, and on_hand or what is set aside for people, and nothing else
 GRANT SELECT, INSERT ON reservation, reservation_hold TO tidegate_web;
 GRANT UPDATE (state, awaits_order, order_id, connection_id, order_reference, due_at, ended_at, ended_by) ON reservation
     TO tidegate_web;
 GRANT UPDATE (due_at), DELETE ON reservation_hold TO tidegate_web;
 GRANT INSERT ON stock_entry TO tidegate_web;
+GRANT INSERT (tenant_id, item_id, location_id) ON stock_level TO tidegate_web;
 GRANT UPDATE (location_id) ON stock_level TO tidegate_web;  -- needed to lock the row; nothing is ever changed
 GRANT UPDATE (priority) ON channel_stock TO tidegate_web;
 DROP POLICY IF EXISTS web_of_reservations ON stock_entry;
+DROP POLICY IF EXISTS web_of_people ON stock_entry;
+CREATE POLICY web_of_people ON stock_entry AS RESTRICTIVE FOR INSERT TO tidegate_web WITH CHECK (
+    reservation_id IS NOT NULL
+    OR (kind IN ('receive', 'return_receive', 'adjust', 'count') AND reason IS NOT NULL AND cause_key LIKE 'adjust:%'
+        AND committed_delta = 0 AND reserved_delta = 0 AND event_id IS NULL AND order_line_id IS NULL));
 CREATE POLICY web_of_reservations ON stock_entry AS RESTRICTIVE FOR INSERT TO tidegate_web WITH CHECK (
-    reservation_id IS NOT NULL AND on_hand_delta = 0 AND unavailable_delta = 0
+    reservation_id IS NULL OR on_hand_delta = 0 AND unavailable_delta = 0
     AND (kind IN ('reserve', 'release', 'reserve_expire') OR (kind = 'claim' AND committed_delta IN (0, -reserved_delta))));
 
 -- web lets people sign in and puts a configuration to work for them

@@ -67,3 +67,73 @@ ORDER BY i.sku
 SELECT m.item_id, c.name AS connection, m.acked_quantity, m.acked_at, m.dirty
 FROM channel_stock m JOIN connection c USING (tenant_id, connection_id)
 WHERE m.tenant_id = $1 AND m.item_id = ANY($2::uuid[]) ORDER BY m.item_id, c.name
+
+-- name: stock_history
+-- Entries of an item, newest first. $1 tenant, $2 item, $3 location or null, $4 from this moment on, $5 up to this one, $6 kinds or
+-- null, $7 $8 $9 behind this time, location and number, or null, $10 at most.
+SELECT e.*, o.order_id, o.order_number, v.event_topic, v.connection
+FROM (
+    SELECT p.name AS location, x.*
+    FROM stock_level s JOIN location p USING (tenant_id, location_id)
+    CROSS JOIN LATERAL (
+        SELECT x.location_id, x.version, x.at, x.kind, x.reason, x.note, x.actor, x.cause_key, x.event_id, x.order_line_id,
+               x.reservation_id, x.on_hand_delta, x.unavailable_delta, x.committed_delta, x.reserved_delta, x.on_hand_after,
+               x.unavailable_after, x.committed_after, x.reserved_after
+        FROM stock_entry x
+        WHERE x.tenant_id = s.tenant_id AND x.item_id = s.item_id AND x.location_id = s.location_id
+          AND ($4::timestamptz IS NULL OR x.at >= $4) AND ($5::timestamptz IS NULL OR x.at < $5)
+          AND ($6::text[] IS NULL OR x.kind = ANY($6))
+          AND ($7::timestamptz IS NULL OR (x.at, x.location_id, x.version) < ($7, $8::uuid, $9::bigint))
+        ORDER BY x.version DESC LIMIT $10
+    ) x
+    WHERE s.tenant_id = $1 AND s.item_id = $2 AND ($3::uuid IS NULL OR s.location_id = $3)
+    ORDER BY x.at DESC, x.location_id DESC, x.version DESC LIMIT $10
+) e
+LEFT JOIN LATERAL (
+    SELECT t.entity_id FROM event_outcome t
+    WHERE t.tenant_id = $1 AND t.event_id = e.event_id AND t.entity_kind = 'order' ORDER BY t.run DESC LIMIT 1
+) t ON true
+LEFT JOIN LATERAL (
+    SELECT d.order_id, d.number AS order_number FROM "order" d WHERE d.tenant_id = $1 AND d.order_id = t.entity_id OFFSET 0
+) o ON true
+LEFT JOIN LATERAL (
+    SELECT w.topic AS event_topic, c.name AS connection FROM event w JOIN connection c USING (tenant_id, connection_id)
+    WHERE w.tenant_id = $1 AND w.event_id = e.event_id OFFSET 0
+) v ON true
+ORDER BY e.at DESC, e.location_id DESC, e.version DESC
+
+-- name: stock_location
+-- A location by its name. $1 tenant, $2 name.
+SELECT location_id FROM location WHERE tenant_id = $1 AND name = $2
+
+-- name: stock_aside
+-- Units of an item that are set aside, by location and reason. $1 tenant, $2 item.
+SELECT p.name AS location, coalesce(e.reason, 'other') AS reason, sum(e.unavailable_delta)::int AS units
+FROM stock_entry e JOIN location p USING (tenant_id, location_id)
+WHERE e.tenant_id = $1 AND e.item_id = $2 AND e.unavailable_delta <> 0
+GROUP BY 1, 2 HAVING sum(e.unavailable_delta) <> 0 ORDER BY 1, 2
+
+-- name: stock_incoming
+-- What is expected of an item, soonest first. $1 tenant, $2 item.
+SELECT p.name AS location, i.reference, i.units, i.expected_on, i.actor, i.changed_at
+FROM stock_incoming i JOIN location p USING (tenant_id, location_id)
+WHERE i.tenant_id = $1 AND i.item_id = $2 ORDER BY i.expected_on NULLS LAST, p.name, i.reference
+
+-- name: stock_imbalance
+-- Levels whose counters are not the sum of their entries, or whose entries are not numbered without gaps; levels behind $2 $3 in the
+-- order of their keys, $4 of them at most. $1 tenant.
+SELECT l.item_id, l.location_id, i.sku, p.name AS location, b.on_hand, b.unavailable, b.committed, b.reserved, e.*,
+       (b.on_hand, b.unavailable, b.committed, b.reserved, b.version)
+         IS DISTINCT FROM (e.on_hand_sum, e.unavailable_sum, e.committed_sum, e.reserved_sum, e.entries) AS is_wrong
+FROM (SELECT item_id, location_id FROM stock_level
+      WHERE tenant_id = $1 AND (item_id, location_id) > ($2::uuid, $3::uuid) ORDER BY item_id, location_id LIMIT $4) l
+JOIN stock_balance b ON b.tenant_id = $1 AND b.item_id = l.item_id AND b.location_id = l.location_id
+JOIN inventory_item i ON i.tenant_id = $1 AND i.item_id = l.item_id
+JOIN location p ON p.tenant_id = $1 AND p.location_id = l.location_id
+CROSS JOIN LATERAL (
+    SELECT count(*) AS entries, coalesce(sum(x.on_hand_delta), 0)::bigint AS on_hand_sum,
+           coalesce(sum(x.unavailable_delta), 0)::bigint AS unavailable_sum,
+           coalesce(sum(x.committed_delta), 0)::bigint AS committed_sum, coalesce(sum(x.reserved_delta), 0)::bigint AS reserved_sum
+    FROM stock_entry x WHERE x.tenant_id = $1 AND x.item_id = l.item_id AND x.location_id = l.location_id
+) e
+ORDER BY l.item_id, l.location_id
