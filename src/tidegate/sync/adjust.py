@@ -10,13 +10,12 @@ from uuid import UUID
 
 import msgspec
 
-from tidegate.commerce.commands import Priority
 from tidegate.config import Config
 from tidegate.config.records import SELF
 from tidegate.config.versions import CONFIG_LOCK_CLASS
 from tidegate.inventory.adjust import Adjustment, Aside, decide_adjustment
 from tidegate.inventory.decide import Refusal
-from tidegate.inventory.ledger import Counters, Entry, LevelKey, critical_items, post
+from tidegate.inventory.ledger import Counters, Entry, LevelKey, post
 from tidegate.kernel.crashpoint import reach
 from tidegate.kernel.errors import ConfigurationError, ConflictError
 from tidegate.kernel.ids import new_id
@@ -24,7 +23,7 @@ from tidegate.store.connections import Connection
 from tidegate.store.sql import query
 from tidegate.sync import adjust_statements as sql
 from tidegate.sync import statements
-from tidegate.sync.load import lock_levels
+from tidegate.sync.load import hurry_numbers, lock_levels, mark_items
 from tidegate.sync.write import COMMAND_CHANNEL, wake_up_call
 
 _AUDIT = query("audit_add")
@@ -165,8 +164,9 @@ async def adjust(
     await conn.execute(statements.HOLD_CONFIG, CONFIG_LOCK_CLASS, tenant_id)
     channels = [row[0] for row in await conn.fetch(sql.CONNECTIONS, tenant_id)]
     items = sorted({each.item_id for each in wanted})
-    await conn.execute(statements.MARK_DIRTY, tenant_id, channels, items)
-    levels = await lock_levels(conn, tenant_id, {(each.item_id, each.location_id) for each in wanted})
+    marks = await mark_items(conn, tenant_id, channels, items)
+    stock = await lock_levels(conn, tenant_id, {(each.item_id, each.location_id) for each in wanted})
+    levels = stock.levels
     # After the locks: whoever posts under the same key has ended.
     posted: dict[str, Any] = {
         row["cause_key"]: row for row in await conn.fetch(sql.POSTED, tenant_id, [e.cause_key for e in wanted])
@@ -202,10 +202,7 @@ async def adjust(
     reach("adjust.decided")
     if rows:
         await conn.execute(sql.ADD_ENTRIES, tenant_id, msgspec.json.encode(rows).decode())
-        urgent = critical_items(entries)
-        if urgent:
-            priority = int(Priority.INVENTORY_CRITICAL)
-            await conn.execute(statements.HURRY_MARKS, tenant_id, channels, sorted(urgent), priority)
+        await hurry_numbers(conn, tenant_id, marks, stock, entries)
         await _wake(conn, channels)
     reach("adjust.before_commit")
     return results
@@ -217,7 +214,7 @@ async def set_safety(conn: Connection, tenant_id: UUID, wanted: Mapping[LevelKey
         return 0
     await conn.execute(statements.HOLD_CONFIG, CONFIG_LOCK_CLASS, tenant_id)
     channels = [row[0] for row in await conn.fetch(sql.CONNECTIONS, tenant_id)]
-    await conn.execute(statements.MARK_DIRTY, tenant_id, channels, sorted({item_id for item_id, _ in wanted}))
+    await mark_items(conn, tenant_id, channels, {item_id for item_id, _ in wanted})
     await lock_levels(conn, tenant_id, set(wanted))
     rows = [(*key, units) for key, units in sorted(wanted.items())]
     done = await conn.execute(sql.SET_SAFETY, tenant_id, *_columns(rows))

@@ -183,10 +183,15 @@ def _payments_named(order: changes.OrderSeen) -> set[str]:
 async def mark_dirty(conn: Connection, tenant_id: UUID, policy: Policy, state: State) -> None:
     """Mark the state's items in every channel that is told stock numbers. Locks the marks until the transaction ends."""
     if state.items and policy.stock_channels and not state.is_marked:
-        channels, priority = list(policy.stock_channels), int(Priority.INVENTORY_CRITICAL)
-        rows = await conn.fetch(statements.MARK_DIRTY, tenant_id, channels, sorted(state.items), priority)
-        state.marks = [Mark(row[0], row[1], quiet_of(row[2], row[3])) for row in rows]
+        state.marks = await mark_items(conn, tenant_id, policy.stock_channels, state.items)
     state.is_marked = True
+
+
+async def mark_items(conn: Connection, tenant_id: UUID, channels: Iterable[UUID], items: Iterable[UUID]) -> list[Mark]:
+    """Mark items in channels and lock their marks until the transaction ends; return those that may wait for company."""
+    priority = int(Priority.INVENTORY_CRITICAL)
+    rows = await conn.fetch(statements.MARK_DIRTY, tenant_id, list(channels), sorted(items), priority)
+    return [Mark(row[0], row[1], quiet_of(row[2], row[3])) for row in rows]
 
 
 async def follow_sales(conn: Connection, tenant_id: UUID, policy: Policy, result: Result) -> None:
