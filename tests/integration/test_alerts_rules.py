@@ -222,6 +222,22 @@ async def test_stock_age(bed: Bed, remote: HostileServer, watch: Watch) -> None:
     await watch.until_over("stock_age")
 
 
+async def test_drift_age(bed: Bed, watch: Watch) -> None:
+    """A number that waits for approval is told of; one that is told anew by itself is not."""
+    await bed.pool.execute(
+        "INSERT INTO drift (tenant_id, connection_id, run_id, external_id, field, sku, variant_id, owner, other, cause, heal)"
+        " SELECT $1, $2, $2, a.id, 'stock', a.id, $2, 'tidegate', 'shop_a', 'changed_there', a.heal"
+        " FROM (VALUES ('A', 'waits'), ('B', 'healing')) a(id, heal)",
+        bed.tenant_id, bed.shop,
+    )  # fmt: skip
+    watch.clock.move(timedelta(minutes=31))
+
+    await watch.until_firing("drift_age", "shop_a")
+
+    await bed.pool.execute("UPDATE drift SET heal = 'healing'")
+    await watch.until_over("drift_age")
+
+
 async def test_quarantined(bed: Bed, watch: Watch) -> None:
     await bed.pool.execute(
         "INSERT INTO event_parked (tenant_id, event_id, run, slot, connection_id, ordering_key, kind, code, reason)"

@@ -45,6 +45,7 @@ class AlertRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     latency: RuleSettings = RuleSettings()
     commands_age: RuleSettings = RuleSettings()
     stock_age: RuleSettings = RuleSettings()
+    drift_age: RuleSettings = RuleSettings()
     quarantined: RuleSettings = RuleSettings()
     dead_letters: RuleSettings = RuleSettings()
     traffic_spike: RuleSettings = RuleSettings()

@@ -135,12 +135,13 @@ async def choose(conn: Connection, tenant_id: UUID, chosen: Chosen) -> list[Any]
     return [row for row in rows if chosen.skus is None or matches(row["sku"], chosen.skus)]
 
 
-async def heal(conn: Connection, *, tenant_id: UUID, chosen: Chosen, actor: str) -> Healed:
+async def heal(conn: Connection, *, tenant_id: UUID, chosen: Chosen, actor: str, limit: int | None = None) -> Healed:
     """Tell the chosen numbers anew, whatever the policy says; batches, each a transaction of its own with its audit row.
 
-    Safe to repeat and to run twice at once: what is on its way is left alone.
+    Safe to repeat and to run twice at once: what is on its way is left alone. `limit`: at most so many; who heals inside of an
+    open transaction gives one, because the marks stay locked until its end.
     """
-    rows = await choose(conn, tenant_id, chosen)
+    rows = (await choose(conn, tenant_id, chosen))[:limit]
     by_connection: dict[UUID, list[Any]] = {}
     for row in rows:
         by_connection.setdefault(row["connection_id"], []).append(row)

@@ -90,6 +90,18 @@ def build_gauges(status: Status, balances: list[Balance] | None, now: datetime) 
             ("connection",),
         ),
         _gauge(
+            telemetry.DRIFT_OPEN,
+            "Stock numbers of a channel that differ and that no policy heals by itself.",
+            {(lane.connection,): lane.differs for lane in status.lanes},
+            ("connection",),
+        ),
+        _gauge(
+            telemetry.DRIFT_OLDEST_SECONDS,
+            "Since when the oldest of them is seen.",
+            {(lane.connection,): _age(lane.differs_since, now) for lane in status.lanes},
+            ("connection",),
+        ),
+        _gauge(
             telemetry.FEED_AGE_SECONDS,
             "Since the last successful read of a feed.",
             {(feed.connection, feed.feed): _age(feed.last_ok_at, now) for feed in status.feeds if feed.last_ok_at},

@@ -61,6 +61,9 @@ class LaneStatus(msgspec.Struct, frozen=True, kw_only=True):
     dirty_since: datetime | None
     parked_until: datetime | None
     """Earliest moment at which a parked command may go."""
+    differs: int = 0
+    """Stock numbers that a look found to differ and that no policy heals by itself; counted up to 10,000."""
+    differs_since: datetime | None = None
 
     def usage(self, now: datetime) -> Usage | None:
         """Return what is left of the budget now and what was used; None before the first call."""

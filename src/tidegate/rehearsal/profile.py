@@ -179,6 +179,18 @@ BUILT_IN = {
             drain_seconds=300.0,
         ),
         Profile(
+            name="missed-events",
+            title="1,200 orders in two minutes, and one webhook in twenty never comes",
+            orders=1_200,
+            seconds=120.0,
+            skus=100,
+            hot_share=0.3,
+            hot_stock=5_000,
+            stock=2_000,
+            faults=Faults(dropped=0.05),
+            drain_seconds=600.0,
+        ),
+        Profile(
             name="overload",
             title="five minutes with ten times the news that fit one by one, while apply and dispatch are killed in turn",
             orders=4_350,

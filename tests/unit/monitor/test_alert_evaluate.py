@@ -151,6 +151,8 @@ def test_lanes() -> None:
     )
 
     assert look("stock_age", status=found) == {"shop": 100.0}
+    differs = status(lanes=(lane("shop", differs=2, differs_since=ago(50)), lane("erp")))
+    assert look("drift_age", status=differs) == {"shop": 50.0, "erp": 0.0}
     assert look("budget_near_limit", status=found) == {"shop": 0.0, "erp": 1.0}
     assert look("rate_limited", status=found)["erp"] == 90.0
     auth = look("auth_failure", status=found)

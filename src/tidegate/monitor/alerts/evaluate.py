@@ -113,6 +113,20 @@ def _stock_age(signals: Signals) -> Iterator[Reading] | None:
     )
 
 
+def _drift_age(signals: Signals) -> Iterator[Reading] | None:
+    if signals.status is None:
+        return None
+    return (
+        Reading(
+            subject=lane.connection,
+            connection=lane.connection,
+            value=_age(lane.differs_since, signals.now),
+            cause=f"{lane.differs} numbers differ and are not healed, the oldest for {_age(lane.differs_since, signals.now):.0f} s",
+        )
+        for lane in signals.status.lanes
+    )
+
+
 def _quarantined(signals: Signals) -> Iterator[Reading] | None:
     if signals.status is None:
         return None
@@ -391,6 +405,7 @@ EVALUATORS: Mapping[str, Evaluator] = MappingProxyType(
         "latency": _latency,
         "commands_age": _commands_age,
         "stock_age": _stock_age,
+        "drift_age": _drift_age,
         "quarantined": _quarantined,
         "dead_letters": _dead_letters,
         "traffic_spike": _traffic_spike,

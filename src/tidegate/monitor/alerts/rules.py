@@ -129,6 +129,19 @@ _RULES = (
         next_command="tidegate status",
     ),
     Rule(
+        id="drift_age",
+        title="{subject} shows other stock numbers than it was told",
+        many="{count} channels show other stock numbers than they were told",
+        meaning="since when the oldest stock number of a channel is seen to differ that no policy heals by itself: it waits for "
+        "approval, is only reported, failed, or was told anew in vain",
+        unit="seconds",
+        threshold=1800.0,
+        hold_seconds=0,
+        severity="warning",
+        effect="it may sell what is not there, or not sell what is",
+        next_command="tidegate drift list --no-refresh --connection {connection}",
+    ),
+    Rule(
         id="quarantined",
         title="events are in quarantine",
         many="events are in quarantine",

@@ -23,7 +23,7 @@ FROM standing m JOIN connection c USING (tenant_id, connection_id)
 GROUP BY c.name, m.kind, m.state ORDER BY c.name, m.kind, m.state
 
 -- name: status_lanes
--- Each connection with its lane: budget, snooze, marks. $1 tenant or null for all.
+-- Each connection with its lane: budget, snooze, marks, and the numbers that differ and that nobody is telling anew. $1 tenant or null for all.
 SELECT c.tenant_id, c.connection_id, c.name, c.connector, c.state, c.state_reason,
        l.tokens, l.tokens_at, l.budget::text AS budget, l.snoozed_until, l.snooze_reason, l.breaker_opened_at AS open_since,
        (SELECT count(*) FROM channel_stock s
@@ -31,8 +31,15 @@ SELECT c.tenant_id, c.connection_id, c.name, c.connector, c.state, c.state_reaso
        (SELECT min(s.dirty_at) FROM channel_stock s
         WHERE s.tenant_id = c.tenant_id AND s.connection_id = c.connection_id AND s.dirty) AS dirty_since,
        (SELECT min(m.not_before) FROM command m
-        WHERE m.tenant_id = c.tenant_id AND m.connection_id = c.connection_id AND m.state = 'pending') AS parked_until
+        WHERE m.tenant_id = c.tenant_id AND m.connection_id = c.connection_id AND m.state = 'pending') AS parked_until,
+       d.differs, d.differs_since
 FROM connection c LEFT JOIN lane_state l USING (tenant_id, connection_id)
+CROSS JOIN LATERAL (
+  SELECT count(*) AS differs, min(t.since) AS differs_since
+  FROM (SELECT since FROM drift WHERE tenant_id = c.tenant_id AND connection_id = c.connection_id AND field = 'stock'
+          AND NOT in_flight AND variant_id IS NOT NULL AND heal IN ('', 'waits', 'stuck')
+          AND cause NOT IN ('observed', 'proposed', 'never_counted') LIMIT 10000) t
+) d
 WHERE $1::uuid IS NULL OR c.tenant_id = $1
 ORDER BY c.name
 

@@ -13,6 +13,7 @@ from litestar.params import PathParameter, QueryParameter
 from msgspec import Meta
 
 from tidegate.dispatch.drift import compared_connections, request_run
+from tidegate.dispatch.heal import Chosen, choose, heal
 from tidegate.kernel.errors import ConfigurationError
 from tidegate.kernel.ids import public_id
 from tidegate.monitor import drift_view
@@ -23,8 +24,11 @@ from tidegate.web.api.documents import READ_PROBLEMS, WRITE_PROBLEMS, answer, bo
 from tidegate.web.api.identifiers import Connection, IdempotencyKey, id_pattern, parse_id
 from tidegate.web.api.lists import EXAMPLE_CURSOR, Cursor, Limit, read_id_cursor, write_cursor
 from tidegate.web.api.words import masked
+from tidegate.web.problems import ProblemError
 
 LIST = "runs"
+HEALED_AT_ONCE = 1_000
+"""Numbers of one request: their marks stay locked until its end."""
 RunId = Annotated[str, PathParameter(description="Id of a run.", pattern=id_pattern("run"))]
 
 
@@ -46,6 +50,9 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     cause: Annotated[str, Meta(description="Why, as a stable word")]
     since: Annotated[datetime, Meta(description="Since when it is seen")]
     seen_at: datetime
+    heal: Annotated[
+        str, Meta(description="What becomes of it: empty (only shown), due, waits (for approval), healing, or stuck")
+    ]
 
 
 class DriftCause(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,7 +68,7 @@ class RunRead(msgspec.Struct, frozen=True, kw_only=True):
     """One connection's part of a run."""
 
     connection: str
-    state: Annotated[str, Meta(description="waiting, reading, comparing, done or failed")]
+    state: Annotated[str, Meta(description="waiting, reading, comparing, healing, done or failed")]
     articles: int
     compared: int
     error: str | None
@@ -124,6 +131,30 @@ class RunRequested(msgspec.Struct, frozen=True, kw_only=True):
     stopped: Annotated[dict[str, str], Meta(description="Connections that are not read now, and why")]
 
 
+class HealDrift(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which differences are meant; at least one of `connection` and `skus`."""
+
+    connection: Annotated[str, Meta(max_length=40, pattern="^[a-z][a-z0-9_]*$")] | None = None
+    skus: (
+        Annotated[
+            tuple[Annotated[str, Meta(min_length=1, max_length=255)], ...],
+            Meta(description="Patterns with * and ?", max_length=100),
+        ]
+        | None
+    ) = None
+    only_waiting: Annotated[bool, Meta(description="Only what waits for approval; false: also what is only shown")] = (
+        True
+    )
+
+
+class DriftHealed(msgspec.Struct, frozen=True, kw_only=True):
+    """What will be told anew."""
+
+    told: int
+    left: Annotated[int, Meta(description="Chosen, and left alone: on their way already, or their flow observes")]
+    has_more: Annotated[bool, Meta(description="More were meant than one request heals: ask again under another key")]
+
+
 _AT = datetime.fromisoformat("2026-11-27T10:00:00+00:00")
 _ID = "run_c0_06c6vd1t9kfsm3k0b4xk9qk2zw"
 _RUN = Run(
@@ -158,6 +189,7 @@ _DRIFT = Drift(
             cause="changed_there",
             since=_AT,
             seen_at=_AT,
+            heal="waits",
         ),
     ),
 )
@@ -223,6 +255,36 @@ async def run_drift(
     return await desk.once(idempotency_key, effect, status=202)
 
 
+@post(
+    "/drift/heal",
+    **needs("drift:heal"),
+    status_code=200,
+    summary="Have numbers told anew",
+    responses={
+        200: answer(DriftHealed, "What will be told", DriftHealed(told=1, left=0, has_more=False)),
+        **problems(*WRITE_PROBLEMS, 422),
+    },
+    tags=["drift"],
+)
+async def heal_drift(
+    desk: NamedDependency[Desk],
+    data: Annotated[HealDrift, body("What waits for approval in one channel", HealDrift(connection="shop"))],
+    idempotency_key: IdempotencyKey,
+) -> Response[Any]:
+    """Tell stock numbers that differ once more, in the usual way. The next look shows what became of it."""
+
+    async def effect(conn: Conn) -> DriftHealed:
+        if data.connection is None and not data.skus:
+            raise ProblemError(422, "nothing_chosen", "say what is meant: a connection, or SKUs")
+        await desk.find_connection(conn, data.connection)
+        chosen = Chosen(connection=data.connection, skus=data.skus or None, only_waiting=data.only_waiting)
+        meant = len(await choose(conn, desk.tenant_id, chosen))
+        done = await heal(conn, tenant_id=desk.tenant_id, chosen=chosen, actor=desk.caller.actor, limit=HEALED_AT_ONCE)
+        return DriftHealed(told=done.told, left=done.chosen - done.told, has_more=meant > HEALED_AT_ONCE)
+
+    return await desk.once(idempotency_key, effect)
+
+
 @get(
     "/runs",
     **needs("runs:read"),
@@ -260,7 +322,7 @@ async def show_run(desk: NamedDependency[Desk], run_id: RunId) -> RunDetail:
 
 def build_router() -> Router:
     """Return the routes of drift and runs."""
-    return Router("/", route_handlers=[show_drift, run_drift, list_runs, show_run])
+    return Router("/", route_handlers=[show_drift, run_drift, heal_drift, list_runs, show_run])
 
 
 def _run(run: RunView, cell: str) -> RunDetail:

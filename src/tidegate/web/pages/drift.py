@@ -8,7 +8,7 @@ from typing import Any, get_args
 from litestar import Response
 
 from tidegate.dispatch.drift import compared_connections, request_run
-from tidegate.monitor.drift_view import CAUSE_WORDS, FieldGroup, read_drift
+from tidegate.monitor.drift_view import CAUSE_WORDS, HEAL_WORDS, FieldGroup, read_drift
 from tidegate.monitor.search import list_connections
 from tidegate.web.pages.visit import Here
 
@@ -31,6 +31,7 @@ async def show(here: Here) -> Response[Any]:
         field=field or "",
         connection=connection or "",
         cause_words={str(cause): words for cause, words in CAUSE_WORDS.items()},
+        heal_words=HEAL_WORDS,
         amount=amount,
     )
 
