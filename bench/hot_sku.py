@@ -1,12 +1,14 @@
 """How many correct reservations one process makes per second on one SKU and on a thousand.
 
-    python -m bench.hot_sku [--rounds 3] [--seconds 5] [--callers 128] [--quick]
+    python -m bench.hot_sku [--rounds 3] [--seconds 5] [--callers 128] [--quick] [--http PROCESSES] [--standby]
 
 It starts its own PostgreSQL (fsync on). In interleaved rounds a process reserves through the combiner with so many
 callers at once (`bench.hot_sku_process`), and two bare connections write the same rows in batches of the same size
 (`bench.hot_sku_limit`): `reservations_per_s`, `raw_limit_per_s`, `ratio`, `p99_ms`, each for one SKU and, with `_1000`, for a
 thousand. Then two such processes empty a small shelf (`oversold` is what they took too much, in any round), and at last
 they reserve the one SKU while four apply processes take orders for it: `deadlocks`, and how much both got done.
+`--http` asks through `POST /v1/reservations` as well, of so many web processes, and of as many bare endpoints that decide nothing
+(`http_...`). `--standby` attaches a synchronous standby and reserves once more, alone and beside the orders (`standby_...`).
 Progress goes to standard error; the last line of standard output is one JSON object.
 """
 
@@ -26,19 +28,25 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 from bench.apply_bed import KEYS, SKUS, Bed, append_orders, fsync_us, make_bed
+from bench.standby import attach, detach, made_standby
+from tests.acceptance.installation import free_port
 
 from tidegate.runtime.postgres import EmbeddedPostgres
 from tidegate.store.database import embedded_database, ensure_embedded_database
 from tidegate.store.roles import SUPERUSER, Role
+from tidegate.web.keys import create_key
 
 SMALL_SHELF = 5_000
 RAW_BATCH = 200
 DONE_SECONDS_MAX = 120.0
+START_SECONDS = 30.0
+PEPPER = b"p" * 32
 OVERSOLD = """
 SELECT coalesce(sum(greatest(0, b.reserved + b.committed + b.unavailable - b.on_hand)), 0)::int
        + count(*) FILTER (WHERE b.reserved <> coalesce(h.units, 0))::int
@@ -169,7 +177,11 @@ async def measure(server: EmbeddedPostgres, arguments: argparse.Namespace) -> di
                 f"p99_ms{suffix}": round(statistics.median(each["p99_ms"] for each in ours), 1),
             }
         oversold += await empty_shelf(place, arguments)
-        figures |= await beside_orders(place, arguments)
+        figures |= await beside_orders(place, arguments, range(arguments.orders))
+        if arguments.http:
+            figures |= await through_http(place, arguments)
+        if arguments.standby:
+            figures |= await with_standby(place, arguments)
         oversold += int(await conn.fetchval(UNEQUAL))  # orders are facts: they may take what is promised
         return {**figures, "oversold": oversold, "callers": arguments.callers}
     finally:
@@ -189,16 +201,17 @@ async def empty_shelf(place: Place, arguments: argparse.Namespace) -> int:
     return abs(taken - SMALL_SHELF)
 
 
-async def beside_orders(place: Place, arguments: argparse.Namespace) -> dict[str, object]:
+async def beside_orders(place: Place, arguments: argparse.Namespace, numbers: range) -> dict[str, object]:
     """Reserve the one SKU with two processes while four apply processes take orders that all hold it."""
     conn, bed = place.conn, place.bed
     before = int(await conn.fetchval(DEADLOCKS))
-    await append_orders(conn, bed, range(arguments.orders), hot_sku=True)
+    await append_orders(conn, bed, numbers, hot_sku=True)
     database = embedded_database(place.server.dsn)
     intake = base64.b64encode(KEYS["intake"]).decode()
     with ExitStack() as stack:
         for _ in range(4):
-            stack.enter_context(apply_process({"dsn": database.access(Role.APPLY).dsn, "intake_root": intake}))
+            order = {"dsn": database.access(Role.APPLY).dsn, "intake_root": intake}
+            stack.enter_context(child_process("bench.apply_process", order))
         orders = [place.reserve_order(["SKU-00000"], arguments.callers // 2, arguments.seconds) for _ in range(2)]
         started = time.perf_counter()
         reserving = asyncio.create_task(run_all("bench.hot_sku_process", *orders))
@@ -220,10 +233,79 @@ async def beside_orders(place: Place, arguments: argparse.Namespace) -> dict[str
     return figures
 
 
+async def through_http(place: Place, arguments: argparse.Namespace) -> dict[str, object]:
+    """Reserve the one SKU through web processes, and ask bare endpoints as often as they can answer."""
+    await place.tidy()
+    key = await create_key(
+        place.conn, tenant_id=place.bed.tenant_id, pepper=PEPPER, name="bench", scopes=("stock:reserve",), actor="bench",
+        now=datetime.now(UTC),
+    )  # fmt: skip
+    dsn = embedded_database(place.server.dsn).access(Role.WEB).dsn
+    found: dict[str, dict[str, Any]] = {}
+    for kind in ("bare", "api"):
+        ports = [free_port() for _ in range(arguments.http)]
+        with ExitStack() as stack:
+            for port in ports:
+                pepper = base64.b64encode(PEPPER).decode()
+                order = {"dsn": dsn, "pepper": pepper, "port": port, "bare": kind == "bare"}
+                stack.enter_context(child_process("bench.hot_sku_api", order))
+                await answering(port)
+            place.runs += 1
+            callers = {
+                "ports": ports, "key": key.text.reveal(), "sku": "SKU-00000", "callers": arguments.http_callers,
+                "seconds": arguments.seconds, "name": f"http{place.runs}",
+            }  # fmt: skip
+            (found[kind],) = await run_all("bench.hot_sku_callers", callers)
+        note(f"{arguments.http} {kind} processes: {per_s(found[kind]):.0f}/s, p50 {found[kind]['p50_ms']:.1f} ms, "
+             f"p99 {found[kind]['p99_ms']:.1f} ms; load {os.getloadavg()[0]:.1f}")  # fmt: skip
+    return {
+        "http_processes": arguments.http,
+        "http_callers": arguments.http_callers,
+        "http_reservations_per_s": round(per_s(found["api"])),
+        "http_p50_ms": round(found["api"]["p50_ms"], 1),
+        "http_p99_ms": round(found["api"]["p99_ms"], 1),
+        "http_bare_per_s": round(per_s(found["bare"])),
+        "http_bare_p99_ms": round(found["bare"]["p99_ms"], 1),
+    }
+
+
+async def with_standby(place: Place, arguments: argparse.Namespace) -> dict[str, object]:
+    """Reserve alone and beside orders while every commit waits for a synchronous standby."""
+    with made_standby(place.server, place.server.data_dir.with_name("standby")):
+        await attach(place.conn)
+        try:
+            order = place.reserve_order(["SKU-00000"], arguments.callers, arguments.seconds)
+            (alone,) = await run_all("bench.hot_sku_process", order)
+            note(f"with a standby: {per_s(alone):.0f}/s, p99 {alone['p99_ms']:.1f} ms")
+            beside = await beside_orders(place, arguments, range(arguments.orders, 2 * arguments.orders))
+        finally:
+            await detach(place.conn)
+    return {
+        "standby_reservations_per_s": round(per_s(alone)),
+        "standby_p99_ms": round(alone["p99_ms"], 1),
+        **{f"standby_{name}": value for name, value in beside.items()},
+    }
+
+
+async def answering(port: int) -> None:
+    """Wait until something listens."""
+    until = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            if time.monotonic() > until:
+                raise SystemExit(f"nothing listens on {port}") from None
+            await asyncio.sleep(0.05)
+        else:
+            writer.close()
+            return
+
+
 @contextmanager
-def apply_process(order: dict[str, object]) -> Iterator[None]:
-    """Run an apply process while the block lasts."""
-    process = subprocess.Popen([sys.executable, "-m", "bench.apply_process"], stdin=subprocess.PIPE, text=True)
+def child_process(module: str, order: dict[str, object]) -> Iterator[None]:
+    """Run a process while the block lasts."""
+    process = subprocess.Popen([sys.executable, "-m", module], stdin=subprocess.PIPE, text=True)
     assert process.stdin is not None
     try:
         process.stdin.write(json.dumps(order) + "\n")
@@ -248,6 +330,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--callers", type=int, default=128)
     parser.add_argument("--orders", type=int, default=5_000, help="that four apply processes take meanwhile")
+    parser.add_argument(
+        "--http", type=int, default=0, metavar="PROCESSES", help="ask through so many web processes, too"
+    )
+    parser.add_argument("--http-callers", type=int, default=32, help="connections that ask them")
+    parser.add_argument("--standby", action="store_true", help="once more with a synchronous standby")
     parser.add_argument("--quick", action="store_true", help="one short round of each")
     arguments = parser.parse_args()
     if arguments.quick:
