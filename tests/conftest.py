@@ -27,7 +27,10 @@ settings.load_profile("tidegate")
 """A law holds on a slow machine, too: no example has a deadline."""
 TEMPLATE_NAME = "tidegate_template"
 SMALL_SETTINGS = {"shared_buffers": "32MB", "max_wal_size": "256MB", "autovacuum_naptime": "5s"}
-"""Sizes only: durability is the same as in production."""
+"""Sizes only; everything else is as in production, but for `UNSYNCED`."""
+UNSYNCED = ("ALTER SYSTEM SET fsync = off", "ALTER SYSTEM SET full_page_writes = off", "SELECT pg_reload_conf()")
+"""Tests kill processes, the server's too, and never the machine: what was written lies in the page cache, and outlives them.
+Installations under test (`tests/acceptance`, `tests/integration/test_postgres_runtime.py`) sync as in production."""
 
 
 @pytest.fixture(scope="session")
@@ -70,8 +73,16 @@ def short_dir() -> Iterator[Path]:
 def postgres(postgres_version: int) -> Iterator[EmbeddedPostgres]:
     """A running cluster with the roles and a migrated template database."""
     with running_postgres(postgres_version) as server:
+        asyncio.run(_forget_syncing(server))
         asyncio.run(ensure_embedded_database(server.dsn, server.password, name=TEMPLATE_NAME))
         yield server
+
+
+async def _forget_syncing(server: EmbeddedPostgres) -> None:
+    admin = await asyncpg.connect(server.dsn(SUPERUSER, "postgres"))
+    for statement in UNSYNCED:
+        await admin.execute(statement)
+    await admin.close()
 
 
 @asynccontextmanager
@@ -80,7 +91,9 @@ async def fresh_database(postgres: EmbeddedPostgres) -> AsyncIterator[Database]:
     name = f"test_{secrets.token_hex(6)}"
     admin = await asyncpg.connect(postgres.dsn(SUPERUSER, "postgres"), command_timeout=60)
     try:
-        await admin.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE_NAME} OWNER {Role.MIGRATOR}")
+        await admin.execute(
+            f"CREATE DATABASE {name} TEMPLATE {TEMPLATE_NAME} OWNER {Role.MIGRATOR} STRATEGY FILE_COPY"
+        )  # two checkpoints that sync nothing, instead of the whole template in the log
         yield embedded_database(postgres.dsn, name=name)
         await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
     finally:

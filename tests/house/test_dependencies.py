@@ -6,7 +6,8 @@ import ast
 import re
 import sys
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib.metadata import packages_distributions
 
 from tests.house.repository import ROOT, sources, tracked_files
@@ -26,7 +27,6 @@ TOOLS = {
     "pytest-xdist",
 }
 """Run, or read by mypy, but not imported everywhere."""
-TEST_KIT = "sdk/testing/"
 TEST_KIT = "sdk/testing/"
 OF_THE_ERP = {"trytond", "proteus", "psycopg"}
 """Imported by scripts that run in the ERP's own virtual environment."""
@@ -69,6 +69,7 @@ def _run_time() -> list[ast.Module]:
     return [tree for name, tree in sources().items() if not name.startswith(TEST_KIT)]
 
 
+@cache
 def _around() -> list[ast.Module]:
     """Return the test kit and what stands beside the package."""
     kit = [tree for name, tree in sources().items() if name.startswith(TEST_KIT)]
@@ -85,8 +86,14 @@ def _third_party(trees: Iterable[ast.Module]) -> set[str]:
                 modules.update(alias.name.partition(".")[0] for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 modules.add(node.module.partition(".")[0])
-    known = packages_distributions()
+    known = _distributions()
     return {_normal(known.get(name, [name])[0]) for name in modules - OWN - set(sys.stdlib_module_names)}
+
+
+@cache
+def _distributions() -> Mapping[str, list[str]]:
+    """Return import name -> distributions; asking reads the file list of everything that is installed."""
+    return packages_distributions()
 
 
 def _declared(kind: str) -> set[str]:
