@@ -52,7 +52,11 @@ if TYPE_CHECKING:
 EXIT_NOT_CLEAN = 1
 EXIT_INTERRUPTED = 130
 EXAMPLE = "rehearsal.example.yaml"
-EXAMPLES_OF = {"allocation": "rehearsal.shops.yaml"}
+EXAMPLES_OF = {
+    "allocation": "rehearsal.shops.yaml",
+    "blind": "rehearsal.blind.yaml",
+    "broadcast": "rehearsal.broadcast.yaml",
+}
 """Load -> the built-in shops that play it, where these are other ones."""
 _share = click.FloatRange(0.0, 1.0)
 _FAULTS = ("duplicates", "reordered", "dropped", "replies_lost", "errors")
@@ -105,8 +109,8 @@ def rehearse(
     Nothing of your installation is touched, no credential is read, and nothing leaves this machine. Without a project the
     built-in shops play.
 
-    Ends with the report; the last line is one JSON object. Exits with 1 when something was lost, doubled or oversold, or
-    was not settled in time.
+    Ends with the report; the last line is one JSON object. Exits with 1 when something was lost or doubled, more was
+    oversold than `tidegate stock promise` said before, or it was not settled in time.
 
     \b
     Examples:
@@ -115,6 +119,7 @@ def rehearse(
       tidegate rehearse --profile flash-sale --orders 2000 --seconds 30 --kill dispatch@0.5
       tidegate rehearse --profile bad-day --baseline naive
       tidegate rehearse --example --profile allocation    five shops share out 500 units
+      tidegate rehearse --example --profile broadcast     one number for all, less buffers
       tidegate rehearse --with-profile peak           with the profile `peak` of your file
     """
     if lists:

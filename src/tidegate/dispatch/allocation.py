@@ -39,6 +39,8 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
 async def lock_shared(conn: Connection, scope: Scope, marks: Sequence[DirtyMark]) -> Shared:
     """Find and lock what is shared out of these items, before the marks of the lane alone are locked."""
     items, rules = [mark.item_id for mark in marks], scope.safety.rules
+    if not await _may_have_lots(conn, scope):
+        return Shared()
     before = frozenset(row[0] for row in await conn.fetch(sql.SHARED_ITEMS, scope.ids[0], items))
     found = set(before)
     if rules.may_share:
@@ -48,6 +50,17 @@ async def lock_shared(conn: Connection, scope: Scope, marks: Sequence[DirtyMark]
     await conn.fetch(LOCK_MARKS_EVERYWHERE, *scope.ids, sorted(found), sorted(found))
     before = frozenset(row[0] for row in await conn.fetch(sql.SHARED_ITEMS, scope.ids[0], items))
     return Shared(items=frozenset(found), before=before)
+
+
+async def _may_have_lots(conn: Connection, scope: Scope) -> bool:
+    """Whether units may be shared out in the channel's name. Where nothing is shared out, that is asked once only."""
+    safety = scope.safety
+    if safety.has_lots and not safety.rules.may_share:
+        rules = safety.rules
+        has_lots = bool(await conn.fetchval(sql.HAS_LOTS, *scope.ids))
+        if safety.rules is rules:
+            safety.has_lots = has_lots
+    return safety.has_lots
 
 
 async def allot(conn: Connection, scope: Scope, rows: list[StockNumberRow], shared: Shared) -> list[StockNumberRow]:
@@ -297,12 +310,14 @@ async def look_later(conn: Connection, scope: Scope, items: Mapping[UUID, float]
 
 async def shared_items(conn: Connection, scope: Scope, items: Sequence[UUID]) -> list[UUID]:
     """Return which of these items are shared out: their marks are to be locked in every channel."""
-    return [row[0] for row in await conn.fetch(sql.SHARED_ITEMS, scope.ids[0], list(items))] if items else []
+    if not items or not scope.safety.has_lots:
+        return []
+    return [row[0] for row in await conn.fetch(sql.SHARED_ITEMS, scope.ids[0], list(items))]
 
 
 async def read_lots(conn: Connection, scope: Scope, items: Sequence[UUID]) -> dict[UUID, Any]:
     """Return the channel's lots of these items with their marks."""
-    rows = await conn.fetch(sql.OWN_LOTS, *scope.ids, list(items)) if items else ()
+    rows = await conn.fetch(sql.OWN_LOTS, *scope.ids, list(items)) if items and scope.safety.has_lots else ()
     return {row["item_id"]: row for row in rows}
 
 

@@ -7,6 +7,8 @@ SHARED_ITEMS = """
 SELECT want.item_id FROM unnest($2::uuid[]) AS want(item_id)
 WHERE EXISTS (SELECT FROM channel_allocation a WHERE a.tenant_id = $1 AND a.item_id = want.item_id OFFSET 0)
 """
+# Whether any unit stands in the channel's name.
+HAS_LOTS = "SELECT EXISTS (SELECT FROM channel_allocation WHERE tenant_id = $1 AND connection_id = $2)"
 SKUS = """
 SELECT want.item_id, i.sku FROM unnest($2::uuid[]) AS want(item_id)
 CROSS JOIN LATERAL (SELECT sku FROM inventory_item WHERE tenant_id = $1 AND item_id = want.item_id OFFSET 0) i

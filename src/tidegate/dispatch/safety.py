@@ -101,7 +101,19 @@ class Safety:
 
     def __init__(self) -> None:
         """Withhold nothing."""
-        self.rules = NO_RULES
+        self._rules = NO_RULES
+        self.has_lots = True
+        """Whether units that are shared out may stand in the channel's name. False only where that was looked up under these
+        rules, which share nothing out: nobody but this lane gives the channel any."""
+
+    @property
+    def rules(self) -> SafetyRules:
+        """The rules now."""
+        return self._rules
+
+    @rules.setter
+    def rules(self, rules: SafetyRules) -> None:
+        self._rules, self.has_lots = rules, True
 
 
 def safety_rules(config: Config, channel: str | None = None) -> SafetyRules:

@@ -111,7 +111,7 @@ class Scope:
     @property
     def silent_feeds(self) -> list[str]:
         """Names of the feeds that tell of no sales: whether they were read says nothing of the channel's orders."""
-        return [name for name, feed in self.connector.feeds.items() if not feed.tells_news]
+        return [name for name, feed in self.connector.feeds.items() if not feed.tells_sales]
 
     def through(self, pool: Pool) -> Scope:
         """Return the same lane, budget included, whose transactions go through another pool."""

@@ -134,7 +134,7 @@ def _enforces(connector: Connector | None) -> bool:
 
 
 def _is_polled(connector: Connector) -> bool:
-    return any(feed.tells_news for feed in connector.feeds.values())
+    return any(feed.tells_sales for feed in connector.feeds.values())
 
 
 def tell_promise(facts: PromiseFacts) -> Promise:

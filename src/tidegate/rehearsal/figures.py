@@ -18,7 +18,7 @@ KEYS = (
 """The keys that come first, in this order; nothing is ever removed from them."""
 _FURTHER = (
     "wrong_lines", "stock_wrong", "violations", "stock_calls", "stock_calls_lower_bound", "oldest_not_visible_s",
-    "not_visible",
+    "not_visible", "bound", "bound_of_stock",
 )  # fmt: skip
 _MONEY = ("captured", "captured_twice", "refunded_twice", "shipped_without_capture")
 """Where a flow captures when goods leave."""
@@ -29,6 +29,7 @@ ROWS = (
     ("lost", "lost"),
     ("doubled", "doubled"),
     ("oversold", "units sold that nobody has"),
+    ("bound", "at worst, as promised before"),
     ("withdrawals", "withdrawals of units"),
     ("stranded", "units left that no channel shows"),
     ("wrong_lines", "orders with other lines in the ERP"),
@@ -191,6 +192,9 @@ def load_rows(report: Report) -> list[list[str]]:
 def verdict_line(report: Report) -> str:
     """Return the verdict in one sentence."""
     ours = report.ours
+    if ours.is_clean and ours.oversold:
+        bound = f"{ours.oversold} oversold, and at most {ours.bound} were expected before"
+        return f"{ours.orders:,} orders: nothing lost, nothing doubled, {bound}; all books agree"
     if ours.is_clean:
         return f"{ours.orders:,} orders: nothing lost, nothing doubled, nothing oversold, all books agree"
     wrong = {"lost": ours.lost, "doubled": ours.doubled, "oversold": ours.oversold, "wrong numbers": ours.stock_wrong}

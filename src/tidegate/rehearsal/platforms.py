@@ -45,6 +45,8 @@ class Simulated(msgspec.Struct, frozen=True, kw_only=True):
     this channel's purchases are paid at once, by nobody who plays."""
     assumed: Mapping[str, float] = {}
     """What its connector believes that it allows, where it publishes no limit: what it is told to keep for `strict_limits`."""
+    sells_on: bool = False
+    """It cannot refuse in time when an article is gone: it takes the option `sells_on_seconds`."""
     read_operations: tuple[str, ...] = ("GET", "search", "query", "read", "list")
     """Beginnings of names of operations that only read."""
 
@@ -84,6 +86,7 @@ SIMULATED: Mapping[str, Simulated] = {
         assumed={"at_once": 4},
         answers={"consumer_key": WOO_KEY, "consumer_secret": WOO_SECRET},
         stock_operations=("POST products/batch", "variations/batch", "PUT products"),
+        sells_on=True,
     ),
     "stripe": Simulated(kind="stripe", options={"api_key": STRIPE_KEY}, answers={"api_key": STRIPE_KEY}),
     "standard_webhooks": Simulated(kind="till", **_SIGNED),

@@ -21,7 +21,7 @@ from tidegate.rehearsal.control import Sandbox, start_sandbox
 from tidegate.rehearsal.installation import Installation, Killed, sweep
 from tidegate.rehearsal.naive_side import NaiveSide
 from tidegate.rehearsal.ours import Open, Ours
-from tidegate.rehearsal.plan import PlannedOrder, name_plan, plan_articles, plan_orders
+from tidegate.rehearsal.plan import HOT_SKU, PlannedOrder, name_plan, plan_articles, plan_orders
 from tidegate.rehearsal.platforms import Simulated, extra_of, simulation_of, world_options
 from tidegate.rehearsal.plots import draw
 from tidegate.rehearsal.processors import NAIVE, PLATFORMS, Meter, summarize
@@ -70,6 +70,14 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     with_naive: bool = False
 
 
+class Promised(msgspec.Struct, frozen=True, kw_only=True):
+    """What was promised of the hot article before anybody shopped, as `stock promise --json` says it."""
+
+    bound: int | None = None
+    buffer: str = "off"
+    words: str = ""
+
+
 async def rehearse(request: Request, audience: Audience) -> Report:
     """Run one rehearsal and return what it found. Ends everything that it started, also when it is cancelled."""
     play = Play(request, audience)
@@ -104,6 +112,7 @@ class Play:
         self._reasons: list[tuple[str, str, int]] = []
         """Connection, what its work waited for, and the (monotonic) second."""
         self._plan_name = ""
+        self._promise = Promised()
         self._meter = Meter(self._installation.project)
         self._kills: list[str] = []
         self._returns: list[float] = []
@@ -129,6 +138,7 @@ class Play:
         self._audience.say(f"open after {time.monotonic() - began:.1f} s")
         shown_first = {name: await collect.read_shown(self._stage, name) for name in self._cast.channels}
         naive_first = await self._naive.read_first() if self._naive is not None else {}
+        await self._read_promise()
         await self._set_accidents()
         platforms = list(self._cast.connectors)
         before = await collect.read_counts(self._stage, platforms)
@@ -156,6 +166,8 @@ class Play:
             paid=await self._read_paid(),
             shared=shared,
             withdrawals=withdrawals,
+            buffered=frozenset({HOT_SKU} if self._promise.buffer != "off" else ()),
+            bound=self._promise.bound,
         )
         return await self._report(books, calls, naive_first)
 
@@ -244,6 +256,10 @@ class Play:
         options = {
             name: world_options(name, self._simulated[name], connections[name]) for name in self._cast.connectors
         }
+        if self._profile.sells_on_seconds:
+            for name, simulated in self._simulated.items():
+                if simulated.sells_on:
+                    options[name]["sells_on_seconds"] = self._profile.sells_on_seconds
         articles = plan_articles(self._profile)
         items = [{"sku": a.sku, "title": a.title, "price_minor": a.price_minor} for a in articles]
         shelf = {article.sku: article.stock for article in articles}
@@ -296,6 +312,12 @@ class Play:
             if time.monotonic() > deadline:
                 raise TidegateError(f"the channels never showed the ERP's stock: {found}", code="rehearsal_failed")
             await asyncio.sleep(0.3)
+
+    async def _read_promise(self) -> None:
+        """Ask, before anybody shops, how many units of the hot article may at worst be sold too often."""
+        said = await self._installation.run("stock", "promise", HOT_SKU, "--json", in_project=True)
+        self._promise = msgspec.json.decode(said, type=Promised)
+        self._audience.say(f"promised before: {self._promise.words}")
 
     async def _set_accidents(self) -> None:
         faults = self._profile.faults

@@ -79,6 +79,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     faults: Faults = Faults()
     kills: tuple[Kill, ...] = ()
     killing: Killing | None = None
+    sells_on_seconds: Annotated[float, Meta(ge=0.0, le=600.0)] = 0.0
+    """For so long after an article is gone, shops that cannot refuse in time still sell it."""
     strict_limits: bool = False
     """Platforms that publish no limit refuse what is more than their connectors believe that they allow."""
     eaten: Share = 0.0
@@ -99,6 +101,23 @@ _SALE_CURVE = (
     Spike(at=1.0, weight=0.6),
 )
 _HARD_DAY = Faults(duplicates=0.10, reordered=0.30, dropped=0.02, replies_lost=0.02, errors=0.05)
+
+_ALLOCATION = Profile(
+    name="allocation",
+    title="10,000 purchases of one article of which there are 500, nearly all in one shop, while processes are killed",
+    orders=10_000,
+    seconds=120.0,
+    shoppers=6_000,
+    skus=1,
+    hot_share=1.0,
+    hot_stock=500,
+    favourite=0.875,
+    lines_max=1,
+    units_max=1,
+    faults=_HARD_DAY,
+    killing=Killing(every_seconds=5.0, roles=("apply", "dispatch", "door")),
+    drain_seconds=600.0,
+)
 
 BUILT_IN = {
     profile.name: profile
@@ -144,21 +163,17 @@ BUILT_IN = {
             faults=_HARD_DAY,
             drain_seconds=600.0,
         ),
-        Profile(
-            name="allocation",
-            title="10,000 purchases of one article of which there are 500, nearly all in one shop, while processes are killed",
-            orders=10_000,
-            seconds=120.0,
-            shoppers=6_000,
-            skus=1,
-            hot_share=1.0,
-            hot_stock=500,
-            favourite=0.875,
-            lines_max=1,
-            units_max=1,
-            faults=_HARD_DAY,
-            killing=Killing(every_seconds=5.0, roles=("apply", "dispatch", "door")),
-            drain_seconds=600.0,
+        _ALLOCATION,
+        msgspec.structs.replace(
+            _ALLOCATION,
+            name="blind",
+            title="the same with a shop that sells below zero for seconds and takes any number: the worst case is known before",
+            sells_on_seconds=3.0,
+        ),
+        msgspec.structs.replace(
+            _ALLOCATION,
+            name="broadcast",
+            title="the same with one number for all shops, less buffers: the worst case is known before",
         ),
         Profile(
             name="bad-day",

@@ -119,6 +119,10 @@ class Books(msgspec.Struct, frozen=True, kw_only=True):
     """Articles whose units are shared out among the channels."""
     withdrawals: int = 0
     """Times that a channel was told fewer units of these, so that another one could have them."""
+    buffered: frozenset[str] = frozenset()
+    """Articles of which channels are told fewer units than there are, as long as others buy."""
+    bound: int | None = None
+    """Units of the hot article that might at worst be sold too often, as it was promised before; None: nothing was."""
     deliveries: int = 0
     """Webhooks that were delivered, repetitions included."""
 
@@ -228,6 +232,10 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
     shared out."""
     stranded: int | None = None
     """Units that are left, and that no channel shows, although units are shared out among them."""
+    bound: int | None = None
+    """Units that might at worst be sold too often, as it was promised before anybody shopped; None: nothing was promised."""
+    bound_of_stock: float | None = None
+    """The same as a share of the hot article's stock."""
     examples: tuple[str, ...] = ()
     """Some of what is wrong, in words: where to look first."""
 
@@ -241,8 +249,8 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing was lost, doubled or oversold, and the books agree."""
-        return self.is_kept and not self.oversold
+        """Whether nothing was lost or doubled, no more oversold than was promised before, and the books agree."""
+        return self.is_kept and self.oversold <= (self.bound or 0)
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from tidegate.rehearsal.bound import Bulk, count_bound, count_naive, count_stock_bound
+from tidegate.rehearsal.plan import HOT_SKU
 from tidegate.rehearsal.records import Books, Oversale, Paid, Side, Stage, Units
 from tidegate.rehearsal.visible import Visible, oldest_unseen, see_sales
 
@@ -40,6 +41,8 @@ def judge(books: Books, bulk: Bulk, *, freshness_seconds: float, conservation_im
         shipped_without_capture=None if books.paid is None else sum(one.captured == 0 for one in paid_shipments(books)),
         withdrawals=books.withdrawals if books.shared else None,
         stranded=find_stranded(books) if books.shared else None,
+        bound=books.bound,
+        bound_of_stock=_share(books.bound, books.stock.get(HOT_SKU, 0)),
         wrong_lines=wrong_lines,
         conservation_imbalance=conservation_imbalance,
         stock_wrong=len(wrong),
@@ -61,6 +64,10 @@ def judge(books: Books, bulk: Bulk, *, freshness_seconds: float, conservation_im
         oldest_not_visible_s=round(max((age for _, age in oldest_unseen(visible, until)), default=0.0), 1),
         not_visible=never,
     )
+
+
+def _share(bound: int | None, stock: int) -> float | None:
+    return None if bound is None or not stock else round(bound / stock, 4)
 
 
 def paid_shipments(books: Books) -> list[Paid]:
@@ -148,7 +155,7 @@ def wrong_numbers(books: Books) -> dict[tuple[str, str], tuple[int, int]]:
             if first is None or sku in books.shared:
                 continue
             right = max(0, first - sold[sku])
-            if max(0, number) != right:
+            if max(0, number) != right and (sku not in books.buffered or number > right):
                 found[channel, sku] = (number, right)
     return found
 

@@ -114,6 +114,13 @@ class Feed:
     """More than 0: the read looks whether orders are still there. In place of a cursor it is given the ids of up to so many
     orders of the connection of which something is still to leave, as a JSON list ('' for none), and gives those that are gone. The
     engine goes round them, one page per interval."""
+    is_of_articles: bool = False
+    """True: it tells of articles, and of no order: whether it was read says nothing of what was sold."""
+
+    @property
+    def tells_sales(self) -> bool:
+        """Whether what was sold is known once it was read."""
+        return self.tells_news and not self.is_of_articles
 
     @property
     def tells_news(self) -> bool:

@@ -45,8 +45,8 @@ CONNECTOR = Connector(
         "orders": Feed(read=orders.read_orders, interval=timedelta(seconds=15)),
         "missing": Feed(read=orders.read_missing, interval=timedelta(minutes=10), open_orders=wire.PAGE_MAX),
         "webhooks": Feed(read=subscriptions.read_hooks, interval=timedelta(minutes=1), mends=True),
-        "products": Feed(read=catalogue.read_products, interval=timedelta(minutes=5)),
-        "variations": Feed(read=catalogue.read_variations, interval=timedelta(minutes=5)),
+        "products": Feed(read=catalogue.read_products, interval=timedelta(minutes=5), is_of_articles=True),
+        "variations": Feed(read=catalogue.read_variations, interval=timedelta(minutes=5), is_of_articles=True),
     },
     fetch={"order": orders.fetch_order, "variant": catalogue.fetch_variant},
     shown=Shown(

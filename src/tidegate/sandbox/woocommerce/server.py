@@ -38,6 +38,8 @@ class Options(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=T
     host_per_second: Annotated[float, msgspec.Meta(gt=0.0, le=10_000.0)] | None = None
     work_seconds: Seconds = 0.0
     has_variations_list: bool = True
+    sells_on_seconds: Seconds = 0.0
+    """For so long after an article is gone people still pay for it: what is in a cart is not held."""
 
 
 def build(world: World, name: str, options: Mapping[str, Any]) -> web.Application:  # noqa: ARG001 - read from the place
@@ -366,6 +368,7 @@ class _Server:
             [(line.sku, line.quantity) for line in purchase.lines],
             email=purchase.email,
             enforces=self._place.spec.enforces_stock,
+            sells_on_seconds=self._options.sells_on_seconds,
             status=str(purchase.extra.get("status", "processing")),
             extra=purchase.extra,
         )

@@ -78,6 +78,7 @@ class Shop:
         self._on_change = on_change
         self._last_id = FIRST_ID - 1
         self._last_part = 0
+        self._gone_since: dict[str, float] = {}
         place.stock_items((LOCATION,))
         of_parent = {sku: name for name, skus in variations.items() for sku in skus}
         parents: dict[str, Article] = {}
@@ -121,6 +122,13 @@ class Shop:
             article.modified = now
             self._on_change("product", "updated", article.id)
 
+    def _is_sold_on(self, sku: str, now: float, seconds: float) -> bool:
+        level = self.place.books.items[sku].levels.get(LOCATION)
+        if level is not None and level.available > 0:
+            self._gone_since.pop(sku, None)
+            return True
+        return now - self._gone_since.setdefault(sku, now) < seconds
+
     def change_article(self, article: Article, body: Body) -> None:
         """Change an article as REST does. What is no number counts as 0, which only a batch lets through."""
         if isinstance(body.get("manage_stock"), bool):
@@ -137,11 +145,17 @@ class Shop:
         *,
         email: str,
         enforces: bool,
+        sells_on_seconds: float = 0.0,
         status: str = "processing",
         extra: Body | None = None,
     ) -> ShopOrder | OutOfStock:
-        """Place an order: at the checkout, or by REST, which sells what is not there."""
+        """Place an order: at the checkout, or by REST, which sells what is not there.
+
+        For `sells_on_seconds` after an article is gone it is sold all the same: people are on their way to pay.
+        """
         books, now = self.place.books, self.place.now()
+        if enforces and sells_on_seconds:
+            enforces = not all(self._is_sold_on(sku, now, sells_on_seconds) for sku, _ in wanted)
         taken = books.take(wanted, (LOCATION,), enforces=enforces, now=now)
         if isinstance(taken, OutOfStock):
             return taken

@@ -11,7 +11,14 @@ SELECT (SELECT count(*) FROM event_queue) AS events_waiting,
             SELECT FROM channel_allocation a  -- units that nobody buys may be worth a try elsewhere later: nothing waits for it
             WHERE a.tenant_id = m.tenant_id AND a.connection_id = m.connection_id AND a.item_id = m.item_id
               AND a.cap IS NULL AND m.tries = 0 AND m.late_until IS NULL AND m.unseen + m.unseen_back = 0
-              AND m.not_before > clock_timestamp())) AS marks_dirty,
+              AND m.not_before > clock_timestamp())
+          AND NOT (  -- units that are held back fade when nobody buys: nothing waits for it either
+            m.tries = 0 AND m.blocked_by IS NULL AND m.late_until IS NULL AND m.unseen + m.unseen_back = 0
+            AND m.not_before > clock_timestamp()
+            AND EXISTS (SELECT FROM command k
+                        WHERE k.tenant_id = m.tenant_id AND k.entity_id = m.item_id AND k.connection_id = m.connection_id
+                          AND k.kind = 'inventory.set' AND k.version = m.push_version AND k.state = 'succeeded'
+                          AND (k.ledger ->> 'buffer_fades')::int >= 60))) AS marks_dirty,
        (SELECT count(*) FROM fetch_request) AS fetches_waiting
 
 -- name: rehearsal_shared
