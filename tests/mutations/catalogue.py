@@ -1,0 +1,168 @@
+"""The mutations: which safeguard is taken out, which law it keeps, and which test must fail without it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+_LEDGER = "src/tidegate/inventory/ledger.py"
+_ALLOCATE = "src/tidegate/inventory/allocate.py"
+_DECIDE = "src/tidegate/inventory/decide.py"
+_RESERVE = "src/tidegate/inventory/reserve.py"
+_DISPATCH = "src/tidegate/dispatch/statements.py"
+_LEDGER_LAWS = "tests/property/test_ledger.py"
+_RESERVATION_LAWS = "tests/property/test_reservation_laws.py"
+_ALLOCATION_LAWS = "tests/property/test_allocation_laws.py::test_the_walks_find_nothing_when_nothing_is_taken_out"
+_GUARDS = "tests/integration/test_stock_guards.py"
+
+
+class Mutation(NamedTuple):
+    """One text that is put in the place of another, which stands exactly once in its file."""
+
+    name: str
+    law: str
+    """Of RELIABILITY and ARCHITECTURE: I5 convergence, I7 one writer, I8 ledger, I9 ledger = stock, I10 reservations, I11 no
+    oversell, I12 bounded oversell, push: the number that is told is the newest one."""
+    path: str
+    old: str
+    new: str
+    test: str
+    is_quick: bool = False
+    """It is caught without a database, within seconds."""
+
+
+MUTATIONS = (
+    Mutation(
+        "older versions are applied", "I5", "src/tidegate/sync/gate.py",
+        "if seen.version < stored.version or (", "if (",
+        "tests/property/test_gate.py", is_quick=True,
+    ),
+    Mutation(
+        "what was applied is not remembered", "I5", "src/tidegate/sync/gate.py",
+        "    if verdict is Verdict.APPLY:\n        return seen\n", "    if verdict is Verdict.APPLY:\n        return stored or seen\n",
+        "tests/property/test_gate.py", is_quick=True,
+    ),
+    Mutation(
+        "inside one version the sequence does not count", "I5", "src/tidegate/sync/gate.py",
+        "return Verdict.APPLY if seen.sequence > stored.sequence else Verdict.OLDER", "return Verdict.OLDER",
+        "tests/property/test_gate.py", is_quick=True,
+    ),
+    Mutation(
+        "a fact may post twice: no unique cause", "I8", "src/tidegate/store/migrations/0001_initial.sql",
+        "    UNIQUE (tenant_id, cause_key)\n", "    CHECK (cause_key <> '')\n",
+        _GUARDS,
+    ),
+    Mutation(
+        "entries may be rewritten", "I8", "src/tidegate/store/grants.sql",
+        "GRANT SELECT, INSERT ON stock_entry TO tidegate_apply;", "GRANT SELECT, INSERT, UPDATE, DELETE ON stock_entry TO tidegate_apply;",
+        "tests/integration/test_store_roles.py",
+    ),
+    Mutation(
+        "entries of a level have the same number", "I8", _LEDGER,
+        "version=level.version + 1,", "version=level.version or 1,",
+        _LEDGER_LAWS, is_quick=True,
+    ),
+    Mutation(
+        "more is released than is there", "I8", _LEDGER,
+        "committed = max(0, level.committed + posting.committed_delta)", "committed = level.committed + posting.committed_delta",
+        _LEDGER_LAWS, is_quick=True,
+    ),
+    Mutation(
+        "an entry says what was wanted, not what moved", "I9", _LEDGER,
+        "committed_delta=committed - level.committed,", "committed_delta=posting.committed_delta,",
+        _LEDGER_LAWS, is_quick=True,
+    ),
+    Mutation(
+        "the counter is not moved", "I9", _LEDGER,
+        "level.on_hand, level.unavailable = entry.on_hand_after, unavailable", "level.unavailable = unavailable",
+        _LEDGER_LAWS, is_quick=True,
+    ),
+    Mutation(
+        "units are promised that are not there", "I10", _RESERVE,
+        "if shelf is None or shelf.left(location_id) < units:", "if shelf is None:",
+        _RESERVATION_LAWS, is_quick=True,
+    ),
+    Mutation(
+        "the lines of a cart are checked one by one", "I10", _RESERVE,
+        "demand[item_id] = demand.get(item_id, 0) + per_unit * quantity", "demand[item_id] = per_unit * quantity",
+        _RESERVATION_LAWS, is_quick=True,
+    ),
+    Mutation(
+        "what is over is released again", "I10", _DECIDE,
+        "        if standing.is_live:\n            is_claim", "        if standing.holds or True:\n            is_claim",
+        _RESERVATION_LAWS, is_quick=True,
+    ),
+    Mutation(
+        "what is due stays held", "I10", _DECIDE,
+        "if standing.is_live and standing.due_at <= now:", "if standing.due_at <= now and not standing.is_live:",
+        _RESERVATION_LAWS, is_quick=True,
+    ),
+    Mutation(
+        "the database takes any promise", "I10", "src/tidegate/store/migrations/0027_reservations.sql",
+        "ADD CONSTRAINT stock_entry_promise_check CHECK (kind <> 'reserve'",
+        "ADD CONSTRAINT stock_entry_promise_check CHECK (kind = kind OR kind <> 'reserve'",
+        _GUARDS,
+    ),
+    Mutation(
+        "raise before the withdrawal is confirmed", "I11", _ALLOCATE,
+        "return None if self.settled is None else max(self.settled, self.asked or 0)",
+        "return None if self.settled is None else self.settled if self.asked is None else self.asked",
+        _ALLOCATION_LAWS, is_quick=True,
+    ),
+    Mutation(
+        "a number in doubt counts at its best", "I11", _ALLOCATE,
+        "settled=max(lot.worst or 0, shows or 0), cap=None)", "settled=min(lot.settled, lot.asked or 0), cap=None)",
+        _ALLOCATION_LAWS, is_quick=True,
+    ),
+    Mutation(
+        "no zero fence: what a blind channel sold before is not waited for", "I11", _ALLOCATE,
+        "return msgspec.structs.replace(done, cap=asked)", "return msgspec.structs.replace(done, settled=asked, cap=None)",
+        _ALLOCATION_LAWS, is_quick=True,
+    ),
+    Mutation(
+        "a number that may come late is forgotten", "I11", _ALLOCATE,
+        'if fate == "unsure" or is_late:', 'if fate == "unsure":',
+        _ALLOCATION_LAWS, is_quick=True,
+    ),
+    Mutation(
+        "raises do not come out of the pool", "I11", _ALLOCATE,
+        "left = max(0, pool or 0)\n    poor", "left = sum(aims.values())\n    poor",
+        _ALLOCATION_LAWS, is_quick=True,
+    ),
+    Mutation(
+        "a node that lost its slot goes on", "I7", "src/tidegate/store/fence.py",
+        "if len(rows) != len(slots):", "if len(rows) > len(slots):",
+        "tests/integration/test_nodes.py::test_an_older_epoch_is_fenced_even_for_the_same_node",
+    ),
+    Mutation(
+        "the number is read before its mark is locked", "push", _DISPATCH,
+        "  OFFSET 0 FOR NO KEY UPDATE) m\nWHERE m.dirty AND m.sendable AND m.blocked_by IS NULL",
+        "  OFFSET 0) m\nWHERE m.dirty AND m.sendable AND m.blocked_by IS NULL",
+        "tests/integration/test_dispatch_stock.py::test_number_is_the_committed_truth_at_its_read_point",
+    ),
+    Mutation(
+        "a change of stock marks nothing", "push", "src/tidegate/sync/load.py",
+        "if state.items and policy.stock_channels and not state.is_marked:", "if not policy.stock_channels and not state.is_marked:",
+        _GUARDS,
+    ),
+    Mutation(
+        "the answer of an older number counts", "push", _DISPATCH,
+        "m.item_id = n.item_id AND m.blocked_by = n.command_id\nRETURNING m.item_id, l.gone", "m.item_id = n.item_id\nRETURNING m.item_id, l.gone",
+        _GUARDS,
+    ),
+    Mutation(
+        "the answer of an older attempt counts", "push", _DISPATCH,
+        "AND c.command_id = n.command_id AND c.attempt_id = $2\n", "AND c.command_id = n.command_id AND $2::uuid IS NOT NULL\n",
+        _GUARDS,
+    ),
+    Mutation(
+        "our own echo, and a channel's own sale, are news", "push", "src/tidegate/sync/statements.py",
+        "AND m.moved IS NOT NULL\n  AND m.mode <> 'observe'", "AND m.moved IS NOT NULL\n  AND m.mode = 'observe'",
+        "tests/integration/test_conditional_stock.py::test_a_channel_that_lowered_its_number_by_itself_is_not_told_again",
+    ),
+    Mutation(
+        "what crosses zero waits for company", "push", "src/tidegate/commerce/significance.py",
+        "return Quiet(NUMBER_MIN, 0)", "return Quiet(NUMBER_MIN, rule.low)",
+        "tests/property/test_significance.py", is_quick=True,
+    ),
+)  # fmt: skip
+"""In the order of the laws."""
