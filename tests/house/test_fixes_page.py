@@ -35,7 +35,7 @@ NO_FAILURES = {
     "two_bodies", "unknown_topic", "unknown_type", "connection_unknown", "no_webhook", "not_signed_by_us", "secret_is_theirs", "version_overtaken", "wrong_state", "account_changed", "stale_policy", "refused",
     "known_version", "payment_unknown", "order_deleted", "sibling_refused", "stock_echo",
     "answer_missing", "authorisation_denied", "code_refused", "no_browser_step", "redirect_missing", "redirect_unusable",
-    "busy", "sku_unknown", "value_invalid", "is_kit", "key_in_use", "location_needed", "not_owner", "import_known", "file_unreadable", "rows_wrong",
+    "busy", "sku_unknown", "value_invalid", "is_kit", "key_in_use", "location_needed", "not_owner",
 }  # fmt: skip
 
 

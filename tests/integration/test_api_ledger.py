@@ -125,7 +125,7 @@ async def as_web(conn: Connection, tenant: Tenant, statement: str, *values: obje
 
 
 async def test_the_web_role_posts_what_people_say_and_nothing_else(database: Database, owner_pool: Pool) -> None:
-    """SECURITY D2: no entry that looks like a shipment, an order or a movement of another system."""
+    """SECURITY A10: no entry that looks like a shipment, an order or a movement of another system."""
     tenant = await add_tenant(owner_pool, "one")
     place = await owner_pool.fetchval("SELECT location_id FROM stock_level WHERE item_id = $1", tenant.item)
     statement = """

@@ -137,3 +137,31 @@ CROSS JOIN LATERAL (
     FROM stock_entry x WHERE x.tenant_id = $1 AND x.item_id = l.item_id AND x.location_id = l.location_id
 ) e
 ORDER BY l.item_id, l.location_id
+
+-- name: stock_export
+-- Levels by SKU and location. $1 tenant, $2 SKUs behind, $3 location or null, $4 SKUs that begin so or null, $5 items at most.
+SELECT i.sku, p.name AS location, b.on_hand, b.unavailable, b.committed, b.reserved, b.available, b.incoming, b.safety_stock,
+       b.version, coalesce(a.damaged, 0) AS damaged, coalesce(a.quality_hold, 0) AS quality_hold,
+       coalesce(a.reserved_other, 0) AS reserved_other, coalesce(a.other, 0) AS other
+FROM (
+    SELECT item_id, sku FROM inventory_item
+    WHERE tenant_id = $1 AND sku > $2 AND ($4::text IS NULL OR starts_with(sku, $4)) ORDER BY sku LIMIT $5
+) i
+CROSS JOIN LATERAL (SELECT * FROM stock_balance b WHERE b.tenant_id = $1 AND b.item_id = i.item_id OFFSET 0) b
+JOIN location p ON p.tenant_id = $1 AND p.location_id = b.location_id AND ($3::text IS NULL OR p.name = $3)
+LEFT JOIN LATERAL (
+    SELECT sum(e.unavailable_delta) FILTER (WHERE e.reason = 'damaged')::int AS damaged,
+           sum(e.unavailable_delta) FILTER (WHERE e.reason = 'quality_hold')::int AS quality_hold,
+           sum(e.unavailable_delta) FILTER (WHERE e.reason = 'reserved_other')::int AS reserved_other,
+           sum(e.unavailable_delta) FILTER (WHERE coalesce(e.reason, 'other') NOT IN ('damaged', 'quality_hold', 'reserved_other'))::int
+             AS other
+    FROM stock_entry e
+    WHERE e.tenant_id = $1 AND e.item_id = b.item_id AND e.location_id = b.location_id AND e.unavailable_delta <> 0
+) a ON b.unavailable > 0
+ORDER BY i.sku, p.name
+
+-- name: stock_export_next
+-- The last of the items of a part of an export. $1 tenant, $2 SKUs behind, $3 SKUs that begin so or null, $4 items at most.
+SELECT max(sku) FROM (
+    SELECT sku FROM inventory_item WHERE tenant_id = $1 AND sku > $2 AND ($3::text IS NULL OR starts_with(sku, $3))
+    ORDER BY sku LIMIT $4) i
