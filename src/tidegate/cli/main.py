@@ -49,6 +49,7 @@ COMMANDS = {
     "conservation": "conservation:conservation",
     "rehearse": "rehearse:rehearse",
     "why": "why:why",
+    "owners": "owners:owners",
     "lanes": "lanes:lanes",
     "alerts": "alerts:alerts",
     "gateway": "nodes:gateway",

@@ -556,6 +556,8 @@ class Fold:
     # --- shipments ---------------------------------------------------------------------------------------------
     def _shipment_seen(self, prepared: Prepared, change: changes.ShipmentSeen) -> Outcome:
         event = prepared.event
+        if self._policy.shipment_owner is not None and event.connection_id != self._policy.shipment_owner:
+            return Outcome("ignored", "not_owner", "another connection owns shipment")
         order_id = parse_reference(change.order_reference, "ord")
         if order_id is None:
             return Outcome("ignored", "not_ours", "the shipment carries no reference of ours")

@@ -39,6 +39,8 @@ class Policy:
     """The connection whose movements move on_hand."""
     listeners: tuple[Listener, ...] = ()
     """Who is told of what happens, sorted; those that observe are not among them."""
+    shipment_owner: UUID | None = None
+    """The connection whose shipments count; None: nobody said whose."""
     orders_live_from: datetime | None = None
     """When the orders flow stopped observing, or what was asked for instead: nothing placed before is created."""
     shipments_since: datetime | None = None

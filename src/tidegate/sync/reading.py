@@ -116,6 +116,7 @@ def build_policy(
         if stock and StockModes(config).may_write
         else (),
         stock_owner=ids.get(owner) if owner else None,
+        shipment_owner=ids.get(config.owns.shipment) if config.owns.shipment else None,
         listeners=tuple(
             Listener(connection_id, mode(connection_id, name, "events"), events.types or ("*",))
             for name, connection_id in sorted(ids.items(), key=lambda pair: pair[1])

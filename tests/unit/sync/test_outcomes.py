@@ -221,6 +221,19 @@ def test_movements_of_a_system_that_does_not_own_the_count_are_left_alone_and_no
     assert book.levels() == {("A", "main"): (10, 0)}
 
 
+def test_shipments_of_a_system_that_does_not_own_them_are_left_alone_and_not_remembered() -> None:
+    book = Book()
+    book.policy = observing(shipment_owner=ERP, shipments_modes={SHOP: "live"})
+    book.fold((SHOP, order_seen(1, [line_seen("L1", "A", 2)])))
+    part = [ShipmentLine(line_reference="", sku="A", quantity=1)]
+    assert outcome(book, OTHER_SHOP, shipped("s1", book.reference(), part)) == ("ignored", "not_owner")
+    assert outcome(book, ERP, shipped("s1", book.reference(), part)) == ("applied", "shipped")
+
+    book.policy = observing(shipment_owner=OTHER_SHOP, shipments_modes={SHOP: "live"})
+
+    assert outcome(book, OTHER_SHOP, shipped("s1", book.reference(), part)) == ("applied", "shipped")
+
+
 def test_goods_that_leave_for_an_order_end_its_commitment() -> None:
     book = Book()
     book.fold((SHOP, order_seen(1, TWO_LINES)), (ERP, moved("m0", "A", 10)))

@@ -40,6 +40,7 @@ def test_names_become_ids() -> None:
         shipments_modes=dict.fromkeys(IDS.values(), "live"),
         stock_channels=(IDS["shop_a"], IDS["shop_b"]),
         stock_owner=IDS["erp"],
+        shipment_owner=IDS["erp"],
     )
 
 
