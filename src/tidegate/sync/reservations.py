@@ -199,8 +199,8 @@ async def _decide(
         }
     )
     if orders:
-        rows = await conn.fetch(sql.FIND_NAMED_ORDERS, tenant_id, *_columns(orders))
-        situation.orders = {(row[0], row[1]): row[2] for row in rows}
+        named_orders = await conn.fetch(sql.FIND_NAMED_ORDERS, tenant_id, *_columns(orders))
+        situation.orders = {(row[0], row[1]): row[2] for row in named_orders}
     decided = decide(situation, asks, new_id)
     if decided.postings:
         counted = {(row["item_id"], row["location_id"]) for row in rows if row["active"]}
