@@ -60,6 +60,7 @@ class AlertRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     credential_expires: RuleSettings = RuleSettings()
     order_not_forwarded: RuleSettings = RuleSettings()
     capture_missing: RuleSettings = RuleSettings()
+    oversold: RuleSettings = RuleSettings()
     conservation_imbalance: RuleSettings = RuleSettings()
     missing_worker: RuleSettings = RuleSettings()
     writes_stopped: RuleSettings = RuleSettings()

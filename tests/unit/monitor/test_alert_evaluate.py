@@ -24,6 +24,7 @@ from tidegate.monitor.alerts.records import (
 )
 from tidegate.monitor.alerts.rules import RULES, tune
 from tidegate.monitor.conservation import Balance
+from tidegate.monitor.oversold import OversoldItem
 from tidegate.monitor.status import (
     CommandCount,
     FeedStatus,
@@ -222,6 +223,7 @@ def test_the_rest() -> None:
     assert look("writes_stopped", status=status(switches=(switch,))) == {"": 60.0}
     assert look("order_not_forwarded", unforwarded=(late,)) == {"shop": 1000.0}
     assert look("capture_missing", uncaptured=(late,)) == {"shop": 1000.0}
+    assert look("oversold", oversold=(OversoldItem(sku="A", missing=3, since=ago(60), orders=()),)) == {"A": 3.0}
     assert look("missing_worker", missing={"apply": "no heartbeat"}) == {"apply": 1.0}
     assert look("disk_space", disk=Disk(free_bytes=5, total_bytes=100)) == {"": 0.05}
     assert look("refused_deliveries", refused={"signature": 20, "unknown_path": 5}) == {"": 25.0}

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from tidegate.monitor.alerts.records import Credential, LateOrders, Reading, Signals
+from tidegate.monitor.oversold import OversoldItem
 
 CALLS_MIN = 3
 """Fewer calls say nothing about a share of failures."""
@@ -327,6 +328,29 @@ def _capture_missing(signals: Signals) -> Iterator[Reading] | None:
     return _late_orders(signals.uncaptured, "whose goods left", signals.now)
 
 
+def _oversold(signals: Signals) -> Iterator[Reading] | None:
+    if signals.oversold is None:
+        return None
+    return (
+        Reading(
+            subject=each.sku,
+            order=each.orders[0].number if each.orders else "",
+            value=float(each.missing),
+            cause=_short_of(each),
+        )
+        for each in signals.oversold
+    )
+
+
+def _short_of(item: OversoldItem) -> str:
+    units = "1 unit" if item.missing == 1 else f"{item.missing} units"
+    if not item.orders:
+        return f"{units} of {item.sku} lack, and no open order holds them"
+    newest = item.orders[0]
+    orders = "1 order" if len(item.orders) == 1 else f"{len(item.orders)} orders"
+    return f"{units} of {item.sku} lack for {orders}, the newest is {newest.number} of {newest.channel}"
+
+
 def _late_orders(late: Sequence[LateOrders] | None, what: str, now: datetime) -> Iterator[Reading] | None:
     """Return a reading per channel; `what` says what happened to the oldest one that long ago."""
     if late is None:
@@ -420,6 +444,7 @@ EVALUATORS: Mapping[str, Evaluator] = MappingProxyType(
         "credential_expires": _credential_expires,
         "order_not_forwarded": _order_not_forwarded,
         "capture_missing": _capture_missing,
+        "oversold": _oversold,
         "conservation_imbalance": _conservation_imbalance,
         "missing_worker": _missing_worker,
         "writes_stopped": _writes_stopped,

@@ -32,6 +32,7 @@ from tidegate.monitor.alerts.rhythm import DAY, HOUR, expect, usual_rate
 from tidegate.monitor.alerts.rules import RULES
 from tidegate.monitor.alerts.settings import AlertSettings
 from tidegate.monitor.conservation import Balance, read_balances
+from tidegate.monitor.oversold import read_oversold
 from tidegate.monitor.status import read_status
 from tidegate.sdk.connector import Connector
 from tidegate.store.connections import Connection
@@ -48,6 +49,8 @@ _COUNT_RHYTHM = query("alerts_count_rhythm")
 _RHYTHM = query("alerts_rhythm")
 _NAMES = query("alerts_connection_names")
 _CREDENTIALS = query("alerts_credentials")
+OVERSOLD_MAX = 20
+"""Articles that are told of at once; the most units first."""
 _UNFORWARDED = query("alerts_unforwarded")
 _UNCAPTURED = query("alerts_uncaptured")
 _VERSIONS = query("alerts_versions")
@@ -145,6 +148,7 @@ class SignalReader:
             uncaptured=await self._try("uncaptured", self._read_uncaptured(conn, config, now))
             if is_slow_round
             else None,
+            oversold=await self._try("oversold", read_oversold(conn, tenant, limit=OVERSOLD_MAX)),
             balances=await self._try("balances", self._audit(conn, now))
             if is_slow_round and waits <= settings.audited_waiting_max
             else None,

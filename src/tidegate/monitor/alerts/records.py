@@ -13,6 +13,7 @@ from tidegate.config.alerts import Severity
 from tidegate.config.records import Config
 from tidegate.config.snapshots import Refusal
 from tidegate.monitor.conservation import Balance
+from tidegate.monitor.oversold import OversoldItem
 from tidegate.monitor.status import Status
 from tidegate.sdk.connector import Connector
 
@@ -124,6 +125,8 @@ class Signals(msgspec.Struct, frozen=True, kw_only=True):
     """Released orders that the ERP does not have."""
     uncaptured: tuple[LateOrders, ...] | None = None
     """Authorised orders whose goods left without a capture."""
+    oversold: tuple[OversoldItem, ...] | None = None
+    """Articles of which orders hold more than there is."""
     balances: tuple[Balance, ...] | None = None
     missing: Mapping[str, str] | None = None
     """What is missing -> why one thinks so."""

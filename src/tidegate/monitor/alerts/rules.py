@@ -318,6 +318,18 @@ _RULES = (
         every_rounds=3,
     ),
     Rule(
+        id="oversold",
+        title="more of {subject} is sold than there is",
+        many="more of {count} articles is sold than there is",
+        meaning="units of an article that orders hold and that no location has, where a sale of the last 30 days took the last ones",
+        unit="units",
+        threshold=0.0,
+        hold_seconds=0,
+        severity="critical",
+        effect="the newest orders of it cannot be shipped until more arrives",
+        next_command="tidegate stock oversold",
+    ),
+    Rule(
         id="conservation_imbalance",
         title="the books of {subject} do not balance",
         many="the books of {count} connections do not balance",
