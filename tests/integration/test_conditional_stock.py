@@ -6,6 +6,7 @@ import asyncio
 import random
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 import pytest_asyncio
@@ -13,9 +14,10 @@ from tests.applybed import move_event
 from tests.conditionalbed import SETTINGS, Shops, make_shops
 from tests.dispatchbed import until
 
+from tidegate.dispatch.drift import request_run
 from tidegate.dispatch.settings import DEFAULTS
 from tidegate.monitor.stock_view import read_stock
-from tidegate.sdk.connector import Feed, FeedPage
+from tidegate.sdk.connector import Feed, FeedPage, Shown, ShownArticle, ShownField, ShownPage, ShownValue
 from tidegate.sdk.http import Api
 from tidegate.store.connections import Pool
 from tidegate.store.database import Database
@@ -481,3 +483,62 @@ async def test_a_busy_day_ends_with_equal_books(shops: Shops) -> None:
         await until(shops.is_quiet)
 
     assert await shops.bed.level("A") == (stock, sold, stock - sold)
+
+
+def let_show(shops: Shops) -> None:
+    """Let both shops show their numbers to a look."""
+
+    async def read(api: Api, _cursor: str) -> ShownPage:
+        articles = tuple(
+            ShownArticle(
+                external_id=article,
+                sku=article.removeprefix("v-"),
+                values=(ShownValue(field=ShownField.STOCK, place="main", value=Decimal(number)),),
+            )
+            for article, number in shops.of(api).available.items()
+        )
+        return ShownPage(articles=articles, cursor="", has_more=False)
+
+    shown = Shown(read=read, fields=frozenset({ShownField.STOCK}), articles_max=100)
+    shops.counts = {**shops.counts, "shown": shown}
+
+
+async def look_at(shops: Shops) -> None:
+    async with shops.bed.pool.acquire() as conn:
+        made = await request_run(conn, tenant_id=shops.bed.tenant_id, actor="test", names=("shop_a", "shop_b"))
+    over = "SELECT finished_at IS NOT NULL FROM sync_run WHERE run_id = $1"
+    await until(lambda: shops.bed.pool.fetchval(over, made.run_id))
+
+
+async def test_a_look_finds_a_sale_whose_event_was_missed_and_never_offers_the_units_again(shops: Shops) -> None:
+    """Healing tells our number as expected; the shop says that it has fewer, and these count as sold everywhere."""
+    let_show(shops)
+    assert shops.a.sell("A", 4)
+
+    async with shops.lanes():
+        await look_at(shops)
+        cause = await shops.bed.pool.fetchval("SELECT cause FROM drift_entry WHERE kind = 'found'")
+        await until(lambda: shops.b.available["v-A"] == 6)
+        await until(shops.is_quiet)
+        assert cause == "missed_event"
+        assert (await shops.mark("shop_a", "A"))["unseen"] == 4
+        assert {number for article, number, _ in shops.a.sets if article == "v-A"} <= {10, 6}
+        assert shops.a.available["v-A"] == 6
+
+        await shops.deliver("shop_a", "A", 4)
+        await until(shops.is_quiet)
+        await look_at(shops)
+
+    assert (shops.a.available["v-A"], shops.b.available["v-A"]) == (6, 6)
+    assert await shops.bed.pool.fetchval("SELECT count(*) FROM drift") == 0
+
+
+async def test_a_number_that_was_raised_over_there_is_lowered_by_a_look(shops: Shops) -> None:
+    let_show(shops)
+    shops.a.available["v-A"] = 25
+
+    async with shops.lanes():
+        await look_at(shops)
+        await until(lambda: shops.a.available["v-A"] == 10)
+
+    assert shops.b.available["v-A"] == 10
