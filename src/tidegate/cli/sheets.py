@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import openpyxl  # type: ignore[import-untyped]
-
 from tidegate.kernel.errors import ConfigurationError
 from tidegate.sync.match_file import unguard
 from tidegate.sync.stock_file import cell_text
@@ -76,6 +74,8 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _workbook_rows(path: Path, sheet: str | None) -> Iterator[tuple[int, list[str]]]:
+    import openpyxl  # type: ignore[import-untyped]  # only who has a workbook waits for it
+
     _look_into(path)
     try:
         book = openpyxl.load_workbook(path, read_only=True, data_only=True, keep_links=False)
@@ -125,6 +125,8 @@ def writing_sheet(path: Path, header: Sequence[str]) -> Iterator[Callable[[Itera
     temporary = Path(name)
     try:
         if path.suffix.lower() == ".xlsx":
+            import openpyxl
+
             book = openpyxl.Workbook(write_only=True)
             sheet = book.create_sheet("stock")
             sheet.append(list(header))
