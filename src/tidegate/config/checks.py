@@ -211,6 +211,14 @@ def _check_agreement(config: Config, document: Document) -> Iterator[Problem]:
                     hint=suggest(name, list(stock.targets)) or f"flows.stock.to is: {', '.join(stock.targets)}",
                 )
     yield from _check_significant(config, document)
+    for place, override in enumerate(config.overrides):
+        for name in override.stock_peak or ():
+            if stock is not None and name not in stock.targets:
+                yield Problem(
+                    mark=document.mark_of(("overrides", place, "stock.peak", name)),
+                    message=f"stock.peak names {name!r}, to which the stock flow does not go",
+                    hint=suggest(name, list(stock.targets)) or f"flows.stock.to is: {', '.join(stock.targets)}",
+                )
     named = (
         (("flows", "orders", "from"), orders.sources if orders else None),
         (("flows", "stock", "to"), stock.targets if stock else None),

@@ -261,6 +261,8 @@ def _in_words(text: str, name: str) -> tuple[str, str | None]:
     missing = _MISSING.search(text)
     if missing:
         return f"needs {missing[1]!r}", None
+    if name.rpartition(".")[2] in _UNIT_WORDS:
+        return _UNIT_WORDS[name.rpartition(".")[2]]
     if text.startswith("Invalid enum value"):
         known = "modes are: observe, propose, live"
         if name == "preset":
@@ -278,6 +280,10 @@ def _in_words(text: str, name: str) -> tuple[str, str | None]:
     return f"is not as expected: {text[:1].lower()}{text[1:]}", None
 
 
+_UNIT_WORDS = {
+    "buffer": ("must be off, auto, or how many units", "write for example auto, or 3"),
+    "oversell_max": ("must be a share of what can be sold, or how many units", "write for example 10%, or 5"),
+}
 _MISSING = re.compile(r"missing required field `([^`]+)`")
 _TYPE_WORDS = (
     ("str", "bool", "must be a text", "put it in quotes"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 
 import pytest
@@ -236,3 +237,17 @@ def test_the_schema_knows_what_a_map_may_fill() -> None:
     assert orders["additionalProperties"] is False
     assert "trim" in known["$defs"]["MapRule"]["properties"]["transform"]["items"]["anyOf"][0]["enum"]
     assert schema()["$defs"]["Maps"]["properties"]["orders"]["additionalProperties"]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("buffer: many", "flows.stock.buffer must be off, auto, or how many units"),
+        ("buffer: -3", "flows.stock.buffer must be off, auto, or how many units"),
+        ("oversell_max: 110%", "flows.stock.oversell_max must be a share of what can be sold, or how many units"),
+    ],
+)
+def test_what_a_buffer_cannot_be_is_said_in_its_own_words(line: str, words: str) -> None:
+    text = f"connections: {{}}\nflows:\n  stock: {{from: erp, to: [shop], {line}}}\n"
+    with pytest.raises(ConfigurationError, match=re.escape(words)):
+        parse(text, connectors={})
