@@ -203,6 +203,11 @@ class Shops:
             " AND (unseen + unseen_back = 0 OR not_before IS NULL))"
         )
 
+    async def is_explained(self) -> bool:
+        """Nothing waits for an explanation."""
+        found = "SELECT NOT EXISTS (SELECT FROM channel_stock WHERE dirty OR unseen + unseen_back > 0)"
+        return bool(await self.bed.pool.fetchval(found))
+
 
 async def make_shops(database: Database, pool: Pool, *, config: str = CONFIG, **stock: int) -> Shops:
     """Return two shops that sell `stock`, of which the ERP has that many."""

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 import pytest_asyncio
-from tests.applybed import move_event
+from tests.applybed import move_event, order_event
 from tests.conditionalbed import SETTINGS, Shops, make_shops
 from tests.dispatchbed import until
 
 from tidegate.dispatch.drift import request_run
 from tidegate.dispatch.settings import DEFAULTS
+from tidegate.kernel.ids import first_id_at
 from tidegate.monitor.stock_view import read_stock
 from tidegate.sdk.connector import Feed, FeedPage, Shown, ShownArticle, ShownField, ShownPage, ShownValue
 from tidegate.sdk.http import Api
@@ -267,6 +268,37 @@ async def test_a_number_that_sales_brought_there_is_not_taken_for_ours(shops: Sh
         await until(shops.is_quiet)
 
 
+async def test_a_number_in_doubt_is_told_once_more_only_after_all_that_was_sold_before_is_applied(shops: Shops) -> None:
+    """The orders wait in the queue for longer than the doubt: told once more too early, they would be taken off for ever."""
+    shops.a.lose_writes = 1
+    await shops.deliver("shop_b", "A", 2)
+    shops.b.available["v-A"] -= 2
+    assert shops.a.sell("A", 2)
+    async with shops.lanes():
+        await until(lambda: shops.a.lose_writes == 0)
+        told = list(shops.a.sets)
+        await shops.bed.append([("shop_a", order_event("late", [("A", 2)]))])
+        looks: set[object] = set()
+
+        async def was_put_off() -> bool:
+            mark = await shops.mark("shop_a", "A")
+            if (
+                mark["late_until"] is not None
+                and mark["not_before"] is not None
+                and mark["not_before"] > mark["late_until"]
+            ):
+                looks.add(mark["not_before"])
+            return len(looks) > 1
+
+        await until(was_put_off)
+        assert shops.a.sets == told
+        await shops.bed.apply()
+        await until(lambda: shops.a.available["v-A"] == shops.b.available["v-A"] == 6)
+        await until(shops.is_quiet)
+
+    assert (await shops.mark("shop_a", "A"))["late_until"] is None
+
+
 @pytest.mark.parametrize(("unknown", "known"), [(1, 2), (2, 3), (2, 2), (0, 2)])
 async def test_what_is_sold_around_a_look_is_counted_once(shops: Shops, unknown: int, known: int) -> None:
     """Ours never arrived; some were sold before the look and are told late, some after it and are told before its answer."""
@@ -389,6 +421,26 @@ async def test_missing_units_stay_sold_while_orders_may_be_on_their_way(shops: S
     assert shops.a.available["v-A"] == 11
 
 
+async def test_a_shop_that_sells_all_day_is_explained_all_the_same(shops: Shops) -> None:
+    """Something waits in its queue at any moment; what came after its orders were read can explain nothing older."""
+
+    async def nothing(_api: Api, cursor: str) -> FeedPage:
+        return FeedPage(items=(), cursor=cursor, has_more=False)
+
+    shops.feeds = {"orders": Feed(read=nothing, interval=timedelta(seconds=0.2))}
+    shops.a.available["v-A"] -= 4
+    await receive(shops, "A", 5, 1)
+    await shops.bed.append([("shop_a", order_event("next", [("B", 1)]))])
+    (queued,) = await shops.bed.pool.fetch("SELECT event_id FROM event_queue")
+    for table in ("event_queue", "event"):
+        words = f"UPDATE {table} SET event_id = $2 WHERE event_id = $1"
+        await shops.bed.pool.execute(words, queued[0], first_id_at(datetime.now(UTC) + timedelta(hours=1)))
+    async with shops.lanes(replace(SETTINGS, unseen_settle_seconds=0.3)):
+        await until(lambda: shops.a.available["v-A"] == 15 and shops.b.available["v-A"] == 15)
+
+    assert (await shops.mark("shop_a", "A"))["unseen"] == 0
+
+
 async def test_a_cancelled_order_gives_its_units_back_once(shops: Shops) -> None:
     """The shop raised its number by itself."""
     assert shops.a.sell("A", 3)
@@ -444,6 +496,7 @@ async def test_whatever_comes_in_whatever_order_the_numbers_are_right_in_the_end
     async with shops.lanes(replace(SETTINGS, unseen_settle_seconds=0.1)):  # what no order explains was no sale
         await until(lambda: shops.a.available == right and shops.b.available == right)
         await until(shops.is_quiet)
+        await until(shops.is_explained)
 
     assert shops.a.available == shops.b.available == right
     for name in ("shop_a", "shop_b"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tidegate.dispatch import conditions
+
 # Items of these that are shared out now. $2 items.
 SHARED_ITEMS = """
 SELECT want.item_id FROM unnest($2::uuid[]) AS want(item_id)
@@ -36,7 +38,7 @@ ORDER BY m.item_id, m.connection_id
 
 # Of these items, the ones of which every order is read and counted that the channel took until it was lowered. $3 items, $4
 # seconds that its list may be late, $5 feeds that tell of nothing and only mend.
-DRAINED = """
+DRAINED = f"""
 SELECT a.item_id
 FROM unnest($3::uuid[]) AS want(id)
 CROSS JOIN LATERAL (
@@ -46,11 +48,8 @@ WHERE a.drains_since < clock_timestamp() - make_interval(secs => $4::float8)
   AND NOT EXISTS (SELECT FROM poll_cursor p
                   WHERE p.tenant_id = $1 AND p.connection_id = $2 AND p.feed <> ALL($5::text[])
                     AND (p.even_at IS NULL OR p.even_at < a.drains_since + make_interval(secs => $4::float8)))
-  AND NOT EXISTS (SELECT FROM event_queue q JOIN event e ON e.tenant_id = $1 AND e.event_id = q.event_id
-                  WHERE q.tenant_id = $1 AND e.connection_id = $2)
-  AND NOT EXISTS (SELECT FROM event_parked k WHERE k.tenant_id = $1 AND k.connection_id = $2 AND k.kind = 'parked')
-  AND NOT EXISTS (SELECT FROM fetch_request f WHERE f.tenant_id = $1 AND f.connection_id = $2)
-"""
+  AND {conditions.ALL_APPLIED}
+"""  # noqa: S608 - a constant condition
 
 # The channel's own lots as they are now. One row per item: $3 item, $4 counting, $5 enforces, $6 is sold, $7 settled, $8
 # asked, $9 cap, $10 aim, $11 sales, $12 exposure, $13 raises more, $14 withdrawals more, $15 configuration.

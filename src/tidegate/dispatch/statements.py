@@ -10,6 +10,8 @@ as a parameter the planner may take "all of this connection" for one row, and re
 
 from __future__ import annotations
 
+from tidegate.dispatch import conditions
+
 COMMAND_CHANNEL = "tidegate_command"
 """NOTIFY channel that wakes the lanes. The payload may name connections, comma separated; '' means all."""
 
@@ -428,13 +430,14 @@ FROM fresh
 # $3 call, $4 attempt, $5 key, $6 data key, $7 sealed payload, $8 node, $9 charge, $11 deadline, then one
 # row per item: command, item, version, quantity, ledger, attempt number. $18 configuration, $20 whether the channel's own sales
 # are followed from here on. Per item too: $19 units per article, $10 why it was sent at once or null, $21 what is available,
-# $22 and $23 up to which numbers of that the next change can wait.
+# $22 and $23 up to which numbers of that the next change can wait, $24 whether it is told once more.
 BEGIN_STOCK = """
 WITH n AS MATERIALIZED (
   SELECT $1::uuid AS tenant_id, $2::uuid AS connection_id, *
   FROM unnest($12::uuid[], $13::uuid[], $14::bigint[], $15::int[], $16::jsonb[], $17::int[], $19::int[], $10::text[],
-              $21::int[], $22::int[], $23::int[])
-    AS n(command_id, item_id, version, quantity, ledger, attempt_number, pack, because, available, quiet_from, quiet_to)
+              $21::int[], $22::int[], $23::int[], $24::bool[])
+    AS n(command_id, item_id, version, quantity, ledger, attempt_number, pack, because, available, quiet_from, quiet_to,
+         may_come_late)
 ), frozen AS (
   INSERT INTO call (tenant_id, call_id, connection_id, kind, idempotency_key, members, charge, data_key_id, payload,
                     config_version)
@@ -447,7 +450,7 @@ WITH n AS MATERIALIZED (
   SET dirty = false, dirty_at = NULL, not_before = NULL, push_version = n.version, blocked_by = n.command_id,
       priority = 50, approved_by = NULL, approved_at = NULL, pack = n.pack, moved = CASE WHEN $20 THEN 0 END,
       told_available = n.available, quiet_from = n.quiet_from, quiet_to = n.quiet_to,
-      late_until = CASE WHEN m.late_until > clock_timestamp() THEN m.late_until END
+      late_until = CASE WHEN n.may_come_late THEN m.late_until END
   FROM n WHERE m.tenant_id = n.tenant_id AND m.connection_id = n.connection_id AND m.item_id = n.item_id
 ), keyed AS (
   INSERT INTO command_key (tenant_id, connection_id, kind, entity_id, version, command_id)
@@ -662,18 +665,26 @@ WHERE tenant_id = $1 AND item_id = ANY($2::uuid[]) AND mode <> 'observe'
 # Of these items, the ones whose unexplained units are explained: the channel's feeds were read to their end well after they
 # were noticed, and all that they told is applied. What is left of the units then are no sales. $3 items, $4 seconds, $5 feeds
 # that tell of nothing and only mend.
-EXPLAINED = """
+EXPLAINED = f"""
 SELECT array_agg(m.item_id ORDER BY m.item_id) FROM channel_stock m
 WHERE m.tenant_id = $1 AND m.connection_id = $2 AND m.item_id = ANY($3::uuid[]) AND m.unseen + m.unseen_back > 0
   AND m.unseen_at < clock_timestamp() - make_interval(secs => $4::float8)
   AND NOT EXISTS (SELECT FROM poll_cursor p
                   WHERE p.tenant_id = $1 AND p.connection_id = $2 AND p.feed <> ALL($5::text[])
                     AND (p.even_at IS NULL OR p.even_at < m.unseen_at + make_interval(secs => $4::float8)))
-  AND NOT EXISTS (SELECT FROM event_queue q JOIN event e ON e.tenant_id = $1 AND e.event_id = q.event_id
-                  WHERE q.tenant_id = $1 AND e.connection_id = $2)
-  AND NOT EXISTS (SELECT FROM event_parked k WHERE k.tenant_id = $1 AND k.connection_id = $2 AND k.kind = 'parked')
-  AND NOT EXISTS (SELECT FROM fetch_request f WHERE f.tenant_id = $1 AND f.connection_id = $2)
-"""
+  AND {conditions.ALL_APPLIED}
+"""  # noqa: S608 - a constant condition
+# Of these items, whose time to be told once more has come, the ones for which it is not too early: what was sold before the
+# doubt is told and applied. An order that came afterwards would be taken off a number that counted it already. $3 items, $4
+# seconds from the doubt until that time, $5 as before.
+READ_SINCE_DOUBT = f"""
+SELECT array_agg(m.item_id) FROM channel_stock m
+WHERE m.tenant_id = $1 AND m.connection_id = $2 AND m.item_id = ANY($3::uuid[])
+  AND NOT EXISTS (SELECT FROM poll_cursor p
+                  WHERE p.tenant_id = $1 AND p.connection_id = $2 AND p.feed <> ALL($5::text[])
+                    AND (p.even_at IS NULL OR p.even_at < m.late_until - make_interval(secs => $4::float8)))
+  AND {conditions.ALL_APPLIED}
+"""  # noqa: S608 - a constant condition
 FORGET_UNSEEN = """
 UPDATE channel_stock SET unseen = 0, unseen_back = 0
 WHERE tenant_id = $1 AND connection_id = $2 AND item_id = ANY($3::uuid[])
@@ -683,7 +694,7 @@ WHERE tenant_id = $1 AND connection_id = $2 AND item_id = ANY($3::uuid[])
 LOOK_AGAIN = """
 UPDATE channel_stock
 SET not_before = least(CASE WHEN unseen + unseen_back > 0 THEN clock_timestamp() + make_interval(secs => $4::float8) END,
-                       late_until)
+                       greatest(late_until, clock_timestamp() + make_interval(secs => $4::float8)))
 WHERE tenant_id = $1 AND connection_id = $2 AND item_id = ANY($3::uuid[])
 """
 

@@ -158,6 +158,7 @@ async def begin_stock(conn: Connection, scope: Scope, marks: tuple[DirtyMark, ..
     rows = await read_stock_numbers(
         conn, scope.connection, marks, stock_number=scope.connector.stock_number, safety=scope.safety
     )
+    rows = await _put_off(conn, scope, rows)
     rows = await hold_back(conn, scope, await allot(conn, scope, rows, shared))
     if not rows:
         return NotBegun("blocked")
@@ -186,6 +187,20 @@ async def _explain(conn: Connection, scope: Scope, marks: tuple[DirtyMark, ...])
     await conn.fetch(statements.LOCK_MARKS_EVERYWHERE, *scope.ids, sorted(items), explained)
     await conn.execute(statements.FORGET_UNSEEN, *scope.ids, explained)
     await conn.execute(statements.MARK_EVERYWHERE, scope.ids[0], explained)
+
+
+async def _put_off(conn: Connection, scope: Scope, rows: list[StockNumberRow]) -> list[StockNumberRow]:
+    """Have those look again later that would be told once more before all is applied that was sold before their doubt."""
+    due = [row.item_id for row in rows if row.is_due_again and scope.follows_sales]
+    if not due:
+        return rows
+    seconds = scope.settings.doubt_settle_seconds
+    ready = await conn.fetchval(statements.READ_SINCE_DOUBT, *scope.ids, due, seconds, scope.silent_feeds)
+    early = set(due).difference(ready or ())
+    return [
+        msgspec.structs.replace(row, is_due_again=False, may_come_late=True) if row.item_id in early else row
+        for row in rows
+    ]
 
 
 class SafetyStep(msgspec.Struct, frozen=True, kw_only=True):
@@ -372,6 +387,7 @@ async def _open_stock(conn: Connection, scope: Scope, rows: list[StockNumberRow]
         [row.available for row in rows],
         [row.quiet.lowest for row in rows],
         [row.quiet.highest for row in rows],
+        [row.may_come_late for row in rows],
     )
     await scope.store_budget(conn)
     crashpoint.reach("dispatch.t2s.written")
