@@ -15,6 +15,7 @@ from tidegate.inventory.adjust import Adjustment
 from tidegate.inventory.decide import Refusal
 from tidegate.kernel.errors import ConfigurationError
 from tidegate.kernel.ids import new_id
+from tidegate.monitor.stock_check import check_levels
 from tidegate.monitor.stock_history import HistoryFilter, read_history
 from tidegate.store.connections import Pool
 from tidegate.store.database import Database
@@ -192,3 +193,22 @@ async def test_a_place_is_chosen_or_asked_for() -> None:
         with pytest.raises(ConfigurationError) as caught:
             choose_place(places, name)
         assert caught.value.code == code
+
+
+async def test_a_counter_that_is_not_the_sum_of_its_entries_is_found(database: Database, owner_pool: Pool) -> None:
+    """I8: page by page, whichever page it is on."""
+    async with reserve_bed(database, owner_pool, stock={"A": 10, "B": 5, "C": 1}) as bed, owner_pool.acquire() as conn:
+        await post(bed, wish(bed, -2, reason="lost"))
+        pages = [page async for page in check_levels(conn, bed.tenant_id, page_levels=2)]
+        assert ([page.levels for page in pages], [page.wrong for page in pages]) == ([2, 1], [(), ()])
+
+        for sku in ("A", "C"):
+            await conn.execute(
+                "UPDATE stock_entry SET on_hand_delta = on_hand_delta + 1"
+                " WHERE (item_id, location_id, version) = ($1, $2, 1)",
+                *(bed.items[sku], bed.places["main"]),
+            )
+        wrong = [one async for page in check_levels(conn, bed.tenant_id, page_levels=2) for one in page.wrong]
+
+    found = {one.sku: (one.counted["on_hand"], one.summed["on_hand"]) for one in wrong}
+    assert found == {"A": (8, 9), "C": (1, 2)}

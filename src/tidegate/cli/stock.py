@@ -24,6 +24,7 @@ from tidegate.cli.session import (
     run_session,
 )
 from tidegate.cli.stock_adjust import adjust_stock, stock_history
+from tidegate.cli.stock_check import check_stock
 from tidegate.cli.stock_files import export_stock, import_stock
 from tidegate.inventory.decide import Claim, Refusal, Release, Reservation
 from tidegate.inventory.reserve import ReservationState
@@ -100,6 +101,7 @@ def stock() -> None:
 
 
 stock.add_command(adjust_stock)
+stock.add_command(check_stock)
 stock.add_command(stock_history)
 stock.add_command(export_stock)
 stock.add_command(import_stock)

@@ -106,23 +106,10 @@ ORDER BY e.at DESC, e.location_id DESC, e.version DESC
 -- A location by its name. $1 tenant, $2 name.
 SELECT location_id FROM location WHERE tenant_id = $1 AND name = $2
 
--- name: stock_aside
--- Units of an item that are set aside, by location and reason. $1 tenant, $2 item.
-SELECT p.name AS location, coalesce(e.reason, 'other') AS reason, sum(e.unavailable_delta)::int AS units
-FROM stock_entry e JOIN location p USING (tenant_id, location_id)
-WHERE e.tenant_id = $1 AND e.item_id = $2 AND e.unavailable_delta <> 0
-GROUP BY 1, 2 HAVING sum(e.unavailable_delta) <> 0 ORDER BY 1, 2
-
--- name: stock_incoming
--- What is expected of an item, soonest first. $1 tenant, $2 item.
-SELECT p.name AS location, i.reference, i.units, i.expected_on, i.actor, i.changed_at
-FROM stock_incoming i JOIN location p USING (tenant_id, location_id)
-WHERE i.tenant_id = $1 AND i.item_id = $2 ORDER BY i.expected_on NULLS LAST, p.name, i.reference
-
 -- name: stock_imbalance
 -- Levels whose counters are not the sum of their entries, or whose entries are not numbered without gaps; levels behind $2 $3 in the
 -- order of their keys, $4 of them at most. $1 tenant.
-SELECT l.item_id, l.location_id, i.sku, p.name AS location, b.on_hand, b.unavailable, b.committed, b.reserved, e.*,
+SELECT l.item_id, l.location_id, i.sku, p.name AS location, b.on_hand, b.unavailable, b.committed, b.reserved, b.version, e.*,
        (b.on_hand, b.unavailable, b.committed, b.reserved, b.version)
          IS DISTINCT FROM (e.on_hand_sum, e.unavailable_sum, e.committed_sum, e.reserved_sum, e.entries) AS is_wrong
 FROM (SELECT item_id, location_id FROM stock_level
