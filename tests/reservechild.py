@@ -1,4 +1,4 @@
-"""A process that reserves under names of its own, or lets what is due expire, and may be killed at a crash point.
+"""A process that reserves or adjusts under names of its own, or lets what is due expire, and may be killed at a crash point.
 
 Reads its orders from standard input; prints as JSON how many of its requests were granted and refused, or what expired.
 """
@@ -8,14 +8,31 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from typing import Any
 from uuid import UUID
 
+from tidegate.inventory.adjust import Adjustment
 from tidegate.inventory.decide import Release, Reservation
+from tidegate.store.connections import Pool
 from tidegate.store.pool import BY_KEY, Access, create_pool
 from tidegate.store.roles import Role
+from tidegate.sync.adjust import Adjusted, adjust
 from tidegate.sync.combiner import Wish
 from tidegate.sync.expiry import expire_due
 from tidegate.web.database import combiner_on
+
+
+async def lose(pool: Pool, order: dict[str, Any]) -> int:
+    """Write units off, one at a time; return how many were written off now."""
+    item_id, location_id = UUID(order["item_id"]), UUID(order["location_id"])
+    posted = 0
+    for number in range(order["count"]):
+        async with pool.acquire() as conn, conn.transaction():
+            key = f"{order['name']}-{number}"
+            wish = Adjustment(key=key, item_id=item_id, location_id=location_id, units=-1, reason="lost")
+            (done,) = await adjust(conn, UUID(order["tenant_id"]), [wish], actor="child")
+            posted += isinstance(done, Adjusted) and done.is_new
+    return posted
 
 
 async def main() -> None:
@@ -28,6 +45,10 @@ async def main() -> None:
     )
     if order["role"] == Role.APPLY:
         print(json.dumps({"expired": await expire_due(pool)}), flush=True)
+        await pool.close()
+        return
+    if order["role"] == Role.MIGRATOR:
+        print(json.dumps({"posted": await lose(pool, order)}), flush=True)
         await pool.close()
         return
     combiner, tenant_id = combiner_on(pool), UUID(order["tenant_id"])

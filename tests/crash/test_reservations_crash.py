@@ -100,3 +100,21 @@ async def test_what_expired_before_a_crash_is_not_let_go_twice(database: Databas
 
     assert again == {"expired": 0}
     assert after_crash == level == (5, 0, 0)
+
+
+@pytest.mark.parametrize("point", ["adjust.decided:3", "adjust.before_commit:3"])
+async def test_an_adjustment_that_is_asked_for_again_after_a_crash_is_posted_once(
+    database: Database, owner_pool: Pool, point: str
+) -> None:
+    async with reserve_bed(database, owner_pool, stock={"A": 20}) as bed:
+        place = {"item_id": str(bed.items["A"]), "location_id": str(bed.places["main"]), "count": 5}
+        assert await run_child(database, bed, "same", crash_at=point, role=Role.MIGRATOR, **place) is None
+        again, other = await asyncio.gather(
+            run_child(database, bed, "same", role=Role.MIGRATOR, **place),
+            run_child(database, bed, "other", role=Role.MIGRATOR, **place),
+        )
+        await bed.check()
+        level = await bed.level("A")
+
+    assert (again, other) == ({"posted": 3}, {"posted": 5})
+    assert level == (10, 0, 0)

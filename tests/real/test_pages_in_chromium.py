@@ -298,7 +298,9 @@ async def test_the_keyboard_alone_is_enough_and_the_focus_is_seen(world: World, 
         await page.keyboard.press("Enter")
         await expect(page.locator("p.note[role=status]")).to_have_text("It is pending now.")
 
+        await page.wait_for_load_state("load")  # the page is a new one, and its script listens from then on
         await page.keyboard.press("Control+k")
+        await expect(page.locator("#find")).to_be_focused()
         await page.keyboard.type("N2")
         await page.keyboard.press("Enter")
         await expect(page.locator("h1")).to_contain_text("Order N2")

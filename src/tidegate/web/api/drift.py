@@ -135,13 +135,7 @@ class HealDrift(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Which differences are meant; at least one of `connection` and `skus`."""
 
     connection: Annotated[str, Meta(max_length=40, pattern="^[a-z][a-z0-9_]*$")] | None = None
-    skus: (
-        Annotated[
-            tuple[Annotated[str, Meta(min_length=1, max_length=255)], ...],
-            Meta(description="Patterns with * and ?", max_length=100),
-        ]
-        | None
-    ) = None
+    skus: Annotated[tuple[str, ...], Meta(description="Patterns with * and ?; none: every SKU", max_length=100)] = ()
     only_waiting: Annotated[bool, Meta(description="Only what waits for approval; false: also what is only shown")] = (
         True
     )
@@ -274,7 +268,7 @@ async def heal_drift(
     """Tell stock numbers that differ once more, in the usual way. The next look shows what became of it."""
 
     async def effect(conn: Conn) -> DriftHealed:
-        if data.connection is None and not data.skus:
+        if (data.connection is None and not data.skus) or "" in data.skus:
             raise ProblemError(422, "nothing_chosen", "say what is meant: a connection, or SKUs")
         await desk.find_connection(conn, data.connection)
         chosen = Chosen(connection=data.connection, skus=data.skus or None, only_waiting=data.only_waiting)
