@@ -27,7 +27,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A change by this part of what the channel was told, and more; None: never for that."""
     units: int | None = None
     """A change by so many units, and more; None: never for that."""
-    fast_seconds: float | None = 600
+    fast_seconds: float | None = 60
     """Each change of what is gone within this time at the pace at which it sells; None: never for that."""
 
 
