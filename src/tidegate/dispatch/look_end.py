@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 from uuid import UUID
 
-import msgspec
-
-from tidegate import __version__
 from tidegate.config import Config
 from tidegate.config.reconcile import LookFigures, adapted_interval, look_rules
 from tidegate.dispatch import shown_statements as statements
 from tidegate.dispatch.records import ShownRead
+from tidegate.dispatch.results import build_result
 from tidegate.dispatch.scope import Scope
-from tidegate.eventlog.records import Envelope, NewEvent, unique_dedupe_key
-from tidegate.eventlog.results import ResultEvent, append_results
-from tidegate.kernel.ids import new_id, public_id, slot_of
+from tidegate.eventlog.results import append_results
+from tidegate.kernel.ids import public_id
 from tidegate.store.connections import Connection
 
 DIFFERENCES_TOPIC = "reconcile.differences"
@@ -60,35 +56,12 @@ async def append_fact(
     conn: Connection, scope: Scope, topic: str, run_id: UUID, body: Any, *, code: str, reason: str
 ) -> UUID:
     """Append what a run found to the log, inside of the transaction that stores it; return the event's id."""
-    tenant_id, connection_id = scope.ids
-    event_id, ordering_key = new_id(), public_id("run", scope.cell, run_id)
-    content = msgspec.json.encode(body)
-    key = await scope.cipher.current(conn, tenant_id, scope.clock.now().date())
-    envelope = Envelope(
-        connector=scope.connector.name,
-        connector_version=scope.connector.version,
-        mapping_version=scope.connector.mapping_version,
-        code_version=__version__,
+    name = public_id("run", scope.cell, run_id)
+    result = await build_result(
+        conn, scope, body, topic=topic, ordering_key=name, external_id=name, code=code, reason=reason
     )
-    event = NewEvent(
-        tenant_id=tenant_id,
-        event_id=event_id,
-        connection_id=connection_id,
-        source="result",
-        topic=topic,
-        ordering_key=ordering_key,
-        slot=slot_of(tenant_id, ordering_key),
-        dedupe_key=unique_dedupe_key("result", event_id),
-        body_digest=hashlib.sha256(content).digest(),
-        data_key_id=key.key_id,
-        body=scope.cipher.seal(key, "event", event_id, content),
-        external_id=ordering_key,
-        envelope=envelope.encode(),
-    )
-    await append_results(
-        conn, [ResultEvent(event=event, envelope=envelope, code=code, reason=reason)], writer=scope.writer
-    )
-    return event_id
+    await append_results(conn, [result], writer=scope.writer)
+    return result.event.event_id
 
 
 async def _adapt(conn: Connection, scope: Scope, row: Any) -> None:

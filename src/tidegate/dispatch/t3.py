@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from uuid import UUID
 
 import msgspec
 import structlog
 
-from tidegate import __version__
 from tidegate.commerce.commands import CommandKind
 from tidegate.commerce.states import OBSERVED_CODE, OBSERVED_REASON, CommandState
 from tidegate.dispatch import statements
@@ -18,11 +16,11 @@ from tidegate.dispatch.decide import Decision, LaneEffect
 from tidegate.dispatch.modes import flow_of
 from tidegate.dispatch.payments import lock_payments_of, settle_payments
 from tidegate.dispatch.records import Evidence, Subject
+from tidegate.dispatch.results import build_result
 from tidegate.dispatch.scope import Scope
-from tidegate.eventlog.records import Envelope, NewEvent, unique_dedupe_key
 from tidegate.eventlog.results import ResultEvent, append_results
 from tidegate.kernel import crashpoint
-from tidegate.kernel.ids import new_id, parse_public_id, public_id, slot_of
+from tidegate.kernel.ids import parse_public_id, public_id
 from tidegate.store.connections import Connection
 from tidegate.store.fence import Fenced
 
@@ -251,47 +249,22 @@ async def _keep_evidence(conn: Connection, scope: Scope, settlement: Settlement,
 
 async def _result_event(conn: Connection, scope: Scope, settlement: Settlement, *, is_late: bool) -> ResultEvent:
     """Return the fact for the log: what the attempt came to, as one event."""
-    tenant_id, connection_id = scope.ids
-    event_id = new_id()
-    ordering_key = public_id("cal", scope.cell, settlement.call_id)
-    body = msgspec.json.encode(
+    first, is_alone = settlement.members[0], len(settlement.members) == 1
+    return await build_result(
+        conn,
+        scope,
         {
             "call_id": settlement.call_id,
             "attempt_id": settlement.answered_attempt_id,
             "is_late": is_late,
             "members": [_fate(m, d) for m, d in zip(settlement.members, settlement.decisions, strict=True)],
-        }
-    )
-    key = await scope.cipher.current(conn, tenant_id, scope.clock.now().date())
-    envelope = Envelope(
-        connector=scope.connector.name,
-        connector_version=scope.connector.version,
-        mapping_version=scope.connector.mapping_version,
-        code_version=__version__,
-    )
-    event = NewEvent(
-        tenant_id=tenant_id,
-        event_id=event_id,
-        connection_id=connection_id,
-        source="result",
+        },
         topic=RESULT_TOPIC,
-        ordering_key=ordering_key,
-        slot=slot_of(tenant_id, ordering_key),
-        dedupe_key=unique_dedupe_key("result", settlement.answer_id),
-        body_digest=hashlib.sha256(body).digest(),
-        data_key_id=key.key_id,
-        body=scope.cipher.seal(key, "event", event_id, body),
+        ordering_key=public_id("cal", scope.cell, settlement.call_id),
         external_id=public_id("att", scope.cell, settlement.answered_attempt_id),
-        envelope=envelope.encode(),
-    )
-    first = settlement.members[0]
-    is_alone = len(settlement.members) == 1
-    return ResultEvent(
-        event=event,
-        envelope=envelope,
         code="late_answer" if is_late else settlement.evidence.outcome if settlement.evidence else "settled",
-        entity_kind=_ENTITY_OF[first.kind] if is_alone else None,
-        entity_id=first.entity_id if is_alone else None,
+        stored_once_as=settlement.answer_id,
+        entity=(_ENTITY_OF[first.kind], first.entity_id) if is_alone else None,
     )
 
 
