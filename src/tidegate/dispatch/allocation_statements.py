@@ -45,10 +45,7 @@ CROSS JOIN LATERAL (
   SELECT * FROM channel_allocation
   WHERE tenant_id = $1 AND connection_id = $2 AND item_id = want.id AND cap IS NOT NULL OFFSET 0) a
 WHERE a.drains_since < clock_timestamp() - make_interval(secs => $4::float8)
-  AND NOT EXISTS (SELECT FROM poll_cursor p
-                  WHERE p.tenant_id = $1 AND p.connection_id = $2 AND p.feed <> ALL($5::text[])
-                    AND (p.even_at IS NULL OR p.even_at < a.drains_since + make_interval(secs => $4::float8)))
-  AND {conditions.ALL_APPLIED}
+  AND {conditions.READ_SINCE.format(moment="a.drains_since + make_interval(secs => $4::float8)")}
 """  # noqa: S608 - a constant condition
 
 # The channel's own lots as they are now. One row per item: $3 item, $4 counting, $5 enforces, $6 is sold, $7 settled, $8

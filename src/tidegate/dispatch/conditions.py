@@ -6,7 +6,7 @@ from __future__ import annotations
 # something in the queue at any moment: what came after that read is younger (ids begin with the time of the process that made
 # them, whose clock may be late). Where orders come by webhooks alone, nothing at all may wait. $5 feeds that tell of nothing and
 # only mend.
-ALL_APPLIED = """NOT EXISTS (
+_ALL_APPLIED = """NOT EXISTS (
     SELECT FROM event_queue q JOIN event e ON e.tenant_id = $1 AND e.event_id = q.event_id
     WHERE q.tenant_id = $1 AND e.connection_id = $2
       AND left(replace(e.event_id::text, '-', ''), 12) COLLATE "C" <= (
@@ -14,3 +14,13 @@ ALL_APPLIED = """NOT EXISTS (
         FROM poll_cursor p WHERE p.tenant_id = $1 AND p.connection_id = $2 AND p.feed <> ALL($5::text[])))
   AND NOT EXISTS (SELECT FROM event_parked k WHERE k.tenant_id = $1 AND k.connection_id = $2 AND k.kind = 'parked')
   AND NOT EXISTS (SELECT FROM fetch_request f WHERE f.tenant_id = $1 AND f.connection_id = $2)"""
+
+# The channel's feeds were read to their end since {moment}, an expression, and all is applied. For `str.format`.
+READ_SINCE = (
+    """NOT EXISTS (
+    SELECT FROM poll_cursor p
+    WHERE p.tenant_id = $1 AND p.connection_id = $2 AND p.feed <> ALL($5::text[])
+      AND (p.even_at IS NULL OR p.even_at < {moment}))
+  AND """
+    + _ALL_APPLIED
+)

@@ -669,10 +669,7 @@ EXPLAINED = f"""
 SELECT array_agg(m.item_id ORDER BY m.item_id) FROM channel_stock m
 WHERE m.tenant_id = $1 AND m.connection_id = $2 AND m.item_id = ANY($3::uuid[]) AND m.unseen + m.unseen_back > 0
   AND m.unseen_at < clock_timestamp() - make_interval(secs => $4::float8)
-  AND NOT EXISTS (SELECT FROM poll_cursor p
-                  WHERE p.tenant_id = $1 AND p.connection_id = $2 AND p.feed <> ALL($5::text[])
-                    AND (p.even_at IS NULL OR p.even_at < m.unseen_at + make_interval(secs => $4::float8)))
-  AND {conditions.ALL_APPLIED}
+  AND {conditions.READ_SINCE.format(moment="m.unseen_at + make_interval(secs => $4::float8)")}
 """  # noqa: S608 - a constant condition
 # Of these items, whose time to be told once more has come, the ones for which it is not too early: what was sold before the
 # doubt is told and applied. An order that came afterwards would be taken off a number that counted it already. $3 items, $4
@@ -680,10 +677,7 @@ WHERE m.tenant_id = $1 AND m.connection_id = $2 AND m.item_id = ANY($3::uuid[]) 
 READ_SINCE_DOUBT = f"""
 SELECT array_agg(m.item_id) FROM channel_stock m
 WHERE m.tenant_id = $1 AND m.connection_id = $2 AND m.item_id = ANY($3::uuid[])
-  AND NOT EXISTS (SELECT FROM poll_cursor p
-                  WHERE p.tenant_id = $1 AND p.connection_id = $2 AND p.feed <> ALL($5::text[])
-                    AND (p.even_at IS NULL OR p.even_at < m.late_until - make_interval(secs => $4::float8)))
-  AND {conditions.ALL_APPLIED}
+  AND {conditions.READ_SINCE.format(moment="m.late_until - make_interval(secs => $4::float8)")}
 """  # noqa: S608 - a constant condition
 FORGET_UNSEEN = """
 UPDATE channel_stock SET unseen = 0, unseen_back = 0
