@@ -3,8 +3,10 @@
 import asyncio
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import asyncpg
@@ -14,7 +16,7 @@ from tests.conftest import SMALL_SETTINGS
 from tidegate.kernel.errors import ConfigurationError
 from tidegate.runtime.postgres import EmbeddedPostgres
 from tidegate.runtime.postgres_binaries import PostgresBinaries, find_binaries, usable_binaries
-from tidegate.runtime.postgres_places import SOCKET_NAME, SOCKET_PATH_BYTES_MAX
+from tidegate.runtime.postgres_places import SOCKET_NAME, SOCKET_PATH_BYTES_MAX, place_data_dir
 from tidegate.runtime.postgres_process import find_leftovers
 from tidegate.runtime.unprivileged import choose_account
 from tidegate.store.database import ensure_embedded_database
@@ -248,6 +250,21 @@ def test_several_starters_at_once_give_one_server(make_server: Factory, short_di
     asyncio.run(start_all())
 
     assert len({server.pid for server in servers}) == 1
+
+
+def test_starters_at_once_all_find_the_folder_made(short_dir: Path) -> None:
+    """Neither of two that make the folder in the same moment fails, whoever is quicker."""
+    account = choose_account(short_dir / "pg")
+    for number in range(40):
+        together = threading.Barrier(4)
+
+        def place(folder: Path = short_dir / f"pg{number}", together: threading.Barrier = together) -> Path:
+            together.wait()
+            return place_data_dir(folder, account, short_dir / "state")
+
+        with ThreadPoolExecutor(4) as starters:
+            places = [place.result() for place in [starters.submit(place) for _ in range(4)]]
+        assert len(set(places)) == 1
 
 
 def test_another_major_version_is_refused_with_a_hint(make_server: Factory, short_dir: Path) -> None:

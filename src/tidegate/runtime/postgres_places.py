@@ -39,8 +39,9 @@ def place_data_dir(requested: Path, account: ServerAccount, state_root: Path) ->
             f"the account {account.name!r} cannot enter {real.parent}",
             hint=f"open the folders above for passing (chmod o+x), or move the data to {state_root}",
         )
-    if not real.exists():
+    with contextlib.suppress(FileExistsError):  # of an earlier start, or of a starter that was quicker
         real.mkdir(mode=0o700)
+    if real.is_dir() and not any(real.iterdir()):  # also when whoever made it was killed before handing it over
         account.own(real)
     return real
 
