@@ -19,7 +19,7 @@ from tidegate.store.connections import Pool
 from tidegate.store.database import Database
 from tidegate.store.roles import Role
 from tidegate.web.application import build_application
-from tidegate.web.database import combiner_on
+from tidegate.web.database import combiner_on, key_finder_on, key_pool
 from tidegate.web.edge import App
 from tidegate.web.keys import KEY_CLASS, create_key
 from tidegate.web.settings import WebSettings
@@ -73,6 +73,7 @@ class ApiBed:
     app: App
     world: World
     owner: Pool
+    key_pool: Pool
     keys: dict[tuple[UUID, tuple[str, ...]], str] = field(default_factory=dict)
 
     async def key(self, tenant: Tenant, *scopes: str, **more: Any) -> str:
@@ -161,8 +162,10 @@ async def api_bed(
 ) -> AsyncIterator[ApiBed]:
     """The application over a database."""
     pool = await database.pool(Role.WEB, application_name="test-api", size_min=0, size_max=settings.pool_max)
+    keys = await key_pool(database.access(Role.WEB), application_name="test-api-keys")
     world = World(
         pool=pool,
+        key_finder=key_finder_on(keys, acquire_seconds=settings.acquire_seconds),
         clock=clock or SystemClock(),
         cell="c0",
         settings=settings,
@@ -172,9 +175,10 @@ async def api_bed(
         combiner=combiner_on(pool),
     )
     try:
-        yield ApiBed(app=build_application(world), world=world, owner=owner)
+        yield ApiBed(app=build_application(world), world=world, owner=owner, key_pool=keys)
     finally:
         await pool.close()
+        await keys.close()
 
 
 def public(kind: str, identifier: UUID) -> str:

@@ -103,7 +103,7 @@ async def test_another_pepper_opens_nothing(database: Database, owner_pool: Pool
 async def test_a_revoked_key_is_refused_at_once_and_the_next_one_may_have_its_name(
     database: Database, owner_pool: Pool
 ) -> None:
-    """A4: within 5 s everywhere; nothing of a key is remembered between requests, so it is the next request."""
+    """A4: within 5 s everywhere; each key is read after it was presented, so it is the next request."""
     tenant = await add_tenant(owner_pool, "one")
     async with api_bed(database, owner_pool) as bed, api_bed(database, owner_pool) as elsewhere:
         key = await bed.key(tenant, "events:read", name="screen")

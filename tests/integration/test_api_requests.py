@@ -215,6 +215,7 @@ async def test_when_the_database_is_away_everything_says_so(database: Database, 
     async with api_bed(database, owner_pool) as bed:
         key = await bed.key(tenant, *SCOPES)
         await bed.world.pool.close()
+        await bed.key_pool.close()
         answers = [
             await bed.call(
                 method, address_of(path, tenant), key=key, once=str(new_id()), json={} if method == "POST" else None

@@ -14,7 +14,7 @@ from tidegate.kernel.ids import new_id
 from tidegate.store.connections import Pool
 from tidegate.store.database import Database
 from tidegate.store.roles import Role
-from tidegate.web.database import combiner_on
+from tidegate.web.database import combiner_on, key_finder_on
 from tidegate.web.logins import add_login, list_logins, remove_login, set_password
 from tidegate.web.passwords import hash_password
 from tidegate.web.sessions import ABSOLUTE, IDLE, STEP_UP, Refused, Sessions, SignedIn, form_token, hash_token
@@ -47,6 +47,7 @@ async def world(database: Database) -> AsyncIterator[World]:
     pool = await database.pool(Role.WEB, application_name="test-web")
     yield World(
         pool=pool,
+        key_finder=key_finder_on(pool, acquire_seconds=1),
         clock=SetClock(),
         cell="c0",
         settings=WebSettings(),

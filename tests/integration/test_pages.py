@@ -23,7 +23,7 @@ from tidegate.store.connections import Pool
 from tidegate.store.database import Database
 from tidegate.store.roles import Role
 from tidegate.sync.going_live import put_to_work
-from tidegate.web.database import combiner_on
+from tidegate.web.database import combiner_on, key_finder_on
 from tidegate.web.logins import set_password
 from tidegate.web.pages.desk import Desk
 from tidegate.web.pages.live import STREAMS_MAX
@@ -579,6 +579,7 @@ async def test_fifty_open_pages_cost_one_round_of_queries_and_no_more_than_the_c
     pool = await bed.database.pool(Role.WEB, application_name="test-web")
     world = World(
         pool=pool,
+        key_finder=key_finder_on(pool, acquire_seconds=1),
         clock=SetClock(),
         cell="c0",
         settings=WebSettings(),

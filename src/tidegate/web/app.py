@@ -21,7 +21,7 @@ from tidegate.store.pool import BY_KEY, create_pool
 from tidegate.sync.combiner import CombinerSettings
 from tidegate.web.alerting import build_evaluator
 from tidegate.web.application import build_application
-from tidegate.web.database import combiner_on
+from tidegate.web.database import combiner_on, key_finder_on, key_pool
 from tidegate.web.settings import read_settings
 from tidegate.web.world import World
 
@@ -47,8 +47,10 @@ async def serve(context: Context, stop: asyncio.Event) -> None:
         size_max=COMBINER.lanes,
         server_settings=BY_KEY,
     )
+    keys = await key_pool(context.access, application_name=f"tidegate-web-{context.index}-keys")
     world = World(
         pool=pool,
+        key_finder=key_finder_on(keys, acquire_seconds=settings.acquire_seconds),
         clock=context.clock,
         cell=context.cell,
         settings=settings,
@@ -85,6 +87,7 @@ async def serve(context: Context, stop: asyncio.Event) -> None:
         listener.close()
         await pool.close()
         await promises.close()
+        await keys.close()
 
 
 def listen(host: str, port: int) -> socket.socket:

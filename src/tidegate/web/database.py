@@ -6,9 +6,10 @@ setting `app.tenant` of the transaction, and a transaction without the setting f
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -16,7 +17,10 @@ import structlog
 
 from tidegate.kernel.errors import RejectedError, TransientError
 from tidegate.store.connections import Connection, Pool, is_outage
+from tidegate.store.pool import BY_KEY, Access, create_pool
 from tidegate.sync.combiner import Combiner, CombinerSettings
+from tidegate.web.key_finder import KeyFinder
+from tidegate.web.keys import find_keys
 from tidegate.web.world import World
 
 _log = structlog.get_logger("web.database")
@@ -69,6 +73,28 @@ async def promising(pool: Pool, tenant_id: UUID) -> AsyncIterator[Connection]:
 def combiner_on(pool: Pool, settings: CombinerSettings | None = None) -> Combiner:
     """Return a combiner whose transactions are those of the web process. `pool` needs a connection per lane."""
     return Combiner(partial(promising, pool), settings)
+
+
+async def key_pool(access: Access, *, application_name: str) -> Pool:
+    """Open a pool of one session, which looks API keys up and nothing else: before that, nobody knows whose a key is."""
+    return await create_pool(
+        access,
+        application_name=application_name,
+        size_min=0,
+        size_max=1,
+        server_settings={**BY_KEY, "app.tenant": EVERY_TENANT},
+    )
+
+
+def key_finder_on(pool: Pool, *, acquire_seconds: float) -> KeyFinder:
+    """Return a finder over a pool of `key_pool`. It raises TransientError when the database is away or too slow."""
+
+    async def read(key_ids: Sequence[UUID]) -> Mapping[UUID, Any]:
+        with _outages_told():
+            async with pool.acquire(timeout=acquire_seconds) as conn:
+                return await find_keys(conn, key_ids)
+
+    return KeyFinder(read)
 
 
 @asynccontextmanager

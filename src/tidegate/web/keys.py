@@ -148,12 +148,9 @@ def is_inside(peer: str, networks: Sequence[str]) -> bool:
     return any(address in ipaddress.ip_network(network) for network in networks)
 
 
-async def find_caller(
-    conn: Connection, presented: PresentedKey, *, pepper: bytes, peer: str, now: datetime
-) -> Caller | Refusal:
-    """Look a key up and judge it. Reads one row, whoever's it is: run it for the whole installation."""
-    row = await conn.fetchrow(_FIND, presented.key_id)
-    return judge_key(row, presented, pepper=pepper, peer=peer, now=now)
+async def find_keys(conn: Connection, key_ids: Sequence[UUID]) -> dict[UUID, Any]:
+    """Return rows of `api_key_find` by id, whoever's they are: run it for the whole installation."""
+    return {row["key_id"]: row for row in await conn.fetch(_FIND, key_ids)}
 
 
 async def note_use(conn: Connection, caller: Caller) -> None:

@@ -11,6 +11,7 @@ from tidegate.kernel.clock import Clock
 from tidegate.sdk.connector import Connector
 from tidegate.store.connections import Pool
 from tidegate.sync.combiner import Combiner
+from tidegate.web.key_finder import KeyFinder
 from tidegate.web.settings import WebSettings
 
 
@@ -21,6 +22,7 @@ class World:
         self,
         *,
         pool: Pool,
+        key_finder: KeyFinder,
         clock: Clock,
         cell: str,
         settings: WebSettings,
@@ -31,9 +33,10 @@ class World:
     ) -> None:
         """`project` tells where the other processes answer; None for a process that was started without one.
 
-        `combiner` is the process's way to reservations.
+        `key_finder` is the process's way to API keys, `combiner` the one to reservations.
         """
         self.pool = pool
+        self.key_finder = key_finder
         self.clock = clock
         self.cell = cell
         self.settings = settings

@@ -15,7 +15,7 @@ from tidegate.kernel.clock import SystemClock
 from tidegate.store.connections import Pool
 from tidegate.web.api.documents import encode_description
 from tidegate.web.application import build_litestar
-from tidegate.web.database import combiner_on
+from tidegate.web.database import combiner_on, key_finder_on
 from tidegate.web.settings import WebSettings
 from tidegate.web.world import World
 
@@ -25,6 +25,7 @@ OPENAPI_FILE = Path(__file__).parents[3] / "docs" / "reference" / "openapi.json"
 def built() -> bytes:
     world = World(
         pool=cast("Pool", None),
+        key_finder=key_finder_on(cast("Pool", None), acquire_seconds=1),
         clock=SystemClock(),
         cell="c0",
         settings=WebSettings(),

@@ -4,8 +4,9 @@ INSERT INTO api_key (tenant_id, key_id, name, secret_hash, scopes, networks, cre
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 
 -- name: api_key_find
--- A key as it is presented: by its id alone, whoever's it is. $1 id.
-SELECT tenant_id, key_id, name, secret_hash, scopes, networks, expires_at, revoked_at FROM api_key WHERE key_id = $1
+-- Keys as they are presented: by their ids alone, whoever's they are. $1 ids.
+SELECT tenant_id, key_id, name, secret_hash, scopes, networks, expires_at, revoked_at FROM api_key
+WHERE key_id = ANY($1::uuid[])
 
 -- name: api_key_list
 -- All keys of a tenant, newest first. $1 tenant.

@@ -23,9 +23,9 @@ from prometheus_client import Counter
 from tidegate.kernel import telemetry
 from tidegate.kernel.errors import TransientError
 from tidegate.web.buckets import Buckets, Grant, place_of
-from tidegate.web.database import reading, writing
+from tidegate.web.database import writing
 from tidegate.web.edge import App, Message, Receive, Scope, Send
-from tidegate.web.keys import KEY_CLASS, Caller, PresentedKey, Refusal, find_caller, note_use, read_key
+from tidegate.web.keys import KEY_CLASS, Caller, PresentedKey, Refusal, judge_key, note_use, read_key
 from tidegate.web.problems import InvalidPart, ProblemError, request_id_of
 from tidegate.web.scopes import is_allowed
 from tidegate.web.world import World
@@ -99,8 +99,8 @@ class Doorman:
     async def _find(self, presented: PresentedKey | Refusal, peer: str) -> Caller | Refusal:
         if isinstance(presented, Refusal) or self._pepper is None:
             return presented if isinstance(presented, Refusal) else Refusal.UNKNOWN
-        async with reading(self._world, None) as conn:
-            return await find_caller(conn, presented, pepper=self._pepper, peer=peer, now=self._world.clock.now())
+        row = await self._world.key_finder.find(presented.key_id)
+        return judge_key(row, presented, pepper=self._pepper, peer=peer, now=self._world.clock.now())
 
     async def _note(self, caller: Caller, now: float) -> None:
         """Note the use, once a minute; that it fails is nobody's trouble."""
