@@ -74,7 +74,7 @@ def advise(
 
 def _lost(side: Side) -> list[Advice]:
     found = []
-    if side.lost and side.drained_s is None:
+    if side.lost and side.settled_s is None:
         found.append(_broken(f"{side.lost} orders or shipments had not arrived when the wait was over"))
     elif side.lost or side.doubled or side.wrong_lines:
         what = f"{side.lost} lost, {side.doubled} doubled, {side.wrong_lines} with other lines"
@@ -138,7 +138,7 @@ def _late(
     if side.drained_s is None:
         late.append("it did not settle in time")
     elif side.drained_s > max(profile.seconds, SETTLED_SECONDS):
-        late.append(f"it settled {side.drained_s:.0f} s after the last order")
+        late.append(f"the last of it was told {side.drained_s:.0f} s after the last order")
     if lane > SLOW_MS["lane"]:
         late.append(f"orders waited {lane / 1000:.0f} s (p99) for their first request")
     if side.oldest_not_visible_s > SETTLED_SECONDS:

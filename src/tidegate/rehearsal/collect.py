@@ -80,12 +80,16 @@ async def read_paid(sandbox: Sandbox, provider: str, channels: Sequence[str]) ->
 
 
 async def read_sets(sandbox: Sandbox, channel: str, since: float) -> list[ShownSet]:
-    """Return the numbers that somebody told a channel, and that took effect."""
-    return [
-        ShownSet(channel=channel, sku=change["sku"], at=change["at"], value=change["available"])
-        for change in await sandbox.changes(channel)
-        if change["cause"] == "write" and change["at"] >= since
-    ]
+    """Return the numbers that somebody told a channel, and that took effect, by time."""
+    found: list[ShownSet] = []
+    shown: dict[str, int] = {}
+    for change in await sandbox.changes(channel):
+        sku, value = change["sku"], change["available"]
+        if change["cause"] == "write" and change["at"] >= since:
+            told = ShownSet(channel=channel, sku=sku, at=change["at"], value=value, changed=shown.get(sku) != value)
+            found.append(told)
+        shown[sku] = value
+    return found
 
 
 async def read_books(

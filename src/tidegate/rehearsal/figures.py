@@ -17,7 +17,7 @@ KEYS = (
 )  # fmt: skip
 """The keys that come first, in this order; nothing is ever removed from them."""
 _FURTHER = (
-    "wrong_lines", "stock_wrong", "violations", "stock_calls", "stock_calls_lower_bound", "oldest_not_visible_s",
+    "settled_s", "wrong_lines", "stock_wrong", "violations", "stock_calls", "stock_calls_lower_bound", "oldest_not_visible_s",
     "not_visible", "bound", "bound_of_stock",
 )  # fmt: skip
 _MONEY = ("captured", "captured_twice", "refunded_twice", "shipped_without_capture")
@@ -39,7 +39,8 @@ ROWS = (
     ("captured_twice", "captured twice"),
     ("refunded_twice", "given back twice"),
     ("shipped_without_capture", "shipped, and not captured"),
-    ("drained_s", "settled after the last order, s"),
+    ("drained_s", "all told after the last order, s"),
+    ("settled_s", "nothing left to look at, s"),
     ("p50_ms", "sale to ERP, p50, ms"),
     ("p99_ms", "sale to ERP, p99, ms"),
     ("visible_p50_ms", "sale seen in other channels, p50, ms"),
@@ -205,7 +206,7 @@ def verdict_line(report: Report) -> str:
         "shipped without a capture": ours.shipped_without_capture or 0,
     }
     said = ", ".join(f"{count} {word}" for word, count in _nonzero(wrong).items()) or "the books do not agree"
-    waited = "" if ours.drained_s is not None else "; it was not settled when the wait was over"
+    waited = "" if ours.settled_s is not None else "; it was not settled when the wait was over"
     return f"{ours.orders:,} orders: {said}{waited}"
 
 

@@ -67,6 +67,8 @@ class ShownSet(msgspec.Struct, frozen=True, kw_only=True):
     sku: str
     at: float
     value: int
+    changed: bool = True
+    """Whether it showed another number before."""
 
 
 class Calls(msgspec.Struct, frozen=True, kw_only=True):
@@ -204,6 +206,9 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
     stock_wrong: int
     """(channel, SKU) pairs that show another number than the books say, after everything has settled."""
     drained_s: float | None
+    """From the last order until the last change that we made in any platform's books; None: not settled in time."""
+    settled_s: float | None
+    """From the last order until nothing was open here any more: numbers that are told once more for safety included."""
     answers_429: int
     violations: int
     budget_use: float | None
@@ -245,7 +250,7 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
         wrong = self.lost + self.doubled + self.wrong_lines + self.conservation_imbalance + self.stock_wrong
         wrong += self.stranded or 0
         wrong += (self.captured_twice or 0) + (self.refunded_twice or 0) + (self.shipped_without_capture or 0)
-        return not wrong and self.drained_s is not None
+        return not wrong and self.settled_s is not None
 
     @property
     def is_clean(self) -> bool:

@@ -47,7 +47,8 @@ def judge(books: Books, bulk: Bulk, *, freshness_seconds: float, conservation_im
         conservation_imbalance=conservation_imbalance,
         stock_wrong=len(wrong),
         examples=_examples(books, wrong),
-        drained_s=None if books.settled_at is None else round(max(0.0, books.settled_at - books.ended_at), 1),
+        drained_s=_since_last_order(books, drained_at(books)),
+        settled_s=_since_last_order(books, books.settled_at),
         answers_429=sum(calls.answers_429 for calls in books.calls.values()),
         violations=sum(calls.violations for calls in books.calls.values()),
         budget_use=_least(calls.budget_use for calls in books.calls.values()),
@@ -64,6 +65,23 @@ def judge(books: Books, bulk: Bulk, *, freshness_seconds: float, conservation_im
         oldest_not_visible_s=round(max((age for _, age in oldest_unseen(visible, until)), default=0.0), 1),
         not_visible=never,
     )
+
+
+def drained_at(books: Books) -> float | None:
+    """Return when the books of all platforms were last changed by us; None: it was not settled in time.
+
+    A number told once more for safety, which was shown already, changes nothing. When money was taken is in no book: where
+    there are payments it is the moment at which nothing was open any more.
+    """
+    if books.settled_at is None or books.paid is not None:
+        return books.settled_at
+    told = [one.at for one in books.sets if one.changed]
+    arrived = [one.at for one in books.booked] + [one.at for one in books.fulfilled]
+    return max([books.ended_at, *told, *arrived])
+
+
+def _since_last_order(books: Books, moment: float | None) -> float | None:
+    return None if moment is None else round(max(0.0, moment - books.ended_at), 1)
 
 
 def _share(bound: int | None, stock: int) -> float | None:

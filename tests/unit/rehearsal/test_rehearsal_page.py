@@ -18,7 +18,7 @@ STAGES = (Stage(name="lane: applied to first request", count=5, p50_ms=10.0, p99
 
 def side(**changes: Any) -> Side:
     good = Side(
-        orders=100, lost=0, doubled=0, oversold=0, wrong_lines=0, conservation_imbalance=0, stock_wrong=0, drained_s=2.0,
+        orders=100, lost=0, doubled=0, oversold=0, wrong_lines=0, conservation_imbalance=0, stock_wrong=0, drained_s=2.0, settled_s=3.0,
         answers_429=0, violations=0, budget_use=None, calls=350, calls_lower_bound=330, calls_naive=900, stock_calls=20,
         stock_calls_lower_bound=18, p50_ms=40.0, p99_ms=300.0, visible_p50_ms=200.0, visible_p99_ms=900.0,
         oldest_not_visible_s=1.0, not_visible=0,
@@ -136,7 +136,7 @@ def test_both_sides_stand_beside_each_other() -> None:
         ({}, "nothing lost"),
         ({"lost": 2}, "2 lost"),
         ({"oversold": 3}, "3 oversold"),
-        ({"drained_s": None}, "not settled"),
+        ({"drained_s": None, "settled_s": None}, "not settled"),
     ],
 )
 def test_the_verdict_is_one_sentence(changes: Any, word: str) -> None:

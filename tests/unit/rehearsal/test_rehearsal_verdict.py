@@ -55,7 +55,7 @@ def test_a_good_day() -> None:
     side = verdict(books())
     assert side.is_clean
     assert (side.orders, side.lost, side.doubled, side.oversold, side.stock_wrong) == (2, 0, 0, 0, 0)
-    assert side.drained_s == 5.0
+    assert (side.drained_s, side.settled_s) == (0.0, 5.0), "the last change was made before the last shopper left"
     assert (side.p50_ms, side.p99_ms) == (500.0, 2000.0)
     assert (side.visible_p50_ms, side.visible_p99_ms, side.not_visible) == (400.0, 1000.0, 0)
 
@@ -90,7 +90,7 @@ def test_what_is_wrong_is_named() -> None:
 def test_what_never_settled_is_not_clean() -> None:
     """Although nothing is missing."""
     side = verdict(books(settled_at=None))
-    assert side.drained_s is None
+    assert (side.drained_s, side.settled_s) == (None, None)
     assert not side.is_clean
 
 
@@ -270,3 +270,14 @@ def test_money_is_judged_by_what_left_and_what_was_taken(
     assert (side.captured, side.captured_twice, side.refunded_twice, side.shipped_without_capture) == figures
     assert side.is_clean == (sum(one or 0 for one in figures[1:]) == 0)
     assert any("money not taken" in words for words in side.examples) == bool(figures[3])
+
+
+def test_drained_is_the_last_change_in_any_book() -> None:
+    """A number that is told once more and was shown already changes nothing; an order, a shipment, another number do."""
+    again = ShownSet(channel="shop", sku="A", at=114.0, value=8, changed=False)
+    assert verdict(books(sets=(again,))).drained_s == 0.0
+    assert verdict(books(sets=(msgspec.structs.replace(again, changed=True),))).drained_s == 4.0
+    assert verdict(books(booked=(booked("1", 101.5), booked("2", 112.5)))).drained_s == 2.5
+    told = Fulfilled(channel="shop", order="1", tracking="T", at=113.0)
+    assert verdict(books(fulfilled=(told,))).drained_s == 3.0
+    assert verdict(books(paid=())).drained_s == 5.0, "no book says when money was taken"
