@@ -406,7 +406,7 @@ async def read_stock_numbers(
     """
     ids = (connection.tenant_id, connection.connection_id)
     locked = {row["item_id"]: row for row in await conn.fetch(LOCK_DIRTY, *ids, [mark.item_id for mark in marks])}
-    touched = await conn.fetchrow(TOUCHED_ITEMS, *ids, stock_number == "on_hand") if locked else None
+    touched = await conn.fetchrow(TOUCHED_ITEMS, *ids, True) if locked and stock_number == "on_hand" else None
     held = set(touched["held"]) if touched is not None else set()
     wanted = sorted(item_id for item_id in locked if item_id not in held)
     if not wanted:

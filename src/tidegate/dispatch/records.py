@@ -66,6 +66,8 @@ class DirtyMark(msgspec.Struct, frozen=True, kw_only=True):
     tries: int
     alone: bool = False
     """Its last call was refused as a whole: it goes without company."""
+    is_unexplained: bool = False
+    """Units were gone there unexplained when the mark was read; what comes to be so later is looked at again later."""
 
 
 class DoubtfulCommand(msgspec.Struct, frozen=True, kw_only=True):

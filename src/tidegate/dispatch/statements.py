@@ -140,7 +140,7 @@ _AGAIN = _HEADS.replace("$part", "c.attempt_number > 0 AND coalesce(c.code, '') 
 WINDOW_COMMANDS = WINDOW_COMMANDS.replace("$first", _FIRST).replace("$again", _AGAIN)
 
 WINDOW_MARKS = """
-SELECT item_id, priority, dirty_at, tries, alone FROM channel_stock
+SELECT item_id, priority, dirty_at, tries, alone, unseen + unseen_back > 0 AS is_unexplained FROM channel_stock
 WHERE tenant_id = $1 AND connection_id = $2 AND dirty AND sendable AND blocked_by IS NULL AND item_id <> ALL($4::uuid[])
   AND (not_before IS NULL OR not_before <= statement_timestamp())
 ORDER BY priority, dirty_at LIMIT $3

@@ -179,12 +179,14 @@ async def begin_stock(conn: Connection, scope: Scope, marks: tuple[DirtyMark, ..
 
 async def _explain(conn: Connection, scope: Scope, marks: tuple[DirtyMark, ...]) -> None:
     """Forget unexplained units of which no order can tell any more, and have every channel told what that changes."""
-    items = [mark.item_id for mark in marks]
+    items = [mark.item_id for mark in marks if mark.is_unexplained]
+    if not items:
+        return
     settle_seconds = scope.settings.unseen_settle_seconds
     explained = await conn.fetchval(statements.EXPLAINED, *scope.ids, items, settle_seconds, scope.silent_feeds)
     if not explained:
         return
-    await conn.fetch(statements.LOCK_MARKS_EVERYWHERE, *scope.ids, sorted(items), explained)
+    await conn.fetch(statements.LOCK_MARKS_EVERYWHERE, *scope.ids, sorted(mark.item_id for mark in marks), explained)
     await conn.execute(statements.FORGET_UNSEEN, *scope.ids, explained)
     await conn.execute(statements.MARK_EVERYWHERE, scope.ids[0], explained)
 
