@@ -169,8 +169,9 @@ async def check_books(pool: Pool) -> None:
     assert not wrong, f"levels differ from their entries: {wrong}"
     committed = await pool.fetchval("SELECT coalesce(sum(committed), 0) FROM stock_balance")
     promised = await pool.fetchval(
-        "SELECT coalesce(sum(greatest(0, l.current - l.shipped) * v.required_qty), 0) FROM order_line l"
+        "SELECT coalesce(sum(greatest(0, l.current - l.shipped) * v.required_qty * coalesce(k.units, 1)), 0) FROM order_line l"
         ' JOIN "order" o USING (tenant_id, order_id) JOIN variant_item v USING (tenant_id, variant_id)'
+        " LEFT JOIN kit_part k USING (tenant_id, item_id)"
         " WHERE o.order_state NOT IN ('cancelled', 'draft')"
     )
     assert committed == promised

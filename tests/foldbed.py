@@ -59,6 +59,10 @@ class Articles:
         (bill,) = (bill for sku, bill in BILLS.items() if variant_of(sku) == variant_id)
         return sorted((item_of(sku), units) for sku, units in bill.items())
 
+    def sold_as(self, variant_id: UUID) -> list[tuple[UUID, int]]:
+        (sku,) = (sku for sku in BILLS if variant_of(sku) == variant_id)
+        return [(item_of(sku), 1)]
+
     def location(self, _connection_id: UUID, external_id: str) -> UUID:
         return STORE if external_id == "store" else MAIN
 

@@ -21,6 +21,7 @@ from tidegate.web.database import combiner_on
 ADD_VARIANT = "INSERT INTO variant (tenant_id, variant_id, sku) VALUES ($1, $2, $3)"
 ADD_ITEM = "INSERT INTO inventory_item (tenant_id, item_id, sku) VALUES ($1, $2, $3)"
 ADD_BILL = "INSERT INTO variant_item (tenant_id, variant_id, item_id, required_qty) VALUES ($1, $2, $3, $4)"
+ADD_PART = "INSERT INTO kit_part (tenant_id, item_id, part_id, units) VALUES ($1, $2, $3, $4)"
 BOOKS = """
 SELECT i.sku, b.on_hand, b.unavailable, b.committed, b.reserved, b.available, b.safety_stock,
        coalesce((SELECT sum(h.units) FROM reservation_hold h JOIN reservation r USING (tenant_id, reservation_id)
@@ -122,10 +123,12 @@ async def reserve_bed(
         await owner.execute(ADD_BILL, tenant_id, variant_id, item_id, 1)
         await bed.count(sku, units)
     for sku, parts in (bundles or {}).items():
-        variant_id = new_id()
+        variant_id, kit_id = new_id(), new_id()
         await owner.execute(ADD_VARIANT, tenant_id, variant_id, sku)
+        await owner.execute(ADD_ITEM, tenant_id, kit_id, sku)
+        await owner.execute(ADD_BILL, tenant_id, variant_id, kit_id, 1)
         for part, units in parts.items():
-            await owner.execute(ADD_BILL, tenant_id, variant_id, bed.items[part], units)
+            await owner.execute(ADD_PART, tenant_id, kit_id, bed.items[part], units)
     try:
         yield bed
     finally:

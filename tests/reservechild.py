@@ -1,4 +1,4 @@
-"""A process that reserves or adjusts under names of its own, or lets what is due expire, and may be killed at a crash point.
+"""A process that reserves or adjusts under names of its own, makes kits, or lets what is due expire, and may be killed at a crash point.
 
 Reads its orders from standard input; prints as JSON how many of its requests were granted and refused, or what expired.
 """
@@ -19,6 +19,7 @@ from tidegate.store.roles import Role
 from tidegate.sync.adjust import Adjusted, adjust
 from tidegate.sync.combiner import Wish
 from tidegate.sync.expiry import expire_due
+from tidegate.sync.kits import set_kits
 from tidegate.web.database import combiner_on
 
 
@@ -45,6 +46,12 @@ async def main() -> None:
     )
     if order["role"] == Role.APPLY:
         print(json.dumps({"expired": await expire_due(pool)}), flush=True)
+        await pool.close()
+        return
+    if order.get("kits"):
+        async with pool.acquire() as conn, conn.transaction():
+            plan = await set_kits(conn, UUID(order["tenant_id"]), order["kits"], is_shared=lambda _: False)
+        print(json.dumps({"changes": len(plan.changes)}), flush=True)
         await pool.close()
         return
     if order["role"] == Role.MIGRATOR:

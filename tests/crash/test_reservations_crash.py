@@ -118,3 +118,21 @@ async def test_an_adjustment_that_is_asked_for_again_after_a_crash_is_posted_onc
 
     assert (again, other) == ({"posted": 3}, {"posted": 5})
     assert level == (10, 0, 0)
+
+
+@pytest.mark.parametrize("point", ["kits.parts_dropped", "kits.before_commit"])
+async def test_a_kit_that_is_changed_half_way_is_as_it_was(database: Database, owner_pool: Pool, point: str) -> None:
+    async with reserve_bed(database, owner_pool, stock={"A": 9, "B": 9}, bundles={"SET": {"A": 2}}) as bed:
+        kits = {"SET": {"A": 1, "B": 3}}
+        assert await run_child(database, bed, "same", crash_at=point, role=Role.MIGRATOR, kits=kits) is None
+        await bed.reserve(("SET", 1))
+        before = (await bed.level("A"), await bed.level("B"))
+        again = await run_child(database, bed, "same", role=Role.MIGRATOR, kits=kits)
+        once_more = await run_child(database, bed, "same", role=Role.MIGRATOR, kits=kits)
+        await bed.reserve(("SET", 1))
+        await bed.check()
+        after = (await bed.level("A"), await bed.level("B"))
+
+    assert (again, once_more) == ({"changes": 1}, {"changes": 0})
+    assert before == ((9, 0, 2), (9, 0, 0))
+    assert after == ((9, 0, 3), (9, 0, 3))

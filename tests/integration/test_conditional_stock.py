@@ -14,6 +14,7 @@ from tests.applybed import move_event, order_event
 from tests.conditionalbed import SETTINGS, Shops, make_shops
 from tests.dispatchbed import until
 
+from tidegate.config import Config
 from tidegate.dispatch.drift import request_run
 from tidegate.dispatch.settings import DEFAULTS
 from tidegate.kernel.ids import first_id_at
@@ -76,7 +77,7 @@ async def test_a_sale_that_nobody_told_yet_is_not_overwritten_and_its_order_chan
         assert shops.a.stale == 1
         assert (await shops.mark("shop_a", "A"))["unseen"] == 4
         async with shops.bed.pool.acquire() as conn:
-            view = await read_stock(conn, shops.bed.tenant_id, "A", {"hostile": shops.connector()}, entries=1)
+            view = await read_stock(conn, shops.bed.tenant_id, "A", {"hostile": shops.connector()}, Config(), entries=1)
         unseen = {channel.connection: channel.unseen for channel in view.channels}
         assert unseen.pop("shop_b") is None
         told = unseen["shop_a"]

@@ -271,7 +271,7 @@ async def test_tenants_take_turns_and_do_not_see_each_other(database: Database, 
 async def test_bills_that_change_are_looked_up_again(database: Database, owner_pool: Pool) -> None:
     async with reserve_bed(database, owner_pool, stock={"A": 10}, bundles={"SET": {"A": 2}}) as bed:
         held(await bed.reserve(("SET", 1)))
-        await owner_pool.execute("UPDATE variant_item SET required_qty = 4 WHERE required_qty = 2")
+        await owner_pool.execute("UPDATE kit_part SET units = 4")
         await owner_pool.execute("UPDATE tenant SET catalogue_version = catalogue_version + 1")
         held(await bed.reserve(("SET", 1)))
         assert await bed.level("A") == (10, 0, 6)

@@ -46,6 +46,7 @@ COMMANDS = {
     "sync": "sync:sync",
     "matches": "matches:matches",
     "stock": "stock:stock",
+    "kits": "kits:kits",
     "conservation": "conservation:conservation",
     "rehearse": "rehearse:rehearse",
     "why": "why:why",

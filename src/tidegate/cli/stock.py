@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -23,6 +22,7 @@ from tidegate.cli.session import (
     project_option,
     run_session,
 )
+from tidegate.cli.skus import SkuLine
 from tidegate.cli.stock_adjust import adjust_stock, stock_history
 from tidegate.cli.stock_check import check_stock
 from tidegate.cli.stock_files import export_stock, import_stock
@@ -59,25 +59,8 @@ _ENTRIES = (
 _CHANNELS = ("connection", "was_told", "told_at", "should_be_told", "waits")
 
 
+_PARTS = ("sku", "units", "available", "kits", "is_shared")
 _RESERVATIONS = ("reservation", "state", "reference", "asked for", "held", "until", "order", "made by")
-_LINE = re.compile(r"(.+):([1-9]\d{0,6})")
-
-
-class _Line(click.ParamType[tuple[str, int]]):
-    """An article and how many of it: SKU or SKU:2."""
-
-    name = "SKU[:QUANTITY]"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
-        """Return SKU and quantity. A SKU may have a colon of its own: then write the quantity behind it."""
-        if isinstance(value, tuple):
-            return value
-        text = str(value)
-        match = _LINE.fullmatch(text)
-        sku, quantity = (match[1], int(match[2])) if match is not None else (text, 1)
-        if not sku.strip() or not sku.isprintable() or len(sku) > 200 or quantity > 1_000_000:
-            self.fail(f"{text!r} is no article with its quantity; write SKU or SKU:2", param, ctx)
-        return (sku, quantity)
 
 
 class _ReservationId(click.ParamType[UUID]):
@@ -116,6 +99,7 @@ def show(sku: str, project_dir: Path | None, entries: int, *, as_json: bool) -> 
     """Show one SKU: its level at each location, the end of its ledger, and what each channel was and should be told.
 
     Units that a channel shows as gone and no order explains are named, with what ends that: until then they count as sold.
+    Of a kit, its parts are shown, and for how many kits each of them lasts.
 
     \b
     Example:
@@ -124,13 +108,19 @@ def show(sku: str, project_dir: Path | None, entries: int, *, as_json: bool) -> 
     connectors = known_connectors()
 
     async def body(session: Session) -> StockView:
-        return await read_stock(session.conn, session.tenant_id, sku, connectors, entries=entries)
+        config = await newest_config(session)
+        return await read_stock(session.conn, session.tenant_id, sku, connectors, config, entries=entries)
 
     view = run_session(project_dir, body)
     if as_json:
         print_json(view)
         return
-    print_table(_LEVELS, [[row[name] for name in _LEVELS] for row in view.levels], empty="nothing was ever counted")
+    if view.parts:
+        print_table(_PARTS, [[getattr(part, name) for name in _PARTS] for part in view.parts], empty="")
+        click.echo(f"{view.kits} can be made of what the parts leave")
+    else:
+        levels = [[row[name] for name in _LEVELS] for row in view.levels]
+        print_table(_LEVELS, levels, empty="nothing was ever counted")
     click.echo("")
     print_table(_ENTRIES, [[row[name] for name in _ENTRIES] for row in view.entries], empty="the ledger is empty")
     click.echo("")
@@ -148,7 +138,7 @@ def print_unseen(channels: Iterable[ChannelView | SkuChannel]) -> None:
 
 
 @stock.command()
-@click.argument("lines", type=_Line(), nargs=-1, required=True)
+@click.argument("lines", type=SkuLine(), nargs=-1, required=True)
 @project_option
 @click.option("--for", "held_for", type=HELD_FOR, default="15m", show_default=True, help="How long: 90s, 15m, 2h, 7d.")
 @click.option("--location", help="Name of the location. Default: where there is some.")

@@ -14,6 +14,7 @@ HAS_LOTS = "SELECT EXISTS (SELECT FROM channel_allocation WHERE tenant_id = $1 A
 SKUS = """
 SELECT want.item_id, i.sku FROM unnest($2::uuid[]) AS want(item_id)
 CROSS JOIN LATERAL (SELECT sku FROM inventory_item WHERE tenant_id = $1 AND item_id = want.item_id OFFSET 0) i
+WHERE NOT EXISTS (SELECT FROM kit_part k WHERE k.tenant_id = $1 AND k.item_id = want.item_id OFFSET 0)
 """
 
 # Each channel of the items with its lot, if it has one. What only observes is not ours to tell. $2 items.

@@ -109,7 +109,12 @@ async def hold_back(conn: Connection, scope: Scope, rows: list[StockNumberRow]) 
 
 
 def _is_buffered(row: StockNumberRow, rules: SafetyRules) -> bool:
-    return not row.is_shared and row.variant_external_id is not None and rules.buffer_of(row.sku) == "auto"
+    return (
+        not row.is_shared
+        and not row.is_kit
+        and row.variant_external_id is not None
+        and rules.buffer_of(row.sku) == "auto"
+    )
 
 
 def _held_back(scope: Scope, row: StockNumberRow, sellers: Sequence[Seller]) -> StockNumberRow:

@@ -5,7 +5,7 @@ Writes to our own tables only. A run is asked for by `request_run`; the lanes re
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -32,10 +32,11 @@ from tidegate.dispatch.drift_decide import (
 from tidegate.dispatch.heal import RECONCILER, add_entries, end_comparing
 from tidegate.dispatch.heal_decide import GROUP_OF, HealState, Known, decide_heal, entry_kind, guess
 from tidegate.dispatch.look_end import DIFFERENCES_TOPIC, append_fact, read_config
+from tidegate.dispatch.numbers import read_numbers
 from tidegate.dispatch.payloads import quantity_of
 from tidegate.dispatch.records import ShownRead
 from tidegate.dispatch.scope import Scope
-from tidegate.dispatch.statements import COMMAND_CHANNEL, NUMBERS, TOUCHED_ITEMS
+from tidegate.dispatch.statements import COMMAND_CHANNEL, TOUCHED_ITEMS
 from tidegate.kernel import crashpoint
 from tidegate.kernel.errors import ConfigurationError
 from tidegate.kernel.ids import new_id
@@ -273,8 +274,10 @@ class _Comparison:
         scope, conn = self._scope, self._conn
         place = str(scope.connection.settings.get("location_external_id", ""))
         items = [row["item_id"] for row in articles if row["item_id"] is not None]
-        numbers = {row["item_id"]: row for row in await conn.fetch(NUMBERS, *scope.ids, items)}
-        balances = await self._balances(items)
+        rules = scope.safety.rules
+        numbers = {row["item_id"]: row for row in await read_numbers(conn, *scope.ids, items, rules)}
+        made_of = {item_id: tuple(row["parts"] or (item_id,)) for item_id, row in numbers.items()}
+        balances = await self._balances({part for parts in made_of.values() for part in parts})
         marks = {row["item_id"]: row for row in await conn.fetch(statements.MARKS_OF, *scope.ids, items)}
         touched = await conn.fetchrow(TOUCHED_ITEMS, *scope.ids, scope.connector.deducts_fulfilled)
         held = set(touched["held"]) if touched is not None else set()
@@ -286,9 +289,9 @@ class _Comparison:
             external_id, item_id = row["external_id"], row["item_id"]
             number, mark = numbers.get(item_id), marks.get(item_id)
             if row["variant_id"] is not None and (number is None or number["external_id"] != external_id):
-                continue  # of several packs of one item only one is told, and kits are not
+                continue  # of several packs of one item only one is told
             units = row["units"] or 1
-            times = [at for _, at in balances.get(item_id, {}).values()]
+            times = [at for part in made_of.get(item_id, ()) for _, at in balances.get(part, {}).values()]
             acked = mark["acked_quantity"] // units if mark is not None and mark["acked_quantity"] is not None else None
             facts = StockFacts(
                 channel=scope.connection.name,
@@ -296,9 +299,9 @@ class _Comparison:
                 seen=self._at(external_id, ShownField.STOCK, place),
                 is_bound=row["variant_id"] is not None,
                 ours=acked
-                if item_id in shared or scope.safety.rules.buffer_of(row["sku"] or "") == "auto"
-                else quantity_of(number, scope.connector.stock_number, scope.safety.rules) // units
-                if number is not None and times
+                if item_id in shared or (rules.buffer_of(row["sku"] or "") == "auto" and not row["is_kit"])
+                else quantity_of(number, scope.connector.stock_number, rules) // units
+                if number is not None and number["is_counted"] and times
                 else None,
                 mode=modes.mode_of(row["sku"] or ""),
                 is_dirty=mark is not None and mark["dirty"],
@@ -314,7 +317,7 @@ class _Comparison:
                 found.append((row, finding))
         return found
 
-    async def _balances(self, items: Sequence[UUID]) -> dict[UUID, dict[UUID, tuple[int, datetime]]]:
+    async def _balances(self, items: Collection[UUID]) -> dict[UUID, dict[UUID, tuple[int, datetime]]]:
         """Return item -> location -> (on_hand, when it changed last), of levels that were ever counted."""
         balances: dict[UUID, dict[UUID, tuple[int, datetime]]] = {}
         for row in await self._conn.fetch(statements.BALANCES_OF, self._scope.ids[0], list(items)):
@@ -331,8 +334,8 @@ class _Comparison:
         balances = await self._balances([row["item_id"] for row in articles if row["item_id"] is not None])
         found = []
         for row in articles:
-            if row["variant_id"] is not None and row["item_id"] is None:
-                continue  # a kit: its parts are counted
+            if row["is_kit"]:
+                continue  # its parts are counted
             for place, location_id in places.items():
                 balance = balances.get(row["item_id"], {}).get(location_id)
                 facts = OnHandFacts(

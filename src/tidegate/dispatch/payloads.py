@@ -23,11 +23,12 @@ from tidegate.commerce.commands import (
 from tidegate.commerce.significance import NUMBER_MAX, NUMBER_MIN, Quiet, Reason, judge, quiet
 from tidegate.commerce.states import CommandState, may_leave
 from tidegate.commerce.stock import ChannelOpen, Level, StockNumber, channel_quantity
+from tidegate.dispatch.numbers import read_numbers
 from tidegate.dispatch.payments import KINDS as MONEY_KINDS
 from tidegate.dispatch.payments import build_payment
 from tidegate.dispatch.records import ConnectionRow, DirtyMark, PendingCommand, Unbuildable
 from tidegate.dispatch.safety import Safety, SafetyRules
-from tidegate.dispatch.statements import LOCK_DIRTY, NUMBERS, TOUCHED_ITEMS
+from tidegate.dispatch.statements import LOCK_DIRTY, TOUCHED_ITEMS
 from tidegate.kernel.ids import public_id
 from tidegate.store.connections import Connection
 from tidegate.vault.bodies import BodyCipher
@@ -114,7 +115,9 @@ class StockNumberRow(msgspec.Struct, frozen=True, kw_only=True):
     is_forced: bool = False
     """The item is shared out, and the channel is to be told this number, whatever it is believed to show."""
     is_left: bool = False
-    """The item is shared out, and the channel is left with the number that it has."""
+    """The channel is left with the number that it has: the item is shared out, or a part of it was never counted."""
+    is_kit: bool = False
+    """How many there are follows from its parts."""
     look_seconds: float | None = None
     """The item is shared out, or units are held back: after how long time alone may change what is to be told."""
     ledger: bytes
@@ -411,8 +414,8 @@ async def read_stock_numbers(
     wanted = sorted(item_id for item_id in locked if item_id not in held)
     if not wanted:
         return []
-    rows = await conn.fetch(NUMBERS, *ids, wanted)
     rules = safety.rules
+    rows = await read_numbers(conn, *ids, wanted, rules)
     return [_stock_number(row, locked[row["item_id"]], stock_number, rules) for row in rows]
 
 
@@ -420,19 +423,25 @@ COUNTERS = ("on_hand", "unavailable", "committed", "reserved", "safety_stock", "
 """Columns of NUMBERS that make a `Level`."""
 
 
-def quantity_of(row: Any, stock_number: StockNumber, rules: SafetyRules) -> int:
+def quantity_of(row: Any, stock_number: StockNumber, rules: SafetyRules, *, held: int = 0) -> int:
     """Return the number of a row of NUMBERS for its channel, in units of the item.
 
-    What is held back because others may sell it meanwhile is taken off where it is a fixed number; `buffers` works out the rest.
+    What is held back because others may sell it meanwhile is taken off where it is a fixed number; `buffers` works out the rest,
+    which is `held`.
     """
     counters, carried = _counters(row, rules), _carried(row)
-    counters["safety_stock"] += rules.fixed_buffer_of(row["sku"])
+    counters["safety_stock"] += rules.fixed_buffer_of(row["sku"]) + held
     return channel_quantity(Level(**counters), ChannelOpen(**carried), stock_number=stock_number)
 
 
 def _counters(row: Any, rules: SafetyRules) -> dict[str, int]:
-    """Return the counters of an item; of the safety stocks of its levels and of the configuration the larger one counts."""
+    """Return the counters of an item; of the safety stocks of its levels and of the configuration the larger one counts.
+
+    What is kept back of the parts of a kit is kept back of it already.
+    """
     counters = {name: int(row[name]) for name in COUNTERS}
+    if row["parts"] is not None:
+        return counters
     return {**counters, "safety_stock": max(counters["safety_stock"], rules.of(row["sku"]))}
 
 
@@ -466,6 +475,8 @@ def _stock_number(row: Any, mark: Any, stock_number: StockNumber, rules: SafetyR
         may_come_late=mark["may_come_late"],
         is_due_again=mark["is_due_again"],
         ledger=msgspec.json.encode({**counters, **carried, "entries": int(row["entries"])}),
+        is_kit=row["parts"] is not None,
+        is_left=row["parts"] is not None and not row["is_counted"],
         available=available,
         quiet=Quiet(max(NUMBER_MIN, bounds.lowest + withheld), min(NUMBER_MAX, bounds.highest + withheld)),
         because=because,

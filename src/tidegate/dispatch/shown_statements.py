@@ -85,13 +85,13 @@ WITH keys AS (
      WHERE tenant_id = $1 AND connection_id = $2 AND kind = 'variant' AND external_id > $3 ORDER BY external_id LIMIT $4)
   ) k ORDER BY external_id LIMIT $4
 )
-SELECT k.external_id, v.variant_id, v.sku, bill.item_id, bill.required_qty AS units
+SELECT k.external_id, v.variant_id, v.sku, bill.item_id, bill.required_qty AS units, coalesce(bill.is_kit, false) AS is_kit
 FROM keys k
 LEFT JOIN binding b ON b.tenant_id = $1 AND b.connection_id = $2 AND b.kind = 'variant' AND b.external_id = k.external_id
 LEFT JOIN variant v ON v.tenant_id = $1 AND v.variant_id = b.internal_id
 LEFT JOIN LATERAL (
-  SELECT i.item_id, i.required_qty FROM variant_item i WHERE i.tenant_id = $1 AND i.variant_id = v.variant_id
-    AND NOT EXISTS (SELECT FROM variant_item o WHERE o.tenant_id = $1 AND o.variant_id = v.variant_id AND o.item_id <> i.item_id)
+  SELECT i.item_id, i.required_qty, EXISTS (SELECT FROM kit_part p WHERE p.tenant_id = $1 AND p.item_id = i.item_id) AS is_kit
+  FROM variant_item i WHERE i.tenant_id = $1 AND i.variant_id = v.variant_id OFFSET 0
 ) bill ON true
 ORDER BY k.external_id
 """

@@ -174,9 +174,10 @@ FROM lane_state WHERE tenant_id = $1 AND connection_id = $2
 """
 LOAD_SAFETY = "SELECT safety_rules FROM lane_state WHERE tenant_id = $1 AND connection_id = $2"
 STORE_SAFETY = "UPDATE lane_state SET safety_rules = $3 WHERE tenant_id = $1 AND connection_id = $2"
-# The items that the channel was told a number of, or is about to be: those after $3, at most $4.
+# The items that the channel was told a number of, or is about to be, and whose rules count for it: those after $3, at most $4.
 TOLD_ITEMS = """
-SELECT m.item_id, i.sku
+SELECT m.item_id, i.sku || array(SELECT p.sku FROM kit_part k JOIN inventory_item p ON p.tenant_id = $1 AND p.item_id = k.part_id
+                                 WHERE k.tenant_id = $1 AND k.item_id = m.item_id) AS skus
 FROM channel_stock m JOIN inventory_item i ON i.tenant_id = $1 AND i.item_id = m.item_id
 WHERE m.tenant_id = $1 AND m.connection_id = $2 AND m.push_version > 0 AND m.item_id > $3
 ORDER BY m.item_id LIMIT $4
@@ -329,13 +330,14 @@ WHERE m.dirty AND m.sendable AND m.blocked_by IS NULL
 
 # One statement, one snapshot, taken after the marks were locked: no change of these items is under way meanwhile.
 # OFFSET 0: a plan that was kept from when there were no orders must not read all open lines for each item.
-# pace: units a second by which the last 20 entries of each level lowered what is available.
+# pace: units a second by which the last 20 entries of each level lowered what is available. Of a kit, `numbers` makes the
+# counters from those of its parts.
 NUMBERS = """
 SELECT want.item_id, i.sku, sold.external_id, sold.required_qty, coalesce(counted.counted_external_id, '') AS counted_external_id,
        coalesce(s.on_hand, 0) AS on_hand, coalesce(s.unavailable, 0) AS unavailable,
        coalesce(s.committed, 0) AS committed, coalesce(s.reserved, 0) AS reserved,
        coalesce(s.safety_stock, 0) AS safety_stock, coalesce(s.entries, 0) AS entries, coalesce(u.unseen, 0) AS unseen,
-       coalesce(s.pace, 0)::float8 AS pace,
+       coalesce(s.pace, 0)::float8 AS pace, s.on_hand IS NOT NULL AS is_counted, kit.parts, kit.units,
        coalesce(o.unfulfilled, 0) AS unfulfilled, coalesce(o.shipped_unconfirmed, 0) AS shipped_unconfirmed
 FROM unnest($3::uuid[]) AS want(item_id)
 CROSS JOIN LATERAL (SELECT sku FROM inventory_item WHERE tenant_id = $1 AND item_id = want.item_id OFFSET 0) i
@@ -371,8 +373,6 @@ LEFT JOIN LATERAL (
     SELECT external_id FROM binding
     WHERE tenant_id = $1 AND connection_id = $2 AND kind = 'variant' AND internal_id = vi.variant_id OFFSET 0) b
   WHERE vi.tenant_id = $1 AND vi.item_id = want.item_id
-    AND NOT EXISTS (SELECT FROM variant_item other WHERE other.tenant_id = $1 AND other.variant_id = vi.variant_id
-                                                   AND other.item_id <> vi.item_id OFFSET 0)
   ORDER BY vi.required_qty, b.external_id LIMIT 1
 ) sold ON true
 LEFT JOIN LATERAL (
@@ -380,9 +380,19 @@ LEFT JOIN LATERAL (
   WHERE c.tenant_id = $1 AND c.connection_id = $2 AND c.external_id = sold.external_id OFFSET 0
 ) counted ON true
 LEFT JOIN LATERAL (
-  SELECT sum(m.unseen) AS unseen FROM channel_stock m
-  WHERE m.tenant_id = $1 AND m.item_id = want.item_id AND m.unseen > 0
+  SELECT sum(n.unseen) AS unseen FROM (
+    SELECT m.unseen FROM channel_stock m WHERE m.tenant_id = $1 AND m.item_id = want.item_id AND m.unseen > 0
+    UNION ALL
+    SELECT m.unseen * k.units FROM kit_part k
+    CROSS JOIN LATERAL (
+      SELECT unseen FROM channel_stock m WHERE m.tenant_id = $1 AND m.item_id = k.item_id AND m.unseen > 0 OFFSET 0) m
+    WHERE k.tenant_id = $1 AND k.part_id = want.item_id
+  ) n
 ) u ON true
+LEFT JOIN LATERAL (
+  SELECT array_agg(part_id ORDER BY part_id) AS parts, array_agg(units ORDER BY part_id) AS units FROM kit_part
+  WHERE tenant_id = $1 AND item_id = want.item_id
+) kit ON true
 ORDER BY want.item_id
 """
 
@@ -646,21 +656,33 @@ WHERE m.tenant_id = n.tenant_id AND m.connection_id = n.connection_id AND m.item
 RETURNING m.item_id, l.gone
 """
 
-# Marks of one channel, and of some items in every channel, in the order in which T2 locks marks. $3 items, $4 of these the
-# ones that every channel may have to be told anew.
-LOCK_MARKS_EVERYWHERE = """
-SELECT FROM channel_stock
-WHERE tenant_id = $1 AND item_id = ANY($3::uuid[]) AND (connection_id = $2 OR item_id = ANY($4::uuid[]))
-ORDER BY connection_id, item_id FOR NO KEY UPDATE
+# Of these items, others whose number follows from theirs: parts of a kit, and kits that have a part among them.
+_KIN = """
+array(WITH parts AS (
+        SELECT part_id FROM kit_part WHERE tenant_id = $1 AND item_id = ANY({items}::uuid[])
+      )
+      SELECT part_id FROM parts
+      UNION
+      SELECT item_id FROM kit_part
+      WHERE tenant_id = $1 AND (part_id = ANY({items}::uuid[]) OR part_id IN (SELECT part_id FROM parts)))
 """
+# Marks of one channel, and of some items in every channel, in the order in which T2 locks marks. $3 items, $4 of these the
+# ones that every channel may have to be told anew, together with their kin.
+LOCK_MARKS_EVERYWHERE = f"""
+WITH everywhere AS MATERIALIZED (SELECT $4::uuid[] || {_KIN.format(items="$4")} AS items)
+SELECT FROM channel_stock
+WHERE tenant_id = $1 AND item_id = ANY($3::uuid[] || (SELECT items FROM everywhere))
+  AND (connection_id = $2 OR item_id = ANY((SELECT items FROM everywhere)::uuid[]))
+ORDER BY connection_id, item_id FOR NO KEY UPDATE
+"""  # noqa: S608 - a constant condition
 
 # Units that count as sold are missing in every channel. The marks are locked; one that only waits for another look does not
 # hold this back. $2 items.
-MARK_EVERYWHERE = """
+MARK_EVERYWHERE = f"""
 UPDATE channel_stock SET dirty = true, dirty_at = coalesce(dirty_at, clock_timestamp()),
                          not_before = CASE WHEN tries > 0 THEN not_before END
-WHERE tenant_id = $1 AND item_id = ANY($2::uuid[]) AND mode <> 'observe'
-"""
+WHERE tenant_id = $1 AND item_id = ANY($2::uuid[] || {_KIN.format(items="$2")}) AND mode <> 'observe'
+"""  # noqa: S608 - a constant condition
 
 # Of these items, the ones whose unexplained units are explained: the channel's feeds were read to their end well after they
 # were noticed, and all that they told is applied. What is left of the units then are no sales. $3 items, $4 seconds, $5 feeds

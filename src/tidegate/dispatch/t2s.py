@@ -224,9 +224,9 @@ async def mark_for_safety(conn: Connection, scope: Scope, rules: SafetyRules, af
     if before == rules:
         return SafetyStep()
     rows = await conn.fetch(statements.TOLD_ITEMS, *scope.ids, after, scope.settings.safety_step_items)
-    items = [(row[0], row[1]) for row in rows]
+    items = [(row[0], sku) for row in rows for sku in row[1]]
     marked = await conn.execute(statements.MARK_ITEMS, *scope.ids, changed_items(before, rules, items))
-    last = items[-1][0] if len(items) == scope.settings.safety_step_items else None
+    last = rows[-1][0] if len(rows) == scope.settings.safety_step_items else None
     if last is None:
         await conn.execute(statements.STORE_SAFETY, *scope.ids, msgspec.json.encode(rules).decode())
     return SafetyStep(marked=int(marked.rpartition(" ")[2]), last=last)

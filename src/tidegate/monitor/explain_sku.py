@@ -56,7 +56,7 @@ async def explain_sku(
             orders=await conn.fetch(_ORDERS, tenant_id, item_id, ORDERS_MAX),
             holders=await read_holders(conn, tenant_id, item_id, HOLDERS_MAX),
             told=kept_told,
-            marks=await read_channels(conn, tenant_id, item_id, connectors),
+            marks=await read_channels(conn, tenant_id, item_id, connectors, config),
             drift=await conn.fetch(_DRIFT, tenant_id, item["sku"], limit),
             bindings=await conn.fetch(_BINDINGS, tenant_id, item_id),
             lanes={row["connection_id"]: describe_lane(row) for row in await conn.fetch(_LANES, tenant_id)},

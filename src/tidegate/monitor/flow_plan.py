@@ -16,9 +16,9 @@ from tidegate.commerce.significance import describe_rule
 from tidegate.commerce.states import RELEASING_PAYMENTS
 from tidegate.config import Config
 from tidegate.config.effective import effective
+from tidegate.dispatch.numbers import read_numbers
 from tidegate.dispatch.payloads import quantity_of
 from tidegate.dispatch.safety import safety_rules
-from tidegate.dispatch.statements import NUMBERS
 from tidegate.kernel.clock import EPOCH
 from tidegate.monitor.flows_view import FlowView, view_flows
 from tidegate.sdk.budgets import speed_of
@@ -203,7 +203,7 @@ async def _read_channel(
     while items := await conn.fetch(_ITEMS, tenant_id, connection_id, last, CHUNK_ITEMS):
         last = items[-1]["item_id"]
         marks = {row["item_id"]: row for row in items if row["is_counted"]}
-        numbers = await conn.fetch(NUMBERS, tenant_id, connection_id, sorted(marks))
+        numbers = await read_numbers(conn, tenant_id, connection_id, sorted(marks), rules)
         sold = [row for row in numbers if row["external_id"] is not None]
         shown = {
             row["external_id"]: row

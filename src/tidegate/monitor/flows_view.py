@@ -13,7 +13,7 @@ from tidegate.commerce.stock import ChannelOpen, Level, channel_quantity
 from tidegate.config import Config
 from tidegate.config.effective import effective
 from tidegate.config.stock_modes import StockModes
-from tidegate.dispatch.statements import NUMBERS
+from tidegate.dispatch.numbers import read_numbers
 from tidegate.sdk.connector import Connector
 from tidegate.store.connections import Connection
 from tidegate.store.sql import query
@@ -105,7 +105,7 @@ async def tell_quantities(
             stock_number[mark["connection_id"]] = connector.stock_number
     found: dict[tuple[UUID, UUID], int] = {}
     for connection_id, items in by_channel.items():
-        for row in await conn.fetch(NUMBERS, tenant_id, connection_id, items) if connection_id in stock_number else ():
+        for row in await read_numbers(conn, tenant_id, connection_id, items) if connection_id in stock_number else ():
             level = Level(**{name: int(row[name]) for name in _COUNTERS})
             carried = ChannelOpen(
                 unfulfilled=int(row["unfulfilled"]), shipped_unconfirmed=int(row["shipped_unconfirmed"])

@@ -15,9 +15,9 @@ from tidegate.config.effective import effective
 from tidegate.dispatch.allocation import read_paces
 from tidegate.dispatch.allocation_statements import LOTS
 from tidegate.dispatch.buffers import read_sellers, seller_of
+from tidegate.dispatch.numbers import read_numbers
 from tidegate.dispatch.safety import safety_rules
 from tidegate.dispatch.settings import DEFAULTS
-from tidegate.dispatch.statements import NUMBERS
 from tidegate.inventory import allocate
 from tidegate.inventory.allocate import Counting, Pace
 from tidegate.inventory.buffer import Broadcast, Buffer, Seller, broadcast, limit_of
@@ -109,11 +109,13 @@ async def promise_of(
     lots = await conn.fetch(LOTS, tenant_id, [item_id])
     sellers = (await read_sellers(conn, tenant_id, [item_id]))[item_id]
     pace = (await read_paces(conn, tenant_id, [item_id]))[item_id]
-    sellable = 0
+    sellable, is_kit = 0, False
     if lots:
-        number = await conn.fetchrow(NUMBERS, tenant_id, lots[0]["connection_id"], [item_id])
-        level = Level(**{name: int(number[name]) for name in COUNTERS}) if number is not None else Level(on_hand=0)
-        sellable = level.available - max(level.safety_stock, rules.of(sku)) - level.unseen
+        (number,) = await read_numbers(conn, tenant_id, lots[0]["connection_id"], [item_id], rules)
+        is_kit = number["parts"] is not None
+        level = Level(**{name: int(number[name]) for name in COUNTERS})
+        kept = level.safety_stock if is_kit else max(level.safety_stock, rules.of(sku))
+        sellable = level.available - kept - level.unseen
     known = {lot["connection_id"]: connectors.get(lot["connector"]) for lot in lots}
     facts = PromiseFacts(
         sku=sku,
@@ -122,11 +124,21 @@ async def promise_of(
         sellers=[seller_of(row, peaks, enforces=_enforces(known.get(row["connection_id"]))) for row in sellers],
         pace=allocate.at_peak(pace, sum(peaks.values())),
         polled=frozenset(channel for channel, connector in known.items() if connector and _is_polled(connector)),
-        mode=rules.shares(sku),
-        buffer=rules.buffer_of(sku),
+        mode="off" if is_kit else rules.shares(sku),
+        buffer=rules.fixed_buffer_of(sku) or "off" if is_kit else rules.buffer_of(sku),
         limit=limit_of(rules.oversell_max, sellable),
     )
-    return tell_promise(facts)
+    return _of_kit(tell_promise(facts)) if is_kit else tell_promise(facts)
+
+
+def _of_kit(found: Promise) -> Promise:
+    """Return the promise of a kit: how fast its channels sell it is not measured, so nothing bounds what they sell too often."""
+    channels = tuple(msgspec.structs.replace(channel, bound=None, promise="not yet") for channel in found.channels)
+    words = (
+        f"it is made of other articles: {max(0, found.sellable)} can be made of what its parts leave, none where the units of a "
+        "part are shared out; how many may be sold too often is not known"
+    )
+    return msgspec.structs.replace(found, bound=None, channels=channels, words=words)
 
 
 def _enforces(connector: Connector | None) -> bool:

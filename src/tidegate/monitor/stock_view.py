@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
-from tidegate.commerce.stock import ChannelOpen, Level, channel_quantity
+from tidegate.config import Config
+from tidegate.config.effective import effective
+from tidegate.dispatch.numbers import read_numbers, read_parts
+from tidegate.dispatch.payloads import quantity_of
+from tidegate.dispatch.safety import SafetyRules, safety_rules
 from tidegate.dispatch.settings import DEFAULTS
-from tidegate.dispatch.statements import NUMBERS
+from tidegate.inventory.kits import kits_of
 from tidegate.kernel.errors import ConfigurationError
 from tidegate.sdk.connector import Connector
 from tidegate.store.connections import Connection
@@ -24,7 +28,6 @@ _ENTRIES = query("stock_entries")
 _CHANNELS = query("stock_channels")
 _LIST = query("stock_list")
 _TOLD = query("stock_told")
-_COUNTERS = ("on_hand", "unavailable", "committed", "reserved", "safety_stock", "unseen")
 
 
 class Unseen(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +59,20 @@ class ChannelView(msgspec.Struct, frozen=True, kw_only=True):
     """What it shows and nobody can explain; None when there is nothing of the kind."""
 
 
+class PartView(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of a kit."""
+
+    sku: str
+    units: int
+    """So many are in one kit."""
+    available: int
+    """Of them, over all active locations: what nobody was promised and nothing keeps back."""
+    kits: int
+    """For how many kits it lasts; below zero where it lacks."""
+    is_shared: bool
+    """Its units may be shared out among channels: no kits can be sold of it."""
+
+
 class StockView(msgspec.Struct, frozen=True, kw_only=True):
     """An item."""
 
@@ -63,10 +80,14 @@ class StockView(msgspec.Struct, frozen=True, kw_only=True):
     levels: tuple[Mapping[str, Any], ...]
     entries: tuple[Mapping[str, Any], ...]
     channels: tuple[ChannelView, ...]
+    parts: tuple[PartView, ...] = ()
+    """Of a kit; a plain item has none."""
+    kits: int | None = None
+    """How many can be made of what the parts leave; None for a plain item."""
 
 
 async def read_stock(
-    conn: Connection, tenant_id: UUID, sku: str, connectors: Mapping[str, Connector], *, entries: int
+    conn: Connection, tenant_id: UUID, sku: str, connectors: Mapping[str, Connector], config: Config, *, entries: int
 ) -> StockView:
     """Return the view of one SKU, from one snapshot. Raises ConfigurationError when there is no such item."""
     async with conn.transaction(isolation="repeatable_read", readonly=True):
@@ -74,12 +95,24 @@ async def read_stock(
         item_id = item["item_id"]
         levels = await conn.fetch(_LEVELS, tenant_id, item_id)
         tail = await conn.fetch(_ENTRIES, tenant_id, item_id, entries)
-        channels = await read_channels(conn, tenant_id, item_id, connectors)
+        channels = await read_channels(conn, tenant_id, item_id, connectors, config)
+        parts = await read_parts(conn, tenant_id, item_id, safety_rules(effective(config, datetime.now(UTC)).planned))
     return StockView(
         sku=item["sku"],
         levels=tuple(dict(row) for row in levels),
         entries=tuple(dict(row) for row in tail[:entries]),
         channels=tuple(view for view, _ in channels),
+        parts=tuple(
+            PartView(
+                sku=name,
+                units=part.units,
+                available=part.available - part.withheld,
+                kits=part.kits,
+                is_shared=part.is_shared,
+            )
+            for name, part in parts
+        ),
+        kits=kits_of(part for _, part in parts) if parts else None,
     )
 
 
@@ -105,27 +138,21 @@ async def find_item(conn: Connection, tenant_id: UUID, sku: str) -> Any:
 
 
 async def read_channels(
-    conn: Connection, tenant_id: UUID, item_id: UUID, connectors: Mapping[str, Connector]
+    conn: Connection, tenant_id: UUID, item_id: UUID, connectors: Mapping[str, Connector], config: Config
 ) -> list[tuple[ChannelView, Any]]:
     """Return what each channel is believed to show of an item, with the mark behind it, by name of the channel."""
-    found = []
+    planned, found = effective(config, datetime.now(UTC)).planned, []
     for row in await conn.fetch(_CHANNELS, tenant_id, item_id):
-        numbers = await conn.fetchrow(NUMBERS, tenant_id, row["connection_id"], [item_id])
-        found.append((_channel(row, numbers, connectors.get(row["connector"])), row))
+        rules = safety_rules(planned, row["connection"])
+        (number,) = await read_numbers(conn, tenant_id, row["connection_id"], [item_id], rules)
+        found.append((_channel(row, number, connectors.get(row["connector"]), rules), row))
     return found
 
 
-def _channel(row: Any, numbers: Any, connector: Connector | None) -> ChannelView:
+def _channel(row: Any, number: Any, connector: Connector | None, rules: SafetyRules) -> ChannelView:
     wanted = None
-    if connector is not None and numbers is not None:
-        level = Level(**{name: int(numbers[name]) for name in _COUNTERS})
-        wanted = channel_quantity(
-            msgspec.structs.replace(level, safety_stock=level.safety_stock + row["held"]),
-            ChannelOpen(
-                unfulfilled=int(numbers["unfulfilled"]), shipped_unconfirmed=int(numbers["shipped_unconfirmed"])
-            ),
-            stock_number=connector.stock_number,
-        )
+    if connector is not None:
+        wanted = quantity_of(number, connector.stock_number, rules, held=row["held"])
     if row["is_shared"]:
         wanted = row["acked_quantity"]
     return ChannelView(

@@ -30,7 +30,7 @@ GRANT SELECT, INSERT, DELETE ON event_queue, event_parked, event_crash, fetch_re
 GRANT UPDATE ON event_queue, event_parked, event_crash, fetch_request TO tidegate_apply;
 GRANT INSERT ON event_outcome, binding TO tidegate_apply;
 GRANT SELECT, INSERT ON stock_entry TO tidegate_apply;  -- the ledger is append-only
-GRANT SELECT ON stock_balance, stock_incoming TO tidegate_apply;
+GRANT SELECT ON stock_balance, stock_incoming, stock_counted, kit_part TO tidegate_apply;
 GRANT SELECT, INSERT, UPDATE ON conservation, entity_version, product, variant, inventory_item, variant_item, location,
     stock_level, channel_stock, "order", order_line, payment, fulfillment, fulfillment_line, psp_payment, capture, refund,
     command_key, command TO tidegate_apply;
@@ -44,7 +44,7 @@ GRANT USAGE, SELECT ON SEQUENCE event_seq TO tidegate_apply;
 
 -- dispatch: sends commands, records what came of them, reads for the log; it opens credentials and renews tokens
 GRANT SELECT ON tenant, connection, config_version, config_bundle, credential, binding, switch, variant, inventory_item, variant_item,
-    location, stock_level, stock_entry, stock_balance, stock_incoming, "order", order_line, fulfillment, fulfillment_line, channel_stock, command, call, attempt,
+    location, stock_level, stock_entry, stock_balance, stock_incoming, stock_counted, kit_part, "order", order_line, fulfillment, fulfillment_line, channel_stock, command, call, attempt,
     attempt_answer, lane_state, poll_cursor, poll_observation, fetch_request, tenant_key, data_key TO tidegate_dispatch;
 GRANT INSERT ON binding, command_key, command, call, attempt, attempt_answer, lane_state, poll_cursor, poll_observation,
     event, event_dedupe, event_queue, event_outcome, tenant_key, data_key TO tidegate_dispatch;
@@ -88,7 +88,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON issue, issue_member, issue_progress TO t
 GRANT SELECT ON tenant, event_queue, event_parked, event_outcome, conservation, lane_state, channel_stock, poll_cursor,
     command, attempt, order_line, payment, psp_payment, capture, refund, fulfillment,
     fulfillment_line, binding, variant, inventory_item, variant_item,
-    location, stock_level, stock_entry, stock_balance, stock_incoming, counted_article, config_version, node, slot, switch TO tidegate_web;
+    location, stock_level, stock_entry, stock_balance, stock_incoming, stock_counted, kit_part, counted_article, config_version, node, slot, switch TO tidegate_web;
 GRANT SELECT (tenant_id, connection_id, name, connector, state, state_reason, created_at) ON connection TO tidegate_web;
 GRANT SELECT (tenant_id, event_id, connection_id, source, topic, ordering_key, slot, external_id, occurred_at, conflict,
     undecodable, headers, envelope, body_digest) ON event TO tidegate_web;

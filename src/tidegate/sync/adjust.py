@@ -104,10 +104,10 @@ def choose_place(places: Sequence[Place], name: str | None) -> Place:
 async def find_items(conn: Connection, tenant_id: UUID, skus: Collection[str]) -> dict[str, UUID | Refusal]:
     """Return for each SKU its inventory item, or why it has none."""
     found: dict[str, UUID | Refusal] = {}
-    for sku, item_id, is_article in await conn.fetch(sql.ARTICLES, tenant_id, sorted(skus)):
-        if item_id is not None:
+    for sku, item_id, is_kit in await conn.fetch(sql.ARTICLES, tenant_id, sorted(skus)):
+        if item_id is not None and not is_kit:
             found[sku] = item_id
-        elif is_article:
+        elif is_kit:
             found[sku] = Refusal(
                 code="is_kit",
                 words=f"{sku} is made of other articles and has no stock of its own",

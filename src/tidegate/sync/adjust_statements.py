@@ -3,14 +3,12 @@
 CONNECTIONS = "SELECT connection_id FROM connection WHERE tenant_id = $1 ORDER BY connection_id"
 LOCATIONS = "SELECT name, location_id, active FROM location WHERE tenant_id = $1 ORDER BY name"
 
-# Items by SKU, and how many parts the article of that SKU is made of: one that is made of several has no stock of its own.
+# Items by SKU, and whether they are made of others: such an item has no stock of its own.
 ARTICLES = """
-SELECT want.sku, i.item_id, v.variant_id IS NOT NULL AS is_article
+SELECT want.sku, i.item_id, EXISTS (SELECT FROM kit_part k WHERE k.tenant_id = $1 AND k.item_id = i.item_id) AS is_kit
 FROM unnest($2::text[]) AS want(sku)
 LEFT JOIN LATERAL (
   SELECT item_id FROM inventory_item i WHERE i.tenant_id = $1 AND i.sku = want.sku OFFSET 0) i ON true
-LEFT JOIN LATERAL (
-  SELECT variant_id FROM variant v WHERE v.tenant_id = $1 AND v.sku = want.sku OFFSET 0) v ON true
 """
 
 # What stands already under these keys: they post once.

@@ -28,6 +28,7 @@ class Catalogue:
         self._tenant_id = tenant_id
         self._variants: dict[ArticleKey, UUID] = {}
         self._bills: dict[UUID, list[tuple[UUID, int]]] = {}
+        self._sold: dict[UUID, list[tuple[UUID, int]]] = {}
         self._locations: dict[tuple[UUID, str], UUID] = {}
         self._default_location: UUID | None = None
         self._fresh_until = 0.0
@@ -43,8 +44,12 @@ class Catalogue:
         return self._variants[key]
 
     def bill(self, variant_id: UUID) -> list[tuple[UUID, int]]:
-        """Return (item, units of it in one variant), sorted by item."""
+        """Return (item, units of it in one variant), sorted by item: what the ledger moves. Of a kit these are its parts."""
         return self._bills[variant_id]
+
+    def sold_as(self, variant_id: UUID) -> list[tuple[UUID, int]]:
+        """Return (item, units of it in one variant) that channels count: a kit is told a number as a whole."""
+        return self._sold[variant_id]
 
     def location(self, connection_id: UUID, external_id: str) -> UUID:
         """Return our location for an external one; the default where it is not bound."""
@@ -63,6 +68,7 @@ class Catalogue:
         if time.monotonic() > self._fresh_until:
             self._variants.clear()
             self._bills.clear()
+            self._sold.clear()
             self._default_location = None
             self._locations.clear()
             self.version = await conn.fetchval(statements.CATALOGUE_VERSION, self._tenant_id)  # before what it is of
@@ -77,13 +83,18 @@ class Catalogue:
         await self.load_bills(conn, {self._variants[key] for key in wanted})
 
     async def load_bills(self, conn: Connection, variant_ids: Iterable[UUID]) -> None:
-        """Make `bill` answerable for variants."""
+        """Make `bill` and `sold_as` answerable for variants."""
         missing = {variant_id for variant_id in variant_ids if variant_id not in self._bills}
         if not missing:
             return
         bills: dict[UUID, list[tuple[UUID, int]]] = {variant_id: [] for variant_id in missing}
-        for row in await conn.fetch(statements.FIND_BILLS, self._tenant_id, list(missing)):
-            bills[row[0]].append((row[1], row[2]))
+        sold: dict[UUID, list[tuple[UUID, int]]] = {variant_id: [] for variant_id in missing}
+        for variant_id, item_id, units, part_id, part_units in await conn.fetch(
+            statements.FIND_BILLS, self._tenant_id, list(missing)
+        ):
+            bills[variant_id].append((part_id, part_units))
+            sold[variant_id] = [(item_id, units)]
+        self._sold.update(sold)
         self._bills.update(bills)
 
     async def _load_locations(self, conn: Connection) -> None:

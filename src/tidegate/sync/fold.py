@@ -349,7 +349,7 @@ class Fold:
         for line in sorted(order.lines.values(), key=lambda each: each.position):
             held = order.held_units(line)
             if held != line.held_before:
-                for item_id, per_unit in self._catalogue.bill(line.variant_id):
+                for item_id, per_unit in self._catalogue.sold_as(line.variant_id):
                     self.result.sold[order.connection_id, item_id] += (held - line.held_before) * per_unit
                 line.held_before = held
             delta = order.committed_units(line) - line.committed_before

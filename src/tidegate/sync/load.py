@@ -25,7 +25,7 @@ from tidegate.sync.gate import Stamp
 from tidegate.sync.policy import Policy
 from tidegate.sync.records import GateKey, Prepared, Result, State, StateMoved
 from tidegate.sync.reservations import standing_of
-from tidegate.sync.urgent import Mark, Stock, quiet_of, urgent_marks
+from tidegate.sync.urgent import Mark, Stock, part_of, quiet_of, urgent_marks
 
 
 def articles_of(batch: Sequence[Prepared]) -> tuple[set[ArticleKey], set[tuple[UUID, str]]]:
@@ -188,10 +188,13 @@ async def mark_dirty(conn: Connection, tenant_id: UUID, policy: Policy, state: S
 
 
 async def mark_items(conn: Connection, tenant_id: UUID, channels: Iterable[UUID], items: Iterable[UUID]) -> list[Mark]:
-    """Mark items in channels and lock their marks until the transaction ends; return those that may wait for company."""
+    """Mark items, and the kits that they are parts of, in channels; return the marks that may wait for company.
+
+    The marks stay locked until the transaction ends.
+    """
     priority = int(Priority.INVENTORY_CRITICAL)
     rows = await conn.fetch(statements.MARK_DIRTY, tenant_id, list(channels), sorted(items), priority)
-    return [Mark(row[0], row[1], quiet_of(row[2], row[3])) for row in rows]
+    return [Mark(row[0], row[1], quiet_of(row[2], row[3]), part_of(row[4], row[5])) for row in rows]
 
 
 async def follow_sales(conn: Connection, tenant_id: UUID, policy: Policy, result: Result) -> None:

@@ -224,5 +224,5 @@ async def _post(conn: Connection, tenant_id: UUID, postings: Sequence[Posting]) 
 async def _bills(conn: Connection, tenant_id: UUID, variants: Iterable[UUID]) -> dict[UUID, list[tuple[UUID, int]]]:
     bills: dict[UUID, list[tuple[UUID, int]]] = {variant_id: [] for variant_id in variants}
     for row in await conn.fetch(statements.FIND_BILLS, tenant_id, list(bills)):
-        bills[row[0]].append((row[1], row[2]))
+        bills[row["variant_id"]].append((row["part_id"], row["units"]))
     return bills

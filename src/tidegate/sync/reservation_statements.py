@@ -3,12 +3,16 @@
 Whoever changes a reservation holds the locks of all levels that it holds units of, so its row needs no lock of its own.
 """
 
-# Every mark of the items that counts, locked as T2 locks them, and then every level of the items that exists, at all locations:
+from __future__ import annotations
+
+from tidegate.sync.statements import TOLD_OF
+
+# Every mark of the items, and of the kits that they are parts of, that counts, locked as T2 locks them, and then every level of the items that exists, at all locations:
 # all marks are counted before the first level is looked at. What becomes dirty is known only when it is decided.
 LOCK = """
 WITH marks AS MATERIALIZED (
-  SELECT m.connection_id, m.item_id, m.is_marked, m.priority, m.quiet_from, m.quiet_to
-  FROM (SELECT c.connection_id, i.item_id FROM connection c CROSS JOIN unnest($2::uuid[]) AS i(item_id)
+  SELECT m.connection_id, m.item_id, m.is_marked, m.priority, m.quiet_from, m.quiet_to, want.part_id, want.units
+  FROM (SELECT c.connection_id, i.item_id, i.part_id, i.units FROM connection c CROSS JOIN ($told) AS i
         WHERE c.tenant_id = $1 ORDER BY c.connection_id, i.item_id) AS want
   CROSS JOIN LATERAL (
     SELECT m.connection_id, m.item_id, m.dirty AND (m.not_before IS NULL OR m.tries > 0) AS is_marked, m.priority,
@@ -18,21 +22,24 @@ WITH marks AS MATERIALIZED (
     OFFSET 0 FOR NO KEY UPDATE) m
 )
 SELECT s.item_id, s.location_id, NULL::uuid AS connection_id, NULL::boolean AS is_marked, NULL::smallint AS priority,
-       NULL::integer AS quiet_from, NULL::integer AS quiet_to
+       NULL::integer AS quiet_from, NULL::integer AS quiet_to, NULL::uuid AS part_id, NULL::integer AS units
 FROM unnest($2::uuid[]) AS want(item_id)
 CROSS JOIN LATERAL (
   SELECT s.item_id, s.location_id FROM stock_level s
   WHERE s.tenant_id = $1 AND s.item_id = want.item_id ORDER BY s.location_id OFFSET 0 FOR NO KEY UPDATE) s
 WHERE (SELECT count(*) FROM marks) >= 0
 UNION ALL
-SELECT item_id, NULL, connection_id, is_marked, priority, quiet_from, quiet_to FROM marks
-"""
+SELECT item_id, NULL, connection_id, is_marked, priority, quiet_from, quiet_to, part_id, units FROM marks
+""".replace("$told", TOLD_OF.format(items="$2"))
 # A statement of its own, after the locks. Units that are missed in channels count as sold, wherever they were; so do those that
 # channels may sell of an item whose units are shared out: what nobody bounds is everything.
 READ_SHELVES = """
 SELECT clock_timestamp() AS now, (SELECT catalogue_version FROM tenant WHERE tenant_id = $1) AS catalogue_version, b.*, p.active,
        (SELECT coalesce(sum(m.unseen), 0)::int FROM channel_stock m
         WHERE m.tenant_id = $1 AND m.item_id = want.item_id AND m.unseen > 0)
+       + (SELECT coalesce(sum(m.unseen * k.units), 0)::int FROM kit_part k
+          JOIN channel_stock m ON m.tenant_id = $1 AND m.item_id = k.item_id AND m.unseen > 0
+          WHERE k.tenant_id = $1 AND k.part_id = want.item_id)
        + (SELECT least(coalesce(sum(coalesce(greatest(a.settled, CASE WHEN a.settled IS NOT NULL THEN a.asked END), 1000000000)), 0),
                        1000000000)::int
           FROM channel_allocation a WHERE a.tenant_id = $1 AND a.item_id = want.item_id) AS unseen
@@ -180,11 +187,13 @@ SELECT $1, * FROM unnest($2::uuid[], $3::text[], $4::bytea[], $5::smallint[], $6
 ORDER BY n.key_id, n.idempotency_key
 """
 FIND_BILLS_OF_SKUS = """
-SELECT v.sku, b.item_id, b.required_qty FROM unnest($2::text[]) AS want(sku)
+SELECT v.sku, coalesce(k.part_id, b.item_id) AS item_id, b.required_qty * coalesce(k.units, 1) AS required_qty
+FROM unnest($2::text[]) AS want(sku)
 CROSS JOIN LATERAL (SELECT variant_id, sku FROM variant v WHERE v.tenant_id = $1 AND v.sku = want.sku OFFSET 0) v
 CROSS JOIN LATERAL (
   SELECT item_id, required_qty FROM variant_item b WHERE b.tenant_id = $1 AND b.variant_id = v.variant_id OFFSET 0) b
-ORDER BY v.sku, b.item_id
+LEFT JOIN LATERAL (SELECT part_id, units FROM kit_part WHERE tenant_id = $1 AND item_id = b.item_id OFFSET 0) k ON true
+ORDER BY v.sku, 2
 """
 LOCATIONS = "SELECT name, location_id FROM location WHERE tenant_id = $1 AND active"
 CATALOGUE_VERSION = "SELECT catalogue_version FROM tenant WHERE tenant_id = $1"

@@ -20,7 +20,7 @@ from tidegate.store.connections import Connection
 from tidegate.sync import reservation_statements as sql
 from tidegate.sync import statements
 from tidegate.sync.records import StateMoved
-from tidegate.sync.urgent import Mark, Stock, quiet_of, urgent_marks
+from tidegate.sync.urgent import Mark, Stock, part_of, quiet_of, urgent_marks
 from tidegate.sync.write import COMMAND_CHANNEL, wake_up_call
 
 DUE_MAX = 500
@@ -173,7 +173,9 @@ async def _decide(
     found = await conn.fetch(sql.LOCK, tenant_id, ordered)
     locked = {(row[0], row[1]) for row in found if row[1] is not None}
     marks = [
-        _Mark(Mark(row[2], row[0], quiet_of(row[5], row[6])), row[3], row[4]) for row in found if row[2] is not None
+        _Mark(Mark(row[2], row[0], quiet_of(row[5], row[6]), part_of(row[7], row[8])), row[3], row[4])
+        for row in found
+        if row[2] is not None
     ]
     rows = await conn.fetch(sql.READ_SHELVES, tenant_id, ordered)
     moment = rows[0] if rows else await conn.fetchrow(sql.NOW_AND_CATALOGUE, tenant_id)
@@ -245,9 +247,9 @@ async def _tell(
     """Have the channels told of items whose number changed; whoever tells them is woken unless it knows already."""
     moved = {entry.posting.item_id for entry in entries if entry.committed_delta + entry.reserved_delta}
     priority = int(Priority.INVENTORY_CRITICAL)
-    new = [each.mark for each in marks if each.mark.item_id in moved and not each.is_marked]
+    new = [each.mark for each in marks if each.mark.changed in moved and not each.is_marked]
     if new:
-        channels, items = {mark.connection_id for mark in new}, {mark.item_id for mark in new}
+        channels, items = {mark.connection_id for mark in new}, {mark.changed for mark in new}
         await conn.execute(statements.MARK_DIRTY, tenant_id, sorted(channels), sorted(items), priority)
     waiting = [each.mark for each in marks if each.priority > priority]
     late = urgent_marks(waiting, stock.available, available_changes(entries, stock.counted))

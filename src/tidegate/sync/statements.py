@@ -63,16 +63,25 @@ SET source_version = excluded.source_version, source_seq = excluded.source_seq,
     mapping_version = excluded.mapping_version, digest = excluded.digest
 """
 
-# Locks every mark of the items, also the ones that are dirty already: whoever sends a number next waits for this
+# Whose number changes with that of the items: they themselves, and the kits that they are parts of. Once for each part.
+TOLD_OF = """
+  SELECT i.id AS item_id, NULL::uuid AS part_id, NULL::int AS units FROM unnest({items}::uuid[]) AS i(id)
+  UNION ALL
+  SELECT k.item_id, k.part_id, k.units FROM unnest({items}::uuid[]) AS i(id)
+  CROSS JOIN LATERAL (
+    SELECT item_id, part_id, units FROM kit_part WHERE tenant_id = $1 AND part_id = i.id OFFSET 0) k
+"""
+
+# Locks every mark of the items and of the kits that they are parts of, also the ones that are dirty already: whoever sends a number next waits for this
 # transaction, and so reads the stock that it leaves behind. A mark that only waits for another look does not hold news back.
 # Returns those that are not told at once yet ($4), with what can wait: whoever knows the stock asks `HURRY_MARKS` for the rest.
 MARK_DIRTY = """
 WITH locked AS MATERIALIZED (
   SELECT c.tenant_id, c.connection_id, c.item_id, c.dirty AND (c.not_before IS NULL OR c.tries > 0) AS is_marked, c.priority,
-         c.quiet_from, c.quiet_to
-  FROM (SELECT channel.id AS channel_id, item.id AS item_id
-        FROM unnest($2::uuid[]) AS channel(id) CROSS JOIN unnest($3::uuid[]) AS item(id)
-        ORDER BY channel.id, item.id) AS want
+         c.quiet_from, c.quiet_to, want.part_id, want.units
+  FROM (SELECT channel.id AS channel_id, item.item_id, item.part_id, item.units
+        FROM unnest($2::uuid[]) AS channel(id) CROSS JOIN ($told) AS item
+        ORDER BY channel.id, item.item_id) AS want
   CROSS JOIN LATERAL (
     SELECT c.tenant_id, c.connection_id, c.item_id, c.dirty, c.not_before, c.tries, c.priority, c.quiet_from, c.quiet_to
     FROM channel_stock c
@@ -83,8 +92,8 @@ WITH locked AS MATERIALIZED (
   FROM locked l
   WHERE c.tenant_id = l.tenant_id AND c.connection_id = l.connection_id AND c.item_id = l.item_id AND NOT l.is_marked
 )
-SELECT connection_id, item_id, quiet_from, quiet_to FROM locked WHERE priority > $4::smallint
-"""
+SELECT connection_id, item_id, quiet_from, quiet_to, part_id, units FROM locked WHERE priority > $4::smallint
+""".replace("$told", TOLD_OF.format(items="$3"))
 # One row per mark: $2 channel, $3 item; $4 priority. The marks are locked: `MARK_DIRTY` came before, in the same transaction.
 HURRY_MARKS = """
 UPDATE channel_stock m SET priority = $4::smallint
@@ -139,7 +148,7 @@ WITH untold AS MATERIALIZED (
   SELECT tenant_id, connection_id, item_id FROM channel_stock m
   WHERE tenant_id = $1 AND connection_id = ANY($2::uuid[]) AND push_version = 0 AND NOT dirty AND acked_quantity IS NULL
     AND mode <> 'observe'
-    AND EXISTS (SELECT FROM stock_level s WHERE s.tenant_id = $1 AND s.item_id = m.item_id)
+    AND EXISTS (SELECT FROM stock_counted s WHERE s.tenant_id = $1 AND s.item_id = m.item_id)
   ORDER BY connection_id, item_id FOR NO KEY UPDATE
 )
 UPDATE channel_stock c SET dirty = true, dirty_at = clock_timestamp()
@@ -559,9 +568,14 @@ CROSS JOIN LATERAL (
      AND b.kind = 'variant' AND b.external_id = want.external_id OFFSET 0) b
 """
 FIND_VARIANTS_BY_SKU = "SELECT sku, variant_id FROM variant WHERE tenant_id = $1 AND sku = ANY($2::text[])"
+# Sold as `item_id`, so many units of it, and made of `part_id`: for a plain article that is the same.
 FIND_BILLS = """
-SELECT variant_id, item_id, required_qty FROM variant_item WHERE tenant_id = $1 AND variant_id = ANY($2::uuid[])
-ORDER BY variant_id, item_id
+SELECT b.variant_id, b.item_id, b.required_qty, coalesce(k.part_id, b.item_id) AS part_id,
+       b.required_qty * coalesce(k.units, 1) AS units
+FROM variant_item b
+LEFT JOIN LATERAL (SELECT part_id, units FROM kit_part WHERE tenant_id = $1 AND item_id = b.item_id OFFSET 0) k ON true
+WHERE b.tenant_id = $1 AND b.variant_id = ANY($2::uuid[])
+ORDER BY b.variant_id, part_id
 """
 CREATE_VARIANTS = """
 WITH n AS (SELECT * FROM unnest($2::text[], $3::text[], $4::uuid[], $5::uuid[]) AS n(sku, title, variant_id, item_id)),

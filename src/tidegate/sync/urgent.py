@@ -10,6 +10,13 @@ from tidegate.commerce.significance import Quiet, is_significant
 from tidegate.inventory.ledger import Counters, LevelKey
 
 
+class Part(NamedTuple):
+    """What a kit is made of: so many units of an item."""
+
+    item_id: UUID
+    units: int
+
+
 class Mark(NamedTuple):
     """That a channel is to be told the number of an item, locked."""
 
@@ -17,6 +24,13 @@ class Mark(NamedTuple):
     item_id: UUID
     quiet: Quiet | None
     """Up to which numbers of available units it can wait for company; None: nothing is known to have arrived there."""
+    part: Part | None = None
+    """Of a kit: the part that may have changed. The bounds count kits."""
+
+    @property
+    def changed(self) -> UUID:
+        """The item whose stock changed."""
+        return self.item_id if self.part is None else self.part.item_id
 
 
 class Stock(NamedTuple):
@@ -34,14 +48,29 @@ def quiet_of(lowest: int | None, highest: int | None) -> Quiet | None:
     return Quiet(lowest, highest) if lowest is not None and highest is not None else None
 
 
+def part_of(item_id: UUID | None, units: int | None) -> Part | None:
+    """Return the part that a mark of a kit is locked for; None for a mark of the item itself."""
+    return Part(item_id, units) if item_id is not None and units is not None else None
+
+
 def urgent_marks(
     marks: Iterable[Mark], available: Mapping[UUID, int], changes: Mapping[UUID, int]
 ) -> list[tuple[UUID, UUID]]:
     """Return (channel, item) of the marks whose number cannot wait, after what is available changed by `changes`."""
-    return [
-        (mark.connection_id, mark.item_id)
+    late = {
+        (mark.connection_id, mark.item_id): None
         for mark in marks
-        if (change := changes.get(mark.item_id)) is not None
-        for before in (available[mark.item_id],)
-        if is_significant(before, before + change, mark.quiet)
-    ]
+        if (change := changes.get(mark.changed)) is not None
+        for before in (available[mark.changed],)
+        if _cannot_wait(mark, before, before + change)
+    }
+    return list(late)
+
+
+def _cannot_wait(mark: Mark, before: int, after: int) -> bool:
+    """Of a kit, a part says only how many there are at most: it counts where that bound crosses the ones that can wait."""
+    if mark.part is None or mark.quiet is None:
+        return is_significant(before, after, mark.quiet)
+    lowest, highest = mark.quiet
+    most_before, most = before // mark.part.units, after // mark.part.units
+    return most < min(lowest, most_before) or most_before <= highest < most

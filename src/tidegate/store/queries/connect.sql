@@ -128,7 +128,7 @@ WITH chosen AS (
     FROM channel_stock m JOIN connection c USING (tenant_id, connection_id)
     WHERE m.tenant_id = $1 AND c.name = ANY($2::text[]) AND m.mode <> 'observe' AND NOT m.dirty
       AND (NOT $3 OR (m.acked_quantity IS NULL AND (m.mode = 'live' OR m.push_version = 0)))
-      AND EXISTS (SELECT FROM stock_level s WHERE s.tenant_id = m.tenant_id AND s.item_id = m.item_id)
+      AND EXISTS (SELECT FROM stock_counted s WHERE s.tenant_id = m.tenant_id AND s.item_id = m.item_id)
     ORDER BY m.connection_id, m.item_id
     FOR NO KEY UPDATE OF m
 ), marked AS (

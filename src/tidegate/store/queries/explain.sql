@@ -41,7 +41,8 @@ SELECT DISTINCT event_id FROM event_outcome WHERE tenant_id = $1 AND entity_id =
 -- Ledger entries of an order's lines. $1 tenant, $2 order, $3 lines.
 SELECT s.item_id, i.sku, p.name AS location, s.version, s.kind, s.on_hand_delta, s.committed_delta, s.on_hand_after,
        s.committed_after, s.event_id, s.at
-FROM (SELECT DISTINCT v.item_id FROM order_line l JOIN variant_item v ON v.tenant_id = $1 AND v.variant_id = l.variant_id
+FROM (SELECT DISTINCT unnest(v.item_id || array(SELECT k.part_id FROM kit_part k WHERE k.tenant_id = $1 AND k.item_id = v.item_id)) AS item_id
+      FROM order_line l JOIN variant_item v ON v.tenant_id = $1 AND v.variant_id = l.variant_id
       WHERE l.tenant_id = $1 AND l.order_id = $2) mine
 JOIN stock_entry s ON s.tenant_id = $1 AND s.item_id = mine.item_id AND s.order_line_id = ANY($3::uuid[])
 JOIN inventory_item i ON i.tenant_id = $1 AND i.item_id = s.item_id

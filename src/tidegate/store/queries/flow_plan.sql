@@ -14,7 +14,7 @@ SELECT connection_id, count(*) AS items FROM channel_stock WHERE tenant_id = $1 
 -- name: plan_items
 -- Items of a channel in order, with what it is believed to show. $1 tenant, $2 connection, $3 after this item, $4 at most.
 SELECT m.item_id, m.acked_quantity,
-       EXISTS (SELECT FROM stock_level s WHERE s.tenant_id = $1 AND s.item_id = m.item_id) AS is_counted
+       EXISTS (SELECT FROM stock_counted s WHERE s.tenant_id = $1 AND s.item_id = m.item_id) AS is_counted
 FROM channel_stock m
 WHERE m.tenant_id = $1 AND m.connection_id = $2 AND ($3::uuid IS NULL OR m.item_id > $3)
 ORDER BY m.item_id LIMIT $4

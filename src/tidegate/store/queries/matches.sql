@@ -135,7 +135,7 @@ WHERE m.tenant_id = $1 AND m.connection_id = $2 AND m.item_id = ANY($3::uuid[]) 
 -- Tell every channel the numbers of these items anew, where they were ever counted; what the connection itself shows of them is
 -- not known. $1 tenant, $2 items, $3 connection.
 WITH wanted AS (
-    SELECT n.item_id, EXISTS (SELECT FROM stock_level s WHERE s.tenant_id = $1 AND s.item_id = n.item_id) AS is_counted
+    SELECT n.item_id, EXISTS (SELECT FROM stock_counted s WHERE s.tenant_id = $1 AND s.item_id = n.item_id) AS is_counted
     FROM unnest($2::uuid[]) AS n (item_id)
 )
 UPDATE channel_stock m

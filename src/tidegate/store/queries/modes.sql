@@ -138,7 +138,7 @@ WITH exception AS MATERIALIZED (
     SET mode = chosen.mode, approved_by = NULL, approved_at = NULL,
         dirty = CASE WHEN chosen.mode = 'observe' THEN false
                      WHEN m.mode = 'observe' THEN
-                       EXISTS (SELECT FROM stock_level s WHERE s.tenant_id = m.tenant_id AND s.item_id = m.item_id)
+                       EXISTS (SELECT FROM stock_counted s WHERE s.tenant_id = m.tenant_id AND s.item_id = m.item_id)
                      ELSE m.dirty END,
         dirty_at = CASE WHEN chosen.mode = 'observe' THEN NULL WHEN m.mode = 'observe' THEN clock_timestamp()
                         ELSE m.dirty_at END,

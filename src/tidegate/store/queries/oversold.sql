@@ -19,10 +19,12 @@ ORDER BY b.missing DESC, i.sku LIMIT $3
 
 -- name: oversold_orders
 -- Orders that hold units of an article and were not shipped, newest first. $1 tenant, $2 article, $3 at most.
-SELECT o.order_id, o.number, c.name AS channel, o.placed_at, (l.current - l.shipped) * vi.required_qty AS units
-FROM variant_item vi
+SELECT o.order_id, o.number, c.name AS channel, o.placed_at, ((l.current - l.shipped) * vi.required_qty * sold.units)::int AS units
+FROM (SELECT $2::uuid AS item_id, 1 AS units
+      UNION ALL SELECT item_id, units FROM kit_part WHERE tenant_id = $1 AND part_id = $2) sold
+JOIN variant_item vi ON vi.tenant_id = $1 AND vi.item_id = sold.item_id
 JOIN order_line l ON l.tenant_id = vi.tenant_id AND l.variant_id = vi.variant_id AND l.fulfilled < l.current
 JOIN "order" o ON o.tenant_id = l.tenant_id AND o.order_id = l.order_id AND o.order_state NOT IN ('cancelled', 'draft')
 JOIN connection c ON c.tenant_id = o.tenant_id AND c.connection_id = o.connection_id
-WHERE vi.tenant_id = $1 AND vi.item_id = $2 AND l.shipped < l.current
+WHERE l.shipped < l.current
 ORDER BY o.placed_at DESC, o.order_id DESC LIMIT $3

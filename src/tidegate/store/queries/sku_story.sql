@@ -18,14 +18,15 @@ WHERE s.tenant_id = $1 AND s.item_id = $2
 ORDER BY e.at DESC, p.name, e.version DESC
 
 -- name: sku_orders
--- Orders that hold units of an item: placed and not fulfilled, oldest first. $1 tenant, $2 item, $3 at most.
+-- Orders that hold units of an item, by itself or in a kit: placed and not fulfilled, oldest first. $1 tenant, $2 item, $3 at most.
 SELECT o.order_id, o.number, c.name AS channel, o.order_state, o.payment_state, o.placed_at, l.current, l.shipped,
-       l.fulfilled, vi.required_qty, (l.current - l.fulfilled) * vi.required_qty AS units
-FROM variant_item vi
+       l.fulfilled, vi.required_qty * sold.units AS required_qty, (l.current - l.fulfilled) * vi.required_qty * sold.units AS units
+FROM (SELECT $2::uuid AS item_id, 1 AS units
+      UNION ALL SELECT item_id, units FROM kit_part WHERE tenant_id = $1 AND part_id = $2) sold
+JOIN variant_item vi ON vi.tenant_id = $1 AND vi.item_id = sold.item_id
 JOIN order_line l ON l.tenant_id = vi.tenant_id AND l.variant_id = vi.variant_id AND l.fulfilled < l.current
 JOIN "order" o ON o.tenant_id = l.tenant_id AND o.order_id = l.order_id AND o.order_state NOT IN ('cancelled', 'draft')
 JOIN connection c ON c.tenant_id = o.tenant_id AND c.connection_id = o.connection_id
-WHERE vi.tenant_id = $1 AND vi.item_id = $2
 ORDER BY o.placed_at, o.order_id LIMIT $3
 
 -- name: sku_told

@@ -44,10 +44,10 @@ LEFT JOIN LATERAL (
 WHERE m.tenant_id = $1 AND m.item_id = $2 ORDER BY c.name
 
 -- name: stock_list
--- Items by SKU, each with the sums of its levels. $1 tenant, $2 SKUs behind, $3 SKUs that begin so, or null, $4 at most.
+-- Items by SKU, each with the sums of its levels; of kits, how many the parts that are available make. $1 tenant, $2 SKUs behind, $3 SKUs that begin so, or null, $4 at most.
 SELECT i.item_id, i.sku, coalesce(b.on_hand, 0) AS on_hand, coalesce(b.unavailable, 0) AS unavailable,
        coalesce(b.committed, 0) AS committed, coalesce(b.reserved, 0) AS reserved, coalesce(b.incoming, 0) AS incoming,
-       coalesce(b.safety_stock, 0) AS safety_stock, coalesce(b.available, 0) AS available
+       coalesce(b.safety_stock, 0) AS safety_stock, coalesce(k.available, b.available, 0) AS available
 FROM (
     SELECT item_id, sku FROM inventory_item
     WHERE tenant_id = $1 AND sku > $2 AND ($3::text IS NULL OR starts_with(sku, $3))
@@ -60,6 +60,14 @@ LEFT JOIN LATERAL (
            sum(s.available)::bigint AS available
     FROM stock_balance s WHERE s.tenant_id = $1 AND s.item_id = i.item_id
 ) b ON true
+LEFT JOIN LATERAL (
+    SELECT min(floor(p.available::numeric / k.units))::bigint AS available
+    FROM kit_part k
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(s.available), 0) AS available FROM stock_balance s
+        WHERE s.tenant_id = $1 AND s.item_id = k.part_id OFFSET 0) p
+    WHERE k.tenant_id = $1 AND k.item_id = i.item_id
+) k ON true
 ORDER BY i.sku
 
 -- name: stock_told

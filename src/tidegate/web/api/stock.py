@@ -31,7 +31,7 @@ Entries = Annotated[int, QueryParameter(ge=1, le=ENTRIES_MAX, description="Ledge
 
 
 class Levels(msgspec.Struct, frozen=True, kw_only=True):
-    """Units of an item. available = on_hand - unavailable - committed - reserved, and may be negative."""
+    """Units of an item. available = on_hand - unavailable - committed - reserved; of a kit, what its parts make. May be negative."""
 
     on_hand: int
     unavailable: int
@@ -152,6 +152,16 @@ class StockPromise(msgspec.Struct, frozen=True, kw_only=True):
     channels: tuple[ChannelPromise, ...]
 
 
+class KitPart(msgspec.Struct, frozen=True, kw_only=True):
+    """What a kit is made of."""
+
+    sku: str
+    units: Annotated[int, Meta(description="So many are in one kit")]
+    available: Annotated[int, Meta(description="Units that nobody was promised and nothing keeps back")]
+    kits: Annotated[int, Meta(description="For how many kits it lasts; below zero where it lacks")]
+    is_shared: Annotated[bool, Meta(description="Its units may be shared out among channels: no kits are sold of it")]
+
+
 class StockDetail(msgspec.Struct, frozen=True, kw_only=True):
     """One item."""
 
@@ -160,6 +170,8 @@ class StockDetail(msgspec.Struct, frozen=True, kw_only=True):
     entries: Annotated[tuple[LedgerEntry, ...], Meta(description="The end of the ledger, newest first")]
     channels: tuple[ChannelNumber, ...]
     promise: StockPromise
+    parts: Annotated[tuple[KitPart, ...], Meta(description="Of a kit, which has no levels of its own; else empty")]
+    kits: Annotated[int | None, Meta(description="How many can be made of what the parts leave; null: it is no kit")]
 
 
 class SkuHold(msgspec.Struct, frozen=True, kw_only=True):
@@ -245,6 +257,8 @@ _DETAIL = StockDetail(
             ),
         ),
     ),
+    parts=(),
+    kits=None,
 )
 _WHY = SkuWhy(sku="TS-RED-M", mode="live", owner="erp", steps=(), orders=(), reservations=(), is_cut=False)
 
@@ -288,7 +302,7 @@ async def show_stock(desk: NamedDependency[Desk], sku: Sku, entries: Entries = 2
     """
     async with desk.reading() as conn:
         config, connectors = await desk.read_config(conn), desk.world.connectors
-        view = await stock_view.read_stock(conn, desk.tenant_id, sku, connectors, entries=entries)
+        view = await stock_view.read_stock(conn, desk.tenant_id, sku, connectors, config, entries=entries)
         promise = await read_promise(conn, desk.tenant_id, sku, config, connectors)
     return _detail(view, promise, desk.cell)
 
@@ -356,6 +370,10 @@ def _detail(view: StockView, promise: Promise, cell: str) -> StockDetail:
             ),
             **{name: getattr(promise, name) for name in StockPromise.__struct_fields__ if name not in _PROMISED_APART},
         ),
+        parts=tuple(
+            KitPart(**{name: getattr(each, name) for name in KitPart.__struct_fields__}) for each in view.parts
+        ),
+        kits=view.kits,
     )
 
 
