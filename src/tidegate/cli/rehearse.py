@@ -59,7 +59,7 @@ EXAMPLES_OF = {
 }
 """Load -> the built-in shops that play it, where these are other ones."""
 _share = click.FloatRange(0.0, 1.0)
-_FAULTS = ("duplicates", "reordered", "dropped", "replies_lost", "errors")
+_FAULTS = ("duplicates", "reordered", "dropped", "untold", "replies_lost", "errors")
 
 
 @click.command()
@@ -75,6 +75,7 @@ _FAULTS = ("duplicates", "reordered", "dropped", "replies_lost", "errors")
 @click.option("--duplicates", type=_share, help="Share of webhooks that come twice.")
 @click.option("--reordered", type=_share, help="Share of webhooks that others overtake.")
 @click.option("--dropped", type=_share, help="Share of webhooks that never come.")
+@click.option("--untold", type=_share, help="Share of orders of which no webhook ever tells.")
 @click.option("--replies-lost", type=_share, help="Share of writes whose answer is lost after the effect.")
 @click.option("--errors", type=_share, help="Share of requests answered with a 5xx.")
 @click.option("--eaten", type=_share, help="Share of every budget that another app uses.")

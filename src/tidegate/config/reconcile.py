@@ -76,7 +76,12 @@ class LookFigures(msgspec.Struct, frozen=True, kw_only=True):
 
 def look_rules(config: Config, name: str) -> LookRules:
     """Return the rules of connection `name`: its own values, then those of `default`, then the built-in ones."""
-    own, general = config.reconcile.get(name, Look()), config.reconcile.get(DEFAULT, Look())
+    return rules_of(config.reconcile, name, timezone=config.timezone)
+
+
+def rules_of(reconcile: Mapping[str, Look], name: str, *, timezone: str = "UTC") -> LookRules:
+    """Return the rules of connection `name` from what stands under `reconcile`, as `look_rules` does."""
+    own, general = reconcile.get(name, Look()), reconcile.get(DEFAULT, Look())
     chosen = {field: _first(own, general, field) for field in Look.__struct_fields__ if field != "heal"}
     heal = {field: _first(own.heal, general.heal, field) for field in Heal.__struct_fields__}
     every = str(chosen["every"])
@@ -92,7 +97,7 @@ def look_rules(config: Config, name: str) -> LookRules:
         heal_most=int(chosen["heal_most"]),  # type: ignore[call-overload]
         heal_share=float(chosen["heal_share"]),  # type: ignore[arg-type]
         tolerance=int(chosen["tolerance"]),  # type: ignore[call-overload]
-        timezone=config.timezone,
+        timezone=timezone,
     )
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from tidegate.rehearsal import waits
 from tidegate.rehearsal.processors import FULL
-from tidegate.rehearsal.profile import Profile
+from tidegate.rehearsal.profile import Faults, Profile
 from tidegate.rehearsal.records import Advice, Calls, Held, Load, Oversale, Side, Stage
 from tidegate.rehearsal.waits import Slots
 
@@ -232,13 +232,18 @@ def _one_more(part: str, scene: Scene) -> str:
 def _of_faults(profile: Profile) -> str:
     faults = profile.faults
     words = []
-    if faults.dropped:
+    if faults.dropped or faults.untold:
         words.append("a lost webhook is found by the next poll")
     if faults.reordered:
         words.append("a reordered one is held back for up to 2 s")
     if profile.kills:
         words.append("what was sent to a killed process is sent again later")
     return "; ".join(words) or "the report has the longest parts of the way"
+
+
+def _are_late(faults: Faults) -> bool:
+    """Whether the play itself makes webhooks come late, or not at all."""
+    return bool(faults.reordered or faults.dropped or faults.untold)
 
 
 def _slow(profile: Profile, stages: Sequence[Stage], scene: Scene) -> list[Advice]:
@@ -248,7 +253,7 @@ def _slow(profile: Profile, stages: Sequence[Stage], scene: Scene) -> list[Advic
         part = stage.name.partition(":")[0]
         if part not in {"door", "apply"}:
             continue
-        is_delayed = part == "door" and (profile.faults.reordered or profile.faults.dropped or profile.kills)
+        is_delayed = part == "door" and (_are_late(profile.faults) or profile.kills)
         measured, words = (stage.p50_ms, "p50") if is_delayed or profile.kills else (stage.p99_ms, "p99")
         if measured <= SLOW_MS[part]:
             continue

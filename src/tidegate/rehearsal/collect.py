@@ -92,6 +92,14 @@ async def read_sets(sandbox: Sandbox, channel: str, since: float) -> list[ShownS
     return found
 
 
+async def read_untold(sandbox: Sandbox, channels: Sequence[str]) -> frozenset[tuple[str, str]]:
+    """Return (channel, order) of which no webhook ever told."""
+    untold: set[tuple[str, str]] = set()
+    for name in channels:
+        untold.update((name, str(order)) for order in (await sandbox.ask("GET", f"/deliveries/{name}"))["untold"])
+    return frozenset(untold)
+
+
 async def read_books(
     side: Sandbox,
     cast: Cast,

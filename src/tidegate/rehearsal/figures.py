@@ -24,6 +24,8 @@ _MONEY = ("captured", "captured_twice", "refunded_twice", "shipped_without_captu
 """Where a flow captures when goods leave."""
 _SHARED = ("withdrawals", "stranded")
 """Where units are shared out."""
+_UNTOLD = ("untold", "hot_right_p50_s", "hot_right_p95_s", "all_right_max_s", "reconcile_cycle_s")
+"""Where no webhook tells of some orders."""
 ROWS = (
     ("orders", "orders placed"),
     ("lost", "lost"),
@@ -46,6 +48,11 @@ ROWS = (
     ("visible_p50_ms", "sale seen in other channels, p50, ms"),
     ("visible_p99_ms", "sale seen in other channels, p99, ms"),
     ("oldest_not_visible_s", "oldest change not seen, at worst, s"),
+    ("untold", "orders of which no webhook told"),
+    ("hot_right_p50_s", "hot article right again, p50, s"),
+    ("hot_right_p95_s", "hot article right again, p95, s"),
+    ("all_right_max_s", "every article right again, longest, s"),
+    ("reconcile_cycle_s", "a channel is looked at every, s"),
     ("answers_429", "answers 429"),
     ("violations", "limits exceeded (platforms' count)"),
     ("budget_use", "budget used while work waited"),
@@ -89,7 +96,8 @@ def final_object(report: Report) -> dict[str, Any]:
 
 def _of_some(report: Report) -> tuple[str, ...]:
     money = _MONEY if report.ours.captured is not None else ()
-    return (*money, *(_SHARED if report.ours.withdrawals is not None else ()))
+    shared = _SHARED if report.ours.withdrawals is not None else ()
+    return (*money, *shared, *(_UNTOLD if report.ours.untold is not None else ()))
 
 
 NO_RULE = "no rule"
@@ -112,7 +120,7 @@ def rows_of(report: Report) -> list[list[str]]:
     """Return the table of figures: words, ours, and the naive side where there is one."""
     rows = []
     for key, words in ROWS:
-        if key in {*_MONEY, *_SHARED} and key not in _of_some(report):
+        if key in {*_MONEY, *_SHARED, *_UNTOLD} and key not in _of_some(report):
             continue
         row = [words, cell(report.ours, key)]
         if report.naive is not None:

@@ -12,6 +12,8 @@ from typing import Any, Protocol
 import msgspec
 
 from tidegate.config.lanes import LaneConfig, LaneRules, lane_rules
+from tidegate.config.reconcile import rules_of
+from tidegate.config.records import Look
 from tidegate.kernel.errors import TidegateError, TransientError
 from tidegate.rehearsal import collect
 from tidegate.rehearsal.adapt import Cast, adapt, provider_of
@@ -168,6 +170,8 @@ class Play:
             withdrawals=withdrawals,
             buffered=frozenset({HOT_SKU} if self._promise.buffer != "off" else ()),
             bound=self._promise.bound,
+            untold=await self._read_untold(),
+            reconcile_cycle_s=self._cycle_seconds(),
         )
         return await self._report(books, calls, naive_first)
 
@@ -326,13 +330,15 @@ class Play:
             "reordered": faults.reordered,
             "reordered_seconds": REORDERED_SECONDS,
             "dropped": faults.dropped,
+            "untold": faults.untold,
             "lost_replies": faults.replies_lost,
             "broken": faults.errors,
         }
+        never_lost = {"dropped": 0.0, "untold": 0.0}
         for side in self._sides():
             for name in self._cast.connectors:
                 repeats = self._simulated[name].repeats
-                await side.ask("PUT", f"/faults/{name}", {"profile": profile | ({"dropped": 0.0} if repeats else {})})
+                await side.ask("PUT", f"/faults/{name}", {"profile": profile | (never_lost if repeats else {})})
                 assumed = self._simulated[name].assumed
                 if self._profile.strict_limits and assumed:
                     await side.ask("PUT", f"/limits/{name}", assumed)
@@ -517,6 +523,19 @@ class Play:
         if self._provider is None:
             return None
         return await collect.read_paid(self._stage, self._provider, self._cast.channels)
+
+    async def _read_untold(self) -> dict[tuple[str, str], float | None] | None:
+        """Return the orders of which no webhook told and when they were applied, None where that is no fault of this load."""
+        if not self._profile.faults.untold:
+            return None
+        applied = {(step.channel, step.order): step.applied for step in await self._ours.read_steps()}
+        return {order: applied.get(order) for order in await collect.read_untold(self._stage, self._cast.channels)}
+
+    def _cycle_seconds(self) -> float | None:
+        """Return the time between two looks at the channel that is looked at most rarely, None where one is never looked at."""
+        reconcile = msgspec.convert(self._request.root.get("reconcile") or {}, dict[str, Look])
+        rules = [rules_of(reconcile, name) for name in self._cast.channels]
+        return max(float(rule.every_seconds) for rule in rules) if all(rule.enabled for rule in rules) else None
 
     # --- the end ---------------------------------------------------------------------------------------------------
     async def _read_books(

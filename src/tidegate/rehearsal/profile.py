@@ -24,6 +24,8 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Share of webhooks that are held back until later ones have passed."""
     dropped: Share = 0.0
     """Share of webhooks that never arrive, and are not sent again."""
+    untold: Share = 0.0
+    """Share of orders of which no webhook ever tells, whatever happens to them."""
     replies_lost: Share = 0.0
     """Share of writes that happen at the platform while the answer does not arrive."""
     errors: Share = 0.0
@@ -195,14 +197,14 @@ BUILT_IN = {
         ),
         Profile(
             name="missed-events",
-            title="1,200 orders in two minutes, and one webhook in twenty never comes",
+            title="1,200 orders in two minutes, and of one in twenty no webhook ever tells",
             orders=1_200,
             seconds=120.0,
             skus=100,
             hot_share=0.3,
             hot_stock=5_000,
             stock=2_000,
-            faults=Faults(dropped=0.05),
+            faults=Faults(dropped=0.05, untold=0.05),
             drain_seconds=600.0,
         ),
         Profile(

@@ -127,6 +127,10 @@ class Books(msgspec.Struct, frozen=True, kw_only=True):
     """Units of the hot article that might at worst be sold too often, as it was promised before; None: nothing was."""
     deliveries: int = 0
     """Webhooks that were delivered, repetitions included."""
+    untold: Mapping[tuple[str, str], float | None] | None = None
+    """(Channel, order) of which no webhook ever told, and when it was applied (None: never); None: that was no fault of this play."""
+    reconcile_cycle_s: float | None = None
+    """Time between two looks at the channel that is looked at most rarely; None: one is never looked at."""
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
@@ -237,6 +241,15 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
     shared out."""
     stranded: int | None = None
     """Units that are left, and that no channel shows, although units are shared out among them."""
+    untold: int | None = None
+    """Orders of which no webhook ever told; None, like the next four: that was no fault of this play."""
+    hot_right_p50_s: float | None = None
+    hot_right_p95_s: float | None = None
+    """From the sale of such an order until every other channel showed it, of the hot article; None: never."""
+    all_right_max_s: float | None = None
+    """The longest such time of all articles; None: one was never shown."""
+    reconcile_cycle_s: float | None = None
+    """Time between two looks at a channel."""
     bound: int | None = None
     """Units that might at worst be sold too often, as it was promised before anybody shopped; None: nothing was promised."""
     bound_of_stock: float | None = None

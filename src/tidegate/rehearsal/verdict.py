@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from tidegate.rehearsal.bound import Bulk, count_bound, count_naive, count_stock_bound
 from tidegate.rehearsal.plan import HOT_SKU
 from tidegate.rehearsal.records import Books, Oversale, Paid, Side, Stage, Units
-from tidegate.rehearsal.visible import Visible, oldest_unseen, see_sales
+from tidegate.rehearsal.visible import Visible, oldest_unseen, right_after, see_sales
 
 EXAMPLES_MAX = 5
 Order = tuple[str, str]
@@ -29,6 +29,8 @@ def judge(books: Books, bulk: Bulk, *, freshness_seconds: float, conservation_im
     until = books.settled_at if books.settled_at is not None else max([books.ended_at, *(s.at for s in books.sets)])
     latencies = list(order_latencies(books))
     captures = len(paid_shipments(books))
+    right = right_after(books.sold, books.sets, books.shown_first, books.untold or {})
+    hot_right = [seconds for sku, seconds in right if sku == HOT_SKU]
     return Side(
         orders=len(sold),
         lost=lost + lost_shipments,
@@ -41,6 +43,11 @@ def judge(books: Books, bulk: Bulk, *, freshness_seconds: float, conservation_im
         shipped_without_capture=None if books.paid is None else sum(one.captured == 0 for one in paid_shipments(books)),
         withdrawals=books.withdrawals if books.shared else None,
         stranded=find_stranded(books) if books.shared else None,
+        untold=None if books.untold is None else len(books.untold),
+        hot_right_p50_s=_seconds(percentile(hot_right, 0.50)),
+        hot_right_p95_s=_seconds(percentile(hot_right, 0.95)),
+        all_right_max_s=_seconds(max((seconds for _, seconds in right), default=None)),
+        reconcile_cycle_s=None if books.untold is None else books.reconcile_cycle_s,
         bound=books.bound,
         bound_of_stock=_share(books.bound, books.stock.get(HOT_SKU, 0)),
         wrong_lines=wrong_lines,
@@ -250,6 +257,10 @@ def _ms(seconds: float | None) -> float | None:
     if seconds is None or math.isinf(seconds):
         return None
     return round(seconds * 1000, 1)
+
+
+def _seconds(seconds: float | None) -> float | None:
+    return None if seconds is None or math.isinf(seconds) else round(seconds, 1)
 
 
 def _least(values: Iterable[float | None]) -> float | None:

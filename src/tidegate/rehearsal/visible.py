@@ -8,6 +8,7 @@ nothing left to sell and shows every sale.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -83,6 +84,63 @@ def _see(
 
 _OWN_SALE, _TOLD = 0, 1
 """A sale of the same moment comes first: the number may know of it."""
+
+
+def right_after(
+    sold: Sequence[Sold],
+    sets: Sequence[ShownSet],
+    shown_first: Mapping[str, Units],
+    untold: Mapping[tuple[str, str], float | None],
+) -> list[tuple[str, float]]:
+    """Return for each article of orders that no webhook told of: its SKU, and the seconds until all other channels were right.
+
+    `untold`: (channel, order) -> when it was applied; None: never. A channel is right when its number leaves room for all that
+    the others sold until then, or was told after the order was applied and leaves room for the sales up to it: where people go on
+    buying, other sales may be missing in it by then. What never gets right takes for ever.
+    """
+    found: list[tuple[str, float]] = []
+    for order in sold:
+        place = (order.channel, order.order)
+        if place not in untold:
+            continue
+        for sku in order.lines:
+            moments = [
+                _right_at(sku, target, order, untold[place], sold, sets, first[sku])
+                for target, first in shown_first.items()
+                if target != order.channel and sku in first
+            ]
+            found.append((sku, max(moments, default=order.at) - order.at))
+    return found
+
+
+def _right_at(
+    sku: str,
+    target: str,
+    order: Sold,
+    applied_at: float | None,
+    sold: Sequence[Sold],
+    sets: Sequence[ShownSet],
+    first: int,
+) -> float:
+    sales = sorted((one.at, one.channel == target, one.lines[sku]) for one in sold if sku in one.lines)
+    told = [(one.at, _TOLD, one.value) for one in sets if one.channel == target and one.sku == sku]
+    changes = sorted([(at, _OWN_SALE, units) for at, is_own, units in sales if is_own] + told)
+    up_to_it = sum(units for at, is_own, units in sales if not is_own and at <= order.at)
+    shown, own_units = first, 0
+    for at, what, units in changes:
+        if what == _OWN_SALE:
+            own_units += units
+            shown -= units
+        else:
+            shown = units
+        if at < order.at:
+            continue
+        others = sum(units for sold_at, is_own, units in sales if not is_own and sold_at <= at)
+        known = first - shown - own_units if what == _TOLD else 0
+        is_after = applied_at is not None and at >= applied_at
+        if shown <= 0 or known >= others or (is_after and known >= up_to_it):
+            return at
+    return order.at if shown <= 0 else math.inf
 
 
 def oldest_unseen(visible: Sequence[Visible], until: float) -> list[tuple[float, float]]:

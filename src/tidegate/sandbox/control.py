@@ -205,7 +205,7 @@ class _Control:
     async def _deliveries(self, request: web.Request) -> web.Response:
         place, last = self._asked(request), _number(request, "last", 0)
         log = list(place.sender.log)[-last:] if last else []
-        return _json({"report": place.sender.report(), "last": log})
+        return _json({"report": place.sender.report(), "last": log, "untold": sorted(place.sender.untold)})
 
     async def _expire(self, request: web.Request) -> web.Response:
         place = self._asked(request)

@@ -19,7 +19,8 @@ Seconds = Annotated[float, msgspec.Meta(ge=0.0, le=3600.0)]
 class FaultProfile(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """What goes wrong on one platform. Shares are 0 to 1 of all deliveries, or of all calls; times are seconds.
 
-    Deliveries: `dropped` never leaves and is never tried again; `duplicated` leaves twice; `reordered` is held back for up
+    Deliveries: `dropped` never leaves and is never tried again; `untold` is the share of orders of which none ever leaves, whatever
+    happens to them; `duplicated` leaves twice; `reordered` is held back for up
     to `reordered_seconds`, so that later ones overtake it; `delayed` waits `delayed_seconds`.
 
     Calls, at most one fault each, in this order: `down` cuts the connection before anything happens; `throttled` is the
@@ -29,6 +30,7 @@ class FaultProfile(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fie
     """
 
     dropped: Share = 0.0
+    untold: Share = 0.0
     duplicated: Share = 0.0
     reordered: Share = 0.0
     reordered_seconds: Seconds = 1.0
@@ -83,9 +85,12 @@ class Faults:
                 return fault
         return None
 
-    def delivery(self, number: int) -> DeliveryPlan:
-        """Return what becomes of the delivery with this number."""
+    def delivery(self, number: int, order: str = "") -> DeliveryPlan:
+        """Return what becomes of the delivery with this number; `order` is what it tells of, '' where that is no order."""
         profile = self.profile
+        if order and profile.untold and self._draw("untold", order) < profile.untold:
+            self._count("untold")
+            return DeliveryPlan((), ("untold",))
         if profile.dropped and self._draw("dropped", number) < profile.dropped:
             self._count("dropped")
             return DeliveryPlan((), ("dropped",))
@@ -108,7 +113,7 @@ class Faults:
         """Return a number below `among`: which of several forms a fault takes."""
         return int(self._draw(kind, number) * among)
 
-    def _draw(self, kind: str, number: int) -> float:
+    def _draw(self, kind: str, number: int | str) -> float:
         digest = hashlib.blake2b(f"{self._salt}{kind}/{number}".encode(), digest_size=8).digest()
         return (int.from_bytes(digest, "big") >> 11) / (1 << 53)
 

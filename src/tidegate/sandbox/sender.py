@@ -38,7 +38,8 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
 class Delivery(msgspec.Struct, kw_only=True):
     """One webhook for one address. `make_headers` is called per attempt (1, 2, ...) with the wall clock's seconds.
 
-    `group` is what counts failures in a row: a subscription. `is_wanted` is asked before each attempt.
+    `group` is what counts failures in a row: a subscription. `order` is the order's id that it tells of, '' where that is
+    none. `is_wanted` is asked before each attempt.
     """
 
     url: str
@@ -46,6 +47,7 @@ class Delivery(msgspec.Struct, kw_only=True):
     body: bytes
     make_headers: Callable[[int, float], Mapping[str, str]]
     group: str = ""
+    order: str = ""
     is_wanted: Callable[[], bool] = lambda: True
 
 
@@ -90,6 +92,8 @@ class Sender:
         self.schedule = Schedule(timeout_seconds=5.0)
         self.on_failures = on_failures
         self.log: deque[Sent] = deque(maxlen=LOG_KEPT)
+        self.untold: set[str] = set()
+        """Orders of which nobody is ever told."""
         self._faults, self._clock, self._routes = faults, clock, dict(routes or {})
         self._time_scale = time_scale
         self._session: aiohttp.ClientSession | None = None
@@ -124,7 +128,9 @@ class Sender:
         self._numbers += 1
         number = self._numbers
         self._report.deliveries += 1
-        plan = self._faults.delivery(number)
+        plan = self._faults.delivery(number, delivery.order)
+        if "untold" in plan.faults:
+            self.untold.add(delivery.order)
         self._report.dropped += not plan.copies
         self._report.duplicated += len(plan.copies) > 1
         for wait in plan.copies:

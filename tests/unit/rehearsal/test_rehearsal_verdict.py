@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgspec
@@ -9,10 +10,11 @@ import pytest
 
 from tidegate.rehearsal.bound import Bulk, count_bound, count_naive, count_stock_bound
 from tidegate.rehearsal.collect import busiest, compare_counts, count_stock_calls, use_while
+from tidegate.rehearsal.plan import HOT_SKU
 from tidegate.rehearsal.platforms import Simulated
 from tidegate.rehearsal.records import Booked, Books, Fulfilled, Paid, Shipped, ShownSet, Side, Sold
 from tidegate.rehearsal.verdict import find_oversales, judge, percentile, wrong_numbers
-from tidegate.rehearsal.visible import oldest_unseen, see_sales
+from tidegate.rehearsal.visible import oldest_unseen, right_after, see_sales
 
 BULK = Bulk(numbers_per_call={"shop": 250, "web": 100}, calls_per_order=3)
 
@@ -242,6 +244,47 @@ def test_a_channel_that_is_filled_up_again_has_to_be_told_again() -> None:
     told = (ShownSet(channel="shop", sku="HOT", at=103.0, value=1),)
     found = see_sales(sales, told, {"shop": {"HOT": 2}})
     assert [(one.sold_at, one.seen_at) for one in found] == [(104.0, None)]
+
+
+def test_orders_of_which_no_webhook_told_are_measured_apart() -> None:
+    """From the sale until the last channel shows it, per article; one that is never shown takes for ever."""
+    sales = (sold("1", 101.0, "shop", **{HOT_SKU: 1, "A": 1}), sold("2", 102.0, "web", A=1))
+    first = {name: {HOT_SKU: 5, "A": 10} for name in ("shop", "web", "pos")}
+    told = (
+        ShownSet(channel="web", sku=HOT_SKU, at=104.0, value=4),
+        ShownSet(channel="pos", sku=HOT_SKU, at=107.5, value=4),
+        *(ShownSet(channel=name, sku="A", at=109.0, value=8) for name in first),
+    )
+    of = books(sold=sales, sets=told, shown_first=first, untold={("shop", "1"): 103.0}, reconcile_cycle_s=900.0)
+    side = verdict(of)
+    assert (side.untold, side.hot_right_p50_s, side.hot_right_p95_s, side.all_right_max_s) == (1, 6.5, 6.5, 8.0)
+    assert side.reconcile_cycle_s == 900.0
+
+    never = verdict(msgspec.structs.replace(of, sets=told[:1]))
+    assert (never.hot_right_p95_s, never.all_right_max_s) == (None, None)
+    calm = verdict(msgspec.structs.replace(of, untold=None))
+    assert (calm.untold, calm.all_right_max_s, calm.reconcile_cycle_s) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("told", "applied_at", "seconds"),
+    [
+        ([(2.5, 9), (9.0, 8)], 8.0, 8.0),
+        ([(2.5, 9), (9.0, 8)], None, 8.0),
+        ([(1.5, 9), (2.5, 8)], 8.0, 0.5),
+        ([(2.5, 9), (8.5, 9)], 8.0, 7.5),
+        ([(2.5, 9)], 8.0, math.inf),
+        ([(2.5, 0)], None, 1.5),
+    ],
+    ids=["another-sale-is-not-it", "all-are-in-it", "found-before-it-is-read", "told-after", "never", "nothing-left"],
+)
+def test_a_number_that_knows_of_another_sale_is_not_right(
+    told: list[tuple[float, int]], applied_at: float | None, seconds: float
+) -> None:
+    """One sale that nobody told of at 1.0, one that was told at 2.0: 9 of 10 is right only where it was told after both."""
+    sales = (sold("1", 1.0, "shop"), sold("2", 2.0, "shop"))
+    sets = [ShownSet(channel="web", sku="A", at=at, value=value) for at, value in told]
+    assert right_after(sales, sets, {"web": {"A": 10}}, {("shop", "1"): applied_at}) == [("A", seconds)]
 
 
 def paid(order: str, channel: str = "shop", *, captures: int = 1, refunds: int = 0) -> Paid:

@@ -64,3 +64,12 @@ def test_overtaking_is_bounded() -> None:
     assert min(waits) >= 2.0
     assert max(waits) <= 2.5
     assert len(set(waits)) > 150
+
+
+def test_of_an_untold_order_no_delivery_ever_leaves() -> None:
+    """Whatever its number; about one order in ten, and what is about no order leaves."""
+    faults = Faults(4, "a", FaultProfile(untold=0.1))
+    silent = [order for order in map(str, range(CALLS)) if not faults.delivery(1, order).copies]
+    assert abs(len(silent) - 0.1 * CALLS) < 5 * math.sqrt(CALLS * 0.09)
+    assert all(faults.delivery(number, silent[0]).faults == ("untold",) for number in range(50))
+    assert all(faults.delivery(number).copies for number in range(50))

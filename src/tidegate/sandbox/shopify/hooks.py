@@ -20,7 +20,7 @@ from tidegate.sandbox.loopback import NotLoopback
 from tidegate.sandbox.sender import Delivery, Schedule
 from tidegate.sandbox.shopify.amounts import instant
 from tidegate.sandbox.shopify.payloads import fulfillment_body, level_body, order_body, refund_body, transaction_body
-from tidegate.sandbox.shopify.shop import Shop
+from tidegate.sandbox.shopify.shop import Shop, ShopOrder
 from tidegate.sandbox.world import Place
 
 FAILURES_MAX = 8
@@ -96,10 +96,10 @@ class Hooks:
         if not wanted:
             return
         body = msgspec.json.encode(_BODIES[topic.partition("/")[0]](shop, thing))
-        self.deliver(topic, body, wanted)
+        self.deliver(topic, body, wanted, order=_order_of(thing))
 
-    def deliver(self, topic: str, body: bytes, wanted: list[Subscription] | None = None) -> None:
-        """Send this body under this topic."""
+    def deliver(self, topic: str, body: bytes, wanted: list[Subscription] | None = None, *, order: str = "") -> None:
+        """Send this body under this topic; `order`: the id of the order that it tells of."""
         self._events += 1
         event = _uuid(f"{self.place.name}/event/{self._events}")
         triggered = f"{(instant(self.place.now()) or '')[:-1]}.{int(self.place.now() * 1000) % 1000:03d}Z"
@@ -123,6 +123,7 @@ class Hooks:
                     topic=topic,
                     body=body,
                     group=str(one.id),
+                    order=order,
                     make_headers=_always(headers),
                     is_wanted=self._is_there(one.id),
                 )
@@ -145,6 +146,12 @@ _BODIES: Mapping[str, Callable[[Shop, Any], Any]] = {
     "bulk_operations": lambda _, body: body,
     "app": lambda _, body: body,
 }
+
+
+def _order_of(thing: Any) -> str:
+    """Return the id of the order that a thing is, or belongs to; '' where it is about none."""
+    order = thing if isinstance(thing, ShopOrder) else getattr(thing, "order", None)
+    return str(order.id) if isinstance(order, ShopOrder) else ""
 
 
 def _always(headers: Mapping[str, str]) -> Callable[[int, float], Mapping[str, str]]:

@@ -117,6 +117,7 @@ class Hooks:
                 body=body,
                 make_headers=lambda _attempt, at: self._headers(hook, resource, event, body, at),
                 group=str(hook.id),
+                order=str(number) if resource == "order" else "",
             )
         )
 
