@@ -50,17 +50,27 @@ def article_list(plain: int = 8, plain_quantity: int = 400) -> list[Stock]:
 class Stage:
     """The systems and the project. Every run has databases and a project folder of its own; they are left in place."""
 
-    def __init__(self, name: str, *, say: Say, processes: int = 1) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        say: Say,
+        processes: int = 1,
+        articles: Sequence[Stock] | None = None,
+        allocation: str = "off",
+    ) -> None:
+        """`articles`: those of `article_list` when none are named. `allocation`: off, auto, always."""
         self.name = name
         self.folder = default_state_dir() / "stages" / name
         self.world = WorldPostgres()
         self.shops = {shop: VendureShop(f"{name}_{shop}", world=self.world, say=say) for shop in SHOPS}
         self.erp = TrytonErp(self.world, database=f"{name}_tryton")
         self.project = Project(self.folder / "project")
-        self.articles = article_list()
+        self.articles = list(articles) if articles is not None else article_list()
         self.door_port = self.web_port = 0
         self._say = say
         self._processes = processes
+        self._allocation = allocation
 
     # --- the systems -------------------------------------------------------------------------------------------
     def install(self) -> None:
@@ -147,7 +157,7 @@ owns: {{stock.on_hand: erp, stock.available: tidegate, order: origin, shipment: 
 flows:
   orders: {{from: [{names}], to: erp, since: 2026-01-01, mode: live}}
   shipments: {{from: erp, to: origin, mode: live}}
-  stock: {{from: erp, to: [{names}], mode: live}}
+  stock: {{from: erp, to: [{names}], mode: live, allocation: {{mode: "{self._allocation}"}}}}
 processes: {{door: {self._processes}, apply: {self._processes}, dispatch: {self._processes}, web: 1}}
 polling: {{enabled: {str(polling).lower()}}}
 """

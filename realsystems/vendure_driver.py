@@ -144,6 +144,21 @@ class VendureDriver:
             for variant in variants
         }
 
+    def stock_movements(self, sku: str) -> list[dict[str, Any]]:
+        """Return what moved the stock of an article as {id, createdAt, type, quantity}, in the order in which it was noted."""
+        document = """query ($id: ID!, $options: StockMovementListOptions) {
+            productVariant(id: $id) { stockMovements(options: $options) { totalItems items {
+                ... on StockMovement { id createdAt type quantity } } } }
+        }"""
+        items: list[dict[str, Any]] = []
+        while True:
+            options = {"take": BULK_SIZE, "skip": len(items)}
+            answer = self._client.admin(document, {"id": self.variant_ids()[sku], "options": options})
+            page = answer["productVariant"]["stockMovements"]
+            items += page["items"]
+            if not page["items"] or len(items) >= page["totalItems"]:
+                return sorted(items, key=lambda movement: int(movement["id"]))
+
     def _variants(self, fields: str) -> list[dict[str, Any]]:
         return self._pages(
             "productVariants",
