@@ -386,6 +386,7 @@ async def test_with_each_number_it_is_noted_how_far_the_next_change_can_wait(bed
     assert (second["told_available"], second["quiet_from"], second["priority"]) == (70, 57, 50)
     ledgers = [msgspec.json.decode(row["ledger"]) for row in await bed.commands_of(bed.items["A"])]
     assert [ledger.get("because") for ledger in ledgers] == [None, "percent"]
+    assert all("unfulfilled" in ledger for ledger in ledgers), "this shop takes its own open orders off by itself"
     assert [row["priority"] for row in await bed.commands_of(bed.items["A"])] == [50, 40]
 
 

@@ -155,10 +155,10 @@ async def test_a_call_reads_the_numbers_of_its_items_only(owner_pool: Pool) -> N
     async with owner_pool.acquire() as conn:
         tenant_id, channel_id, items = await make_catalogue(conn)
 
-        read = await rows_read(conn, NUMBERS, tenant_id, channel_id, items)
+        read = await rows_read(conn, NUMBERS, tenant_id, channel_id, items, True)
 
         assert read < WAITING
-        numbers = await conn.fetch(NUMBERS, tenant_id, channel_id, items)
+        numbers = await conn.fetch(NUMBERS, tenant_id, channel_id, items, True)
         assert [row["item_id"] for row in numbers] == items
         assert all(row["external_id"].startswith("SKU-") for row in numbers)
 

@@ -138,7 +138,7 @@ async def numbers(bed: ApplyBed) -> dict[tuple[UUID, UUID], int]:
     """Return what each channel would be told of each item now."""
     found = {}
     for channel in (bed.connections["shop_a"], bed.connections["shop_b"]):
-        for row in await bed.pool.fetch(NUMBERS, bed.tenant_id, channel, sorted(bed.items.values())):
+        for row in await bed.pool.fetch(NUMBERS, bed.tenant_id, channel, sorted(bed.items.values()), False):
             level = Level(**{name: int(row[name]) for name in ("on_hand", "unavailable", "committed", "reserved")})
             own = ChannelOpen(unfulfilled=row["unfulfilled"], shipped_unconfirmed=row["shipped_unconfirmed"])
             found[channel, row["item_id"]] = channel_quantity(level, own, stock_number="available")

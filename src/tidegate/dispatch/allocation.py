@@ -150,7 +150,7 @@ class _Desk:
         """Return the row with what this channel is told of an item."""
         own = next(lot for lot in lots if lot["connection_id"] == self._scope.ids[1])
         counters = msgspec.json.decode(row.ledger, type=dict[str, int])
-        carried = ChannelOpen(**{name: counters[name] for name in _CARRIED})
+        carried = ChannelOpen(**{name: counters.get(name, 0) for name in _CARRIED})
         acked = row.acked_quantity
         shown = acked if acked is None or self._counting is not Counting.BOOKED else acked - carried.unfulfilled
         lot = self._lot(own, shown, row)

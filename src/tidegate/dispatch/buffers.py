@@ -129,7 +129,7 @@ def _held_back(scope: Scope, row: StockNumberRow, sellers: Sequence[Seller]) -> 
     is_fading = plan.is_passing or any(seller.fades for seller in sellers)
     number = channel_quantity(
         msgspec.structs.replace(level, safety_stock=level.safety_stock + held),
-        ChannelOpen(**{name: counters[name] for name in _CARRIED}),
+        ChannelOpen(**{name: counters.get(name, 0) for name in _CARRIED}),
         stock_number=scope.connector.stock_number,
     )
     return msgspec.structs.replace(

@@ -275,7 +275,10 @@ class _Comparison:
         place = str(scope.connection.settings.get("location_external_id", ""))
         items = [row["item_id"] for row in articles if row["item_id"] is not None]
         rules = scope.safety.rules
-        numbers = {row["item_id"]: row for row in await read_numbers(conn, *scope.ids, items, rules)}
+        numbers = {
+            row["item_id"]: row
+            for row in await read_numbers(conn, *scope.ids, items, rules, stock_number=scope.connector.stock_number)
+        }
         made_of = {item_id: tuple(row["parts"] or (item_id,)) for item_id, row in numbers.items()}
         balances = await self._balances({part for parts in made_of.values() for part in parts})
         marks = {row["item_id"]: row for row in await conn.fetch(statements.MARKS_OF, *scope.ids, items)}

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
+from tidegate.commerce.stock import StockNumber
 from tidegate.dispatch.safety import NO_RULES, SafetyRules
 from tidegate.dispatch.statements import NUMBERS
 from tidegate.inventory.kits import PartStock, kits_of
@@ -16,17 +17,24 @@ from tidegate.store.connections import Connection
 
 
 async def read_numbers(
-    conn: Connection, tenant_id: UUID, connection_id: UUID, items: Sequence[UUID], rules: SafetyRules = NO_RULES
+    conn: Connection,
+    tenant_id: UUID,
+    connection_id: UUID,
+    items: Sequence[UUID],
+    rules: SafetyRules = NO_RULES,
+    *,
+    stock_number: StockNumber,
 ) -> list[Any]:
     """Return rows of `NUMBERS`, sorted by item; of kits, with what can be made of their parts as `on_hand`. Reads only.
 
-    `rules` say what is kept back of the parts, and which of them are shared out among the channels.
+    `rules` say what is kept back of the parts, and which of them are shared out among the channels. Where the channel shows
+    what is available (`stock_number`), its own open orders are not read, and count as none.
     """
-    rows = await conn.fetch(NUMBERS, tenant_id, connection_id, list(items))
+    rows = await conn.fetch(NUMBERS, tenant_id, connection_id, list(items), stock_number == "on_hand")
     wanted = sorted({part for row in rows for part in row["parts"] or ()})
     if not wanted:
         return rows
-    parts = {row["item_id"]: row for row in await conn.fetch(NUMBERS, tenant_id, connection_id, wanted)}
+    parts = {row["item_id"]: row for row in await conn.fetch(NUMBERS, tenant_id, connection_id, wanted, False)}
     return [row if row["parts"] is None else _kit(row, parts, rules) for row in rows]
 
 
@@ -52,11 +60,11 @@ async def read_parts(
 ) -> list[tuple[str, PartStock]]:
     """Return the parts of a kit by SKU, each with what there is of it; none for a plain item. Reads only."""
     nobody = UUID(int=0)  # what a channel carries itself is not asked for
-    (row,) = await conn.fetch(NUMBERS, tenant_id, nobody, [item_id])
+    (row,) = await conn.fetch(NUMBERS, tenant_id, nobody, [item_id], False)
     if row["parts"] is None:
         return []
     units = dict(zip(row["parts"], row["units"], strict=True))
-    parts = await conn.fetch(NUMBERS, tenant_id, nobody, list(units))
+    parts = await conn.fetch(NUMBERS, tenant_id, nobody, list(units), False)
     found = [(part["sku"], part_stock(part, units[part["item_id"]], rules)) for part in parts]
     return sorted(found, key=lambda each: each[0])
 

@@ -415,7 +415,7 @@ async def read_stock_numbers(
     if not wanted:
         return []
     rules = safety.rules
-    rows = await read_numbers(conn, *ids, wanted, rules)
+    rows = await read_numbers(conn, *ids, wanted, rules, stock_number=stock_number)
     return [_stock_number(row, locked[row["item_id"]], stock_number, rules) for row in rows]
 
 
@@ -474,7 +474,9 @@ def _stock_number(row: Any, mark: Any, stock_number: StockNumber, rules: SafetyR
         is_unexplained=mark["is_unexplained"],
         may_come_late=mark["may_come_late"],
         is_due_again=mark["is_due_again"],
-        ledger=msgspec.json.encode({**counters, **carried, "entries": int(row["entries"])}),
+        ledger=msgspec.json.encode(
+            {**counters, **(carried if stock_number == "on_hand" else {}), "entries": int(row["entries"])}
+        ),
         is_kit=row["parts"] is not None,
         is_left=row["parts"] is not None and not row["is_counted"],
         available=available,

@@ -330,6 +330,7 @@ WHERE m.dirty AND m.sendable AND m.blocked_by IS NULL
 
 # One statement, one snapshot, taken after the marks were locked: no change of these items is under way meanwhile.
 # OFFSET 0: a plan that was kept from when there were no orders must not read all open lines for each item.
+# $4: what the channel carries in open orders counts for its number; otherwise it is not looked at, a hot item has thousands.
 # pace: units a second by which the last 20 entries of each level lowered what is available. Of a kit, `numbers` makes the
 # counters from those of its parts.
 NUMBERS = """
@@ -364,7 +365,7 @@ LEFT JOIN LATERAL (
   CROSS JOIN LATERAL (
     SELECT FROM "order" WHERE tenant_id = $1 AND order_id = l.order_id AND connection_id = $2
      AND order_state NOT IN ('cancelled', 'draft') OFFSET 0) d
-  WHERE vi.tenant_id = $1 AND vi.item_id = want.item_id
+  WHERE $4 AND vi.tenant_id = $1 AND vi.item_id = want.item_id
 ) o ON true
 LEFT JOIN LATERAL (
   SELECT b.external_id, vi.required_qty

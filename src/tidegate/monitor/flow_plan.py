@@ -203,7 +203,9 @@ async def _read_channel(
     while items := await conn.fetch(_ITEMS, tenant_id, connection_id, last, CHUNK_ITEMS):
         last = items[-1]["item_id"]
         marks = {row["item_id"]: row for row in items if row["is_counted"]}
-        numbers = await read_numbers(conn, tenant_id, connection_id, sorted(marks), rules)
+        numbers = await read_numbers(
+            conn, tenant_id, connection_id, sorted(marks), rules, stock_number=connector.stock_number
+        )
         sold = [row for row in numbers if row["external_id"] is not None]
         shown = {
             row["external_id"]: row

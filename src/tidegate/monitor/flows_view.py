@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 
-from tidegate.commerce.stock import ChannelOpen, Level, channel_quantity
+from tidegate.commerce.stock import ChannelOpen, Level, StockNumber, channel_quantity
 from tidegate.config import Config
 from tidegate.config.effective import effective
 from tidegate.config.stock_modes import StockModes
@@ -97,20 +97,21 @@ async def tell_quantities(
 ) -> list[int | None]:
     """Return the number that each mark's channel would be told now; None where its connector is not here. Reads only."""
     by_channel: dict[UUID, list[UUID]] = {}
-    stock_number = {}
+    stock_number: dict[UUID, StockNumber] = {}
     for mark in marks:
         by_channel.setdefault(mark["connection_id"], []).append(mark["item_id"])
         connector = connectors.get(mark["connector"])
         if connector is not None:
             stock_number[mark["connection_id"]] = connector.stock_number
     found: dict[tuple[UUID, UUID], int] = {}
-    for connection_id, items in by_channel.items():
-        for row in await read_numbers(conn, tenant_id, connection_id, items) if connection_id in stock_number else ():
+    for connection_id, means in stock_number.items():
+        items = by_channel[connection_id]
+        for row in await read_numbers(conn, tenant_id, connection_id, items, stock_number=means):
             level = Level(**{name: int(row[name]) for name in _COUNTERS})
             carried = ChannelOpen(
                 unfulfilled=int(row["unfulfilled"]), shipped_unconfirmed=int(row["shipped_unconfirmed"])
             )
-            number = channel_quantity(level, carried, stock_number=stock_number[connection_id])
+            number = channel_quantity(level, carried, stock_number=means)
             found[connection_id, row["item_id"]] = number
     return [found.get((mark["connection_id"], mark["item_id"])) for mark in marks]
 

@@ -111,7 +111,9 @@ async def promise_of(
     pace = (await read_paces(conn, tenant_id, [item_id]))[item_id]
     sellable, is_kit = 0, False
     if lots:
-        (number,) = await read_numbers(conn, tenant_id, lots[0]["connection_id"], [item_id], rules)
+        (number,) = await read_numbers(
+            conn, tenant_id, lots[0]["connection_id"], [item_id], rules, stock_number="available"
+        )
         is_kit = number["parts"] is not None
         level = Level(**{name: int(number[name]) for name in COUNTERS})
         kept = level.safety_stock if is_kit else max(level.safety_stock, rules.of(sku))

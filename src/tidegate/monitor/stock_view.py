@@ -144,8 +144,10 @@ async def read_channels(
     planned, found = effective(config, datetime.now(UTC)).planned, []
     for row in await conn.fetch(_CHANNELS, tenant_id, item_id):
         rules = safety_rules(planned, row["connection"])
-        (number,) = await read_numbers(conn, tenant_id, row["connection_id"], [item_id], rules)
-        found.append((_channel(row, number, connectors.get(row["connector"]), rules), row))
+        connector = connectors.get(row["connector"])
+        means = connector.stock_number if connector is not None else "available"
+        (number,) = await read_numbers(conn, tenant_id, row["connection_id"], [item_id], rules, stock_number=means)
+        found.append((_channel(row, number, connector, rules), row))
     return found
 
 
