@@ -15,7 +15,7 @@ from tidegate.inventory.adjust import Adjustment
 from tidegate.inventory.decide import Refusal
 from tidegate.kernel.errors import ConfigurationError
 from tidegate.kernel.ids import new_id
-from tidegate.monitor.stock_check import check_levels
+from tidegate.monitor.stock_check import StockAudit, check_levels
 from tidegate.monitor.stock_history import HistoryFilter, read_history
 from tidegate.store.connections import Pool
 from tidegate.store.database import Database
@@ -212,3 +212,31 @@ async def test_a_counter_that_is_not_the_sum_of_its_entries_is_found(database: D
 
     found = {one.sku: (one.counted["on_hand"], one.summed["on_hand"]) for one in wrong}
     assert found == {"A": (8, 9), "C": (1, 2)}
+
+
+async def test_the_walk_over_all_levels_finds_it_in_bounded_pieces_and_lets_go_of_what_is_mended(
+    database: Database, owner_pool: Pool
+) -> None:
+    """I8, all the time: a long ledger in stretches, every entry in some piece, the same once more after the last."""
+    change = (
+        "UPDATE stock_entry SET on_hand_delta = on_hand_delta + $4 WHERE (item_id, location_id, version) = ($1, $2, $3)"
+    )
+    async with reserve_bed(database, owner_pool, stock={"A": 10, "B": 5, "C": 1}) as bed, owner_pool.acquire() as conn:
+        for _ in range(6):
+            await post(bed, wish(bed, -1, reason="lost"))
+        audit = StockAudit(bed.tenant_id, levels=2, entries=3)
+        pieces = 0
+        while not audit.passes:
+            assert await audit.step(conn) == ()
+            pieces += 1
+        assert pieces == 4, "two levels, more of A with the third, the rest of A, the end"
+        level = (bed.items["A"], bed.places["main"])
+        await conn.execute(change, *level, 5, 1)
+        found = [await audit.step(conn) for _ in range(pieces)]
+        assert [(each.sku, each.first, each.last) for each in found[-1]] == [("A", 4, 6)]
+        assert found[0] == ()
+        await conn.execute(change, *level, 5, -1)
+        assert await audit.step(conn) == ()
+        await conn.execute("DELETE FROM stock_entry WHERE (item_id, location_id, version) = ($1, $2, 2)", *level)
+        found = [await audit.step(conn) for _ in range(2 * pieces)]
+        assert found[-1][0].sku == "A"

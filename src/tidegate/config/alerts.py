@@ -61,6 +61,7 @@ class AlertRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     order_not_forwarded: RuleSettings = RuleSettings()
     capture_missing: RuleSettings = RuleSettings()
     oversold: RuleSettings = RuleSettings()
+    stock_unbalanced: RuleSettings = RuleSettings()
     conservation_imbalance: RuleSettings = RuleSettings()
     missing_worker: RuleSettings = RuleSettings()
     writes_stopped: RuleSettings = RuleSettings()

@@ -33,6 +33,7 @@ from tidegate.monitor.status import (
     Status,
     SwitchStatus,
 )
+from tidegate.monitor.stock_check import Stretch
 from tidegate.sdk.budgets import TokenBucket
 from tidegate.sdk.testing.hostile_connector import CONNECTOR
 
@@ -224,6 +225,8 @@ def test_the_rest() -> None:
     assert look("order_not_forwarded", unforwarded=(late,)) == {"shop": 1000.0}
     assert look("capture_missing", uncaptured=(late,)) == {"shop": 1000.0}
     assert look("oversold", oversold=(OversoldItem(sku="A", missing=3, since=ago(60), orders=()),)) == {"A": 3.0}
+    wrong = [Stretch(sku="A", location=place, first=1, last=5) for place in ("main", "main", "store")]
+    assert look("stock_unbalanced", unbalanced=tuple(wrong)) == {"A": 2.0}
     assert look("missing_worker", missing={"apply": "no heartbeat"}) == {"apply": 1.0}
     assert look("disk_space", disk=Disk(free_bytes=5, total_bytes=100)) == {"": 0.05}
     assert look("refused_deliveries", refused={"signature": 20, "unknown_path": 5}) == {"": 25.0}

@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from tidegate.monitor.alerts.records import Credential, LateOrders, Reading, Signals
 from tidegate.monitor.oversold import OversoldItem
+from tidegate.monitor.stock_check import Stretch
 
 CALLS_MIN = 3
 """Fewer calls say nothing about a share of failures."""
@@ -342,6 +343,22 @@ def _oversold(signals: Signals) -> Iterator[Reading] | None:
     )
 
 
+def _stock_unbalanced(signals: Signals) -> Iterator[Reading] | None:
+    if signals.unbalanced is None:
+        return None
+    wrong: dict[str, list[Stretch]] = {}
+    for each in signals.unbalanced:
+        wrong.setdefault(each.sku, []).append(each)
+    return (
+        Reading(
+            subject=sku,
+            value=float(len({each.location for each in found})),
+            cause=f"in {found[0].location} the entries {found[0].first} to {found[0].last} do not add up to its counters",
+        )
+        for sku, found in wrong.items()
+    )
+
+
 def _short_of(item: OversoldItem) -> str:
     units = "1 unit" if item.missing == 1 else f"{item.missing} units"
     if not item.orders:
@@ -445,6 +462,7 @@ EVALUATORS: Mapping[str, Evaluator] = MappingProxyType(
         "order_not_forwarded": _order_not_forwarded,
         "capture_missing": _capture_missing,
         "oversold": _oversold,
+        "stock_unbalanced": _stock_unbalanced,
         "conservation_imbalance": _conservation_imbalance,
         "missing_worker": _missing_worker,
         "writes_stopped": _writes_stopped,

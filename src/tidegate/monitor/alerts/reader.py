@@ -34,6 +34,7 @@ from tidegate.monitor.alerts.settings import AlertSettings
 from tidegate.monitor.conservation import Balance, read_balances
 from tidegate.monitor.oversold import read_oversold
 from tidegate.monitor.status import read_status
+from tidegate.monitor.stock_check import StockAudit
 from tidegate.sdk.connector import Connector
 from tidegate.store.connections import Connection
 from tidegate.store.sql import query
@@ -93,6 +94,7 @@ class SignalReader:
         """Prepare; nothing is read yet."""
         self._tenant_id = tenant_id
         self._connectors = connectors
+        self._stock_audit = StockAudit(tenant_id, levels=settings.checked_levels, entries=settings.checked_entries)
         self._settings = settings
         self._samples: deque[tuple[datetime, Counters]] = deque(maxlen=SAMPLES_MAX)
         self._history: dict[str, dict[datetime, int]] = {}
@@ -149,6 +151,7 @@ class SignalReader:
             if is_slow_round
             else None,
             oversold=await self._try("oversold", read_oversold(conn, tenant, limit=OVERSOLD_MAX)),
+            unbalanced=await self._try("unbalanced", self._stock_audit.step(conn)) if is_slow_round else None,
             balances=await self._try("balances", self._audit(conn, now))
             if is_slow_round and waits <= settings.audited_waiting_max
             else None,

@@ -15,6 +15,7 @@ from tidegate.config.snapshots import Refusal
 from tidegate.monitor.conservation import Balance
 from tidegate.monitor.oversold import OversoldItem
 from tidegate.monitor.status import Status
+from tidegate.monitor.stock_check import Stretch
 from tidegate.sdk.connector import Connector
 
 
@@ -127,6 +128,8 @@ class Signals(msgspec.Struct, frozen=True, kw_only=True):
     """Authorised orders whose goods left without a capture."""
     oversold: tuple[OversoldItem, ...] | None = None
     """Articles of which orders hold more than there is."""
+    unbalanced: tuple[Stretch, ...] | None = None
+    """Ledger entries that do not add up to their counters, as far as the walk over all levels has come."""
     balances: tuple[Balance, ...] | None = None
     missing: Mapping[str, str] | None = None
     """What is missing -> why one thinks so."""

@@ -37,6 +37,10 @@ class AlertSettings:
     audited_hours: int = 48
     audited_waiting_max: int = 20_000
     """With a longer backlog the audit would cost more than it tells."""
+    checked_levels: int = 200
+    """Stock levels of a tenant whose entries are added up in one slow round."""
+    checked_entries: int = 1000
+    """Of each of them; the others of a long ledger come in the next rounds."""
     count_lag_seconds: float = 5.0
     """Events are counted for the rhythm so long after their receipt: their transactions have ended."""
     count_seconds_max: float = 60.0

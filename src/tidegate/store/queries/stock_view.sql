@@ -133,6 +133,40 @@ CROSS JOIN LATERAL (
 ) e
 ORDER BY l.item_id, l.location_id
 
+-- name: stock_audit_page
+-- Levels behind $2 $3 in the order of their keys, $4 of them at most. $1 tenant.
+SELECT item_id, location_id FROM stock_level
+WHERE tenant_id = $1 AND (item_id, location_id) > ($2::uuid, $3::uuid) ORDER BY item_id, location_id LIMIT $4
+
+-- name: stock_audit
+-- Stretches of levels' entries: whether the counters after the last entry are those before the first one and what the entries between
+-- them add up to, and their numbers have no gap. $1 tenant, $2 items, $3 locations, $4 numbers of the entries before, $5 entries at most.
+SELECT want.item_id, want.location_id, want.start, i.sku, p.name AS location, t.upto, b.version,
+       (n.entries, n.on_hand, n.unavailable, n.committed, n.reserved)
+         IS DISTINCT FROM (t.upto - want.start,
+                           t.on_hand_after - coalesce(f.on_hand_after, 0), t.unavailable_after - coalesce(f.unavailable_after, 0),
+                           t.committed_after - coalesce(f.committed_after, 0), t.reserved_after - coalesce(f.reserved_after, 0)) AS is_wrong
+FROM unnest($2::uuid[], $3::uuid[], $4::bigint[]) AS want(item_id, location_id, start)
+CROSS JOIN LATERAL (
+    SELECT version FROM stock_entry e
+    WHERE e.tenant_id = $1 AND e.item_id = want.item_id AND e.location_id = want.location_id ORDER BY e.version DESC LIMIT 1) b
+CROSS JOIN LATERAL (
+    SELECT e.version AS upto, e.on_hand_after, e.unavailable_after, e.committed_after, e.reserved_after FROM stock_entry e
+    WHERE e.tenant_id = $1 AND e.item_id = want.item_id AND e.location_id = want.location_id AND e.version <= want.start + $5
+    ORDER BY e.version DESC LIMIT 1) t
+LEFT JOIN LATERAL (
+    SELECT e.on_hand_after, e.unavailable_after, e.committed_after, e.reserved_after FROM stock_entry e
+    WHERE e.tenant_id = $1 AND e.item_id = want.item_id AND e.location_id = want.location_id AND e.version = want.start) f ON true
+CROSS JOIN LATERAL (
+    SELECT count(*) AS entries, sum(e.on_hand_delta)::bigint AS on_hand, sum(e.unavailable_delta)::bigint AS unavailable,
+           sum(e.committed_delta)::bigint AS committed, sum(e.reserved_delta)::bigint AS reserved
+    FROM stock_entry e
+    WHERE e.tenant_id = $1 AND e.item_id = want.item_id AND e.location_id = want.location_id
+      AND e.version > want.start AND e.version <= t.upto) n
+JOIN inventory_item i ON i.tenant_id = $1 AND i.item_id = want.item_id
+JOIN location p ON p.tenant_id = $1 AND p.location_id = want.location_id
+WHERE t.upto > want.start
+
 -- name: stock_export
 -- Levels by SKU and location. $1 tenant, $2 SKUs behind, $3 location or null, $4 SKUs that begin so or null, $5 items at most.
 SELECT i.sku, p.name AS location, b.on_hand, b.unavailable, b.committed, b.reserved, b.available, b.incoming, b.safety_stock,
