@@ -27,9 +27,9 @@ NO_FAILURES = {
     # outcomes that are good ends, waits that end by themselves, refusals of a person's or a programmer's own call
     "already_bound", "already_captured", "already_confirmed", "already_there", "already_voided", "inquiry", "no_payment", "thin_event", "told_elsewhere", "before_switch", "flow_observes", "before_since", "cancelled", "command_missing", "command_unknown", "empty_shipment", "found",
     "found_partly", "header_unsafe", "internal_move", "issue_unknown", "late_answer", "never_created", "no_flow",
-    "article_deleted", "article_unbound", "config_missing", "not_an_article", "topic_not_used", "webhook_seen", "webhook_switched_on", "webhook_made_again", "order_gone", "flow_missing", "group_unknown",
+    "article_unbound", "config_missing", "not_an_article", "topic_not_used", "webhook_seen", "webhook_switched_on", "webhook_made_again", "order_gone", "flow_missing", "group_unknown",
     "matches_invalid", "matches_unreadable", "not_found_once", "not_found_yet", "not_placed", "not_released",
-    "not_retryable", "not_running", "note_too_long", "nothing_left", "nothing_to_compare", "nothing_to_include", "nothing_to_pause", "differences",
+    "not_retryable", "not_running", "note_too_long", "nothing_left", "nothing_to_compare", "nothing_to_include", "nothing_to_pause", "differences", "articles",
     "number_on_its_way", "observed", "overtaken", "path_malformed", "replanned", "resend_is_safe", "settling",
     "sku_not_here", "stock_location",
     "two_bodies", "unknown_topic", "unknown_type", "connection_unknown", "no_webhook", "not_signed_by_us", "secret_is_theirs", "version_overtaken", "wrong_state", "account_changed", "stale_policy", "refused",

@@ -273,7 +273,7 @@ async def test_a_webhook_that_fails_is_switched_off_without_a_retry_told_and_swi
         await bed.hear(lambda topic: topic == "order.created")
 
         told = [CONNECTOR.normalize(RawEvent(source="poll", topic="webhook", body=item.body))[0] for item in page.items]
-        assert sorted(one.code for one in told if isinstance(one, Ignored)) == ["webhook_seen"] * 3 + [
+        assert sorted(one.code for one in told if isinstance(one, Ignored)) == ["webhook_seen"] * 5 + [
             "webhook_switched_on"
         ]
         assert healed.enabled
@@ -299,7 +299,7 @@ async def test_a_webhook_of_somebody_else_and_one_that_was_paused_are_left_alone
         ).json()
         assert {hook["id"]: hook["status"] for hook in hooks if hook["status"] != "active"} == {
             1: "paused",
-            5: "disabled",
+            7: "disabled",
         }
 
 

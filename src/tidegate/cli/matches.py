@@ -9,9 +9,10 @@ from pathlib import Path
 
 import click
 
-from tidegate.cli.output import plain, print_json, print_table, safe_line
+from tidegate.cli.output import plain, print_json, print_table, safe_line, show_age
 from tidegate.cli.session import Session, json_option, known_connectors, operator, project_option, run_session
 from tidegate.kernel.errors import ConfigurationError, TidegateError
+from tidegate.kernel.ids import public_id
 from tidegate.sync.match_decide import Step
 from tidegate.sync.match_file import (
     BYTES_MAX,
@@ -21,7 +22,15 @@ from tidegate.sync.match_file import (
     read_rows,
     undecided_rows,
 )
-from tidegate.sync.matches import Imported, import_decisions, read_open, read_settled, unbind_article
+from tidegate.sync.matches import (
+    Deleted,
+    Imported,
+    import_decisions,
+    read_deleted,
+    read_open,
+    read_settled,
+    unbind_article,
+)
 from tidegate.sync.open_matches import OpenMatch, sort_key
 
 SHOWN_MAX = 50
@@ -45,6 +54,7 @@ def matches() -> None:
     \b
     Examples:
       tidegate matches list
+      tidegate matches deleted
       tidegate matches export
       tidegate matches import --dry-run
       tidegate matches import
@@ -75,6 +85,49 @@ def list_matches(project_dir: Path | None, connection: str | None, *, as_json: b
     )
     if len(rows) > SHOWN_MAX:
         click.echo(f"and {len(rows) - SHOWN_MAX} more: tidegate matches export")
+
+
+@matches.command(name="deleted")
+@click.option("--connection", help="Only this connection.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=SHOWN_MAX, show_default=True, help="Rows at most.")
+@project_option
+@json_option
+def list_deleted(project_dir: Path | None, connection: str | None, limit: int, *, as_json: bool) -> None:
+    """Show articles that were deleted over there, and what took their place.
+
+    Nothing is told there any more, and nothing counts as a difference; orders that name such an article are taken as before. An
+    article that was made anew under another id, with the same SKU, is bound in its place: by itself when it is the only one with
+    that SKU, else (and with `relink: approve` in `reconcile`) it waits in `tidegate matches list`, and a person says bind:SKU
+    or ignore. One that is restored is bound again by itself.
+
+    \b
+    Examples:
+      tidegate matches deleted
+      tidegate matches deleted --connection shop --json
+      tidegate why sku TS-RED-M
+    """
+
+    async def body(session: Session) -> tuple[str, tuple[Deleted, ...]]:
+        return session.config.cell, await read_deleted(session.conn, session.tenant_id, connection, limit=limit)
+
+    cell, rows = run_session(project_dir, body)
+    if as_json:
+        event = {row: public_id("evt", cell, row.event_id) if row.event_id is not None else None for row in rows}
+        print_json({"items": [{**plain(row), "event_id": event[row]} for row in rows]})
+        return
+    print_table(
+        ("connection", "id", "stands for", "known for", "in its place"),
+        [(row.connection, row.external_id, row.sku, show_age(row.gone_at), _in_place(row)) for row in rows],
+        empty="no article is known to be deleted",
+    )
+    if len(rows) == limit:
+        click.echo(f"the newest {limit}; more with --limit")
+
+
+def _in_place(row: Deleted) -> str:
+    if row.replaced_by is not None:
+        return row.replaced_by
+    return f"{', '.join(row.waiting)}? tidegate matches list" if row.waiting else "nothing"
 
 
 @matches.command(name="export")

@@ -136,6 +136,10 @@ def _notes(view: LookView) -> list[str]:
         )
     if view.last is not None and view.last.state == "failed":
         lines.append(f"the last look failed: {view.last.error or 'no reason known'}")
+    if view.last is not None and view.last.missing:
+        lines.append(
+            f"the last look did not find {view.last.missing} bound articles; what was deleted there: tidegate matches deleted"
+        )
     if view.waiting:
         lines.append(
             f"{view.waiting} differences wait for approval: tidegate drift approve --connection {view.connection}"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -117,7 +118,7 @@ def _print_sku(story: SkuStory) -> None:
     click.echo(f"SKU {safe_line(story.sku)}   stock flow: {story.mode}{owner}")
     for binding in story.bindings:
         pack = f", {binding['required_qty']} units each" if binding["required_qty"] != 1 else ""
-        click.echo(f"  {binding['connection']} calls it {safe_line(binding['external_id'])}{pack}")
+        click.echo(f"  {binding['connection']} {_called(binding)}{pack}")
     levels = [[row[name] for name in _LEVEL_COLUMNS] for row in story.levels]
     print_table(_LEVEL_COLUMNS, levels, empty="nothing was ever counted")
     click.echo("")
@@ -147,6 +148,13 @@ def _print_sku(story: SkuStory) -> None:
     if story.is_cut:
         click.echo("(there is more before these; ask for it with --limit)")
     _print_timeline(story.steps)
+
+
+def _called(binding: Mapping[str, Any]) -> str:
+    name = safe_line(binding["external_id"])
+    if binding["gone_at"] is None:
+        return f"calls it {name}"
+    return f"called it {name}, which was deleted there (known since {show_time(binding['gone_at'])})"
 
 
 def _print_timeline(steps: Sequence[Step]) -> None:

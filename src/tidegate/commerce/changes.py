@@ -220,6 +220,24 @@ class VariantSeen(msgspec.Struct, frozen=True, kw_only=True, tag="variant_seen")
     title: str
     version: int
     sequence: int = 0
+    parent_external_id: str = ""
+    """The product that it is part of, where the system has such a thing and tells it here."""
+    counted_external_id: str = ""
+    """What the system calls the thing that it counts, where that is another one than the article and told here."""
+
+
+class VariantGone(msgspec.Struct, frozen=True, kw_only=True, tag="variant_gone"):
+    """The system has no such article any more: it was deleted, and the system itself said so when it was asked.
+
+    Nothing is told there any more; what names it goes on standing for the same variant.
+    """
+
+    external_id: str
+    """Of the article, or of the product whose articles are gone together."""
+    is_product: bool = False
+    version: int = 0
+    """When the system was asked, in the terms of the article's own versions; 0: it does not tell, so it is the newest."""
+    sequence: int = 0
 
 
 class LocationSeen(msgspec.Struct, frozen=True, kw_only=True, tag="location_seen"):
@@ -266,8 +284,23 @@ CanonicalChange = (
     | PaymentObserved
     | RefundSeen
     | VariantSeen
+    | VariantGone
     | LocationSeen
     | NeedsFetch
     | NeedsPerson
     | Ignored
 )
+
+
+def content_of(change: CanonicalChange) -> bytes:
+    """Return what a change says as bytes, to tell states of one entity apart: equal content is equal however it came.
+
+    The sequence is left out, and what an article is part of: not every source tells it.
+    """
+    if isinstance(change, VariantSeen):
+        left_out = ("parent_external_id", "counted_external_id")
+        plain = msgspec.to_builtins(msgspec.structs.replace(change, sequence=0))
+        return msgspec.json.encode({name: value for name, value in plain.items() if name not in left_out})
+    if isinstance(change, NeedsFetch | NeedsPerson | Ignored) or not change.sequence:
+        return msgspec.json.encode(change)
+    return msgspec.json.encode(msgspec.structs.replace(change, sequence=0))

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 
-from tidegate.config.records import DEFAULT_LOOK, Config, Duration, Heal, Healing, Look, Recurrence
+from tidegate.config.records import DEFAULT_LOOK, Config, Duration, Heal, Healing, Look, Recurrence, Relinking
 from tidegate.config.schedule import ScheduleError, next_after, schedule_of, seconds_of
 
 DEFAULT = "default"
@@ -44,6 +44,7 @@ class LookRules(msgspec.Struct, frozen=True, kw_only=True):
     heal_most: int = 1000
     heal_share: float = 0.1
     tolerance: int = 0
+    relink: Relinking = "auto"
     timezone: str = "UTC"
 
     @property
@@ -97,6 +98,7 @@ def rules_of(reconcile: Mapping[str, Look], name: str, *, timezone: str = "UTC")
         heal_most=int(chosen["heal_most"]),  # type: ignore[call-overload]
         heal_share=float(chosen["heal_share"]),  # type: ignore[arg-type]
         tolerance=int(chosen["tolerance"]),  # type: ignore[call-overload]
+        relink=chosen["relink"],  # type: ignore[arg-type]
         timezone=timezone,
     )
 

@@ -248,6 +248,11 @@ class Heal(_Part, frozen=True, kw_only=True):
     """Our count differs from its owner's. Movements are read by feeds: it can only be reported."""
 
 
+Relinking = Literal["auto", "approve"]
+"""What becomes of an article that takes the place of a deleted one. auto: it is bound when it is the only one with its SKU.
+approve: a person is asked first."""
+
+
 class Look(_Part, frozen=True, kw_only=True):
     """When a connection is looked at by itself, and what becomes of what differs. Absent stays as it is."""
 
@@ -267,6 +272,8 @@ class Look(_Part, frozen=True, kw_only=True):
     """Nor those of more than this part of the articles."""
     tolerance: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
     """Units by which a stock number may differ unless one side says that there is none."""
+    relink: Relinking | None = None
+    """What becomes of an article that was made anew under another id, with the SKU of one that was deleted."""
 
 
 DEFAULT_LOOK = Look(
@@ -278,6 +285,7 @@ DEFAULT_LOOK = Look(
     heal_most=1000,
     heal_share=0.1,
     tolerance=0,
+    relink="auto",
 )
 """What counts where the file says nothing."""
 

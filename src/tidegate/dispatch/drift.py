@@ -18,6 +18,7 @@ from tidegate.config.reconcile import LookRules, look_rules
 from tidegate.config.stock_modes import StockModes
 from tidegate.dispatch import shown_statements as statements
 from tidegate.dispatch.allocation import shared_items
+from tidegate.dispatch.articles import ask_for_articles
 from tidegate.dispatch.drift_decide import (
     SELF,
     Finding,
@@ -161,8 +162,9 @@ async def compare_chunk(scope: Scope, read: ShownRead, *, feeds_are_even: bool) 
         if not await comparison.run():
             await conn.execute(statements.FORGET_DRIFT, *scope.ids, read.run_id, ready.left_out)
             await conn.execute(statements.FORGET_SHOWN, *scope.ids, read.run_id)
-            compared = await conn.fetchval(statements.COMPARED, *scope.ids, read.run_id)
-            await end_comparing(conn, scope, read, rules, compared or 0)
+            compared = await conn.fetchval(statements.COMPARED, *scope.ids, read.run_id) or 0
+            await ask_for_articles(conn, scope, read, rules.heal_limit(compared))
+            await end_comparing(conn, scope, read, rules, compared)
         return None
 
     wait = await scope.transact(work)
@@ -232,6 +234,9 @@ class _Comparison:
         if not await self._conn.fetchval(statements.END_CHUNK, *step, keys[-1], len(keys)):
             return True
         await self._load_shown(keys)
+        missing = sum(row["variant_id"] is not None and row["external_id"] not in self._skus for row in articles)
+        if missing:
+            await self._conn.execute(statements.COUNT_MISSING, *ids, run_id, missing)
         prices = await self._prices(articles)
         known = await self._load_known(keys)
         found: list[tuple[Any, Finding]] = []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import structlog
@@ -21,8 +22,9 @@ from tidegate.dispatch.scope import Scope
 from tidegate.kernel import crashpoint
 from tidegate.kernel.errors import TidegateError
 from tidegate.kernel.retry import full_jitter
-from tidegate.sdk.connector import Shown, ShownPage
+from tidegate.sdk.connector import Shown, ShownField, ShownPage
 from tidegate.store.connections import Connection
+from tidegate.store.sql import query
 
 log = structlog.get_logger()
 
@@ -32,6 +34,7 @@ TEXT_MAX = 300
 """Characters kept of a SKU or a title."""
 VALUE_MAX = 10**12
 
+_KEEP_PARENTS = query("bindings_parents")
 OpenGuard = Callable[[], Awaitable[GuardedApi]]
 
 
@@ -52,6 +55,7 @@ async def read_shown_page(scope: Scope, read: ShownRead, open_guard: OpenGuard) 
     crashpoint.reach("dispatch.shown.read")
     observed_at = min(began_at, page.observed_at) if page.observed_at is not None else began_at
     columns = list_numbers(page, shown)
+    parents = {one.external_id: one.parent_external_id for one in page.articles if one.parent_external_id}
 
     async def work(conn: Connection) -> None:
         await scope.fence(conn)
@@ -59,6 +63,8 @@ async def read_shown_page(scope: Scope, read: ShownRead, open_guard: OpenGuard) 
         ending = (page.cursor, len(page.articles), page.has_more, max(0.0, page.wait_seconds))
         if await conn.fetchval(statements.END_PAGE, *step, *ending):
             await conn.execute(statements.KEEP_SHOWN, *scope.ids, read.run_id, observed_at, *columns)
+            if parents:
+                await conn.execute(_KEEP_PARENTS, *scope.ids, list(parents), list(parents.values()))
 
     await scope.transact(work)
     crashpoint.reach("dispatch.shown.stored")
@@ -66,14 +72,22 @@ async def read_shown_page(scope: Scope, read: ShownRead, open_guard: OpenGuard) 
 
 
 def list_numbers(page: ShownPage, shown: Shown) -> list[list[Any]]:
-    """Return a page as columns, one row per number; what was not declared or is no number is left out. Pure."""
+    """Return a page as columns, one row per number; what was not declared or is no number is left out. Pure.
+
+    An article without any number has a row that says that it is there.
+    """
     rows = {}
     for article in page.articles:
+        texts = (_text(article.sku), _text(article.title))
+        is_shown = False
         for value in article.values:
             if value.field in shown.fields and value.value.is_finite() and abs(value.value) < VALUE_MAX:
                 key = (article.external_id, value.field.value, value.place)
-                texts = (_text(article.sku), _text(article.title))
                 rows[key] = (*key, *texts, value.value, value.currency)
+                is_shown = True
+        if not is_shown:
+            key = (article.external_id, ShownField.LISTED.value, "")
+            rows[key] = (*key, *texts, Decimal(0), "")
     return [list(column) for column in zip(*rows.values(), strict=True)] if rows else [[] for _ in range(7)]
 
 

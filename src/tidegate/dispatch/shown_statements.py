@@ -193,6 +193,40 @@ FORGET_DRIFT = (
 COUNT_DIFFERENCES = """
 UPDATE sync_read SET differences = differences + $4 WHERE tenant_id = $1 AND connection_id = $2 AND run_id = $3
 """
+COUNT_MISSING = """
+UPDATE sync_read SET missing = missing + $4 WHERE tenant_id = $1 AND connection_id = $2 AND run_id = $3
+"""
+MISSING = "SELECT missing FROM sync_read WHERE tenant_id = $1 AND connection_id = $2 AND run_id = $3"
+# Articles that have to be read by themselves, once everything is compared: bound ones that were not shown ($3: at most so many),
+# deleted ones that are shown again, and those that are bound to nothing and have the SKU of a deleted one.
+TO_BE_READ = """
+(SELECT b.external_id, 'missing' AS why FROM binding b
+ WHERE $3::int > 0 AND b.tenant_id = $1 AND b.connection_id = $2 AND b.kind = 'variant'
+   AND NOT EXISTS (SELECT FROM shown s WHERE s.tenant_id = $1 AND s.connection_id = $2 AND s.external_id = b.external_id)
+ ORDER BY b.external_id LIMIT $3)
+UNION ALL
+(SELECT t.external_id, 'back' FROM tombstone t
+ WHERE t.tenant_id = $1 AND t.connection_id = $2
+   AND EXISTS (SELECT FROM shown s WHERE s.tenant_id = $1 AND s.connection_id = $2 AND s.external_id = t.external_id)
+   AND NOT EXISTS (SELECT FROM binding b WHERE b.tenant_id = $1 AND b.connection_id = $2 AND b.kind = 'variant'
+                     AND b.internal_id = t.variant_id)
+ ORDER BY t.external_id LIMIT $4)
+UNION ALL
+(SELECT DISTINCT s.external_id, 'successor' FROM tombstone t
+ JOIN variant v ON v.tenant_id = $1 AND v.variant_id = t.variant_id
+ JOIN shown s ON s.tenant_id = $1 AND s.connection_id = $2 AND s.sku = v.sku
+ WHERE t.tenant_id = $1 AND t.connection_id = $2
+   AND NOT EXISTS (SELECT FROM binding b WHERE b.tenant_id = $1 AND b.connection_id = $2 AND b.kind = 'variant'
+                     AND (b.internal_id = t.variant_id OR b.external_id = s.external_id))
+   AND NOT EXISTS (SELECT FROM tombstone o WHERE o.tenant_id = $1 AND o.connection_id = $2 AND o.external_id = s.external_id)
+ ORDER BY s.external_id LIMIT $4)
+"""
+# $3 topic, $4 articles, $5 the fact that asks.
+READ_ARTICLES = """
+INSERT INTO fetch_request (tenant_id, connection_id, topic, external_id, requested_by)
+SELECT $1, $2, $3, n.external_id, $5 FROM unnest($4::text[]) AS n(external_id) ORDER BY n.external_id
+ON CONFLICT DO NOTHING
+"""
 FORGET_SHOWN = "DELETE FROM shown WHERE tenant_id = $1 AND connection_id = $2 AND run_id <> $3"
 
 # --- asking for a run --------------------------------------------------------------------------------------------------

@@ -414,6 +414,16 @@ SET tries = least(tries + 1, 1000), not_before = clock_timestamp() + make_interv
 WHERE tenant_id = $1 AND connection_id = $2 AND item_id = $3
 """
 
+# Marks of items whose articles were deleted over there: nobody has to be told. $3 items.
+DROP_BURIED = """
+DELETE FROM channel_stock m
+WHERE m.tenant_id = $1 AND m.connection_id = $2 AND m.item_id = ANY($3::uuid[]) AND m.blocked_by IS NULL
+  AND EXISTS (SELECT FROM variant_item i JOIN tombstone t
+                ON t.tenant_id = $1 AND t.connection_id = $2 AND t.variant_id = i.variant_id
+              WHERE i.tenant_id = $1 AND i.item_id = m.item_id)
+RETURNING m.item_id
+"""
+
 # A dead letter for an item that cannot be told; once, until somebody deals with it.
 FAIL_UNBOUND = """
 WITH fresh AS (

@@ -166,6 +166,10 @@ async def begin_stock(conn: Connection, scope: Scope, marks: tuple[DirtyMark, ..
     news = [row for row in rows if row.is_news]
     told = [row for row in rows if not row.is_news]
     if unbound:
+        names = [row.item_id for row in unbound]
+        buried = {row["item_id"] for row in await conn.fetch(statements.DROP_BURIED, *scope.ids, names)}
+        unbound = [row for row in unbound if row.item_id not in buried]
+    if unbound:
         await _fail_unbound(conn, scope, unbound)
     waiting = [row.item_id for row in told if row.is_watched]
     if waiting:

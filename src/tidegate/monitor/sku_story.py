@@ -236,6 +236,21 @@ _LOOK_WORDS = {
     "gone": "a look at {where} found {field} even again",
     "told": "{where} is told {field} anew because of a look, by {actor}",
     "asked": "a person is asked whether {where} is told {field} anew",
+    "deleted": "{where} deleted its article {article}: it is told no numbers any more, its orders go on",
+    "restored": "{where} has its article {article} again: its numbers are told as before",
+    "relinked": "{where} made the article anew as {article}, the only one with this SKU: it is bound in the deleted one's place",
+    "relink_asked": "{where} has an article {article} with this SKU; whether it takes the deleted one's place, a person says",
+}
+
+
+_LOOK_TONES = {
+    "found": "doubt",
+    "changed": "doubt",
+    "gone": "good",
+    "deleted": "doubt",
+    "restored": "good",
+    "relinked": "good",
+    "relink_asked": "doubt",
 }
 
 
@@ -246,15 +261,16 @@ def _look_steps(rows: Iterable[Row], cell: str) -> Iterable[Step]:
             field=row["field"],
             shown=_units(row["other_value"]),
             owned=_units(row["owner_value"]),
-            cause=CAUSE_WORDS[Cause(row["cause"])],
+            cause=CAUSE_WORDS[Cause(row["cause"])] if row["cause"] else "",
             actor=row["actor"],
+            article=row["external_id"],
         )
         yield Step(
             at=row["at"],
             kind="drift",
             words=words,
             about=public_id("evt", cell, row["event_id"]) if row["event_id"] is not None else "",
-            tone="doubt" if row["kind"] in ("found", "changed") else "good" if row["kind"] == "gone" else "plain",
+            tone=_LOOK_TONES.get(row["kind"], "plain"),
             detail={"cause": row["cause"], "run": public_id("run", cell, row["run_id"]) if row["run_id"] else None},
         )
 

@@ -37,6 +37,8 @@ class LastLook(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: datetime | None
     calls: int
     articles: int
+    missing: int
+    """Bound articles that it did not find; each was read by itself, unless they were too many."""
     differences: int
     healed: int
     heal_waits: int
@@ -118,7 +120,15 @@ async def read_looks(conn: Connection, tenant_id: UUID) -> tuple[LookView, ...]:
                 error=row["last_error"],
                 **{
                     name: row[name]
-                    for name in ("finished_at", "articles", "differences", "healed", "heal_waits", "reading_seconds")
+                    for name in (
+                        "finished_at",
+                        "articles",
+                        "missing",
+                        "differences",
+                        "healed",
+                        "heal_waits",
+                        "reading_seconds",
+                    )
                 },
             )
             if row["last_run"] is not None

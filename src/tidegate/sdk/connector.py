@@ -162,6 +162,8 @@ class ShownField(StrEnum):
     """Price of one unit without tax."""
     PRICE_WITH_TAX = "price_with_tax"
     """Price of one unit with tax."""
+    LISTED = "listed"
+    """That the article is there; the engine's own, where nothing else is shown of it."""
 
 
 class ShownValue(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -184,6 +186,8 @@ class ShownArticle(msgspec.Struct, frozen=True, kw_only=True):
     sku: str
     values: tuple[ShownValue, ...]
     title: str = ""
+    parent_external_id: str = ""
+    """The product that it is part of, where the system has such a thing; '' where it is not told."""
 
 
 class ShownPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -343,6 +347,8 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     counted_external_id: str = ""
     """What the system calls the thing that it counts, where that is another one than the article (Shopify's inventory
     items). '': the article itself."""
+    parent_external_id: str = ""
+    """The product that it is part of, where the system has such a thing; '' where it is not told."""
 
 
 class Location(msgspec.Struct, frozen=True, kw_only=True, gc=False):

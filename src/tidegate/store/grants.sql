@@ -29,6 +29,14 @@ GRANT SELECT, INSERT, UPDATE ON tenant_key, data_key TO tidegate_apply;
 GRANT SELECT, INSERT, DELETE ON event_queue, event_parked, event_crash, fetch_request TO tidegate_apply;
 GRANT UPDATE ON event_queue, event_parked, event_crash, fetch_request TO tidegate_apply;
 GRANT INSERT ON event_outcome, binding TO tidegate_apply;
+-- articles that were deleted over there, and what takes their place
+GRANT SELECT, INSERT, UPDATE, DELETE ON tombstone TO tidegate_apply;
+GRANT DELETE ON binding, channel_stock TO tidegate_apply;
+GRANT SELECT, INSERT, UPDATE ON counted_article TO tidegate_apply;
+GRANT SELECT, INSERT, UPDATE, DELETE ON match_open TO tidegate_apply;
+GRANT SELECT (tenant_id, connection_id, external_id, sku) ON shown TO tidegate_apply;
+GRANT SELECT ON match_decision TO tidegate_apply;
+GRANT INSERT ON drift_entry TO tidegate_apply;
 GRANT SELECT, INSERT ON stock_entry TO tidegate_apply;  -- the ledger is append-only
 GRANT SELECT ON stock_balance, stock_incoming, stock_counted, kit_part TO tidegate_apply;
 GRANT SELECT, INSERT, UPDATE ON conservation, entity_version, product, variant, inventory_item, variant_item, location,
@@ -75,7 +83,10 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON sync_run, sync_schedule TO tidegate_disp
 GRANT SELECT, INSERT, UPDATE ON sync_read TO tidegate_dispatch;
 GRANT SELECT, INSERT, DELETE ON drift_entry TO tidegate_dispatch;
 GRANT SELECT, INSERT, UPDATE, DELETE ON shown, drift TO tidegate_dispatch;
-GRANT SELECT ON event_queue TO tidegate_dispatch;
+GRANT SELECT ON event_queue, tombstone TO tidegate_dispatch;
+GRANT INSERT ON fetch_request TO tidegate_dispatch;  -- what a look did not find is asked for
+GRANT UPDATE (parent_id) ON binding TO tidegate_dispatch;
+GRANT DELETE ON channel_stock TO tidegate_dispatch;  -- of articles that were deleted over there
 GRANT SELECT (tenant_id, event_id, connection_id) ON event TO tidegate_dispatch;
 
 -- The keeper of issues runs beside the lanes: it reads what failed, and keeps the groups.
@@ -113,7 +124,7 @@ GRANT UPDATE (blocked_by, not_before, tries, acked_quantity, dirty, dirty_at, ap
 GRANT UPDATE (approved_by, approved_at) ON command TO tidegate_web;
 GRANT INSERT ON command, command_key TO tidegate_web;  -- a number that was turned down is a command that ended unsent
 GRANT SELECT ON flow_mode, channel_allocation TO tidegate_web;
-GRANT SELECT ON sync_run, sync_read, sync_schedule, shown, drift, drift_entry, match_open, match_decision TO tidegate_web;
+GRANT SELECT ON sync_run, sync_read, sync_schedule, shown, drift, drift_entry, match_open, match_decision, tombstone TO tidegate_web;
 GRANT UPDATE (late_until) ON channel_stock TO tidegate_web;  -- a number that differs is told once more
 GRANT UPDATE (heal, heals, healed_at, healed_by) ON drift TO tidegate_web;
 GRANT INSERT ON drift_entry TO tidegate_web;

@@ -22,6 +22,7 @@ from tidegate.store.fence import SlotEpoch, fence
 from tidegate.sync import statements
 from tidegate.sync.catalogue import Catalogue
 from tidegate.sync.fold import Fold
+from tidegate.sync.listings import end_numbers, store_listings
 from tidegate.sync.load import (
     articles_of,
     follow_sales,
@@ -161,6 +162,7 @@ class Applier:
             writer = Writer(self.tenant_id, self.writer_name, self.seal_order, self.policy.config_version, now)
             await writer.store_rows(conn, state, result)
             await mark_dirty(conn, self.tenant_id, self.policy, state)
+            changed = await store_listings(conn, self.tenant_id, self.policy, result.listings)
             await writer.store_payments(conn, state)
             await follow_sales(conn, self.tenant_id, self.policy, result)
             held = {(hold.item_id, hold.location_id) for each in state.standing.values() for hold in each.holds}
@@ -172,7 +174,10 @@ class Applier:
             await end_reservations(conn, self.tenant_id, [ending for _, ending in claims])
             await writer.store_entries(conn, entries)
             await hurry_numbers(conn, self.tenant_id, state.marks, stock, entries)
-            woken = await writer.store_commands(conn, state, result, stock_channels=self.policy.stock_channels)
+            woken = await writer.store_commands(
+                conn, state, result, stock_channels=self.policy.stock_channels, changed=changed
+            )
+            await end_numbers(conn, self.tenant_id, result.listings)
             await conn.execute(FINISH, self.node_id, COMMAND_CHANNEL, woken)
             reach("apply.t2.before_commit")
         reach("apply.t2.committed")

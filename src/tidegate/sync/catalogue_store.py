@@ -25,6 +25,8 @@ _ADD_BILLS = query("variant_items_add")
 _VARIANTS_OF_SKUS = query("variants_of_skus")
 _BINDINGS = query("bindings_of")
 _ADD_BINDINGS = query("bindings_add")
+_BURIED = query("bindings_buried")
+_KEEP_PARENTS = query("bindings_parents")
 _KEEP_BINDINGS = query("bindings_keep")
 _LOCATIONS = query("locations_of")
 _ADD_LOCATION = query("location_add")
@@ -52,14 +54,15 @@ async def bind_variants(
 ) -> Matches:
     """Bind a connection's articles and, for a channel, keep book of what it is told of their items.
 
-    What people decided is done; then ids, SKUs and barcodes are compared (`match`). `leads` makes variants of SKUs that
+    What people decided is done, and what was deleted and is there again stands for what it stood for; then ids, SKUs and barcodes are compared (`match`). `leads` makes variants of SKUs that
     nobody has. What stays open is kept for `tidegate matches`. Belongs into the caller's transaction. Safe to repeat.
     """
     rows = await conn.fetch(_VARIANTS, tenant_id)
     known = [KnownVariant(variant_id=row[0], sku=row[1], barcode=row[2]) for row in rows]
     bound = dict(await _bindings(conn, tenant_id, connection_id, "variant"))
     decided = await conn.fetch(_DECISIONS, tenant_id, connection_id)
-    decisions = {row["external_id"]: row["variant_id"] for row in decided}
+    buried = await conn.fetch(_BURIED, tenant_id, connection_id)
+    decisions = {row["external_id"]: row["variant_id"] for row in (*buried, *decided)}
     matches = match_variants(found, known, bound, leads=leads, decisions=decisions)
     made = await make_variants(conn, tenant_id, matches.new)
     pairs = [*matches.pairs, *((one.external_id, made[one.sku.strip()]) for one in matches.new)]
@@ -70,6 +73,9 @@ async def bind_variants(
         await conn.execute(_ADD_CHANNEL_STOCK, tenant_id, connection_id)
         await refresh_modes(conn, tenant_id)
     await _follow(conn, tenant_id, connection_id, found, pairs, is_channel=is_channel, counts=counts)
+    parents = {one.external_id: one.parent_external_id for one in found if one.parent_external_id}
+    if parents:
+        await conn.execute(_KEEP_PARENTS, tenant_id, connection_id, list(parents), list(parents.values()))
     counted = {one.external_id: one.counted_external_id for one in found if one.counted_external_id}
     if counted:
         await conn.execute(_KEEP_COUNTED, tenant_id, connection_id, list(counted), list(counted.values()))

@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import assert_never
+from typing import Literal, assert_never
 from uuid import UUID
-
-import msgspec
 
 from tidegate.commerce import changes
 from tidegate.commerce.changes import CanonicalChange
@@ -33,7 +31,18 @@ from tidegate.sync.catalogue import Catalogue
 from tidegate.sync.gate import Stamp, Verdict, judge, remember
 from tidegate.sync.plan import before_since_reason, plan_events, plan_fulfillment, plan_order, plan_payments
 from tidegate.sync.policy import Policy
-from tidegate.sync.records import FetchRequest, GateKey, NewFulfillment, Outcome, Park, Prepared, Result, State
+from tidegate.sync.records import (
+    FetchRequest,
+    GateKey,
+    Listing,
+    ListingChange,
+    NewFulfillment,
+    Outcome,
+    Park,
+    Prepared,
+    Result,
+    State,
+)
 
 PARENT_WAIT = timedelta(seconds=60)
 """How long a shipment waits for an order that is not known yet before it is looked at again."""
@@ -65,6 +74,7 @@ Versioned = (
     | changes.PaymentObserved
     | changes.RefundSeen
     | changes.VariantSeen
+    | changes.VariantGone
     | changes.LocationSeen
 )
 
@@ -78,14 +88,21 @@ FETCH_TOPIC: dict[type[Versioned], str] = {
     changes.PaymentObserved: "payment",
     changes.RefundSeen: "refund",
     changes.VariantSeen: "variant",
+    changes.VariantGone: "variant",
     changes.LocationSeen: "location",
 }
 """What a connector's `fetch` calls the entity of a change."""
 
 
+_STATE_OF: dict[type[Versioned], type[Versioned]] = {
+    changes.OrderGone: changes.OrderSeen,
+    changes.VariantGone: changes.VariantSeen,
+}
+
+
 def _tag_of(kind: type[Versioned]) -> str:
-    """Return under what an observation's version is kept. That an order is gone is one more state of it."""
-    return str((changes.OrderSeen if kind is changes.OrderGone else kind).__struct_config__.tag)
+    """Return under what an observation's version is kept. That an order or an article is gone is one more state of it."""
+    return str(_STATE_OF.get(kind, kind).__struct_config__.tag)
 
 
 _TAG_OF = {topic: _tag_of(kind) for kind, topic in FETCH_TOPIC.items()}
@@ -103,13 +120,15 @@ def hint_key(connection_id: UUID, hint: changes.NeedsFetch) -> GateKey | None:
 
 def gate_key(connection_id: UUID, change: Versioned) -> GateKey:
     """Return the key of a change's version gate."""
-    return (connection_id, _tag_of(type(change)), change.external_id)
+    is_product = isinstance(change, changes.VariantGone) and change.is_product
+    name = f"product:{change.external_id}" if is_product else change.external_id
+    return (connection_id, _tag_of(type(change)), name)
 
 
 def stamp_of(change: Versioned, mapping_version: int) -> Stamp:
-    """Return the stamp of a change. The digest leaves the sequence out: equal content is equal however it came."""
-    content = msgspec.json.encode(msgspec.structs.replace(change, sequence=0) if change.sequence else change)
-    return Stamp(change.version, change.sequence, mapping_version, hashlib.blake2b(content, digest_size=16).digest())
+    """Return the stamp of a change."""
+    digest = hashlib.blake2b(changes.content_of(change), digest_size=16).digest()
+    return Stamp(change.version, change.sequence, mapping_version, digest)
 
 
 def parse_reference(text: str, kind: str) -> UUID | None:
@@ -118,6 +137,12 @@ def parse_reference(text: str, kind: str) -> UUID | None:
         return parse_public_id(text, kind=kind) if text else None
     except ValueError:
         return None
+
+
+def may_be_bound(listing: Listing) -> bool:
+    """Return whether an article that is there takes a place that a deletion left. Pure."""
+    is_free = not listing.is_bound and not listing.is_taken and listing.variant_id is not None
+    return is_free and (listing.is_buried or (listing.was_deleted and not listing.is_ignored))
 
 
 class Fold:
@@ -199,12 +224,12 @@ class Fold:
         key = gate_key(prepared.event.connection_id, change)
         seen = stamp_of(change, prepared.mapping_version)
         stored = self.result.new_gates.get(key) or self._state.gates.get(key)
-        if isinstance(change, changes.OrderGone) and not change.version and stored is not None:
+        if isinstance(change, changes.OrderGone | changes.VariantGone) and not change.version and stored is not None:
             seen = seen._replace(version=stored.version)
         verdict = judge(stored, seen, is_fetch=prepared.event.source == "fetch")
         if verdict is Verdict.OLDER:
             return Outcome("superseded", "older_version")
-        if verdict is Verdict.SAME:
+        if verdict is Verdict.SAME and not self._is_due(prepared.event.connection_id, change):
             self._keep_gate(key, remember(stored, seen, verdict), stored)
             return Outcome("superseded", "same_content")
         if stored is not None and isinstance(change, changes.StockMoved):
@@ -239,8 +264,9 @@ class Fold:
             case changes.RefundSeen():
                 return self._refund_seen(prepared, change)
             case changes.VariantSeen():
-                key = (prepared.event.connection_id, change.external_id, change.sku)
-                return Outcome("applied", "known", None, "variant", self._catalogue.variant(key))
+                return self._variant_seen(prepared, change)
+            case changes.VariantGone():
+                return self._variant_gone(prepared, change)
             case changes.LocationSeen():
                 found = self._catalogue.location(prepared.event.connection_id, change.external_id)
                 return Outcome("applied", "known", None, "location", found)
@@ -387,6 +413,72 @@ class Fold:
         for item_id, cause in sorted(moved.items()):
             version = new_id().int & _VERSION_MASK  # an item has no version; a number that nobody else has will do
             tell += plan_events("item", item_id, version, "stock.updated", self._policy, cause)
+
+    # --- articles ----------------------------------------------------------------------------------------------
+    def _is_due(self, connection_id: UUID, change: Versioned) -> bool:
+        """Return whether a change counts although it says what is known: what follows from it was not done."""
+        if isinstance(change, changes.VariantGone):
+            return True
+        listing = self._state.listings.get((connection_id, change.external_id))
+        return isinstance(change, changes.VariantSeen) and listing is not None and may_be_bound(listing)
+
+    def _variant_gone(self, prepared: Prepared, change: changes.VariantGone) -> Outcome:
+        """Bury the article, or every article of a product."""
+        connection_id = prepared.event.connection_id
+        names = self._state.parts.get((connection_id, change.external_id), ()) if change.is_product else ()
+        buried = []
+        for external_id in names or (change.external_id,):
+            listing = self._state.listings.get((connection_id, external_id))
+            if listing is None or not listing.is_bound or listing.variant_id is None:
+                continue
+            self._bind(
+                ListingChange("deleted", connection_id, external_id, listing.variant_id, prepared.event.event_id)
+            )
+            buried.append(listing.variant_id)
+        if not buried:
+            return Outcome("ignored", "variant_unknown", "an article that is bound to nothing was deleted")
+        reason = f"it was deleted there: {len(buried)} articles are told no numbers any more, their orders go on"
+        return Outcome("applied", "variant_gone", reason, "variant", buried[0])
+
+    def _variant_seen(self, prepared: Prepared, change: changes.VariantSeen) -> Outcome:
+        """Bind an article again that was deleted and is back, or that took the place of a deleted one."""
+        connection_id = prepared.event.connection_id
+        variant_id = self._catalogue.variant((connection_id, change.external_id, change.sku))
+        listing = self._state.listings.get((connection_id, change.external_id))
+        if listing is None or not may_be_bound(listing) or listing.variant_id is None:
+            return Outcome("applied", "known", None, "variant", variant_id)
+        if prepared.event.source == "webhook":  # it may be old: the article itself is asked for
+            return self._fetch(prepared, "variant", change.external_id)
+        kind: Literal["restored", "relinked", "relink_asked"] = "restored" if listing.is_buried else "relinked"
+        if kind == "relinked" and (listing.rivals or connection_id in self._policy.relink_by_hand):
+            kind = "relink_asked"
+        self._bind(
+            ListingChange(
+                kind, connection_id, change.external_id, listing.variant_id, prepared.event.event_id, change.sku,
+                change.title, change.parent_external_id, change.counted_external_id,
+            )
+        )  # fmt: skip
+        reason = {
+            "restored": "it is there again: its numbers are told as before",
+            "relinked": "it has the SKU of an article that was deleted there, alone: it is bound in its place",
+            "relink_asked": "it has the SKU of an article that was deleted there; which one takes its place, a person says: "
+            "tidegate matches list",
+        }[kind]
+        return Outcome("applied", f"variant_{kind}", reason, "variant", listing.variant_id)
+
+    def _bind(self, done: ListingChange) -> None:
+        """Note what becomes of an article, and let the rest of the batch know."""
+        self.result.listings.append(done)
+        is_bound = done.kind in ("restored", "relinked")
+        for key, known in self._state.listings.items():
+            if key[0] == done.connection_id and known.variant_id == done.variant_id:
+                here = key[1] == done.external_id
+                self._state.listings[key] = known._replace(
+                    is_bound=is_bound if here else known.is_bound,
+                    is_buried=done.kind == "deleted" if here else known.is_buried,
+                    is_taken=is_bound,
+                    was_deleted=known.was_deleted or done.kind == "deleted",
+                )
 
     # --- payments ----------------------------------------------------------------------------------------------
     def _see_payments(self, order: Order, change: changes.OrderSeen, event_id: UUID) -> None:

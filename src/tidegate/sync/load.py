@@ -22,6 +22,7 @@ from tidegate.sync import reservation_statements, statements
 from tidegate.sync.catalogue import ArticleKey, Catalogue
 from tidegate.sync.fold import ORDER_KIND, gate_key, hint_key, parse_reference
 from tidegate.sync.gate import Stamp
+from tidegate.sync.listings import load_listings
 from tidegate.sync.policy import Policy
 from tidegate.sync.records import GateKey, Prepared, Result, State, StateMoved
 from tidegate.sync.reservations import standing_of
@@ -88,6 +89,7 @@ async def load_state(
         state.naming = {(policy.provider, row["psp_reference"]): row["order_id"] for row in rows}
         order_ids.update(state.naming.values())
     state.items = _items_of(batch, catalogue)
+    await load_listings(conn, tenant_id, state, batch, catalogue)
     if wanted.orders and (wanted.reservations or is_order_awaited):
         state.standing = await _read_named(conn, tenant_id, wanted.reservations, wanted.order_names)
         state.items.update(hold.item_id for each in state.standing.values() for hold in each.holds)

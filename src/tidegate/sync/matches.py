@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from uuid import UUID
 
 import msgspec
@@ -21,6 +22,7 @@ from tidegate.sync.open_matches import OpenMatch
 from tidegate.sync.rebinding import Followed, Move, follow_bindings, lock_catalogue, moves_of
 
 _OPEN = query("matches_open")
+_DELETED = query("matches_deleted")
 _CLOSE = query("matches_close")
 _DECISIONS = query("matches_decisions")
 _DECIDE = query("matches_decide")
@@ -58,6 +60,32 @@ async def read_open(conn: Connection, tenant_id: UUID, connection: str | None = 
     """Return the open articles, of one connection or of all. Reads only."""
     rows = await conn.fetch(_OPEN, tenant_id, connection)
     return tuple(OpenMatch(**{**row, "candidates": tuple(row["candidates"])}) for row in map(dict, rows))
+
+
+class Deleted(msgspec.Struct, frozen=True, kw_only=True):
+    """An article that was deleted over there."""
+
+    connection: str
+    external_id: str
+    sku: str
+    """Of the article of ours that it stands for: orders that name it are taken as before."""
+    title: str
+    gone_at: datetime
+    """When that became known."""
+    event_id: UUID | None
+    """The fact that told of it, as long as it is kept."""
+    replaced_by: str | None
+    """The article that is bound in its place."""
+    waiting: tuple[str, ...]
+    """Articles with its SKU that wait for a person."""
+
+
+async def read_deleted(
+    conn: Connection, tenant_id: UUID, connection: str | None = None, *, limit: int
+) -> tuple[Deleted, ...]:
+    """Return articles that were deleted over there, newest first. Reads only."""
+    rows = await conn.fetch(_DELETED, tenant_id, connection, limit)
+    return tuple(Deleted(**{**row, "waiting": tuple(row["waiting"])}) for row in map(dict, rows))
 
 
 async def read_settled(conn: Connection, tenant_id: UUID) -> dict[tuple[str, str], str]:

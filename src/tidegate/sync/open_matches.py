@@ -13,7 +13,8 @@ import msgspec
 from tidegate.sdk.connector import Variant
 from tidegate.sync.match import KnownVariant, Matches, barcode_key
 
-Reason = Literal["ambiguous", "missing", "without_sku"]
+Reason = Literal["ambiguous", "missing", "without_sku", "recreated"]
+"""recreated: it has the SKU of an article that was deleted there, and does not take its place by itself."""
 CANDIDATES_MAX = 5
 SIMILAR_MAX = 400
 """Open articles times SKUs of ours, in thousands, up to which SKUs are also compared by their spelling."""

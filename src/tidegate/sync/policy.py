@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from tidegate.config.lanes import DEFAULT_RULES, LaneRules
 from tidegate.config.records import Mode
+
+
+def _observe(_sku: str) -> Mode:
+    return "observe"
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,10 @@ class Policy:
     refund_wait: timedelta = timedelta(seconds=60)
     lanes: Mapping[UUID, LaneRules] = field(default_factory=dict)
     """Connection -> how its lane goes."""
+    relink_by_hand: frozenset[UUID] = frozenset()
+    """Connections in which a person is asked before an article takes the place of a deleted one."""
+    stock_mode_of: Callable[[str], Mode] = field(default=_observe, compare=False)
+    """SKU -> mode of the stock flow, in a connection that is told stock numbers."""
     modes_revision: int = 0
     """Of the tenant's modes: nothing is planned under older ones."""
     is_erp_missing: bool = False

@@ -11,6 +11,7 @@ from asyncpg import Record
 
 from tidegate.config import Config
 from tidegate.config.lanes import DEFAULT_RULES, lane_rules
+from tidegate.config.reconcile import look_rules
 from tidegate.config.records import Mode
 from tidegate.config.schedule import seconds_of
 from tidegate.config.snapshots import Snapshots
@@ -129,6 +130,10 @@ def build_policy(
             for name, connection_id in ids.items()
             if (rules := lane_rules(config.lanes, name)) != DEFAULT_RULES
         },
+        relink_by_hand=frozenset(
+            connection_id for name, connection_id in ids.items() if look_rules(config, name).relink == "approve"
+        ),
+        stock_mode_of=StockModes(config).mode_of,
         modes_revision=max((row["revision"] for row in stored.values()), default=0),
         is_erp_missing=bool(orders and orders.target not in ids),
     )

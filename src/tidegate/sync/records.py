@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from uuid import UUID
 
 from tidegate.commerce.changes import CanonicalChange, ShipmentSeen
@@ -50,6 +50,38 @@ class Prepared:
     """Processes that ended while they worked on it alone."""
 
 
+class Listing(NamedTuple):
+    """What is known of an article of a connection, beside what it stands for."""
+
+    variant_id: UUID | None
+    """What it is bound to, or was until it was deleted; else the variant of its SKU. None: there is none."""
+    is_bound: bool
+    is_buried: bool
+    """It was deleted there, as far as is known."""
+    is_taken: bool
+    """An article of the connection is bound to the variant: this one, or another one."""
+    was_deleted: bool
+    """One that was bound to the variant was deleted there."""
+    is_ignored: bool
+    """A person said that it is to be left alone."""
+    rivals: int
+    """Others that are there, have the same SKU and are bound to nothing; only counted where it matters."""
+
+
+class ListingChange(NamedTuple):
+    """What becomes of an article of a connection."""
+
+    kind: Literal["deleted", "restored", "relinked", "relink_asked"]
+    connection_id: UUID
+    external_id: str
+    variant_id: UUID
+    event_id: UUID
+    sku: str = ""
+    title: str = ""
+    parent_id: str = ""
+    counted_id: str = ""
+
+
 @dataclass(slots=True)
 class State:
     """What the database holds of the entities that a batch touches, and then their new state. Orders are locked."""
@@ -70,6 +102,10 @@ class State:
     """(channel connection, external id) of orders that are hinted at -> what is known of their money; not locked."""
     standing: dict[UUID, Standing] = field(default_factory=dict)
     """Reservations that orders of the batch name, or that wait for them; not locked."""
+    listings: dict[tuple[UUID, str], Listing] = field(default_factory=dict)
+    """(connection, external id) of articles that the batch shows, or says to be gone -> what is known of them."""
+    parts: dict[tuple[UUID, str], list[str]] = field(default_factory=dict)
+    """(connection, product there) that is gone -> bound articles that are part of it."""
     items: set[UUID] = field(default_factory=set)
     """Items whose numbers the channels may have to be told anew."""
     is_marked: bool = False
@@ -134,4 +170,6 @@ class Result:
     fetches: list[FetchRequest] = field(default_factory=list)
     shown: list[tuple[UUID, str, str]] = field(default_factory=list)
     """(connection, topic, id there) of payments and orders that were missed and are shown now: they need not be read any more."""
+    listings: list[ListingChange] = field(default_factory=list)
+    """In the order in which they happened."""
     parks: list[Park] = field(default_factory=list)

@@ -559,13 +559,17 @@ DELETE FROM event_queue WHERE ctid = ANY(ARRAY(
     WHERE e.slot = done.slot AND e.tenant_id = $1 AND e.seq = done.seq OFFSET 0) q))
 """
 
-# Catalogue: bindings of the variants that lines name, their bills, and variants by SKU.
+# Catalogue: bindings of the variants that lines name (a deleted article goes on standing for its variant), their bills, and
+# variants by SKU.
 FIND_BOUND_VARIANTS = """
 SELECT want.connection_id, want.external_id, b.internal_id
 FROM unnest($2::uuid[], $3::text[]) AS want(connection_id, external_id)
 CROSS JOIN LATERAL (
   SELECT internal_id FROM binding b WHERE b.tenant_id = $1 AND b.connection_id = want.connection_id
-     AND b.kind = 'variant' AND b.external_id = want.external_id OFFSET 0) b
+     AND b.kind = 'variant' AND b.external_id = want.external_id
+  UNION ALL
+  SELECT variant_id FROM tombstone t WHERE t.tenant_id = $1 AND t.connection_id = want.connection_id
+     AND t.external_id = want.external_id OFFSET 0) b
 """
 FIND_VARIANTS_BY_SKU = "SELECT sku, variant_id FROM variant WHERE tenant_id = $1 AND sku = ANY($2::text[])"
 # Sold as `item_id`, so many units of it, and made of `part_id`: for a plain article that is the same.

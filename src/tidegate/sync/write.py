@@ -101,11 +101,17 @@ class Writer:
             raise StateMoved
 
     async def store_commands(
-        self, conn: Connection, state: State, result: Result, *, stock_channels: Sequence[UUID]
+        self,
+        conn: Connection,
+        state: State,
+        result: Result,
+        *,
+        stock_channels: Sequence[UUID],
+        changed: Sequence[UUID] = (),
     ) -> str | None:
         """Write commands that may meet older ones; last in the lock order. Return which lanes to wake, as `wake_up_call`.
 
-        `stock_channels` are those that are told stock numbers.
+        `stock_channels` are those that are told stock numbers; of `changed` ones articles were deleted or bound.
         """
         repeated = [command for command in result.commands if not _is_first(command, state)]
         repeated += await self._cancels(conn, result.cancels)
@@ -116,7 +122,7 @@ class Writer:
         touches_stock = bool(result.postings or result.fulfillments)
         return wake_up_call(
             [*result.commands, *repeated],
-            [f.connection_id for f in result.fetches],
+            [*(f.connection_id for f in result.fetches), *changed],
             stock_channels if touches_stock else (),
         )
 

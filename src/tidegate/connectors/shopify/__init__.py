@@ -97,8 +97,8 @@ CONNECTOR = Connector(
             read=subscriptions.read_subscriptions, interval=timedelta(minutes=5), charge=202, mends=True
         ),
     },
-    fetch={"order": whole_order.fetch_order},
-    fetch_charge={"order": 365},
+    fetch={"order": whole_order.fetch_order, "variant": articles.fetch_variant, "product": articles.fetch_product},
+    fetch_charge={"order": 365, "variant": articles.FETCH_CHARGE, "product": articles.FETCH_CHARGE},
     shown=Shown(
         read=shown.read_shown,
         fields=frozenset({ShownField.STOCK, ShownField.PRICE, ShownField.PRICE_WITH_TAX}),

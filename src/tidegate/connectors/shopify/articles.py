@@ -8,8 +8,9 @@ from __future__ import annotations
 import msgspec
 
 from tidegate.connectors.shopify import bulk, queries
-from tidegate.connectors.shopify.graphql import Raw, call, number_of
-from tidegate.sdk.connector import ArticlesPage, Variant
+from tidegate.connectors.shopify.graphql import Raw, call, gid, number_of
+from tidegate.connectors.shopify.mapper import PRODUCT_GONE_TOPIC, VARIANT_GONE_TOPIC, VARIANT_TOPIC
+from tidegate.sdk.connector import ArticlesPage, FeedItem, Variant
 from tidegate.sdk.http import Api
 
 NODES_PER_PAGE = 100
@@ -17,7 +18,15 @@ CHARGE = 202
 """Of a page: 100 articles, each with the thing that is counted."""
 
 
+FETCH_CHARGE = 4
+"""Of one article, or one product."""
+
+
 class _Item(msgspec.Struct):
+    id: str
+
+
+class _Product(msgspec.Struct):
     id: str
 
 
@@ -27,6 +36,7 @@ class _Variant(msgspec.Struct, rename="camel"):
     inventory_item: _Item
     sku: str | None = None
     barcode: str | None = None
+    product: _Product | None = None
 
 
 class _Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -78,6 +88,40 @@ def _variant(one: _Variant) -> Variant:
         title=one.display_name.removesuffix(" - Default Title"),
         barcode=one.barcode or "",
         counted_external_id=number_of(one.inventory_item.id),
+        parent_external_id=number_of(one.product.id) if one.product is not None else "",
+    )
+
+
+async def fetch_variant(api: Api, external_id: str) -> FeedItem | None:
+    """Read one article, or what says that the shop has none of this id."""
+    variables = {"id": gid("ProductVariant", external_id)}
+    found: Raw | None = await call(api, queries.VARIANT, variables, "productVariant", Raw | None, changes_state=False)
+    if found is None:
+        return _item(VARIANT_GONE_TOPIC, "variant", external_id, {"id": external_id})
+    body = {
+        "id": external_id,
+        "sku": found["sku"],
+        "title": found["displayName"].removesuffix(" - Default Title"),
+        "updated_at": found["updatedAt"],
+        "product_id": number_of(found["product"]["id"]),
+        "counted_id": number_of(found["inventoryItem"]["id"]),
+    }
+    return _item(VARIANT_TOPIC, "variant", external_id, body)
+
+
+async def fetch_product(api: Api, external_id: str) -> FeedItem | None:
+    """Read a product: what says that the shop has none of this id, None while it is there."""
+    variables = {"id": gid("Product", external_id)}
+    found: Raw | None = await call(api, queries.PRODUCT, variables, "product", Raw | None, changes_state=False)
+    return _item(PRODUCT_GONE_TOPIC, "product", external_id, {"id": external_id}) if found is None else None
+
+
+def _item(topic: str, entity: str, external_id: str, body: Raw) -> FeedItem:
+    return FeedItem(
+        topic=topic,
+        external_id=external_id,
+        ordering_key=f"{entity}:{external_id}",
+        body=msgspec.json.encode(body, order="sorted"),
     )
 
 

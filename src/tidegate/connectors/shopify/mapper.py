@@ -25,6 +25,7 @@ from tidegate.commerce.changes import (
     OrderPrivate,
     OrderSeen,
     PaymentSeen,
+    VariantGone,
     VariantSeen,
 )
 from tidegate.commerce.money import allocate
@@ -40,6 +41,12 @@ HINT_TOPIC = "order.changed"
 """What the feed says of an order: that it changed, and when."""
 SUBSCRIPTIONS_TOPIC = "subscriptions"
 """What a look at our webhook subscriptions found."""
+
+VARIANT_TOPIC = "variant"
+"""An article that was fetched."""
+VARIANT_GONE_TOPIC = "variant.gone"
+PRODUCT_GONE_TOPIC = "product.gone"
+"""What a fetch says of a product that the shop does not have."""
 
 Number = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 Units = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
@@ -185,6 +192,7 @@ class _Variant(msgspec.Struct, gc=False):
     updated_at: Instant
     sku: str | None = None
     title: str | None = None
+    inventory_item_id: Number | None = None
 
 
 class _Product(msgspec.Struct, gc=False):
@@ -193,8 +201,28 @@ class _Product(msgspec.Struct, gc=False):
     variants: list[_Variant] = []
 
 
+Digits = Annotated[str, msgspec.Meta(pattern="^[0-9]{1,20}$")]
+
+
+class _FetchedVariant(msgspec.Struct, gc=False):
+    id: Digits
+    updated_at: Instant
+    product_id: Digits
+    counted_id: Digits
+    sku: str | None = None
+    title: str = ""
+
+
+class _Gone(msgspec.Struct, gc=False):
+    id: Digits
+
+
+class _Deleted(msgspec.Struct, gc=False):
+    id: Number
+
+
 class _Hint(msgspec.Struct, gc=False):
-    id: Annotated[str, msgspec.Meta(pattern="^[0-9]{1,20}$")]
+    id: Digits
     updated_at: Instant
     placed_at: Instant
 
@@ -209,6 +237,9 @@ _FULFILLMENTS = msgspec.json.Decoder(_Fulfillment)
 _OF_ORDERS = msgspec.json.Decoder(_OfOrder)
 _EDITS = msgspec.json.Decoder(_Edited)
 _PRODUCTS = msgspec.json.Decoder(_Product)
+_FETCHED_VARIANTS = msgspec.json.Decoder(_FetchedVariant)
+_GONE = msgspec.json.Decoder(_Gone)
+_DELETED = msgspec.json.Decoder(_Deleted)
 _HINTS = msgspec.json.Decoder(_Hint)
 _SUBSCRIPTIONS = msgspec.json.Decoder(_Subscriptions)
 _ANYTHING = msgspec.json.Decoder()
@@ -260,9 +291,27 @@ def normalize(event: RawEvent) -> Sequence[CanonicalChange]:
         return [_fulfillment(decode_body(_FULFILLMENTS, event.body))]
     if topic in ("products/create", "products/update"):
         return _variants(decode_body(_PRODUCTS, event.body))
+    if topic == "products/delete":  # names the product alone, and may be old: what a read of it says counts
+        return [NeedsFetch(topic="product", external_id=str(decode_body(_DELETED, event.body).id))]
+    if topic in (VARIANT_GONE_TOPIC, PRODUCT_GONE_TOPIC):
+        gone = decode_body(_GONE, event.body)
+        return [VariantGone(external_id=gone.id, is_product=topic == PRODUCT_GONE_TOPIC)]
+    if topic == VARIANT_TOPIC:
+        return [_fetched_variant(decode_body(_FETCHED_VARIANTS, event.body))]
     if topic == SUBSCRIPTIONS_TOPIC:
         return [_subscriptions(decode_body(_SUBSCRIPTIONS, event.body))]
     return [_other(topic, event.body)]
+
+
+def _fetched_variant(raw: _FetchedVariant) -> CanonicalChange:
+    return VariantSeen(
+        external_id=raw.id,
+        sku=raw.sku or "",
+        title=raw.title,
+        version=version_of(raw.updated_at),
+        parent_external_id=raw.product_id,
+        counted_external_id=raw.counted_id,
+    )
 
 
 def _other(topic: str, body: bytes) -> CanonicalChange:
@@ -504,6 +553,8 @@ def _variants(raw: _Product) -> list[CanonicalChange]:
             sku=variant.sku or "",
             title=raw.title if variant.title in (None, "", "Default Title") else f"{raw.title} - {variant.title}",
             version=version_of(variant.updated_at),
+            parent_external_id=str(raw.id),
+            counted_external_id=str(variant.inventory_item_id or ""),
         )
         for variant in raw.variants
     ]

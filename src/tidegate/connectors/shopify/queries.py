@@ -24,8 +24,16 @@ query Variants($first: Int!, $after: String) {
 """
 
 BULK_VARIANTS = """
-{ productVariants { edges { node { id sku displayName barcode inventoryItem { id } } } } }
+{ productVariants { edges { node { id sku displayName barcode product { id } inventoryItem { id } } } } }
 """
+
+VARIANT = """
+query OneVariant($id: ID!) {
+  productVariant(id: $id) { id sku displayName updatedAt product { id } inventoryItem { id } }
+}
+"""
+
+PRODUCT = "query OneProduct($id: ID!) { product(id: $id) { id } }"
 
 CHANGED_ORDERS = """
 query ChangedOrders($first: Int!, $after: String, $query: String!) {
@@ -97,7 +105,7 @@ BULK_SHOWN = """
   productVariants {
     edges {
       node {
-        id sku displayName price
+        id sku displayName price product { id }
         inventoryItem { tracked inventoryLevel(locationId: "LOCATION") { quantities(names: ["available"]) { quantity } } }
       }
     }

@@ -44,12 +44,17 @@ class _Item(msgspec.Struct, rename="camel"):
     inventory_level: _Level | None = None
 
 
+class _Product(msgspec.Struct):
+    id: str
+
+
 class _Variant(msgspec.Struct, rename="camel"):
     id: str
     display_name: str
     price: str
     inventory_item: _Item
     sku: str | None = None
+    product: _Product | None = None
 
 
 _LINE = msgspec.json.Decoder(_Variant)
@@ -101,6 +106,7 @@ def _articles(variants: Sequence[_Variant], state: _Cursor, location: str) -> tu
             sku=one.sku or "",
             title=one.display_name.removesuffix(" - Default Title"),
             values=_values(one, state, location),
+            parent_external_id=number_of(one.product.id) if one.product is not None else "",
         )
         for one in variants
     )

@@ -29,6 +29,7 @@ from tidegate.commerce.changes import (
     ShipmentSeen,
     StockMoved,
     VariantSeen,
+    content_of,
 )
 from tidegate.commerce.money import money_from_decimal
 from tidegate.commerce.states import OrderState, PaymentState
@@ -216,7 +217,7 @@ def _ranked(change: _Seen) -> CanonicalChange:
     if isinstance(change, OrderSeen):
         stage = _ORDER_STAGES.index(change.order_state) * len(_PAYMENT_STAGES)
         stage += _PAYMENT_STAGES.index(change.payment_state)
-    digest = hashlib.blake2b(msgspec.json.encode(change), digest_size=_DIGEST_BITS // 8).digest()
+    digest = hashlib.blake2b(content_of(change), digest_size=_DIGEST_BITS // 8).digest()
     return msgspec.structs.replace(change, sequence=(stage << _DIGEST_BITS) + int.from_bytes(digest, "big") + 1)
 
 

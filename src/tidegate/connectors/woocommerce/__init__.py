@@ -48,7 +48,7 @@ CONNECTOR = Connector(
         "products": Feed(read=catalogue.read_products, interval=timedelta(minutes=5), is_of_articles=True),
         "variations": Feed(read=catalogue.read_variations, interval=timedelta(minutes=5), is_of_articles=True),
     },
-    fetch={"order": orders.fetch_order, "variant": catalogue.fetch_variant},
+    fetch={"order": orders.fetch_order, "variant": catalogue.fetch_variant, "product": catalogue.fetch_product},
     shown=Shown(
         read=catalogue.read_shown,
         fields=frozenset({ShownField.STOCK, ShownField.PRICE, ShownField.PRICE_WITH_TAX}),

@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 
 from tidegate.connectors.woocommerce.cursor import following, query_of
-from tidegate.connectors.woocommerce.mapper import PARENTS, article_id
+from tidegate.connectors.woocommerce.mapper import PARENTS, PRODUCT_GONE_TOPIC, VARIANT_GONE_TOPIC, article_id
 from tidegate.connectors.woocommerce.orders import changed_at
 from tidegate.connectors.woocommerce.stock import place_of
-from tidegate.connectors.woocommerce.wire import PAGE_MAX, Raw, read, read_or_none
+from tidegate.connectors.woocommerce.wire import PAGE_MAX, Gone, Raw, read, read_or_gone, read_or_none
 from tidegate.kernel.errors import ConfigurationError
 from tidegate.sdk.connector import (
     FeedItem,
@@ -38,6 +38,11 @@ FIELDS = (
 )  # fmt: skip
 NEWS_FIELDS = ("id", "parent_id", "type", "sku", "name", "date_modified_gmt")
 """Of an article that changed: without stock and price, which change with every sale."""
+
+
+TRASH = "trash"
+"""Status of what somebody deleted in the shop's own pages: it is sold no more, and can be restored."""
+_FETCHED = ",".join((*NEWS_FIELDS, "status"))
 
 
 class Shelf(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -145,6 +150,7 @@ def variant_of(raw: Raw) -> Variant:
         sku=str(raw.get("sku") or ""),
         title=str(raw.get("name") or raw.get("sku") or raw["id"]),
         barcode=str(raw.get("global_unique_id") or ""),
+        parent_external_id=str(raw.get("parent_id") or raw["id"]),
     )
 
 
@@ -163,7 +169,13 @@ def _shown(raw: Raw, shelf: Shelf) -> ShownArticle:
         field = ShownField.PRICE_WITH_TAX if shelf.with_tax else ShownField.PRICE
         values.append(ShownValue(field=field, value=price, currency=shelf.currency))
     variant = variant_of(raw)
-    return ShownArticle(external_id=variant.external_id, sku=variant.sku, title=variant.title, values=tuple(values))
+    return ShownArticle(
+        external_id=variant.external_id,
+        sku=variant.sku,
+        title=variant.title,
+        values=tuple(values),
+        parent_external_id=variant.parent_external_id,
+    )
 
 
 def _decimal(text: Any) -> Decimal | None:
@@ -192,13 +204,45 @@ async def read_variations(api: Api, cursor: str) -> FeedPage:
 
 
 async def fetch_variant(api: Api, external_id: str) -> FeedItem | None:
-    """Read one article, None when it is gone."""
+    """Read one article, or what says that the shop does not have it (any more), or has it in the trash.
+
+    A 404 of a host, or of a shop without permalinks, raises.
+    """
     product, variation = place_of(external_id)
     path = f"/products/{product}/variations/{variation}" if variation else f"/products/{product}"
-    found = await read_or_none(api, path, Raw, {"_fields": ",".join(NEWS_FIELDS)})
-    if found is None:
-        return None
+    found = await read_or_gone(api, path, Raw, {"_fields": _FETCHED})
+    if isinstance(found, Gone) or _is_gone(found):
+        return _gone(VARIANT_GONE_TOPIC, external_id)
+    if variation and _is_gone(await read_or_gone(api, f"/products/{product}", Raw, {"_fields": "id,status"})):
+        return _gone(
+            VARIANT_GONE_TOPIC, external_id
+        )  # variations stay as they are when their product is put into the trash
     return _news({**found, "parent_id": product} if variation else found)
+
+
+async def fetch_product(api: Api, external_id: str) -> FeedItem | None:
+    """Read a product: the article that it is, or what says that it is gone with all that belongs to it.
+
+    None for one whose variations are what is sold, while it is there: each of them is read by itself.
+    """
+    product, _ = place_of(external_id)
+    found = await read_or_gone(api, f"/products/{product}", Raw, {"_fields": _FETCHED})
+    if isinstance(found, Gone) or _is_gone(found):
+        return _gone(PRODUCT_GONE_TOPIC, str(product))
+    return _news(found) if is_article(found) else None
+
+
+def _is_gone(found: Raw | Gone) -> bool:
+    return isinstance(found, Gone) or found.get("status") == TRASH
+
+
+def _gone(topic: str, external_id: str) -> FeedItem:
+    return FeedItem(
+        topic=topic,
+        external_id=external_id,
+        ordering_key=f"variant:{external_id}",
+        body=msgspec.json.encode({"id": external_id}),
+    )
 
 
 async def _read_news(api: Api, path: str, cursor: str) -> FeedPage:

@@ -24,6 +24,7 @@ from tidegate.commerce.changes import (
     OrderPrivate,
     OrderSeen,
     PaymentSeen,
+    VariantGone,
     VariantSeen,
 )
 from tidegate.commerce.money import currency_exponent, money_from_decimal
@@ -41,6 +42,9 @@ Text = str | None
 
 GONE_TOPIC = "order.gone"
 """What a fetch brings of an order that the shop has no more."""
+VARIANT_GONE_TOPIC = "variant.gone"
+PRODUCT_GONE_TOPIC = "product.gone"
+"""What a read says of an article, or of a product with all that belongs to it, that the shop does not have."""
 MISSING_TOPIC = "webhooks"
 """What a look found of webhooks that should be there."""
 NOT_PLACED = frozenset(("checkout-draft", "auto-draft", "draft"))
@@ -139,6 +143,10 @@ class _Gone(msgspec.Struct, gc=False):
     asked_at: datetime | None = None
 
 
+class _GoneArticle(msgspec.Struct, gc=False):
+    id: Annotated[str, msgspec.Meta(pattern="^[0-9]{1,20}(-[0-9]{1,20})?$")]
+
+
 class _Hook(msgspec.Struct, gc=False):
     topic: str
     status: str
@@ -157,6 +165,7 @@ _ORDER = msgspec.json.Decoder(_Order)
 _PRODUCT = msgspec.json.Decoder(_Product)
 _REFERENCE = msgspec.json.Decoder(_Reference)
 _GONE = msgspec.json.Decoder(_Gone)
+_GONE_ARTICLE = msgspec.json.Decoder(_GoneArticle)
 _HOOK = msgspec.json.Decoder(_Hook)
 _MISSING = msgspec.json.Decoder(_Missing)
 _ACTION = msgspec.json.Decoder(_Action)
@@ -179,10 +188,11 @@ def normalize(event: RawEvent) -> Sequence[CanonicalChange]:
     if kind == "action" and verb.startswith("woocommerce_order_"):
         return [NeedsFetch(topic="order", external_id=str(decode_body(_ACTION, event.body).arg))]
     if kind in ("product", "variant"):
-        if verb == "deleted":
-            return [
-                Ignored(code="article_deleted", reason="a deleted article is sold no more; nothing follows from it")
-            ]
+        if event.topic in (VARIANT_GONE_TOPIC, PRODUCT_GONE_TOPIC):
+            name = decode_body(_GONE_ARTICLE, event.body).id
+            return [VariantGone(external_id=name, is_product=event.topic == PRODUCT_GONE_TOPIC)]
+        if verb in ("deleted", "restored"):  # names the product alone: what a read of it says counts
+            return [NeedsFetch(topic="product", external_id=str(decode_body(_REFERENCE, event.body).id))]
         return [_variant(decode_body(_PRODUCT, event.body))]
     if event.topic == "webhook":
         hook = decode_body(_HOOK, event.body)
@@ -403,6 +413,7 @@ def _variant(raw: _Product) -> CanonicalChange:
         sku=raw.sku or "",
         title=raw.name or raw.sku or str(raw.id),
         version=1,
+        parent_external_id=str(parent),
     )
 
 

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from tidegate.connectors.woocommerce.mapper import MISSING_TOPIC
-from tidegate.connectors.woocommerce.webhooks import TOPICS
+from tidegate.connectors.woocommerce.webhooks import ORDER_TOPICS, TOPICS
 from tidegate.connectors.woocommerce.wire import PAGE_MAX, Raw, read, write
 from tidegate.kernel.errors import OutcomeUnknownError, TransientError
 from tidegate.kernel.redaction import Secret
@@ -84,7 +84,7 @@ async def read_hooks(api: Api, cursor: str) -> FeedPage:
     items = [_seen(hook) for hook in ours]
     if digest and api.settings.get("webhook_state") == "registered":
         topics = {hook.topic for hook in ours}
-        items.append(_missing([topic for topic in TOPICS if topic not in topics]))
+        items.append(_missing([topic for topic in ORDER_TOPICS if topic not in topics]))
     return FeedPage(items=tuple(items), cursor=cursor, has_more=False)
 
 

@@ -17,9 +17,10 @@ from tidegate.sdk.decoding import decode_body
 from tidegate.sdk.signatures import WooCommerceHmac, woocommerce_headers
 
 TOPIC_HEADER = "x-wc-webhook-topic"
-TOPICS = ("order.created", "order.updated", "order.deleted", "order.restored")
-"""What is subscribed to. `order.updated` also tells refunds; articles are read by polls, because their webhooks fire with
-every unit that is sold and with every number that is set."""
+ORDER_TOPICS = ("order.created", "order.updated", "order.deleted", "order.restored")
+TOPICS = (*ORDER_TOPICS, "product.deleted", "product.restored")
+"""What is subscribed to. `order.updated` also tells refunds; changes of articles are read by polls, because their webhooks fire
+with every unit that is sold and with every number that is set."""
 _PING = re.compile(rb"webhook_id=[0-9]{1,20}")
 _FORM = "application/x-www-form-urlencoded"
 

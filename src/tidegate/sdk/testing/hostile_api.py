@@ -151,10 +151,30 @@ def _show_articles(world: World, *, after: str, limit: int) -> dict[str, Any]:
             "shop_on_hand": article.shop_on_hand,
             "erp_on_hand": article.erp_on_hand,
             "price_minor": article.price_minor,
+            "product_id": article.product_id,
         }
         for article in some
     ]
     return {"items": items, "location": erp.WAREHOUSE, "currency": "EUR", "has_more": len(ids) > start + limit}
+
+
+def _show_article(world: World, article_id: str) -> dict[str, Any]:
+    found = world.articles.get(article_id)
+    if found is None:
+        raise RefusalError(404, "unknown_article")
+    return {"article_id": found.article_id, "sku": found.sku, "title": found.title, "product_id": found.product_id}
+
+
+def _show_product(world: World, product_id: str) -> dict[str, Any]:
+    parts = [each.article_id for each in world.articles.values() if each.product_id == product_id]
+    if not parts:
+        raise RefusalError(404, "unknown_product")
+    return {"product_id": product_id, "articles": parts}
+
+
+def _delete_articles(world: World, call: Call, _part: str) -> Answer:
+    erp.delete_articles(world, call.body)
+    return Answer(200, {})
 
 
 def _limit(call: Call) -> int:
@@ -176,6 +196,9 @@ _ROUTES: dict[tuple[str, str], Route] = {
     ("GET", "/api/articles"): lambda world, call, _: Answer(
         200, _show_articles(world, after=call.query.get("after", ""), limit=_limit(call))
     ),
+    ("GET", "/api/articles/*"): lambda world, _call, part: Answer(200, _show_article(world, part)),
+    ("GET", "/api/products/*"): lambda world, _call, part: Answer(200, _show_product(world, part)),
+    ("POST", "/__articles/delete"): _delete_articles,
     ("POST", "/api/webhooks"): _subscribe,
     ("GET", "/api/webhooks"): lambda world, _call, _: Answer(200, _subscriptions(world)),
     ("GET", "/api/key"): lambda world, _call, _: Answer(

@@ -22,20 +22,28 @@ WAREHOUSE = "wh-1"
 
 
 def put_articles(world: World, articles: list[Json], now: str) -> None:
-    """Create or change articles `{sku, title?, barcode?, price_minor?, shop_on_hand?, erp_on_hand?}`.
+    """Create or change articles `{sku, article_id?, product_id?, title?, barcode?, price_minor?, shop_on_hand?, erp_on_hand?}`.
 
     Differences in the ERP become moves.
     """
     for raw in articles:
-        article_id = article_id_of(raw["sku"])
+        article_id = str(raw.get("article_id") or article_id_of(raw["sku"]))
         fresh = Article(article_id, raw["sku"], str(raw.get("title", raw["sku"])))
         article = world.articles.setdefault(article_id, fresh)
+        article.product_id = raw.get("product_id", article.product_id)
         article.price_minor = raw.get("price_minor", article.price_minor)
         article.shop_on_hand = raw.get("shop_on_hand", article.shop_on_hand)
         article.barcode = raw.get("barcode", article.barcode)
         delta = raw.get("erp_on_hand", article.erp_on_hand) - article.erp_on_hand
         if delta:
             move(world, article, kind="receive" if delta > 0 else "adjust", quantity_delta=delta, now=now)
+
+
+def delete_articles(world: World, article_ids: list[str]) -> None:
+    """Delete articles for good, and say of which products nothing is left."""
+    products = {world.articles.pop(article_id).product_id for article_id in article_ids}
+    for product_id in sorted(products - {""} - {each.product_id for each in world.articles.values()}):
+        world.emit("product.deleted", product={"product_id": product_id})
 
 
 def move(

@@ -33,6 +33,8 @@ class Article(msgspec.Struct):
     """Units in the shop's open orders; the shop may sell shop_on_hand - shop_allocated."""
     erp_on_hand: int = 0
     barcode: str = ""
+    product_id: str = ""
+    """The product that it is part of, '' where it is none's."""
 
 
 class ShopLine(msgspec.Struct):

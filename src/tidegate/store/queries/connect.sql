@@ -80,8 +80,22 @@ SELECT sku, variant_id FROM variant WHERE tenant_id = $1 AND sku = ANY($2::text[
 -- What of a kind is bound in a connection. $1 tenant, $2 connection, $3 kind.
 SELECT external_id, internal_id FROM binding WHERE tenant_id = $1 AND connection_id = $2 AND kind = $3
 
+-- name: bindings_buried
+-- What articles stood for that were deleted over there. $1 tenant, $2 connection.
+SELECT external_id, variant_id FROM tombstone WHERE tenant_id = $1 AND connection_id = $2
+
+-- name: bindings_parents
+-- Keep which product each bound article is part of. $1 tenant, $2 connection, $3 articles, $4 products.
+UPDATE binding b SET parent_id = n.parent_id FROM unnest($3::text[], $4::text[]) AS n (external_id, parent_id)
+WHERE b.tenant_id = $1 AND b.connection_id = $2 AND b.kind = 'variant' AND b.external_id = n.external_id
+  AND b.parent_id <> n.parent_id
+
 -- name: bindings_add
--- Bind; pairs of which one side is bound already are left out. $1 tenant, $2 connection, $3 kind, $4 external ids, $5 ours.
+-- Bind; pairs of which one side is bound already are left out. What was deleted and is bound again is there again.
+-- $1 tenant, $2 connection, $3 kind, $4 external ids, $5 ours.
+WITH raised AS (
+    DELETE FROM tombstone WHERE tenant_id = $1 AND connection_id = $2 AND $3 = 'variant' AND external_id = ANY($4::text[])
+)
 INSERT INTO binding (tenant_id, connection_id, kind, external_id, internal_id)
 SELECT $1, $2, $3, n.* FROM unnest($4::text[], $5::uuid[]) AS n (external_id, internal_id) ORDER BY n.external_id
 ON CONFLICT DO NOTHING

@@ -4,6 +4,20 @@ SELECT c.name AS connection, m.external_id, m.sku, m.title, m.barcode, m.reason,
 FROM match_open m JOIN connection c USING (tenant_id, connection_id)
 WHERE m.tenant_id = $1 AND ($2::text IS NULL OR c.name = $2)
 
+-- name: matches_deleted
+-- Articles that were deleted over there, and what is bound in their place, newest first. $1 tenant, $2 connection by name or
+-- null, $3 at most.
+SELECT c.name AS connection, t.external_id, v.sku, v.title, t.gone_at, t.event_id, b.external_id AS replaced_by,
+       array(SELECT m.external_id FROM match_open m WHERE m.tenant_id = $1 AND m.connection_id = t.connection_id
+               AND m.reason = 'recreated' AND v.sku = ANY(m.candidates) ORDER BY m.external_id) AS waiting
+FROM tombstone t
+JOIN connection c ON c.tenant_id = $1 AND c.connection_id = t.connection_id
+JOIN variant v ON v.tenant_id = $1 AND v.variant_id = t.variant_id
+LEFT JOIN binding b ON b.tenant_id = $1 AND b.connection_id = t.connection_id AND b.kind = 'variant'
+                   AND b.internal_id = t.variant_id
+WHERE t.tenant_id = $1 AND ($2::text IS NULL OR c.name = $2)
+ORDER BY t.gone_at DESC, c.name, t.external_id LIMIT $3
+
 -- name: matches_replace
 -- What is open in a connection now. $1 tenant, $2 connection, $3 ids, $4 SKUs, $5 titles, $6 barcodes, $7 reasons, $8 candidates as JSON.
 WITH gone AS (

@@ -43,12 +43,18 @@ WHERE c.tenant_id = $1
 ORDER BY t.command_id DESC
 
 -- name: sku_bindings
--- What the connections call the variants of an item. $1 tenant, $2 item.
-SELECT c.name AS connection, b.external_id, v.sku, vi.required_qty
+-- What the connections call the variants of an item, and what they called them that was deleted there. $1 tenant, $2 item.
+SELECT c.name AS connection, b.external_id, v.sku, vi.required_qty, b.gone_at
 FROM variant_item vi
 JOIN variant v ON v.tenant_id = vi.tenant_id AND v.variant_id = vi.variant_id
 CROSS JOIN connection c
-JOIN binding b ON b.tenant_id = vi.tenant_id AND b.connection_id = c.connection_id AND b.kind = 'variant'
-              AND b.internal_id = vi.variant_id
+CROSS JOIN LATERAL (
+    SELECT n.external_id, NULL::timestamptz AS gone_at FROM binding n
+    WHERE n.tenant_id = vi.tenant_id AND n.connection_id = c.connection_id AND n.kind = 'variant'
+      AND n.internal_id = vi.variant_id
+    UNION ALL
+    SELECT t.external_id, t.gone_at FROM tombstone t
+    WHERE t.tenant_id = vi.tenant_id AND t.connection_id = c.connection_id AND t.variant_id = vi.variant_id
+) b
 WHERE vi.tenant_id = $1 AND vi.item_id = $2 AND c.tenant_id = $1
-ORDER BY c.name, b.external_id
+ORDER BY c.name, b.gone_at NULLS FIRST, b.external_id

@@ -4,7 +4,7 @@ SELECT c.name AS connection, c.connection_id, c.state AS connection_state, p.due
        p.connection_id IS NOT NULL AS is_scheduled,
        o.run_id AS open_run, o.state AS open_state, o.articles AS open_articles, o.compared AS open_compared,
        o.started_at AS open_since, o.held AS is_held, o.error AS open_error,
-       n.run_id AS last_run, n.state AS last_state, n.pages, n.articles, n.compared, n.differences, n.healed, n.heal_waits,
+       n.run_id AS last_run, n.state AS last_state, n.pages, n.articles, n.compared, n.missing, n.differences, n.healed, n.heal_waits,
        n.error AS last_error, n.finished_at,
        extract(epoch FROM n.read_at - n.started_at)::float8 AS reading_seconds,
        n.read_at,
@@ -29,6 +29,6 @@ ORDER BY c.name
 
 -- name: sku_drift
 -- What looks found of a SKU and what became of it, newest first. $1 tenant, $2 SKU, $3 at most.
-SELECT e.entry_id, c.name AS connection, e.run_id, e.event_id, e.field, e.kind, e.owner_value, e.other_value, e.cause, e.actor, e.at
+SELECT e.entry_id, c.name AS connection, e.external_id, e.run_id, e.event_id, e.field, e.kind, e.owner_value, e.other_value, e.cause, e.actor, e.at
 FROM drift_entry e JOIN connection c USING (tenant_id, connection_id)
 WHERE e.tenant_id = $1 AND e.sku = $2 ORDER BY e.entry_id DESC LIMIT $3

@@ -52,7 +52,7 @@ def build_connector(
             "moves": Feed(read=client.read_moves, interval=feed_interval),
             "shipments": Feed(read=client.read_shipments, interval=feed_interval),
         },
-        fetch={"order": client.fetch_order},
+        fetch={"order": client.fetch_order, "variant": client.fetch_variant, "product": client.fetch_product},
         shown=Shown(
             read=client.read_shown,
             fields=frozenset({ShownField.STOCK, ShownField.ON_HAND, ShownField.PRICE_WITH_TAX}),

@@ -65,6 +65,7 @@ class _Shown(msgspec.Struct):
     shop_on_hand: int
     erp_on_hand: int
     price_minor: int
+    product_id: str = ""
 
 
 class _ShownArticles(msgspec.Struct):
@@ -152,6 +153,23 @@ async def fetch_order(api: Api, external_id: str) -> FeedItem | None:
     return _feed_item(read_wanted(response, Raw, changes_state=False), topic="order.updated", entity="order")
 
 
+async def fetch_variant(api: Api, external_id: str) -> FeedItem | None:
+    """Read one article, or what says that the remote has none of this id."""
+    response = await api.request("GET", f"/api/articles/{external_id}", changes_state=False)
+    is_gone = response.status == 404
+    raw = {"article_id": external_id} if is_gone else read_wanted(response, Raw, changes_state=False)
+    return _feed_item(raw, topic="article.gone" if is_gone else "article.updated", entity="article")
+
+
+async def fetch_product(api: Api, external_id: str) -> FeedItem | None:
+    """Read a product: what says that it is gone, None while it is there."""
+    response = await api.request("GET", f"/api/products/{external_id}", changes_state=False)
+    if response.status != 404:
+        read_wanted(response, Raw, changes_state=False)
+        return None
+    return _feed_item({"product_id": external_id}, topic="product.gone", entity="product")
+
+
 async def read_shown(api: Api, cursor: str) -> ShownPage:
     """Read what shop and ERP show of the articles behind the cursor (an article's id)."""
     params = {"after": cursor, "limit": str(PAGE_LIMIT)}
@@ -172,7 +190,9 @@ def _shown_article(found: _Shown, place: str, currency: str) -> ShownArticle:
         ShownValue(field=field.ON_HAND, value=Decimal(found.erp_on_hand), place=place),
         ShownValue(field=field.PRICE_WITH_TAX, value=price, currency=currency),
     )
-    return ShownArticle(external_id=found.id, sku=found.sku, title=found.title, values=values)
+    return ShownArticle(
+        external_id=found.id, sku=found.sku, title=found.title, values=values, parent_external_id=found.product_id
+    )
 
 
 async def _read_feed(api: Api, path: str, cursor: str, *, topic: str, entity: str) -> FeedPage:

@@ -22,6 +22,8 @@ from tidegate.commerce.changes import (
     ShipmentLine,
     ShipmentSeen,
     StockMoved,
+    VariantGone,
+    VariantSeen,
 )
 from tidegate.commerce.money import Money
 from tidegate.commerce.states import OrderState, PaymentState
@@ -108,8 +110,22 @@ class _Fulfillment(msgspec.Struct):
     revision: Revision
 
 
+class _Article(msgspec.Struct):
+    article_id: Annotated[str, msgspec.Meta(min_length=1)]
+    sku: str = ""
+    title: str = ""
+    revision: Revision = 0
+    product_id: str = ""
+
+
+class _Product(msgspec.Struct):
+    product_id: Annotated[str, msgspec.Meta(min_length=1)]
+
+
 class _Event(msgspec.Struct):
     type: str
+    article: _Article | None = None
+    product: _Product | None = None
     order_id: str | None = None
     revision: Revision = 0
     order: _Order | None = None
@@ -132,9 +148,32 @@ def normalize(event: RawEvent) -> Sequence[CanonicalChange]:
         return [_shipment(raw.shipment)]
     if raw.fulfillment is not None:
         return [_fulfillment(raw.fulfillment)]
+    if raw.article is not None:
+        return [_article(raw.type, raw.article)]
+    if raw.product is not None:
+        return [_product(raw.type, raw.product.product_id)]
     if raw.order_id is not None:
         return [NeedsFetch(topic="order", external_id=raw.order_id, version=raw.revision)]
     return [Ignored(code="unknown_topic", reason=f"topic {raw.type[:60]!r} is not used")]
+
+
+def _article(topic: str, raw: _Article) -> CanonicalChange:
+    if topic == "article.gone":
+        return VariantGone(external_id=raw.article_id)
+    return VariantSeen(
+        external_id=raw.article_id,
+        sku=raw.sku,
+        title=raw.title,
+        version=raw.revision,
+        parent_external_id=raw.product_id,
+    )
+
+
+def _product(topic: str, product_id: str) -> CanonicalChange:
+    """A webhook only hints at a deletion; what the read of the product says counts."""
+    if topic == "product.gone":
+        return VariantGone(external_id=product_id, is_product=True)
+    return NeedsFetch(topic="product", external_id=product_id)
 
 
 def _order(raw: _Order) -> OrderSeen:

@@ -31,6 +31,10 @@ class _Fulfillment(msgspec.Struct):
     order_id: str
 
 
+class _Product(msgspec.Struct):
+    product_id: str
+
+
 class _Keys(msgspec.Struct):
     """The few fields that the door reads; everything else is skipped, not built."""
 
@@ -41,6 +45,7 @@ class _Keys(msgspec.Struct):
     move: _Move | None = None
     shipment: _Shipment | None = None
     fulfillment: _Fulfillment | None = None
+    product: _Product | None = None
 
 
 _DECODER = msgspec.json.Decoder(_Keys)
@@ -63,6 +68,8 @@ def _ordering_key(keys: _Keys) -> str:
         return f"article:{keys.move.article_id}"
     if keys.shipment is not None:
         return f"shipment:{keys.shipment.shipment_id}"
+    if keys.product is not None:
+        return f"product:{keys.product.product_id}"
     raise ValueError("the event names no entity")
 
 
