@@ -36,7 +36,9 @@ async def make(bed: Bed | DispatchBed, wanted: dict[str, Parts], *, shared: Sequ
 
 async def number(bed: Bed, sku: str, channel: str = "shop_a", rules: SafetyRules = NO_RULES) -> int:
     async with bed.pool.acquire() as conn:
-        (row,) = await read_numbers(conn, bed.tenant_id, bed.connections[channel], [bed.items[sku]], rules)
+        (row,) = await read_numbers(
+            conn, bed.tenant_id, bed.connections[channel], [bed.items[sku]], rules, stock_number="available"
+        )
     return quantity_of(row, "available", rules)
 
 
