@@ -18,20 +18,24 @@ NOTIFIED_SLOTS_MAX = 600
 """A wake-up's payload has at most 8,000 bytes; with more tenants or slots it names none, which means any."""
 
 
-async def append_webhooks(connection: Connection, events: Sequence[NewEvent], *, writer: str) -> AppendResult:
+async def append_webhooks(
+    connection: Connection, events: Sequence[NewEvent], *, writer: str, notifies: bool = True
+) -> AppendResult:
     """Store a batch of deliveries durably: one statement, and two more only when a known key comes with another body.
 
     Run it outside a transaction: when it returns, everything is on disk. It is safe to repeat after a lost answer:
     what was stored then is a duplicate now. `writer` names one connection to the database that counts; two that run
-    at the same time must have different names. Raises what asyncpg raises.
+    at the same time must have different names. Without `notifies` the caller says `wake_up_of` what was fresh afterwards.
+    Raises what asyncpg raises.
     """
     ordered = sort_for_append(events)
-    rows = await connection.fetch(APPEND, *columns_of(ordered), writer, False, _payload(ordered))
+    payload = wake_up_of(ordered) if notifies else None
+    rows = await connection.fetch(APPEND, *columns_of(ordered), writer, False, payload)
     fresh = {row[0] for row in rows}
     if len(fresh) == len(ordered):
         return AppendResult(fresh=fresh, duplicates=0, conflicts=[])
     repeated = [event for event in ordered if event.event_id not in fresh]
-    conflicts = await _append_conflicts(connection, repeated, writer)
+    conflicts = await _append_conflicts(connection, repeated, writer, notifies=notifies)
     fresh.update(conflicts)
     return AppendResult(fresh=fresh, duplicates=len(repeated) - len(conflicts), conflicts=conflicts)
 
@@ -40,7 +44,7 @@ async def append_unique(connection: Connection, events: Sequence[NewEvent], *, w
     """Store events whose keys are unique by construction, inside the caller's transaction."""
     if events:
         ordered = sort_for_append(events)
-        await connection.fetch(APPEND, *columns_of(ordered), writer, False, _payload(ordered))
+        await connection.fetch(APPEND, *columns_of(ordered), writer, False, wake_up_of(ordered))
 
 
 def sort_for_append(events: Iterable[NewEvent]) -> list[NewEvent]:
@@ -48,7 +52,9 @@ def sort_for_append(events: Iterable[NewEvent]) -> list[NewEvent]:
     return sorted(events, key=_append_order)
 
 
-async def _append_conflicts(connection: Connection, repeated: list[NewEvent], writer: str) -> list[UUID]:
+async def _append_conflicts(
+    connection: Connection, repeated: list[NewEvent], writer: str, *, notifies: bool
+) -> list[UUID]:
     """Store those of the repeated deliveries that have a new body; returns the ids that were stored."""
     found = await connection.fetch(
         FIND_CONFLICTS,
@@ -66,7 +72,8 @@ async def _append_conflicts(connection: Connection, repeated: list[NewEvent], wr
         for event in repeated
         if event.event_id in differing
     )
-    rows = await connection.fetch(APPEND_CONFLICTS, *columns_of(conflicts), writer, True, _payload(conflicts))
+    payload = wake_up_of(conflicts) if notifies else None
+    rows = await connection.fetch(APPEND_CONFLICTS, *columns_of(conflicts), writer, True, payload)
     return [row[0] for row in rows]
 
 
@@ -74,8 +81,8 @@ def _append_order(event: NewEvent) -> tuple[bytes, bytes]:
     return event.dedupe_key, event.connection_id.bytes
 
 
-def _payload(events: Sequence[NewEvent]) -> str:
-    """Return a wake-up's payload: tenants, and behind a semicolon slots, each comma separated; '' means any."""
+def wake_up_of(events: Sequence[NewEvent]) -> str:
+    """Return the payload of a wake-up on `EVENT_QUEUED`: tenants, and behind a semicolon slots, each comma separated; '' means any."""
     tenants, slots = {event.tenant_id for event in events}, {event.slot for event in events}
     if len(tenants) > NOTIFIED_TENANTS_MAX or len(slots) > NOTIFIED_SLOTS_MAX:
         return ""

@@ -44,8 +44,9 @@ queued AS (
 
 NOTIFIED = """
 notified AS MATERIALIZED (
-    SELECT pg_notify('tidegate_event', $20) WHERE EXISTS (SELECT FROM deduped)
+    SELECT pg_notify('tidegate_event', $20) WHERE $20::text IS NOT NULL AND EXISTS (SELECT FROM deduped)
 )"""
+"""$20 null: whoever appends says it afterwards, see `store.notify`."""
 
 _COUNTED = """
 counted AS (

@@ -26,6 +26,7 @@ from tidegate.kernel.clock import seconds_to_beat
 from tidegate.kernel.errors import IntakeError, InvariantError
 from tidegate.store.connections import DATABASE_ERRORS, DirectConnection
 from tidegate.store.context import Context
+from tidegate.store.notify import Notifier
 from tidegate.vault.keys import KeyRing
 
 log = structlog.get_logger("intake.door")
@@ -94,8 +95,9 @@ class DoorProcess:
         self._directory = Directory(
             context.connectors, KeyRing(context.keys), cell=context.cell, body_bytes_max=settings.body_bytes_max
         )
+        self._notifier = Notifier(self._connect)
         self._lanes = [
-            CommitLane(f"{self._name}.{number}", self._connect, settings, self.monotonic)
+            CommitLane(f"{self._name}.{number}", self._connect, settings, self.monotonic, self._notifier.say)
             for number in range(settings.lanes)
         ]
         self._quota = TenantQuota(settings.tenant_per_second)
@@ -123,6 +125,7 @@ class DoorProcess:
         is taken by something else.
         """
         self._renderer.tick(self._clock.now().timestamp())
+        self._notifier.start()
         self._tasks = [asyncio.create_task(lane.run()) for lane in self._lanes]
         self._tasks += [asyncio.create_task(self._watch()), asyncio.create_task(self._keep_directory())]
         until = self.monotonic() + self.settings.start_seconds
@@ -162,6 +165,7 @@ class DoorProcess:
         for task in pending:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._notifier.close()
         for protocol in list(self.protocols):
             protocol.close()
         log.info("door.closed", count=len(pending))

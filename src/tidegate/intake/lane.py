@@ -16,8 +16,9 @@ from typing import Protocol
 import asyncpg
 import structlog
 
-from tidegate.eventlog.append import append_webhooks
+from tidegate.eventlog.append import append_webhooks, wake_up_of
 from tidegate.eventlog.records import AppendResult, NewEvent
+from tidegate.eventlog.statements import EVENT_QUEUED
 from tidegate.intake import metrics
 from tidegate.intake.settings import Settings
 from tidegate.kernel import crashpoint
@@ -63,12 +64,17 @@ class CommitLane:
         connect: Callable[[], Awaitable[DirectConnection]],
         settings: Settings,
         monotonic: Callable[[], float],
+        say: Callable[[str, str], None],
     ) -> None:
-        """Prepare; the database is not touched before `run`. `name` is unique among all lanes of all doors."""
+        """Prepare; the database is not touched before `run`. `name` is unique among all lanes of all doors.
+
+        `say` sends a wake-up: channel and payload.
+        """
         self._name = name
         self._connect = connect
         self._settings = settings
         self._monotonic = monotonic
+        self._say = say
         self._waiting: deque[Waiting] = deque()
         self._in_flight: Sequence[Waiting] = ()
         self._started_at = 0.0
@@ -177,7 +183,8 @@ class CommitLane:
             self._started_at = self._monotonic()
             try:
                 crashpoint.reach("door.t1.before")
-                result = await append_webhooks(connection, events, writer=f"{self._name}.{self._generation}")
+                writer = f"{self._name}.{self._generation}"
+                result = await append_webhooks(connection, events, writer=writer, notifies=False)
                 crashpoint.reach("door.t1.committed")
             except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 state = sqlstate_of(error)
@@ -206,6 +213,8 @@ class CommitLane:
             waiting.stored(now)
         for connector, count in Counter([waiting.connector for waiting in batch]).items():
             metrics.RECEIVED.labels(connector).inc(count)
+        if result.fresh:
+            self._say(EVENT_QUEUED, wake_up_of([waiting.event for waiting in batch]))
         if result.duplicates:
             repeated = Counter(w.connector for w in batch if w.event.event_id not in result.fresh)
             for connector, count in repeated.items():

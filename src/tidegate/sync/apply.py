@@ -41,12 +41,9 @@ RETRIES_MAX = 8
 RETRY_SPREAD_SECONDS = 0.05
 """A deadlock or serialization failure waits up to this much, times the try, before the next one."""
 FINISH = """
-WITH cleared AS (
-  UPDATE node SET working_slots = NULL, working_tenant = NULL, working_event = NULL WHERE node_id = $1
-)
-SELECT pg_notify($2, $3) WHERE $3::text IS NOT NULL
+UPDATE node SET working_slots = NULL, working_tenant = NULL, working_event = NULL WHERE node_id = $1
 """
-"""Nothing is being worked on any more, and the lanes that $3 names are woken."""
+"""Nothing is being worked on any more."""
 
 POISON = (
     asyncpg.DataError,
@@ -83,6 +80,8 @@ class Applier:
     policy: Policy
     seal_order: SealWith
     clock: Clock
+    say: Callable[[str, str], None]
+    """Sends a wake-up: channel and payload."""
 
     async def apply(self, batch: Sequence[Prepared], epochs: Sequence[SlotEpoch]) -> int:
         """Apply `batch` (queue order, one tenant) under the fence of its slots; return how many events are done.
@@ -178,9 +177,11 @@ class Applier:
                 conn, state, result, stock_channels=self.policy.stock_channels, changed=changed
             )
             await end_numbers(conn, self.tenant_id, result.listings)
-            await conn.execute(FINISH, self.node_id, COMMAND_CHANNEL, woken)
+            await conn.execute(FINISH, self.node_id)
             reach("apply.t2.before_commit")
         reach("apply.t2.committed")
+        if woken is not None:
+            self.say(COMMAND_CHANNEL, woken)
 
 
 def _has_outcome_already(error: Exception) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from uuid import UUID
 
 import structlog
@@ -17,7 +18,8 @@ from tidegate.store.connections import DATABASE_ERRORS, Pool
 from tidegate.store.context import Context
 from tidegate.store.fence import Fenced, SlotEpoch
 from tidegate.store.nodes import Node, session_name
-from tidegate.store.pool import BY_KEY, create_pool
+from tidegate.store.notify import Notifier
+from tidegate.store.pool import BY_KEY, create_pool, direct_connection
 from tidegate.sync.apply import Applier, StalePolicy
 from tidegate.sync.catalogue import Catalogue
 from tidegate.sync.normalize import prepare
@@ -56,13 +58,15 @@ async def serve(context: Context, stop: asyncio.Event, settings: Settings = SETT
         settings.large_claim_events, settings.large_claims_in_a_row, settings.slow_batch_seconds, settings.calm_seconds
     )
     reserve = Reserve(strength, stop)
+    notifier = Notifier(partial(direct_connection, context.access, application_name=name))
     strands = [
-        Strand(context, pool, cipher, index, settings, turns, views, reserve) for index in range(settings.strands)
+        Strand(context, pool, cipher, index, settings, turns, views, reserve, notifier.say)
+        for index in range(settings.strands)
     ]
     thresholds = gc.get_threshold()
     gc.set_threshold(*GC_THRESHOLDS)
     try:
-        async with asyncio.TaskGroup() as group:
+        async with notifier, asyncio.TaskGroup() as group:
             for strand in strands[: settings.strands_at_rest]:
                 group.create_task(strand.run(stop))
             for strand in strands[settings.strands_at_rest :]:
@@ -87,8 +91,12 @@ class Strand:
         turns: Turns,
         views: Views,
         reserve: Reserve,
+        say: Callable[[str, str], None],
     ) -> None:
-        """Prepare; nothing is opened yet. `turns`, `views` and `reserve` are shared by the strands of a process."""
+        """Prepare; nothing is opened yet. `turns`, `views` and `reserve` are shared by the strands of a process.
+
+        `say` sends a wake-up: channel and payload.
+        """
         self._context = context
         self._pool = pool
         self._cipher = cipher
@@ -99,6 +107,7 @@ class Strand:
         self._reader = QueueReader(is_set_up=True)
         self._views = views
         self._reserve = reserve
+        self._say = say
         self._node: Node | None = None
         self._is_restless = True
         """Whether it must look by itself soon: what it has to do does not come through the queue alone."""
@@ -280,6 +289,7 @@ class Strand:
             policy=view.policy,
             seal_order=lambda order_id, text: (key.key_id, self._cipher.seal(key, "order", order_id, text)),
             clock=self._context.clock,
+            say=self._say,
         )
         try:
             await applier.apply(batch, epochs)
