@@ -8,7 +8,7 @@ callers at once (`bench.hot_sku_process`), and two bare connections write the sa
 thousand. Then two such processes empty a small shelf (`oversold` is what they took too much, in any round), and at last
 they reserve the one SKU while four apply processes take orders for it: `deadlocks`, and how much both got done.
 `--http` asks through `POST /v1/reservations` as well, of so many web processes, and of as many bare endpoints that decide nothing
-(`http_...`). `--standby` attaches a synchronous standby and reserves once more, alone and beside the orders (`standby_...`).
+(`http_...`), and through `POST /v1/reservations/batch` (`http_batch_...`). `--standby` attaches a synchronous standby and reserves once more, alone and beside the orders (`standby_...`).
 Progress goes to standard error; the last line of standard output is one JSON object.
 """
 
@@ -44,6 +44,7 @@ from tidegate.web.keys import create_key
 
 SMALL_SHELF = 5_000
 RAW_BATCH = 200
+BATCH_CALLERS = 4
 DONE_SECONDS_MAX = 120.0
 START_SECONDS = 30.0
 PEPPER = b"p" * 32
@@ -234,39 +235,41 @@ async def beside_orders(place: Place, arguments: argparse.Namespace, numbers: ra
 
 
 async def through_http(place: Place, arguments: argparse.Namespace) -> dict[str, object]:
-    """Reserve the one SKU through web processes, and ask bare endpoints as often as they can answer."""
+    """Reserve the one SKU through web processes, one by one and in batches; ask bare endpoints as often as they can answer."""
     await place.tidy()
     key = await create_key(
         place.conn, tenant_id=place.bed.tenant_id, pepper=PEPPER, name="bench", scopes=("stock:reserve",), actor="bench",
         now=datetime.now(UTC),
     )  # fmt: skip
     dsn = embedded_database(place.server.dsn).access(Role.WEB).dsn
-    found: dict[str, dict[str, Any]] = {}
-    for kind in ("bare", "api"):
+    pepper = base64.b64encode(PEPPER).decode()
+    figures: dict[str, object] = {"http_processes": arguments.http}
+    asked = {
+        "http_bare": (1, arguments.http_callers),
+        "http": (1, arguments.http_callers),
+        "http_batch": (arguments.http_batch, BATCH_CALLERS),
+    }
+    for kind, (batch, callers) in asked.items():
         ports = [free_port() for _ in range(arguments.http)]
         with ExitStack() as stack:
             for port in ports:
-                pepper = base64.b64encode(PEPPER).decode()
-                order = {"dsn": dsn, "pepper": pepper, "port": port, "bare": kind == "bare"}
+                order = {"dsn": dsn, "pepper": pepper, "port": port, "bare": kind == "http_bare"}
                 stack.enter_context(child_process("bench.hot_sku_api", order))
                 await answering(port)
             place.runs += 1
-            callers = {
-                "ports": ports, "key": key.text.reveal(), "sku": "SKU-00000", "callers": arguments.http_callers,
+            calling = {
+                "ports": ports, "key": key.text.reveal(), "sku": "SKU-00000", "callers": callers, "batch": batch,
                 "seconds": arguments.seconds, "name": f"http{place.runs}",
             }  # fmt: skip
-            (found[kind],) = await run_all("bench.hot_sku_callers", callers)
-        note(f"{arguments.http} {kind} processes: {per_s(found[kind]):.0f}/s, p50 {found[kind]['p50_ms']:.1f} ms, "
-             f"p99 {found[kind]['p99_ms']:.1f} ms; load {os.getloadavg()[0]:.1f}")  # fmt: skip
-    return {
-        "http_processes": arguments.http,
-        "http_callers": arguments.http_callers,
-        "http_reservations_per_s": round(per_s(found["api"])),
-        "http_p50_ms": round(found["api"]["p50_ms"], 1),
-        "http_p99_ms": round(found["api"]["p99_ms"], 1),
-        "http_bare_per_s": round(per_s(found["bare"])),
-        "http_bare_p99_ms": round(found["bare"]["p99_ms"], 1),
-    }
+            (found,) = await run_all("bench.hot_sku_callers", calling)
+        figures |= {
+            f"{kind}_per_s" if kind == "http_bare" else f"{kind}_reservations_per_s": round(per_s(found)),
+            f"{kind}_p50_ms": round(found["p50_ms"], 1),
+            f"{kind}_p99_ms": round(found["p99_ms"], 1),
+        }
+        note(f"{arguments.http} processes, {kind}: {callers} callers of {batch}, {per_s(found):.0f}/s, "
+             f"p50 {found['p50_ms']:.1f} ms, p99 {found['p99_ms']:.1f} ms; load {os.getloadavg()[0]:.1f}")  # fmt: skip
+    return {**figures, "http_callers": arguments.http_callers, "http_batch": arguments.http_batch}
 
 
 async def with_standby(place: Place, arguments: argparse.Namespace) -> dict[str, object]:
@@ -334,6 +337,7 @@ def main() -> None:
         "--http", type=int, default=0, metavar="PROCESSES", help="ask through so many web processes, too"
     )
     parser.add_argument("--http-callers", type=int, default=32, help="connections that ask them")
+    parser.add_argument("--http-batch", type=int, default=50, help="reservations of one request to the batch endpoint")
     parser.add_argument("--standby", action="store_true", help="once more with a synchronous standby")
     parser.add_argument("--quick", action="store_true", help="one short round of each")
     arguments = parser.parse_args()

@@ -39,6 +39,7 @@ NEEDS: Mapping[tuple[str, str], str] = {
     ("POST", "/v1/stock/{sku}/adjustments"): "stock:write",
     ("GET", "/v1/reservations"): "stock:read",
     ("POST", "/v1/reservations"): "stock:reserve",
+    ("POST", "/v1/reservations/batch"): "stock:reserve",
     ("GET", "/v1/reservations/{reservation_id}"): "stock:read",
     ("POST", "/v1/reservations/{reservation_id}/claim"): "stock:reserve",
     ("POST", "/v1/reservations/{reservation_id}/release"): "stock:reserve",
@@ -70,6 +71,8 @@ NEEDS: Mapping[tuple[str, str], str] = {
     ("POST", "/v1/alerts/{alert_id}/acknowledge"): "alerts:write",
 }
 """Method and address -> the one scope that opens it."""
+KEYS_INSIDE = {"/v1/reservations/batch"}
+"""Writes of several things, each of which has an idempotency key of its own in the body."""
 
 
 def address_of(path: str, tenant: Tenant) -> str:
@@ -309,9 +312,9 @@ async def test_every_operation_is_described_in_full(database: Database, owner_po
         assert {"400", "401", "403", "404", "429", "503"} <= set(operation["responses"]), place
         if method == "POST":
             assert {"409", "413", "422"} <= set(operation["responses"]), place
-            assert any(each["name"] == "Idempotency-Key" and each["required"] for each in operation["parameters"]), (
-                place
-            )
+            assert path in KEYS_INSIDE or any(
+                each["name"] == "Idempotency-Key" and each["required"] for each in operation["parameters"]
+            ), place
         for status, response in operation["responses"].items():
             content = next(iter(response["content"].values()))
             assert content["examples"], f"{place} {status}"

@@ -10,8 +10,8 @@ import asyncio
 import random
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -92,6 +92,19 @@ class _Waiting:
         self.keep = keep
         self.reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
 
+    def place(self) -> int:
+        """Return a number that is the same for requests about the same article or reservation."""
+        if self.wish is not None:
+            return hash(min((sku for sku, _ in self.wish.lines), default=""))
+        return 0 if self.ask is None or isinstance(self.ask, Reserve) else self.ask.reservation_id.int
+
+    async def outcome(self) -> Reply | Exception:
+        """Return the reply, or the error that stands in its place."""
+        try:
+            return await self.reply
+        except Exception as error:
+            return error
+
 
 class _Lane:
     """Requests that wait for one transaction after the other."""
@@ -135,31 +148,50 @@ class Combiner:
         Raises TransientError when the database is away, or too much waits: it did not happen, or the same request again
         gets the same answer. Raises RejectedError when its own values cannot be stored.
         """
-        skus = [sku for sku, _ in wish.lines]
-        return await self._submit(tenant_id, hash(min(skus, default="")), _Waiting(wish, None, keep))
+        with self._entered([_Waiting(wish, None, keep)], tenant_id) as (waiting,):
+            return await waiting.reply
+
+    async def reserve_each(
+        self, tenant_id: UUID, wishes: Iterable[tuple[Wish, Keep | None]]
+    ) -> list[Reply | Exception]:
+        """Hold units for several who wait together: each is decided by itself, in order, and has a reply or its own error.
+
+        Raises TransientError when too much waits for all of them to wait: then none was begun.
+        """
+        with self._entered([_Waiting(wish, None, keep) for wish, keep in wishes], tenant_id) as entered:
+            return [await waiting.outcome() for waiting in entered]
 
     async def change(self, tenant_id: UUID, ask: Release | Claim, keep: Keep | None = None) -> Reply:
         """Release or claim a reservation. Raises as `reserve` does."""
-        return await self._submit(tenant_id, ask.reservation_id.int, _Waiting(None, ask, keep))
+        with self._entered([_Waiting(None, ask, keep)], tenant_id) as (waiting,):
+            return await waiting.reply
 
-    async def _submit(self, tenant_id: UUID, place: int, waiting: _Waiting) -> Reply:
-        if self._count >= self._settings.waiting_max:
+    @contextmanager
+    def _entered(self, entering: Sequence[_Waiting], tenant_id: UUID) -> Iterator[Sequence[_Waiting]]:
+        """Let requests wait for their replies until the block ends."""
+        if self._count + len(entering) > self._settings.waiting_max:
             raise TransientError("too many requests wait for the stock", code="busy", wait_seconds=1)
+        self._count += len(entering)
+        try:
+            for waiting in entering:
+                self._enter(tenant_id, waiting)
+            yield entering
+        finally:
+            self._count -= len(entering)
+            for waiting in entering:
+                waiting.reply.cancel()  # of what is not decided yet: nobody waits for it any more
+
+    def _enter(self, tenant_id: UUID, waiting: _Waiting) -> None:
         lane = self._lanes[0]
         if lane.count >= self._settings.batch_max:  # more than its next transaction takes
-            lane = self._lanes[place % len(self._lanes)]
+            lane = self._lanes[waiting.place() % len(self._lanes)]
         queue = lane.waiting.get(tenant_id)
         if queue is None:
             queue = lane.waiting[tenant_id] = deque()
         queue.append(waiting)
         lane.count += 1
-        self._count += 1
-        try:
-            if lane.running is None:
-                lane.running = asyncio.create_task(self._run(lane))
-            return await waiting.reply
-        finally:
-            self._count -= 1
+        if lane.running is None:
+            lane.running = asyncio.create_task(self._run(lane))
 
     async def _run(self, lane: _Lane) -> None:
         try:

@@ -129,9 +129,12 @@ class Desk:
 
     async def digest(self) -> bytes:
         """Return the digest of what is asked: method, address with its query, and body."""
+        return self.digest_part(await self._request.body())
+
+    def digest_part(self, body: bytes) -> bytes:
+        """Return the digest of a part of what is asked: method, address with its query, and what stands for the body."""
         scope = self._request.scope
         address = f"{scope['method']} {scope['path']}".encode() + b"?" + scope["query_string"]
-        body = await self._request.body()
         return hashlib.sha256(len(address).to_bytes(4, "big") + address + body).digest()
 
 

@@ -26,13 +26,16 @@ Connection = Annotated[
     str | None,
     QueryParameter(description="Name of a connection.", min_length=1, max_length=40, pattern="^[a-z][a-z0-9_]*$"),
 ]
+IDEMPOTENCY_KEY_CHARS_MAX = 255
+IDEMPOTENCY_KEY = "^[!-~]+$"
+"""Pattern of idempotency keys."""
 IdempotencyKey = Annotated[
     str,
     HeaderParameter(
         name="Idempotency-Key",
         min_length=1,
-        max_length=255,
-        pattern="^[!-~]+$",
+        max_length=IDEMPOTENCY_KEY_CHARS_MAX,
+        pattern=IDEMPOTENCY_KEY,
         description="Names this request: sent again under the same key it gets the same answer, and has no further effect. "
         "Kept for at least 24 hours. A random UUID is a good one.",
     ),

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
+import structlog
 from litestar import Response, Router, get, post
 from litestar.di import NamedDependency
 from litestar.params import PathParameter, QueryParameter
@@ -19,15 +20,24 @@ from tidegate.sync.combiner import Wish
 from tidegate.sync.reservations import Answer, Keep, Reply
 from tidegate.web.api.desk import JSON, Desk, key_reused, respond_kept
 from tidegate.web.api.documents import READ_PROBLEMS, WRITE_PROBLEMS, answer, body, needs, problems
-from tidegate.web.api.identifiers import TEXT, IdempotencyKey, id_pattern, parse_id
+from tidegate.web.api.identifiers import (
+    IDEMPOTENCY_KEY,
+    IDEMPOTENCY_KEY_CHARS_MAX,
+    TEXT,
+    IdempotencyKey,
+    id_pattern,
+    parse_id,
+)
 from tidegate.web.api.lists import EXAMPLE_CURSOR, Cursor, Limit, read_id_cursor, write_cursor
-from tidegate.web.problems import MEDIA_TYPE, InvalidPart, ProblemError, ShortLine, build_problem
+from tidegate.web.problems import MEDIA_TYPE, InvalidPart, Problem, ProblemError, ShortLine, as_problem, build_problem
 
 LIST = "reservations"
 LINES_MAX = 100
+BATCH_MAX = 200
 QUANTITY_MAX = 1_000_000
 SECONDS_MAX = 30 * 86_400
 SECONDS_DEFAULT = 900
+_log = structlog.get_logger("web.api")
 State = Literal["held", "claimed", "released", "expired"]
 ReservationId = Annotated[str, PathParameter(description="Id of a reservation.", pattern=id_pattern("res"))]
 Reference = Annotated[
@@ -71,6 +81,27 @@ class ReserveUnits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     reference: Reference | None = None
 
 
+class ReserveOne(ReserveUnits, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One reservation of several, with a key of its own."""
+
+    idempotency_key: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=IDEMPOTENCY_KEY_CHARS_MAX,
+            pattern=IDEMPOTENCY_KEY,
+            description="Names this reservation: asked for again under the same key, in whatever company, it gets the same "
+            "outcome and has no further effect.",
+        ),
+    ]
+
+
+class ReserveSeveral(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What several ask for. Each is held or refused by itself."""
+
+    reservations: Annotated[tuple[ReserveOne, ...], Meta(min_length=1, max_length=BATCH_MAX)]
+
+
 class ClaimReservation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """For which order. Nothing: for one that will name the reservation."""
 
@@ -96,6 +127,32 @@ class ReservationNow(msgspec.Struct, frozen=True, kw_only=True, rename={"due_at"
     awaits_order: Annotated[
         bool, Meta(description="Claimed, and its order has not come in yet: its units stand committed until then")
     ]
+
+
+class ReservationOutcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What became of one reservation of several: `reservation` or `problem`."""
+
+    idempotency_key: str
+    status: Annotated[int, Meta(description="What a request of its own would have been answered with: 201 is held")]
+    replayed: Annotated[bool, Meta(description="It was decided before, and is told again")] = False
+    reservation: ReservationNow | None = None
+    problem: Problem | None = None
+
+
+class ReservationOutcomes(msgspec.Struct, frozen=True, kw_only=True):
+    """One for each that was asked for, in the same order."""
+
+    outcomes: tuple[ReservationOutcome, ...]
+
+
+class _WrittenOutcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A ReservationOutcome whose document is written already."""
+
+    idempotency_key: str
+    status: int
+    replayed: bool = False
+    reservation: msgspec.Raw | None = None
+    problem: msgspec.Raw | None = None
 
 
 class HeldUnits(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,6 +203,33 @@ _STATE = ReservationNow(id="res_c0_06c6vd1t9kfsm3k0b4xk9qk2zw", state="held", du
 _WISH = ReserveUnits(
     lines=(ReserveLine(sku="TS-RED-M", quantity=2), ReserveLine(sku="GIFT-SET", quantity=1)), reference="cart-1729"
 )
+_WISHES = ReserveSeveral(
+    reservations=(
+        ReserveOne(
+            idempotency_key="cart-1729", lines=(ReserveLine(sku="TS-RED-M", quantity=2),), reference="cart-1729"
+        ),
+        ReserveOne(idempotency_key="cart-1730", lines=(ReserveLine(sku="GIFT-SET", quantity=3),)),
+    )
+)
+_OUTCOMES = ReservationOutcomes(
+    outcomes=(
+        ReservationOutcome(idempotency_key="cart-1729", status=201, reservation=_STATE),
+        ReservationOutcome(
+            idempotency_key="cart-1730",
+            status=409,
+            problem=build_problem(
+                ProblemError(
+                    409,
+                    "insufficient_stock",
+                    "there is not enough: GIFT-SET: 3 wanted, 1 available",
+                    hint="nothing was held; ask for what is available, or leave the line out",
+                    shortages=(ShortLine(sku="GIFT-SET", wanted=3, available=1),),
+                ),
+                "req_c0_06c6vd1t9kfsm3k0b4xk9qk2zw",
+            ),
+        ),
+    )
+)
 _DETAIL = ReservationDetail(
     id=_STATE.id,
     state="held",
@@ -182,15 +266,34 @@ async def reserve_units(
     409 `insufficient_stock` says per line what was wanted and what is available. Until it is claimed, released or expires,
     nobody else can have the units: channels are told fewer. Safety stock of a level is never held.
     """
-    wish = Wish(
-        lines=tuple((line.sku, line.quantity) for line in data.lines),
-        seconds=data.expires_in,
-        actor=desk.caller.actor,
-        location=data.location,
-        reference=data.reference,
-    )
-    keep = await _keep(desk, idempotency_key, 201)
-    return _respond(await desk.world.combiner.reserve(desk.tenant_id, wish, keep))
+    keep = _keep(desk, idempotency_key, await desk.digest(), 201)
+    return _respond(await desk.world.combiner.reserve(desk.tenant_id, _wish_of(desk, data), keep))
+
+
+@post(
+    "/batch",
+    **needs("stock:reserve"),
+    status_code=200,
+    summary="Reserve units for several",
+    responses={200: answer(ReservationOutcomes, "What became of each", _OUTCOMES), **problems(*WRITE_PROBLEMS)},
+)
+async def reserve_several(
+    desk: NamedDependency[Desk], data: Annotated[ReserveSeveral, body("Two carts", _WISHES)]
+) -> Response[Any]:
+    """Many reservations in one request, decided in their order, each as if it had come alone: it is held or refused by itself.
+
+    Each has an idempotency key of its own, so the request needs none; send those without an outcome again, in whatever
+    company. A body that is not valid is refused as a whole, and nothing is done. It counts as one request.
+    """
+    asked = [
+        (_wish_of(desk, each), _keep(desk, each.idempotency_key, desk.digest_part(_content_of(each)), 201))
+        for each in data.reservations
+    ]
+    replies = await desk.world.combiner.reserve_each(desk.tenant_id, asked)
+    if isinstance(replies[0], Exception) and all(isinstance(reply, Exception) for reply in replies):
+        raise replies[0]
+    outcomes = [_outcome(desk, each, reply) for each, reply in zip(data.reservations, replies, strict=True)]
+    return Response(content=msgspec.json.encode({"outcomes": outcomes}), status_code=200, media_type=JSON)
 
 
 @post(
@@ -228,7 +331,7 @@ async def claim_reservation(
         async with desk.reading() as conn:
             connection_id = await desk.find_connection(conn, data.connection)
     ask = decide.Claim(wanted, desk.caller.actor, connection_id, data.order)
-    keep = await _keep(desk, idempotency_key, 200)
+    keep = _keep(desk, idempotency_key, await desk.digest(), 200)
     return _respond(await desk.world.combiner.change(desk.tenant_id, ask, keep))
 
 
@@ -250,7 +353,7 @@ async def release_reservation(
     What an order has comes back when the order is cancelled: 409 `reservation_claimed`.
     """
     ask = decide.Release(parse_id("res", reservation_id), desk.caller.actor)
-    keep = await _keep(desk, idempotency_key, 200)
+    keep = _keep(desk, idempotency_key, await desk.digest(), 200)
     return _respond(await desk.world.combiner.change(desk.tenant_id, ask, keep))
 
 
@@ -309,6 +412,7 @@ def build_router() -> Router:
         "/reservations",
         route_handlers=[
             reserve_units,
+            reserve_several,
             list_reservations,
             show_reservation,
             claim_reservation,
@@ -322,7 +426,23 @@ _STATUS = {"sku_unknown": 422, "location_unknown": 422, "reservation_unknown": 4
 """Status of refusals; all others are in conflict with the present state: 409."""
 
 
-async def _keep(desk: Desk, idempotency_key: str, status: int) -> Keep:
+def _wish_of(desk: Desk, data: ReserveUnits) -> Wish:
+    return Wish(
+        lines=tuple((line.sku, line.quantity) for line in data.lines),
+        seconds=data.expires_in,
+        actor=desk.caller.actor,
+        location=data.location,
+        reference=data.reference,
+    )
+
+
+def _content_of(asked: ReserveOne) -> bytes:
+    """Return what is asked for, however it was written. Another optional field belongs in it only where it is given. Pure."""
+    lines = [(line.sku, line.quantity) for line in asked.lines]
+    return msgspec.json.encode((lines, asked.expires_in, asked.location, asked.reference))
+
+
+def _keep(desk: Desk, idempotency_key: str, digest: bytes, status: int) -> Keep:
     """Return how the answer of this request is written and kept, in the transaction of its effect."""
 
     def write(result: decide.Result) -> Answer:
@@ -346,7 +466,7 @@ async def _keep(desk: Desk, idempotency_key: str, status: int) -> Keep:
         )
         return Answer(status, JSON, msgspec.json.encode(state))
 
-    return Keep(desk.caller.key_id, idempotency_key, await desk.digest(), write)
+    return Keep(desk.caller.key_id, idempotency_key, digest, write)
 
 
 def _respond(reply: Reply) -> Response[Any]:
@@ -355,6 +475,28 @@ def _respond(reply: Reply) -> Response[Any]:
         raise key_reused()
     kept = reply.answer
     return respond_kept(kept.status, kept.media_type, kept.body, is_replayed=reply.is_replayed)
+
+
+def _outcome(desk: Desk, asked: ReserveOne, reply: Reply | Exception) -> _WrittenOutcome:
+    """Return what one of several is told."""
+    if isinstance(reply, Reply) and reply.answer is not None and not reply.is_other_request:
+        kept, document = reply.answer, msgspec.Raw(reply.answer.body)
+        is_good = kept.media_type == JSON
+        return _WrittenOutcome(
+            idempotency_key=asked.idempotency_key,
+            status=kept.status,
+            replayed=reply.is_replayed,
+            reservation=document if is_good else None,
+            problem=None if is_good else document,
+        )
+    problem = as_problem(reply) if isinstance(reply, Exception) else key_reused()
+    if problem.status == 500:
+        _log.error("web.failed", error_class=type(reply).__name__, request_id=desk.request_id, exc_info=reply)
+    return _WrittenOutcome(
+        idempotency_key=asked.idempotency_key,
+        status=problem.status,
+        problem=msgspec.Raw(msgspec.json.encode(build_problem(problem, desk.request_id))),
+    )
 
 
 def _detail(desk: Desk, found: view.ReservationView) -> ReservationDetail:
