@@ -26,6 +26,7 @@ from tidegate.cli.skus import SkuLine
 from tidegate.cli.stock_adjust import adjust_stock, stock_history
 from tidegate.cli.stock_check import check_stock
 from tidegate.cli.stock_files import export_stock, import_stock
+from tidegate.cli.stock_incoming import incoming, print_incoming
 from tidegate.inventory.decide import Claim, Refusal, Release, Reservation
 from tidegate.inventory.reserve import ReservationState
 from tidegate.kernel.errors import ConfigurationError, ConflictError, TransientError
@@ -45,7 +46,7 @@ from tidegate.store.connections import Connection
 from tidegate.sync.combiner import Combiner, Wish
 from tidegate.sync.reservations import Reply
 
-_LEVELS = ("location", "on_hand", "unavailable", "committed", "reserved", "safety_stock", "available")
+_LEVELS = ("location", "on_hand", "unavailable", "committed", "reserved", "safety_stock", "available", "incoming")
 _ENTRIES = (
     "at",
     "location",
@@ -88,6 +89,7 @@ stock.add_command(check_stock)
 stock.add_command(stock_history)
 stock.add_command(export_stock)
 stock.add_command(import_stock)
+stock.add_command(incoming)
 
 
 @stock.command()
@@ -122,6 +124,9 @@ def show(sku: str, project_dir: Path | None, entries: int, *, as_json: bool) -> 
         levels = [[row[name] for name in _LEVELS] for row in view.levels]
         print_table(_LEVELS, levels, empty="nothing was ever counted")
     click.echo("")
+    if view.incoming:
+        print_incoming(view.incoming)
+        click.echo("")
     print_table(_ENTRIES, [[row[name] for name in _ENTRIES] for row in view.entries], empty="the ledger is empty")
     click.echo("")
     rows = [[getattr(channel, name) for name in _CHANNELS] for channel in view.channels]

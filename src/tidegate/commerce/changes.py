@@ -7,7 +7,7 @@ Every change names its entity by the sender's ids. `version` and `sequence` orde
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Literal
 
 import msgspec
@@ -157,6 +157,25 @@ class StockMoved(msgspec.Struct, frozen=True, kw_only=True, tag="stock_moved", g
     sequence: int = 0
 
 
+class GoodsExpected(msgspec.Struct, frozen=True, kw_only=True, tag="goods_expected", gc=False):
+    """Goods that are on their way to a location: a line of a purchase order, a transfer, a return. No stock yet.
+
+    What a source says last of an `external_id` counts; nothing is left of it once it is received or cancelled there.
+    """
+
+    external_id: str
+    """Of the line: one article at one location."""
+    sku: str
+    item_external_id: str
+    location_external_id: str
+    units: int
+    """Still to come; 0: it came, or does not come any more."""
+    expected_on: date | None = None
+    """None: nobody knows when."""
+    version: int
+    sequence: int = 0
+
+
 class PaymentObserved(msgspec.Struct, frozen=True, kw_only=True, tag="payment_observed"):
     """A payment as its provider shows it. It may be seen before the order that it pays: it waits by `external_id`."""
 
@@ -281,6 +300,7 @@ CanonicalChange = (
     | ShipmentSeen
     | FulfillmentSeen
     | StockMoved
+    | GoodsExpected
     | PaymentObserved
     | RefundSeen
     | VariantSeen

@@ -17,6 +17,7 @@ from tidegate.dispatch.safety import SafetyRules, safety_rules
 from tidegate.dispatch.settings import DEFAULTS
 from tidegate.inventory.kits import kits_of
 from tidegate.kernel.errors import ConfigurationError
+from tidegate.monitor.incoming_view import Incoming, read_incoming
 from tidegate.sdk.connector import Connector
 from tidegate.store.connections import Connection
 from tidegate.store.sql import query
@@ -84,6 +85,8 @@ class StockView(msgspec.Struct, frozen=True, kw_only=True):
     """Of a kit; a plain item has none."""
     kits: int | None = None
     """How many can be made of what the parts leave; None for a plain item."""
+    incoming: tuple[Incoming, ...] = ()
+    """What is on its way, soonest first."""
 
 
 async def read_stock(
@@ -96,6 +99,7 @@ async def read_stock(
         levels = await conn.fetch(_LEVELS, tenant_id, item_id)
         tail = await conn.fetch(_ENTRIES, tenant_id, item_id, entries)
         channels = await read_channels(conn, tenant_id, item_id, connectors, config)
+        incoming = await read_incoming(conn, tenant_id, item_id)
         parts = await read_parts(conn, tenant_id, item_id, safety_rules(effective(config, datetime.now(UTC)).planned))
     return StockView(
         sku=item["sku"],
@@ -113,6 +117,7 @@ async def read_stock(
             for name, part in parts
         ),
         kits=kits_of(part for _, part in parts) if parts else None,
+        incoming=incoming,
     )
 
 

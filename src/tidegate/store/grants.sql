@@ -38,7 +38,8 @@ GRANT SELECT (tenant_id, connection_id, external_id, sku) ON shown TO tidegate_a
 GRANT SELECT ON match_decision TO tidegate_apply;
 GRANT INSERT ON drift_entry TO tidegate_apply;
 GRANT SELECT, INSERT ON stock_entry TO tidegate_apply;  -- the ledger is append-only
-GRANT SELECT ON stock_balance, stock_incoming, stock_counted, kit_part TO tidegate_apply;
+GRANT SELECT ON stock_balance, stock_counted, kit_part TO tidegate_apply;
+GRANT SELECT, INSERT, UPDATE, DELETE ON stock_incoming TO tidegate_apply;  -- what sources say is on its way
 GRANT SELECT, INSERT, UPDATE ON conservation, entity_version, product, variant, inventory_item, variant_item, location,
     stock_level, channel_stock, "order", order_line, payment, fulfillment, fulfillment_line, psp_payment, capture, refund,
     command_key, command TO tidegate_apply;

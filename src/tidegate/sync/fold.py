@@ -32,6 +32,7 @@ from tidegate.sync.gate import Stamp, Verdict, judge, remember
 from tidegate.sync.plan import before_since_reason, plan_events, plan_fulfillment, plan_order, plan_payments
 from tidegate.sync.policy import Policy
 from tidegate.sync.records import (
+    Expected,
     FetchRequest,
     GateKey,
     Listing,
@@ -64,6 +65,8 @@ _RANK = ("ignored", "superseded", "applied", "needs_fetch", "parked", "quarantin
 _FIRM = ("authorised", "captured")
 """States of a payment that an order belongs to."""
 _VERSION_MASK = (1 << 62) - 1
+_EXPECTED_NAME_MAX = 120
+_UNITS_MAX = 2**31 - 1
 
 Versioned = (
     changes.OrderSeen
@@ -71,6 +74,7 @@ Versioned = (
     | changes.ShipmentSeen
     | changes.FulfillmentSeen
     | changes.StockMoved
+    | changes.GoodsExpected
     | changes.PaymentObserved
     | changes.RefundSeen
     | changes.VariantSeen
@@ -85,6 +89,7 @@ FETCH_TOPIC: dict[type[Versioned], str] = {
     changes.ShipmentSeen: "shipment",
     changes.FulfillmentSeen: "fulfillment",
     changes.StockMoved: "move",
+    changes.GoodsExpected: "receipt",
     changes.PaymentObserved: "payment",
     changes.RefundSeen: "refund",
     changes.VariantSeen: "variant",
@@ -254,6 +259,8 @@ class Fold:
                 return self._order_gone(prepared, change)
             case changes.StockMoved():
                 return self._stock_moved(prepared, change)
+            case changes.GoodsExpected():
+                return self._goods_expected(prepared, change)
             case changes.ShipmentSeen():
                 return self._shipment_seen(prepared, change)
             case changes.FulfillmentSeen():
@@ -644,6 +651,18 @@ class Fold:
             order.version += 1
             self.result.changed_orders.setdefault(order.order_id, event_id)
         return shipped
+
+    def _goods_expected(self, prepared: Prepared, change: changes.GoodsExpected) -> Outcome:
+        """Note what is on its way. No counter moves, so no number changes: it is part of nothing that can be sold."""
+        connection_id = prepared.event.connection_id
+        bill = self._catalogue.bill(self._catalogue.variant((connection_id, change.item_external_id, change.sku)))
+        location_id = self._catalogue.location(connection_id, change.location_external_id)
+        self.result.expected[connection_id, change.external_id[:_EXPECTED_NAME_MAX]] = [
+            Expected(item_id, location_id, min(max(0, change.units) * per_unit, _UNITS_MAX), change.expected_on)
+            for item_id, per_unit in bill
+        ]
+        code = "expected" if change.units > 0 else "expected_no_more"
+        return Outcome("applied", code, None, "inventory_item", bill[0][0] if bill else None)
 
     # --- shipments ---------------------------------------------------------------------------------------------
     def _shipment_seen(self, prepared: Prepared, change: changes.ShipmentSeen) -> Outcome:

@@ -38,7 +38,7 @@ def articles_of(batch: Sequence[Prepared]) -> tuple[set[ArticleKey], set[tuple[U
         for change in prepared.changes:
             if isinstance(change, changes.OrderSeen):
                 articles.update((connection_id, line.variant_external_id, line.sku) for line in change.lines)
-            elif isinstance(change, changes.StockMoved):
+            elif isinstance(change, changes.StockMoved | changes.GoodsExpected):
                 articles.add((connection_id, change.item_external_id, change.sku))
                 locations.add((connection_id, change.location_external_id))
             elif isinstance(change, changes.VariantSeen):

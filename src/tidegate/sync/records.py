@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Literal, NamedTuple
 from uuid import UUID
 
@@ -150,6 +150,16 @@ class Park:
     until: datetime
 
 
+class Expected(NamedTuple):
+    """Units of an item that are on their way to a location."""
+
+    item_id: UUID
+    location_id: UUID
+    units: int
+    """0: none any more."""
+    expected_on: date | None
+
+
 @dataclass(slots=True)
 class Result:
     """What a batch changes. Pure folding makes it, `sync.write` stores it."""
@@ -162,6 +172,8 @@ class Result:
     """In the order in which they happened."""
     sold: Counter[tuple[UUID, UUID]] = field(default_factory=Counter)
     """(channel, item) -> units that the channel sold, negative for units that came back to it"""
+    expected: dict[tuple[UUID, str], list[Expected]] = field(default_factory=dict)
+    """(connection, id there) -> what is on its way by its last word."""
     claimants: dict[UUID, Claimant] = field(default_factory=dict)
     """order id -> what it says about reservations; drafts say nothing."""
     fulfillments: list[NewFulfillment] = field(default_factory=list)

@@ -155,6 +155,28 @@ UPDATE channel_stock c SET dirty = true, dirty_at = clock_timestamp()
 FROM untold u WHERE c.tenant_id = u.tenant_id AND c.connection_id = u.connection_id AND c.item_id = u.item_id
 """
 
+# What is on its way by the last word of each source: $2 connections, $3 what it is called there.
+DROP_EXPECTED = """
+WITH old AS MATERIALIZED (
+  SELECT i.tenant_id, i.source_id, i.reference, i.item_id
+  FROM (SELECT * FROM unnest($2::uuid[], $3::text[]) AS n(source_id, reference) ORDER BY 1, 2) want
+  CROSS JOIN LATERAL (
+    SELECT * FROM stock_incoming i
+    WHERE i.tenant_id = $1 AND i.source_id = want.source_id AND i.reference = want.reference OFFSET 0 FOR UPDATE) i
+)
+DELETE FROM stock_incoming i USING old o
+WHERE i.tenant_id = o.tenant_id AND i.source_id = o.source_id AND i.reference = o.reference AND i.item_id = o.item_id
+"""
+ADD_EXPECTED = """
+INSERT INTO stock_incoming (tenant_id, source_id, reference, item_id, location_id, units, expected_on, actor)
+SELECT $1, n.source_id, n.reference, n.item_id, n.location_id, n.units, n.expected_on, $8
+FROM unnest($2::uuid[], $3::text[], $4::uuid[], $5::uuid[], $6::int[], $7::date[])
+  AS n(source_id, reference, item_id, location_id, units, expected_on)
+ON CONFLICT (tenant_id, source_id, reference, item_id) DO UPDATE
+SET location_id = excluded.location_id, units = excluded.units, expected_on = excluded.expected_on, actor = excluded.actor,
+    changed_at = clock_timestamp()
+"""
+
 FIND_FULFILLMENTS = """
 SELECT want.source_id, want.source_ref, f.fulfillment_id
 FROM unnest($2::uuid[], $3::text[]) AS want(source_id, source_ref)

@@ -54,6 +54,7 @@ class Writer:
         await self._orders(conn, [state.orders[order_id] for order_id in sorted(result.changed_orders)])
         await self._fulfillments(conn, result.fulfillments)
         await self._gates(conn, result)
+        await self._expected(conn, result)
         await self._outcomes(conn, result)
         await self._new_commands(conn, [command for command in result.commands if _is_first(command, state)])
 
@@ -189,6 +190,20 @@ class Writer:
         if result.new_gates:
             rows = [(*key, *stamp) for key, stamp in result.new_gates.items()]
             await conn.execute(statements.SAVE_GATES, self.tenant_id, *_columns(rows))
+
+    async def _expected(self, conn: Connection, result: Result) -> None:
+        """Replace what each source said of what is on its way, sorted by key: batches of one source may meet here."""
+        if not result.expected:
+            return
+        await conn.execute(statements.DROP_EXPECTED, self.tenant_id, *_columns(sorted(result.expected)))
+        rows = [
+            (connection_id, reference, *expected)
+            for (connection_id, reference), found in sorted(result.expected.items())
+            for expected in found
+            if expected.units
+        ]
+        if rows:
+            await conn.execute(statements.ADD_EXPECTED, self.tenant_id, *_columns(rows), ACTOR)
 
     async def _cancels(self, conn: Connection, cancels: list[PlannedCommand]) -> list[PlannedCommand]:
         """Return the cancels that must be sent: those whose create was planned and is not still unsent."""

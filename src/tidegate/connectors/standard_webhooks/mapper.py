@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
@@ -19,6 +19,7 @@ from tidegate.commerce.changes import (
     Address,
     CanonicalChange,
     Customer,
+    GoodsExpected,
     Ignored,
     LocationSeen,
     OrderLineSeen,
@@ -154,6 +155,16 @@ class _Count(msgspec.Struct, gc=False):
     version: Version | None = None
 
 
+class _Expected(msgspec.Struct, gc=False):
+    id: Annotated[str, msgspec.Meta(min_length=1, max_length=120)] | Number
+    sku: Name
+    quantity: Units
+    location: Text = "main"
+    article_id: Text = ""
+    expected_on: date | None = None
+    version: Version | None = None
+
+
 class _Article(msgspec.Struct, gc=False):
     sku: Name
     id: EntityId | None = None
@@ -192,7 +203,7 @@ _DIGEST_BITS = 40
 _DECODER = msgspec.json.Decoder(_Envelope)
 _ORDER_STAGES = tuple(OrderState)
 _PAYMENT_STAGES = tuple(PaymentState)
-_Seen = OrderSeen | ShipmentSeen | StockMoved | VariantSeen | LocationSeen
+_Seen = OrderSeen | ShipmentSeen | StockMoved | GoodsExpected | VariantSeen | LocationSeen
 _READERS: Mapping[str, Callable[[msgspec.Raw, _About], Sequence[_Seen]]]
 
 
@@ -364,6 +375,21 @@ def _count(raw: msgspec.Raw, about: _About) -> Sequence[_Seen]:
     ]
 
 
+def _expected(raw: msgspec.Raw, about: _About) -> Sequence[_Seen]:
+    data = _read(raw, _Expected)
+    return [
+        GoodsExpected(
+            external_id=str(data.id),
+            sku=data.sku,
+            item_external_id=data.article_id or data.sku,
+            location_external_id=data.location,
+            units=data.quantity,
+            expected_on=data.expected_on,
+            version=about.version(data.version),
+        )
+    ]
+
+
 def _article(raw: msgspec.Raw, about: _About) -> Sequence[_Seen]:
     data = _read(raw, _Article)
     return [
@@ -389,6 +415,7 @@ _READERS = MappingProxyType(
         **dict.fromkeys(("shipment.created", "shipment.shipped"), _shipment),
         "stock.changed": _movement,
         "stock.counted": _count,
+        "stock.incoming": _expected,
         **dict.fromkeys(("article.created", "article.updated"), _article),
         **dict.fromkeys(("location.created", "location.updated"), _location),
     }

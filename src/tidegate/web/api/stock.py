@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -162,6 +162,16 @@ class KitPart(msgspec.Struct, frozen=True, kw_only=True):
     is_shared: Annotated[bool, Meta(description="Its units may be shared out among channels: no kits are sold of it")]
 
 
+class IncomingUnits(msgspec.Struct, frozen=True, kw_only=True):
+    """Units that are on their way. They are part of nothing that can be sold."""
+
+    reference: Annotated[str, Meta(description="What the source calls it")]
+    source: Annotated[str | None, Meta(description="The connection that says so; null: people")]
+    location: str
+    units: int
+    expected_on: Annotated[date | None, Meta(description="null: nobody knows when")]
+
+
 class StockDetail(msgspec.Struct, frozen=True, kw_only=True):
     """One item."""
 
@@ -172,6 +182,7 @@ class StockDetail(msgspec.Struct, frozen=True, kw_only=True):
     promise: StockPromise
     parts: Annotated[tuple[KitPart, ...], Meta(description="Of a kit, which has no levels of its own; else empty")]
     kits: Annotated[int | None, Meta(description="How many can be made of what the parts leave; null: it is no kit")]
+    incoming: Annotated[tuple[IncomingUnits, ...], Meta(description="What is on its way, soonest first")]
 
 
 class SkuHold(msgspec.Struct, frozen=True, kw_only=True):
@@ -259,6 +270,7 @@ _DETAIL = StockDetail(
     ),
     parts=(),
     kits=None,
+    incoming=(),
 )
 _WHY = SkuWhy(sku="TS-RED-M", mode="live", owner="erp", steps=(), orders=(), reservations=(), is_cut=False)
 
@@ -374,6 +386,10 @@ def _detail(view: StockView, promise: Promise, cell: str) -> StockDetail:
             KitPart(**{name: getattr(each, name) for name in KitPart.__struct_fields__}) for each in view.parts
         ),
         kits=view.kits,
+        incoming=tuple(
+            IncomingUnits(**{name: getattr(each, name) for name in IncomingUnits.__struct_fields__})
+            for each in view.incoming
+        ),
     )
 
 
