@@ -76,6 +76,29 @@ async def test_cancel_goes_after_its_create_and_others_are_not_held(bed: Bed, re
     assert sum(count for path, count in cancel.items() if path.endswith("/cancel")) == 1
 
 
+@pytest.mark.parametrize(("tries", "counted"), [(6, 5), (1, 1)])
+async def test_a_process_that_is_gone_makes_no_later_pause_longer(
+    bed: Bed, remote: HostileServer, tries: int, counted: int
+) -> None:
+    """That ours ended says nothing about the other side: what it left sending does not count, but for the first time."""
+    order = await bed.order(place(remote.world, ("A", 1)))
+    remote.put_faults(
+        Fault(kind="lose_reply", method="POST", path=ORDERS), Fault(kind="stale_read", method="GET", path=ORDERS)
+    )
+    async with bed.running():
+        await until(lambda: remote.world.faults_used.get("lose_reply") == 1)
+        await until(lambda: is_in_doubt(bed, order.order_id))
+    left = "UPDATE command SET state = 'sending', attempt_number = $2 WHERE entity_id = $1 AND state = 'in_doubt'"
+    assert await bed.pool.execute(left, order.order_id, tries) == "UPDATE 1"
+
+    async with bed.running():
+        await until(bed.is_settled)
+
+    (command,) = await bed.commands_of(order.order_id)
+    assert (command["state"], command["attempt_number"]) == ("succeeded", counted)
+    assert remote.world.effects["order.create"] == {order.reference: 1}
+
+
 # --- told to wait --------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("form", ["seconds", "date", "none"])
 async def test_told_to_wait_parks_the_lane_and_counts_nothing(bed: Bed, remote: HostileServer, form: str) -> None:

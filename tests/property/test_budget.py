@@ -63,6 +63,28 @@ def test_retries_are_scarce_where_most_are_in_vain(share: float) -> None:
     assert tried <= 40
 
 
+@given(st.lists(st.tuples(st.integers(1, 16), st.integers(0, 16), st.floats(0, 20)), max_size=80), st.integers(1, 20))
+def test_calls_of_several_stay_within_it_and_leave_room(calls: list[tuple[int, int, float]], always: int) -> None:
+    """A call carries half of what is left at most, and at least one: what fails as a whole is not the last for a minute."""
+    budget_of_retries, now = RetryBudget(share=0.1, always=always), 0.0
+    vain: list[tuple[float, int]] = []
+    helped: list[tuple[float, int]] = []
+    for size, good, pause in calls:
+        now += pause
+        room = budget_of_retries.room(now)
+        assert (room > 0) == (budget_of_retries.wait_seconds(now) <= 0)
+        count = min(size, room)
+        if not count:
+            continue
+        budget_of_retries.note_retry(now, count)
+        served = min(good, count)
+        budget_of_retries.pay_back(now, served)
+        vain.append((now, count - served))
+        helped.append((now, served))
+        lately = [sum(n for at, n in some if at > now - 60) for some in (vain, helped)]
+        assert lately[0] <= max(always, lately[1])
+
+
 @given(st.integers(1, 12), st.lists(st.floats(0, 5), max_size=60))
 def test_a_retry_is_allowed_after_the_wait_that_was_told(always: int, pauses: list[float]) -> None:
     """Nobody waits for ever: after the wait a retry is allowed, also when nothing else was sent."""

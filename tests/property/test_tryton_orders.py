@@ -232,11 +232,33 @@ def test_what_is_half_made_is_finished_without_a_refused_duplicate() -> None:
     first = create(erp, [order(0), order(1)])
     assert [type(outcome) for outcome in first] == [Failed, Done]
     assert isinstance(first[0], Failed)
-    assert (type(first[0].error), first[0].error.code) == (TransientError, "half_made")
+    assert isinstance(first[0].error, TransientError)
+    assert (first[0].error.code, first[0].error.is_further) == ("half_made", True)
     erp.requests.clear()
 
     assert isinstance(create(erp, [order(0)])[0], Done)
     assert erp.requests == ["quote", "confirm", "search"]
+
+
+@pytest.mark.parametrize(
+    ("count", "faults"),
+    [(2, [None, "broken", *[None] * 4, "broken", *[None] * 2]), (1, [None, None, None, "broken", "broken"])],
+    ids=["two", "alone"],
+)
+def test_only_who_has_more_than_before_got_further(count: int, faults: list[str | None]) -> None:
+    """The first call leaves a part behind it, the second one adds nothing."""
+    erp = Erp(iter(faults))
+    wanted = [order(place) for place in range(count)]
+    errors = []
+    for _ in range(2):
+        try:
+            (outcome, *_) = create(erp, wanted)
+        except TransientError as error:
+            errors.append(error.is_further)
+        else:
+            assert isinstance(outcome, Failed)
+            errors.append(isinstance(outcome.error, TransientError) and outcome.error.is_further)
+    assert errors == [True, False]
 
 
 def test_a_side_that_fails_again_and_again_is_left_alone() -> None:

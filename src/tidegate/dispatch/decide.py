@@ -42,6 +42,10 @@ class ErrorClass(StrEnum):
 
 
 NO_LEASE = "not_sent_lease"
+PROMPT_ATTEMPTS = 2
+"""What was sent so often and found to be still needed goes again at once; what ends in doubt each time gets slower."""
+NOT_SENT_BEHIND = "not_sent_behind"
+"""Left out of its call, because those before it failed."""
 """Code of a request that this node was not allowed to send any more; it says nothing about the other side."""
 REFUSED_TOGETHER = "refused_together"
 """Code of a command whose whole call was refused, with others in it: any of them may be what was refused."""
@@ -177,6 +181,11 @@ def _decide_failed(
             return _again(about, error, wait=wait, is_counted=False, lane=LaneEffect.SNOOZE)
         case ErrorClass.TRANSIENT if error.code == NO_LEASE:
             return _again(about, error, wait=1.0, is_counted=False)
+        case ErrorClass.TRANSIENT if getattr(error, "is_further", False):
+            return _again(about, error, wait=max(full_jitter(0), named_wait(error, settings)), is_counted=False)
+        case ErrorClass.TRANSIENT if error.code == NOT_SENT_BEHIND:
+            wait = max(full_jitter(about.attempt_number - 1), named_wait(error, settings))
+            return _again(about, error, wait=wait, is_counted=False, lane=LaneEffect.FAILING)
         case ErrorClass.TRANSIENT:
             return _later(about, error, settings, lane=LaneEffect.FAILING)
         case ErrorClass.CONFLICT:
@@ -420,7 +429,8 @@ def _resend(about: Circumstances, *, code: str, reason: str | None) -> Decision:
             forget_acked=True,
             is_counted=False,
         )
-    return Decision(state=CommandState.PENDING, code=code, reason=reason, wait_seconds=0.0)
+    wait = full_jitter(about.attempt_number - 1) if about.attempt_number > PROMPT_ATTEMPTS else 0.0
+    return Decision(state=CommandState.PENDING, code=code, reason=reason, wait_seconds=wait)
 
 
 def _doubt(

@@ -59,7 +59,7 @@ class Pace:
             book=self._book,
             now=now,
             writes=writes,
-            retries=self._retries.wait_seconds(now) <= 0,
+            retries=self._retries.room(now),
             urgent_run=self._urgent_run,
         )
 

@@ -1,8 +1,9 @@
 """The retry budget of a lane: in any minute at most a tenth of what it sends for the first time may be sent again in vain.
 
 A few retries a minute are always allowed, so that a lone failed command is not left for ever; and while most
-of them are served, they flow: whoever serves them is not overloaded by them. Pure but for its own memory; times are
-seconds of one monotonic clock.
+of them are served, they flow: whoever serves them is not overloaded by them. One call takes half of what is left at most, so
+that one failed call does not end all retries for a minute. Pure but for its own memory; times are seconds of one monotonic
+clock.
 """
 
 from __future__ import annotations
@@ -42,16 +43,24 @@ class RetryBudget:
             self._retries.pop()
             self._served.append(now)
 
+    def room(self, now: float) -> int:
+        """Return how many retries one call may carry; 0: none is allowed."""
+        left = self._allowed(now) - len(self._retries)
+        return max(0, -(-left // 2))
+
     def wait_seconds(self, now: float) -> float:
         """Return how long until a retry is allowed, as far as is known now: sooner, when first sends come. 0: it is."""
-        self._forget(now)
-        allowed = max(self._always, int(self._share * len(self._firsts) + 1e-9), len(self._served))
-        if len(self._retries) < allowed:
+        allowed = self._allowed(now)
+        surplus = len(self._retries) - allowed
+        if surplus < 0:
             return 0.0
         if not self._retries:
             return WINDOW_SECONDS
-        surplus = len(self._retries) - allowed
         return max(0.001, self._retries[min(surplus, len(self._retries) - 1)] + WINDOW_SECONDS - now)
+
+    def _allowed(self, now: float) -> int:
+        self._forget(now)
+        return max(self._always, int(self._share * len(self._firsts) + 1e-9), len(self._served))
 
     def _forget(self, now: float) -> None:
         for sent in (self._firsts, self._retries, self._served):

@@ -106,7 +106,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     parts: int = 1
     """Commands in it that have requests of their own."""
     charge_of: Callable[[int], float] | None = None
-    """What a call with so many of its numbers is charged; None: it cannot be divided."""
+    """What a call with so many of its commands or numbers is charged; None: it cannot be divided."""
 
     @property
     def is_urgent(self) -> bool:
@@ -200,8 +200,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Monotonic."""
     writes: bool
     """False while the stop-all-writes switch is on."""
-    retries: bool
-    """False while the retry allowance is used up."""
+    retries: int
+    """Retries that one call may carry; 0 while the retry allowance is used up."""
     urgent_run: int
     """Urgent calls in a row so far while other work waited."""
 
@@ -286,7 +286,11 @@ def choose(
     """
     if only_urgent:
         candidates = [candidate for candidate in candidates if candidate.is_urgent]
-    able = [c for c in candidates if (limits.writes or not c.is_write) and (limits.retries or not c.is_retry)]
+    able = [
+        _at_most(c, limits.retries) if c.is_retry else c
+        for c in candidates
+        if (limits.writes or not c.is_write) and (limits.retries or not c.is_retry)
+    ]
     if not able:
         return Choice(rule="" if not candidates else "retry_budget" if limits.writes else "writes_stopped")
     waits: list[float] = []
@@ -305,6 +309,14 @@ def choose(
         able = [c for c in able if c.operation != best.operation]
     wait = min(waits, default=math.inf)
     return Choice(None, wait if math.isfinite(wait) else None, "budget")
+
+
+def _at_most(whole: Candidate, retries: int) -> Candidate:
+    """Return a call with as many of its commands as may be tried again, where each of them counts."""
+    if whole.parts <= retries or not isinstance(whole.task, SendCommand) or whole.charge_of is None:
+        return whole
+    task = SendCommand(whole.task.command, whole.task.others[: retries - 1])
+    return msgspec.structs.replace(whole, task=task, parts=retries, charge=whole.charge_of(retries))
 
 
 def _part(whole: Candidate, limits: Limits, floor_share: float) -> Candidate | None:
@@ -372,8 +384,9 @@ def _sends(
             charge=spec.charge_of(len(chosen)) if spec is not None else 0.0,
             operation=spec.operation if spec is not None else "",
             is_write=True,
-            is_retry=any(command.attempt_number > 0 and command.code not in VERIFIED_CODES for command in chosen),
+            is_retry=any(_is_retry(command) for command in chosen),
             parts=len(chosen) if spec is not None and spec.charge_each else 1,
+            charge_of=spec.charge_of if spec is not None and spec.charge_each else None,
         )
         for company, group in groups.items()
         for spec in (connector.commands.get(group[0].kind),)
@@ -386,7 +399,8 @@ def _sends(
 def _company(command: PendingCommand, busy: Busy, spec: CommandSpec | None) -> object:
     """Return with what a command may share a call: fresh ones of its kind, and later those of the same frozen call.
 
-    Where each command has requests of its own and may be sent again at any time, the frozen calls of several may be one.
+    Where each command has requests of its own and may be sent again at any time, the frozen calls of several may be one; but
+    what a look showed to be needed does not wait for an allowance of retries.
     What a whole call was refused for may be any of its members: each of them goes alone.
     """
     if command.code == REFUSED_TOGETHER or command.command_id in busy.alone:
@@ -394,8 +408,13 @@ def _company(command: PendingCommand, busy: Busy, spec: CommandSpec | None) -> o
     if command.call_id is None:
         return command.kind
     if spec is not None and spec.charge_each and spec.safe_to_resend:
-        return command.kind, "again"
+        return command.kind, "again", _is_retry(command)
     return command.call_id
+
+
+def _is_retry(command: PendingCommand) -> bool:
+    """Whether it is tried again in the hope that it is served now; what a look showed to be needed is no such hope."""
+    return command.attempt_number > 0 and command.code not in VERIFIED_CODES
 
 
 def _size(waiting: int, spec: CommandSpec | None, places: int) -> int:

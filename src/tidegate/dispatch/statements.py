@@ -215,7 +215,8 @@ UPDATE connection SET state = $3, state_reason = $4 WHERE tenant_id = $1 AND con
 """
 
 # --- taking a lane over ----------------------------------------------------------------------------------------------
-# Whatever an earlier owner was sending is in doubt: it may have arrived. $3 seconds until a 'not found' is believed.
+# Whatever an earlier owner was sending is in doubt: it may have arrived. $3 seconds until a 'not found' is believed. That our
+# process ended says nothing about the other side: only the first such attempt counts when the next pause is chosen.
 TAKE_OVER = """
 WITH left_behind AS (
   SELECT tenant_id, command_id FROM command
@@ -223,6 +224,7 @@ WITH left_behind AS (
 )
 UPDATE command c
 SET state = 'in_doubt', code = 'taken_over', reason = 'the process that was sending it is gone', negatives = 0,
+    attempt_number = greatest(c.attempt_number - 1, 1),
     not_before = clock_timestamp() + make_interval(secs => least($4::float8, $3::float8)),
     settles_at = clock_timestamp() + make_interval(secs => $3::float8)
 FROM left_behind l
@@ -544,7 +546,7 @@ SET state = n.state, code = n.code, reason = n.reason,
     settles_at = CASE WHEN n.state <> 'in_doubt' THEN NULL WHEN n.settle_seconds IS NULL THEN c.settles_at
                  ELSE clock_timestamp() + make_interval(secs => n.settle_seconds) END,
     negatives = c.negatives + n.negatives,
-    attempt_number = c.attempt_number - n.uncounted,
+    attempt_number = greatest(c.attempt_number - n.uncounted, 0),
     finished_at = CASE WHEN n.state IN ('pending', 'in_doubt') THEN NULL ELSE clock_timestamp() END
 FROM unnest($3::uuid[], $4::text[], $5::text[], $6::text[], $7::float8[], $8::float8[], $9::int[], $10::int[])
   AS n(command_id, state, code, reason, due_seconds, settle_seconds, negatives, uncounted)

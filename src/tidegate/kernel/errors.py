@@ -71,10 +71,17 @@ class TransientError(TidegateError):
     code = "transient"
     exit_status = 75
 
-    def __init__(self, message: str | None = None, *, wait_seconds: float | None = None, **kwargs: Any) -> None:
-        """`wait_seconds` is a wait the other side asked for, None for our own backoff."""
+    def __init__(
+        self, message: str | None = None, *, wait_seconds: float | None = None, is_further: bool = False, **kwargs: Any
+    ) -> None:
+        """`wait_seconds` is a wait the other side asked for, None for our own backoff.
+
+        `is_further`: a part was done this time, which stays, so that the next try has less to do. Only where that comes to an
+        end: it is tried again soon, and does not count as a failure.
+        """
         super().__init__(message, **kwargs)
         self.wait_seconds = wait_seconds
+        self.is_further = is_further
 
 
 class OutcomeUnknownError(TidegateError):

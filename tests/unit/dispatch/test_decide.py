@@ -226,6 +226,41 @@ def test_half_made_is_finished_by_the_same_call() -> None:
     assert (decision.state, decision.code, decision.reason) == (CommandState.PENDING, "found_partly", "draft")
 
 
+def test_what_ends_in_doubt_each_time_gets_slower() -> None:
+    """Looked at, and found to be needed still: at once, but not every second for days."""
+
+    def longest(attempts: int) -> float:
+        seen = [
+            decide_found(
+                Partly(detail="draft"),
+                about(attempt_number=attempts),
+                negatives=0,
+                settles_in_seconds=0.0,
+                settings=DEFAULTS,
+            ).wait_seconds
+            for _ in range(200)
+        ]
+        return max(wait or 0.0 for wait in seen)
+
+    assert longest(2) == 0.0
+    assert 2.0 < longest(3) <= 4.0
+    assert 100.0 < longest(12) <= 300.0
+
+
+def test_who_got_further_or_was_left_out_of_a_call_did_not_fail() -> None:
+    """The next pause is as long as if this had not been; only who was left out waits, and tells that the side fails."""
+    further = decide(errors.TransientError(code="half_made", is_further=True), about(attempt_number=9))
+    assert (further.state, further.is_counted, further.lane) == (CommandState.PENDING, False, LaneEffect.NONE)
+    assert further.wait_seconds is not None
+    assert further.wait_seconds <= 1.0
+    asked = decide(errors.TransientError(code="half_made", is_further=True, wait_seconds=7.0), about())
+    assert asked.wait_seconds == 7.0
+    behind = decide(errors.TransientError(code="not_sent_behind"), about(seconds_left=-1.0))
+    assert (behind.state, behind.is_counted, behind.lane) == (CommandState.PENDING, False, LaneEffect.FAILING)
+    failed = decide(errors.TransientError(code="half_made"), about(attempt_number=2))
+    assert (failed.is_counted, failed.lane) == (True, LaneEffect.FAILING)
+
+
 def test_stock_in_doubt_is_told_anew_and_nothing_is_believed() -> None:
     decision = decide_found(NotFound(), about(STOCK), negatives=1, settles_in_seconds=0.0, settings=DEFAULTS)
 

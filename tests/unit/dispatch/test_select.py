@@ -87,7 +87,7 @@ def book(tokens: float, budget: Budget = BUCKET) -> Book:
 
 def limits(**changes: object) -> Limits:
     values: dict[str, object] = {
-        "book": book(10.0), "now": 0.0, "writes": True, "retries": True, "urgent_run": 0,
+        "book": book(10.0), "now": 0.0, "writes": True, "retries": 12, "urgent_run": 0,
         **changes,
     }  # fmt: skip
     return Limits(**values)  # type: ignore[arg-type]
@@ -267,9 +267,28 @@ def test_retries_wait_when_their_allowance_is_used_up() -> None:
     again, resend, fresh = pending(attempt_number=1), pending(attempt_number=1, code="not_found"), pending(age=-60.0)
     candidates = listed(Window(commands=(again, fresh)))
 
-    assert chosen(candidates, retries=False) == SendCommand(fresh)
-    assert chosen(listed(Window(commands=(again,))), retries=False) is None
-    assert chosen(listed(Window(commands=(resend,))), retries=False) == SendCommand(resend)
+    assert chosen(candidates, retries=0) == SendCommand(fresh)
+    assert chosen(listed(Window(commands=(again,))), retries=0) is None
+    assert chosen(listed(Window(commands=(resend,))), retries=0) == SendCommand(resend)
+
+
+def test_a_call_carries_as_many_retries_as_are_allowed() -> None:
+    """Where each command counts; what a look showed to be needed goes apart from them, and waits for no allowance."""
+    create = replace(CONNECTOR.commands[CommandKind.ORDER_CREATE], bulk_max=10, charge_each=1.0, safe_to_resend=True)
+    connector = replace(CONNECTOR, commands={**CONNECTOR.commands, CommandKind.ORDER_CREATE: create})
+    again = tuple(pending(call_id=new_id(), attempt_number=2, code="half_made") for _ in range(6))
+    needed = tuple(pending(call_id=new_id(), attempt_number=2, code="found_partly", age=-5.0) for _ in range(3))
+    found = list_candidates(Window(commands=(*again, *needed)), Busy(), (), connector, NOW)
+
+    assert [(len(one.task.commands), one.is_retry) for one in found if isinstance(one.task, SendCommand)] == [
+        (6, True), (3, False)
+    ]  # fmt: skip
+    assert chosen(found, retries=0) == SendCommand(needed[0], needed[1:])
+    cut = choose(found, limits(retries=4)).candidate
+    assert cut is not None
+    assert (cut.task, cut.parts) == (SendCommand(again[0], again[1:4]), 4)
+    assert cut.charge == create.charge + 3 * create.charge_each
+    assert chosen(found, retries=6) == SendCommand(again[0], again[1:])
 
 
 def test_a_feed_in_flight_is_not_read_twice() -> None:

@@ -57,8 +57,10 @@ async def create_order(api: Api, payloads: Sequence[Payload], _key: str) -> Sequ
     if len(orders) == 1:
         order = orders[0]
         begun.add(order.reference)
-        sale = known.get(order.reference) or await _make(rest, facts, order)
-        outcome = await _process(rest, sale)
+        sale = known.get(order.reference)
+        is_new = sale is None
+        sale = sale or await _make(rest, facts, order)
+        outcome = await _process(rest, sale, is_new=is_new)
         begun.remove(order.reference)
         return [outcome]
     trials, failure = await _try_all(rest, facts, orders, known, begun)
@@ -119,13 +121,13 @@ async def _make(rest: Rest, facts: Facts, order: CreateOrder) -> Raw:
         return found[order.reference]
 
 
-async def _process(rest: Rest, sale: Raw) -> ItemOutcome:
-    state = await _press(rest, sale, STEPS)
+async def _process(rest: Rest, sale: Raw, *, is_new: bool) -> ItemOutcome:
+    state = await _press(rest, sale, STEPS, is_new=is_new)
     return _done(sale) if state in IN_HAND else _stuck(state)
 
 
-async def _press(rest: Rest, sale: Raw, steps: Mapping[str, str]) -> str:
-    """Press the buttons that are left and return the state that the sale ends in.
+async def _press(rest: Rest, sale: Raw, steps: Mapping[str, str], *, is_new: bool = False) -> str:
+    """Press the buttons that are left and return the state that the sale ends in; `is_new`: it was made just now.
 
     After `confirm` Tryton processes the sale by itself, at once or through its queue; the answer is older than that, so
     the state is read again before anything else is pressed.
@@ -141,6 +143,10 @@ async def _press(rest: Rest, sale: Raw, steps: Mapping[str, str]) -> str:
             state = await _state(rest, sale_id)
             if state == before:
                 raise
+        except TransientError as error:
+            if is_new or state != sale["state"]:
+                raise _half_made(state, error) from error
+            raise
         if state == before:
             break
     return state
@@ -169,6 +175,8 @@ class Trial:
     """As it was seen last; None: not seen."""
     error: TidegateError | None = None
     """What ended its way; None: nothing."""
+    began: str = ""
+    """State of the sale before this call; '' where it was not seen then."""
     is_begun: bool = False
     """Whether there may be a sale."""
     is_seen: bool = False
@@ -192,7 +200,8 @@ async def _try_all(
     stopped: TidegateError | None = None
     failure: TidegateError | None = None
     for order in orders:
-        trial = Trial(order=order, sale=known.get(order.reference), error=stopped)
+        sale = known.get(order.reference)
+        trial = Trial(order=order, sale=sale, error=stopped, began=_state_of(sale))
         trials.append(trial)
         if stopped is not None:
             continue
@@ -270,11 +279,11 @@ async def _conclude(rest: Rest, trial: Trial) -> ItemOutcome:
         return _done(sale)
     if error is not None and not trial.is_seen:
         return Failed(error=error)
-    return Failed(error=_error_of_seen(sale, error))
+    return Failed(error=_error_of_seen(sale, error, began=trial.began))
 
 
-def _error_of_seen(sale: Raw | None, error: TidegateError | None) -> TidegateError:
-    """Return what the look means for an order that is not in hand."""
+def _error_of_seen(sale: Raw | None, error: TidegateError | None, *, began: str) -> TidegateError:
+    """Return what the look means for an order that is not in hand; `began` is the state of its sale before the call."""
     if sale is None:
         if error is None or error.code == "duplicate_reference":
             return OutcomeUnknownError("Tryton has made the sale, and yet it is not to be found", code=DUPLICATE)
@@ -286,16 +295,21 @@ def _error_of_seen(sale: Raw | None, error: TidegateError | None) -> TidegateErr
         return _stuck(state).error
     if isinstance(error, RejectedError):
         return error
-    return _later(error, f"the sale is {state}, and is finished with the next try", "half_made")
+    return _half_made(state, error, is_further=state != began)
 
 
 def _state_of(sale: Raw | None) -> str:
     return str(sale["state"]) if sale is not None else ""
 
 
-def _later(error: TidegateError, message: str, code: str) -> TransientError:
+def _half_made(state: str, error: TidegateError, *, is_further: bool = True) -> TransientError:
+    """A part of it stands in Tryton; `is_further`: more than before this call."""
+    return _later(error, f"the sale is {state}, and is finished with the next try", "half_made", is_further=is_further)
+
+
+def _later(error: TidegateError, message: str, code: str, *, is_further: bool = False) -> TransientError:
     wait = getattr(error, "wait_seconds", None) or error.context.get("wait_seconds")
-    return TransientError(message, code=code, wait_seconds=wait, context=error.context)
+    return TransientError(message, code=code, wait_seconds=wait, is_further=is_further, context=error.context)
 
 
 def _is_of_all(error: TidegateError) -> bool:
