@@ -42,11 +42,11 @@ class ErrorClass(StrEnum):
 
 
 NO_LEASE = "not_sent_lease"
+"""Code of a request that this node was not allowed to send any more; it says nothing about the other side."""
+NOT_SENT_BEHIND = "not_sent_behind"
+"""Code of a command that was left out of its call, because those before it failed."""
 PROMPT_ATTEMPTS = 2
 """What was sent so often and found to be still needed goes again at once; what ends in doubt each time gets slower."""
-NOT_SENT_BEHIND = "not_sent_behind"
-"""Left out of its call, because those before it failed."""
-"""Code of a request that this node was not allowed to send any more; it says nothing about the other side."""
 REFUSED_TOGETHER = "refused_together"
 """Code of a command whose whole call was refused, with others in it: any of them may be what was refused."""
 STOCK_STALE = "stock_stale"
