@@ -12,9 +12,11 @@ import pytest
 import pytest_asyncio
 from tests.applybed import Bed, make_bed, move_event, order_event, placed_now
 
+from tidegate.config.parse import parse
 from tidegate.dispatch.approval import Selection, approve, reject
 from tidegate.dispatch.statements import END_OBSERVED
 from tidegate.kernel.errors import ConfigurationError
+from tidegate.monitor.flows_view import read_proposals, tell_quantities
 from tidegate.store.connections import Pool
 from tidegate.store.database import Database
 from tidegate.sync.going_live import put_to_work
@@ -191,6 +193,26 @@ async def test_propose_to_live_releases_and_live_to_propose_holds(bed: Bed) -> N
     await move(bed, "orders", "propose")
 
     assert await commands(bed) == [("proposed", None)]
+
+
+async def test_a_proposed_number_is_the_one_that_would_be_told(bed: Bed) -> None:
+    """Less what the configuration keeps back, as when it is sent."""
+    kept = text("propose").replace("mode: propose        #", "mode: propose\n    safety: 3   #")
+    async with bed.pool.acquire() as conn:
+        await put_to_work(conn, kept, applied_by="test")
+    await bed.append([("erp", move_event("1", "A", 10))])
+    await bed.apply()
+
+    async with bed.pool.acquire() as conn:
+        found = await read_proposals(conn, bed.tenant_id)
+        told = await tell_quantities(
+            conn, bed.tenant_id, found.marks, bed.context().connectors, parse(kept), datetime.now(UTC)
+        )
+
+    assert {(mark["sku"], mark["connection"]): number for mark, number in zip(found.marks, told, strict=True)} == {
+        ("A", "shop_a"): 7,
+        ("A", "shop_b"): 7,
+    }
 
 
 async def test_a_rejected_order_is_not_proposed_again(bed: Bed) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,9 @@ def proposals(limit: int, project_dir: Path | None, *, as_json: bool) -> None:
 
     async def body(session: Session) -> tuple[Proposals, list[int | None], str]:
         found = await read_proposals(session.conn, session.tenant_id, limit=limit)
-        told = await tell_quantities(session.conn, session.tenant_id, found.marks, connectors)
+        told = await tell_quantities(
+            session.conn, session.tenant_id, found.marks, connectors, session.config, datetime.now(UTC)
+        )
         return found, told, session.config.cell
 
     found, told, cell = run_session(project_dir, body)

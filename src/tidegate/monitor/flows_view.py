@@ -9,17 +9,17 @@ from uuid import UUID
 
 import msgspec
 
-from tidegate.commerce.stock import ChannelOpen, Level, StockNumber, channel_quantity
 from tidegate.config import Config
 from tidegate.config.effective import effective
 from tidegate.config.stock_modes import StockModes
 from tidegate.dispatch.numbers import read_numbers
+from tidegate.dispatch.payloads import quantity_of
+from tidegate.dispatch.safety import safety_rules
 from tidegate.sdk.connector import Connector
 from tidegate.store.connections import Connection
 from tidegate.store.sql import query
 
 PROPOSALS_SHOWN = 200
-_COUNTERS = ("on_hand", "unavailable", "committed", "reserved", "safety_stock", "unseen")
 _COMMANDS = query("flows_proposed_commands")
 _MARKS = query("flows_proposed_marks")
 _COUNT = query("flows_proposed_count")
@@ -93,26 +93,30 @@ async def read_proposals(conn: Connection, tenant_id: UUID, *, limit: int = PROP
 
 
 async def tell_quantities(
-    conn: Connection, tenant_id: UUID, marks: Sequence[Mapping[str, Any]], connectors: Mapping[str, Connector]
+    conn: Connection,
+    tenant_id: UUID,
+    marks: Sequence[Mapping[str, Any]],
+    connectors: Mapping[str, Connector],
+    config: Config,
+    now: datetime,
 ) -> list[int | None]:
-    """Return the number that each mark's channel would be told now; None where its connector is not here. Reads only."""
-    by_channel: dict[UUID, list[UUID]] = {}
-    stock_number: dict[UUID, StockNumber] = {}
+    """Return the number that each mark's channel would be told now, less what `config` keeps back. Reads only.
+
+    None where its connector is not here.
+    """
+    planned = effective(config, now).planned
+    by_channel: dict[UUID, list[Mapping[str, Any]]] = {}
     for mark in marks:
-        by_channel.setdefault(mark["connection_id"], []).append(mark["item_id"])
-        connector = connectors.get(mark["connector"])
-        if connector is not None:
-            stock_number[mark["connection_id"]] = connector.stock_number
+        by_channel.setdefault(mark["connection_id"], []).append(mark)
     found: dict[tuple[UUID, UUID], int] = {}
-    for connection_id, means in stock_number.items():
-        items = by_channel[connection_id]
-        for row in await read_numbers(conn, tenant_id, connection_id, items, stock_number=means):
-            level = Level(**{name: int(row[name]) for name in _COUNTERS})
-            carried = ChannelOpen(
-                unfulfilled=int(row["unfulfilled"]), shipped_unconfirmed=int(row["shipped_unconfirmed"])
-            )
-            number = channel_quantity(level, carried, stock_number=means)
-            found[connection_id, row["item_id"]] = number
+    for connection_id, of_channel in by_channel.items():
+        connector = connectors.get(of_channel[0]["connector"])
+        if connector is None:
+            continue
+        rules, means = safety_rules(planned, of_channel[0]["connection"]), connector.stock_number
+        items = [mark["item_id"] for mark in of_channel]
+        for row in await read_numbers(conn, tenant_id, connection_id, items, rules, stock_number=means):
+            found[connection_id, row["item_id"]] = quantity_of(row, means, rules)
     return [found.get((mark["connection_id"], mark["item_id"])) for mark in marks]
 
 
