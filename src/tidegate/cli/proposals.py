@@ -72,8 +72,9 @@ def proposals(limit: int, project_dir: Path | None, *, as_json: bool) -> None:
 
     async def body(session: Session) -> tuple[Proposals, list[int | None], str]:
         found = await read_proposals(session.conn, session.tenant_id, limit=limit)
+        config = await newest_config(session)
         told = await tell_quantities(
-            session.conn, session.tenant_id, found.marks, connectors, session.config, datetime.now(UTC)
+            session.conn, session.tenant_id, found.marks, connectors, config, datetime.now(UTC)
         )
         return found, told, session.config.cell
 
