@@ -17,6 +17,7 @@ from tidegate.store.connections import Pool
 from tidegate.store.pool import BY_KEY, Access, create_pool
 from tidegate.store.roles import Role
 from tidegate.sync.adjust import Adjusted, adjust
+from tidegate.sync.backorders import put_on_backorder
 from tidegate.sync.combiner import Wish
 from tidegate.sync.expiry import expire_due
 from tidegate.sync.kits import set_kits
@@ -46,6 +47,13 @@ async def main() -> None:
     )
     if order["role"] == Role.APPLY:
         print(json.dumps({"expired": await expire_due(pool)}), flush=True)
+        await pool.close()
+        return
+    if order.get("waits"):
+        async with pool.acquire() as conn, conn.transaction():
+            missing = {UUID(item): units for item, units in order["waits"].items()}
+            done = await put_on_backorder(conn, UUID(order["tenant_id"]), missing, by="child")
+        print(json.dumps({"waits": len(done)}), flush=True)
         await pool.close()
         return
     if order.get("kits"):

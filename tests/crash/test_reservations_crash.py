@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.applybed import make_bed, order_event
 from tests.reservebed import ReserveBed, check_reserved, reserve_bed
 
 from tidegate.kernel import crashpoint
@@ -136,3 +137,22 @@ async def test_a_kit_that_is_changed_half_way_is_as_it_was(database: Database, o
     assert (again, once_more) == ({"changes": 1}, {"changes": 0})
     assert before == ((9, 0, 2), (9, 0, 0))
     assert after == ((9, 0, 3), (9, 0, 3))
+
+
+async def test_a_decision_that_dies_before_its_commit_is_none_and_is_made_once_again(
+    database: Database, owner_pool: Pool
+) -> None:
+    bed = await make_bed(database, owner_pool)
+    await bed.append([("shop_a", order_event("1", [("A", 2)])), ("shop_b", order_event("2", [("A", 1)]))])
+    await bed.apply()
+    async with reserve_bed(database, owner_pool, stock={}) as child:
+        child.tenant_id = bed.tenant_id
+        waits = {str(bed.items["A"]): 3}
+        crash = "backorder.decided"
+        assert await run_child(database, child, "same", crash_at=crash, role=Role.MIGRATOR, waits=waits) is None
+        assert await owner_pool.fetchval("SELECT count(*) FROM backorder") == 0
+        both = await asyncio.gather(
+            *(run_child(database, child, "same", role=Role.MIGRATOR, waits=waits) for _ in range(2))
+        )
+
+    assert sorted(each["waits"] for each in both if each is not None) == [0, 2]

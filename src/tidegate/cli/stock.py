@@ -27,12 +27,12 @@ from tidegate.cli.stock_adjust import adjust_stock, stock_history
 from tidegate.cli.stock_check import check_stock
 from tidegate.cli.stock_files import export_stock, import_stock
 from tidegate.cli.stock_incoming import incoming, print_incoming
+from tidegate.cli.stock_oversold import oversold, settle
 from tidegate.inventory.decide import Claim, Refusal, Release, Reservation
 from tidegate.inventory.reserve import ReservationState
 from tidegate.kernel.errors import ConfigurationError, ConflictError, TransientError
 from tidegate.kernel.ids import parse_public_id, public_id
 from tidegate.monitor.events_view import find_connection
-from tidegate.monitor.oversold import OversoldItem, read_oversold
 from tidegate.monitor.promise import Promise, read_promise
 from tidegate.monitor.reservations_view import (
     ReservationFilter,
@@ -90,6 +90,8 @@ stock.add_command(stock_history)
 stock.add_command(export_stock)
 stock.add_command(import_stock)
 stock.add_command(incoming)
+stock.add_command(oversold)
+stock.add_command(settle)
 
 
 @stock.command()
@@ -333,61 +335,6 @@ def _plain(view: ReservationView, cell: str) -> dict[str, object]:
         "actor": view.actor,
         "ended_at": view.ended_at,
         "ended_by": view.ended_by,
-    }
-
-
-_OVERSOLD = ("sku", "missing", "since", "channel", "order", "placed", "lacks")
-
-
-@stock.command()
-@project_option
-@json_option
-def oversold(project_dir: Path | None, *, as_json: bool) -> None:
-    """List what is sold more often than there is, and the orders that cannot all be shipped, newest first.
-
-    Whoever ordered first is served first: the orders listed are the newest ones that hold the missing units. More arrives, or
-    somebody cancels: then they are off the list. Alert `oversold` fires for each article.
-
-    \b
-    Examples:
-      tidegate stock oversold
-      tidegate stock oversold --json
-    """
-
-    async def body(session: Session) -> tuple[tuple[OversoldItem, ...], str]:
-        return await read_oversold(session.conn, session.tenant_id), session.config.cell
-
-    found, cell = run_session(project_dir, body)
-    if as_json:
-        print_json([_plain_oversold(item, cell) for item in found])
-        return
-    rows: list[list[object]] = []
-    for item in found:
-        rows.append([item.sku, item.missing, item.since, "", "", "", ""])
-        rows += [["", "", "", each.channel, each.number, each.placed_at, each.missing] for each in item.orders]
-    print_table(_OVERSOLD, rows, empty="nothing is sold more often than there is")
-    if found:
-        click.echo(
-            "what to do: `tidegate why order NUMBER`, then cancel it in its shop or wait for goods; count again what is wrong"
-        )
-
-
-def _plain_oversold(item: OversoldItem, cell: str) -> dict[str, object]:
-    return {
-        "sku": item.sku,
-        "missing": item.missing,
-        "since": item.since,
-        "orders": [
-            {
-                "id": public_id("ord", cell, each.order_id),
-                "number": each.number,
-                "channel": each.channel,
-                "placed_at": each.placed_at,
-                "units": each.units,
-                "missing": each.missing,
-            }
-            for each in item.orders
-        ],
     }
 
 

@@ -189,6 +189,8 @@ class StockFlow(_Part, frozen=True, kw_only=True):
     """Counts for items that are not shared out."""
     oversell_max: OversellMax = "10%"
     """How many units of an item may at worst be sold too often where `buffer` is auto."""
+    oversell: Literal["ask", "backorder"] = "ask"
+    """What becomes of orders that hold units which nobody has: a person is asked, or they wait for goods."""
     blackout: tuple[Recurrence, ...] = ()
     """Windows in which what the flow writes waits in the outbox."""
 

@@ -24,6 +24,7 @@ _ENTRIES = query("explain_entries")
 _EVENTS = query("explain_events")
 _COMMANDS = query("explain_commands")
 _PUSHES = query("explain_pushes")
+_BACKORDERS = query("explain_backorders")
 _ATTEMPTS = query("explain_attempts")
 _BINDINGS = query("explain_bindings")
 _LANES = query("explain_lanes")
@@ -71,6 +72,7 @@ async def _read_facts(conn: Connection, tenant_id: UUID, order: Any) -> Facts:
         refunds=await conn.fetch(_REFUNDS, tenant_id, order_id),
         events=await conn.fetch(_EVENTS, tenant_id, sorted(event_ids)),
         entries=entries,
+        backorders=await conn.fetch(_BACKORDERS, tenant_id, order_id),
         commands=commands,
         pushes=pushes,
         attempts=await conn.fetch(_ATTEMPTS, tenant_id, calls),

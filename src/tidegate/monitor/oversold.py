@@ -5,18 +5,22 @@ It is read from the ledger: a sale that takes more than there is says so in its 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
+from tidegate.inventory.backorder import Receipt, promised_on, short_of
 from tidegate.store.connections import Connection
 from tidegate.store.sql import query
 
 _OVERSOLD = query("oversold")
 _ORDERS = query("oversold_orders")
+_RECEIPTS = query("backorder_receipts")
+_BACKORDERS = query("backorder_of")
 DAYS = 30
 ITEMS_MAX = 100
 ORDERS_MAX = 200
@@ -33,6 +37,13 @@ class ShortOrder(msgspec.Struct, frozen=True, kw_only=True):
     """Units of the article that it waits for."""
     missing: int
     """How many of these are not there, when older orders are served first."""
+    waits: bool = False
+    """It was decided that it waits for goods (backorder)."""
+    promised_on: date | None = None
+    """When, by what was on its way when that was decided."""
+    expected_on: date | None = None
+    """When what is on its way now covers it and all older ones; None: it does not."""
+    decided_by: str | None = None
 
 
 class OversoldItem(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +56,8 @@ class OversoldItem(msgspec.Struct, frozen=True, kw_only=True):
     """When a sale took more than there was for the first time."""
     orders: tuple[ShortOrder, ...]
     """Those that cannot be served, newest first."""
+    undecided: int
+    """Of the missing units, those of orders that nobody decided about."""
 
 
 async def read_oversold(conn: Connection, tenant_id: UUID, *, limit: int = ITEMS_MAX) -> tuple[OversoldItem, ...]:
@@ -52,23 +65,34 @@ async def read_oversold(conn: Connection, tenant_id: UUID, *, limit: int = ITEMS
     since = datetime.now(UTC) - timedelta(days=DAYS)
     found = []
     for row in await conn.fetch(_OVERSOLD, tenant_id, since, limit):
-        orders = await conn.fetch(_ORDERS, tenant_id, row["item_id"], ORDERS_MAX)
+        item_id, missing = row["item_id"], row["missing"]
+        orders = short_orders(
+            missing,
+            await conn.fetch(_ORDERS, tenant_id, item_id, ORDERS_MAX),
+            [Receipt(*each) for each in await conn.fetch(_RECEIPTS, tenant_id, item_id)],
+            {each["order_id"]: each for each in await conn.fetch(_BACKORDERS, tenant_id, item_id)},
+        )
+        waiting = sum(order.missing for order in orders if order.waits)
         found.append(
             OversoldItem(
-                sku=row["sku"], missing=row["missing"], since=row["since"], orders=short_orders(row["missing"], orders)
+                sku=row["sku"], missing=missing, since=row["since"], orders=orders, undecided=max(0, missing - waiting)
             )
         )
     return tuple(found)
 
 
-def short_orders(missing: int, orders: Sequence[Any]) -> tuple[ShortOrder, ...]:
+def short_orders(
+    missing: int,
+    orders: Sequence[Any],
+    receipts: Sequence[Receipt] = (),
+    backorders: Mapping[UUID, Any] = MappingProxyType({}),
+) -> tuple[ShortOrder, ...]:
     """Return which of the orders, newest first, hold the units that are not there: whoever came first is served. Pure."""
-    left, found = missing, []
-    for row in orders:
-        if left <= 0:
-            break
-        lacks = min(left, row["units"])
-        left -= lacks
+    short = short_of(missing, orders)
+    days = promised_on(missing, [lacks for _, lacks in short], receipts)
+    found = []
+    for (row, lacks), day in zip(short, days, strict=True):
+        decided = backorders.get(row["order_id"])
         found.append(
             ShortOrder(
                 order_id=row["order_id"],
@@ -77,6 +101,10 @@ def short_orders(missing: int, orders: Sequence[Any]) -> tuple[ShortOrder, ...]:
                 placed_at=row["placed_at"],
                 units=row["units"],
                 missing=lacks,
+                waits=decided is not None and decided["units"] >= lacks,
+                promised_on=decided["promised_on"] if decided is not None else None,
+                expected_on=day,
+                decided_by=decided["decided_by"] if decided is not None else None,
             )
         )
     return tuple(found)

@@ -74,6 +74,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     events: Sequence[Row]
     """One row per event and run."""
     entries: Sequence[Row]
+    backorders: Sequence[Row] = ()
     commands: Sequence[Row]
     pushes: Sequence[Row]
     attempts: Sequence[Row]
@@ -90,6 +91,7 @@ def tell(facts: Facts, *, cell: str, now: datetime) -> Story:
     steps = [
         *_event_steps(facts.events, cell),
         *_ledger_steps(facts.entries, cell),
+        *_backorder_steps(facts.backorders),
         *_command_steps(facts.commands, cell),
         *_push_steps(pushes, facts.entries, cell),
         *_attempt_steps([*facts.commands, *pushes], facts.attempts, cell),
@@ -296,6 +298,24 @@ def _fulfillment_steps(rows: Sequence[Row], cell: str) -> Iterable[Step]:
         detail = {"carrier": row["carrier"], "state": row["state"], "tracking": row["tracking"]}
         about = public_id("ful", cell, row["fulfillment_id"])
         yield Step(at=row["shipped_at"], kind="shipped", words=words, about=about, tone="good", detail=detail)
+
+
+def _backorder_steps(rows: Iterable[Row]) -> Iterable[Step]:
+    for row in rows:
+        units = f"{row['units']} x {row['sku']}"
+        day = f"promised for {row['promised_on']}" if row["promised_on"] else "nothing that is on its way covered it"
+        by = (
+            "by the policy of the stock flow"
+            if row["decided_by"] == "policy"
+            else f"because {row['decided_by']} decided so"
+        )
+        yield Step(
+            at=row["decided_at"],
+            kind="ledger",
+            words=f"waits for goods {by}: {units} more were sold than there were; {day}",
+            about="",
+            detail={"units": row["units"], "promised_on": row["promised_on"], "decided_by": row["decided_by"]},
+        )
 
 
 def _waits(commands: Sequence[Row], facts: Facts, cell: str, now: datetime) -> Iterable[Mapping[str, Any]]:

@@ -20,6 +20,7 @@ from tidegate.kernel.errors import TransientError
 from tidegate.store.connections import Connection, Pool
 from tidegate.store.fence import SlotEpoch, fence
 from tidegate.sync import statements
+from tidegate.sync.backorders import BY_POLICY, oversold_now, put_on_backorder
 from tidegate.sync.catalogue import Catalogue
 from tidegate.sync.fold import Fold
 from tidegate.sync.listings import end_numbers, store_listings
@@ -173,6 +174,8 @@ class Applier:
             await end_reservations(conn, self.tenant_id, [ending for _, ending in claims])
             await writer.store_entries(conn, entries)
             await hurry_numbers(conn, self.tenant_id, state.marks, stock, entries)
+            if self.policy.backorders and (missing := oversold_now(entries, stock)):
+                await put_on_backorder(conn, self.tenant_id, missing, by=BY_POLICY)
             woken = await writer.store_commands(
                 conn, state, result, stock_channels=self.policy.stock_channels, changed=changed
             )

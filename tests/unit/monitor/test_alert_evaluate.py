@@ -224,7 +224,8 @@ def test_the_rest() -> None:
     assert look("writes_stopped", status=status(switches=(switch,))) == {"": 60.0}
     assert look("order_not_forwarded", unforwarded=(late,)) == {"shop": 1000.0}
     assert look("capture_missing", uncaptured=(late,)) == {"shop": 1000.0}
-    assert look("oversold", oversold=(OversoldItem(sku="A", missing=3, since=ago(60), orders=()),)) == {"A": 3.0}
+    lacking = OversoldItem(sku="A", missing=3, since=ago(60), orders=(), undecided=2)
+    assert look("oversold", oversold=(lacking,)) == {"A": 2.0}
     wrong = [Stretch(sku="A", location=place, first=1, last=5) for place in ("main", "main", "store")]
     assert look("stock_unbalanced", unbalanced=tuple(wrong)) == {"A": 2.0}
     assert look("missing_worker", missing={"apply": "no heartbeat"}) == {"apply": 1.0}

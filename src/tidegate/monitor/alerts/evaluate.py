@@ -335,8 +335,8 @@ def _oversold(signals: Signals) -> Iterator[Reading] | None:
     return (
         Reading(
             subject=each.sku,
-            order=each.orders[0].number if each.orders else "",
-            value=float(each.missing),
+            order=next((order.number for order in each.orders if not order.waits), ""),
+            value=float(each.undecided),
             cause=_short_of(each),
         )
         for each in signals.oversold
@@ -363,9 +363,14 @@ def _short_of(item: OversoldItem) -> str:
     units = "1 unit" if item.missing == 1 else f"{item.missing} units"
     if not item.orders:
         return f"{units} of {item.sku} lack, and no open order holds them"
-    newest = item.orders[0]
-    orders = "1 order" if len(item.orders) == 1 else f"{len(item.orders)} orders"
-    return f"{units} of {item.sku} lack for {orders}, the newest is {newest.number} of {newest.channel}"
+    open_ones = [order for order in item.orders if not order.waits]
+    waiting = len(item.orders) - len(open_ones)
+    if not open_ones:
+        return f"{units} of {item.sku} lack, and all {waiting} orders wait for goods"
+    newest = open_ones[0]
+    orders = "1 order" if len(open_ones) == 1 else f"{len(open_ones)} orders"
+    more = f"; {waiting} more wait for goods" if waiting else ""
+    return f"{units} of {item.sku} lack for {orders}, the newest is {newest.number} of {newest.channel}{more}"
 
 
 def _late_orders(late: Sequence[LateOrders] | None, what: str, now: datetime) -> Iterator[Reading] | None:

@@ -321,7 +321,8 @@ _RULES = (
         id="oversold",
         title="more of {subject} is sold than there is",
         many="more of {count} articles is sold than there is",
-        meaning="units of an article that orders hold and that no location has, where a sale of the last 30 days took the last ones",
+        meaning="units of an article that orders hold and that no location has, where a sale of the last 30 days took the last ones; "
+        "not those of orders that wait for goods",
         unit="units",
         threshold=0.0,
         hold_seconds=0,

@@ -49,6 +49,12 @@ JOIN inventory_item i ON i.tenant_id = $1 AND i.item_id = s.item_id
 JOIN location p ON p.tenant_id = $1 AND p.location_id = s.location_id
 ORDER BY s.at, s.item_id, s.version
 
+-- name: explain_backorders
+-- What an order waits for, by what was decided. $1 tenant, $2 order.
+SELECT i.sku, b.units, b.promised_on, b.decided_by, b.decided_at
+FROM backorder b JOIN inventory_item i USING (tenant_id, item_id)
+WHERE b.tenant_id = $1 AND b.order_id = $2 ORDER BY b.decided_at, i.sku
+
 -- name: explain_events
 -- Events with the outcome of each run, parked ones with their reason. $1 tenant, $2 events.
 SELECT e.event_id, c.name AS connection, e.source, e.topic, e.external_id, e.occurred_at, e.conflict,

@@ -28,3 +28,36 @@ JOIN "order" o ON o.tenant_id = l.tenant_id AND o.order_id = l.order_id AND o.or
 JOIN connection c ON c.tenant_id = o.tenant_id AND c.connection_id = o.connection_id
 WHERE l.shipped < l.current
 ORDER BY o.placed_at DESC, o.order_id DESC LIMIT $3
+
+-- name: backorder_receipts
+-- What is on its way of an item to places that are active. $1 tenant, $2 item.
+SELECT i.expected_on, i.units FROM stock_incoming i
+JOIN location p ON p.tenant_id = i.tenant_id AND p.location_id = i.location_id AND p.active
+WHERE i.tenant_id = $1 AND i.item_id = $2
+
+-- name: backorder_add
+-- Let orders wait for units of an item; what they were promised stands until they wait for more. $1 tenant, $2 item, $3 orders,
+-- $4 units, $5 days, $6 who decided.
+INSERT INTO backorder AS b (tenant_id, order_id, item_id, units, promised_on, decided_by)
+SELECT $1, n.order_id, $2, n.units, n.promised_on, $6 FROM unnest($3::uuid[], $4::int[], $5::date[]) AS n(order_id, units, promised_on)
+ORDER BY n.order_id
+ON CONFLICT (tenant_id, order_id, item_id) DO UPDATE
+SET units = excluded.units, promised_on = excluded.promised_on, decided_by = excluded.decided_by, decided_at = clock_timestamp()
+WHERE b.units < excluded.units
+RETURNING b.order_id
+
+-- name: backorder_drop
+-- Let orders wait for units of an item no longer. $1 tenant, $2 item, $3 orders or null for all.
+DELETE FROM backorder WHERE tenant_id = $1 AND item_id = $2 AND ($3::uuid[] IS NULL OR order_id = ANY($3)) RETURNING order_id
+
+-- name: backorder_of
+-- What orders wait for of an item. $1 tenant, $2 item.
+SELECT order_id, units, promised_on, decided_by, decided_at FROM backorder WHERE tenant_id = $1 AND item_id = $2
+
+-- name: backorder_missing
+-- Units of an item by its SKU that orders hold and no active location has. $1 tenant, $2 SKU.
+SELECT i.item_id, i.sku, greatest(0, -coalesce(sum(s.available), 0))::bigint AS missing
+FROM inventory_item i
+LEFT JOIN stock_balance s ON s.tenant_id = $1 AND s.item_id = i.item_id
+     AND EXISTS (SELECT FROM location p WHERE p.tenant_id = $1 AND p.location_id = s.location_id AND p.active)
+WHERE i.tenant_id = $1 AND i.sku = $2 GROUP BY i.item_id, i.sku

@@ -1,0 +1,173 @@
+"""`tidegate stock oversold` and `settle`: what is sold more often than there is, and what becomes of the orders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from uuid import UUID
+
+import click
+
+from tidegate.cli.output import print_json, print_table
+from tidegate.cli.session import Session, json_option, operator, project_option, run_session
+from tidegate.kernel.errors import ConfigurationError
+from tidegate.kernel.ids import public_id
+from tidegate.monitor.explain import find_orders
+from tidegate.monitor.oversold import OversoldItem, ShortOrder, read_oversold
+from tidegate.store.connections import Connection
+from tidegate.store.sql import query
+from tidegate.sync.adjust import note_action
+from tidegate.sync.backorders import end_backorder, put_on_backorder
+
+_MISSING = query("backorder_missing")
+_OVERSOLD = ("sku", "missing", "since", "channel", "order", "placed", "lacks", "waits", "expected")
+
+
+@click.command()
+@project_option
+@json_option
+def oversold(project_dir: Path | None, *, as_json: bool) -> None:
+    """List what is sold more often than there is, and the orders that cannot all be shipped, newest first.
+
+    Whoever ordered first is served first: the orders listed are the newest ones that hold the missing units. More arrives, or
+    somebody cancels: then they are off the list. `expected` says when what is on its way (`tidegate stock incoming`) covers an order and
+    all older ones. Alert `oversold` fires for each article with orders that nobody decided about.
+
+    \b
+    Examples:
+      tidegate stock oversold
+      tidegate stock oversold --json
+    """
+
+    async def body(session: Session) -> tuple[tuple[OversoldItem, ...], str]:
+        return await read_oversold(session.conn, session.tenant_id), session.config.cell
+
+    found, cell = run_session(project_dir, body)
+    if as_json:
+        print_json([_plain_oversold(item, cell) for item in found])
+        return
+    rows: list[list[object]] = []
+    for item in found:
+        rows.append([item.sku, item.missing, item.since, "", "", "", "", "", ""])
+        rows += [
+            ["", "", "", each.channel, each.number, each.placed_at, each.missing, _waits(each), each.expected_on]
+            for each in item.orders
+        ]
+    print_table(_OVERSOLD, rows, empty="nothing is sold more often than there is")
+    if found:
+        click.echo(
+            "what to do: `tidegate stock settle SKU --wait` lets the orders wait for goods; or cancel in the shop, or count again"
+        )
+
+
+def _plain_oversold(item: OversoldItem, cell: str) -> dict[str, object]:
+    return {
+        "sku": item.sku,
+        "missing": item.missing,
+        "undecided": item.undecided,
+        "since": item.since,
+        "orders": [
+            {
+                "id": public_id("ord", cell, each.order_id),
+                "number": each.number,
+                "channel": each.channel,
+                "placed_at": each.placed_at,
+                "units": each.units,
+                "missing": each.missing,
+                "waits": each.waits,
+                "promised_on": each.promised_on,
+                "expected_on": each.expected_on,
+                "decided_by": each.decided_by,
+            }
+            for each in item.orders
+        ],
+    }
+
+
+def _waits(order: ShortOrder) -> str:
+    if not order.waits:
+        return ""
+    promised = f"promised for {order.promised_on}" if order.promised_on is not None else "no day promised"
+    return f"yes, {promised} ({order.decided_by})"
+
+
+@click.command()
+@click.argument("sku")
+@click.option("--wait", "decision", flag_value="wait", help="The orders wait for goods.")
+@click.option(
+    "--undo", "decision", flag_value="undo", help="They do not wait any more: the alert fires again while they lack."
+)
+@click.option(
+    "--order",
+    "numbers",
+    multiple=True,
+    metavar="NUMBER",
+    help="Only this order. May be given again. Default: all that lack.",
+)
+@project_option
+@json_option
+def settle(
+    sku: str, project_dir: Path | None, decision: str | None, numbers: tuple[str, ...], *, as_json: bool
+) -> None:
+    """Decide about the orders that lack units of SKU.
+
+    With --wait they wait for goods: each is promised the day on which what is on its way covers it and all older ones, or no day where
+    nothing does. The day is kept with the order (`tidegate why order`), the alert `oversold` is over, and orders that come later are
+    asked about anew. `flows.stock.oversell: backorder` decides so by itself, in the moment of the sale.
+
+    Nothing is told to shops: cancel in the shop what shall not wait.
+
+    \b
+    Examples:
+      tidegate stock settle TS-RED-M --wait
+      tidegate stock settle TS-RED-M --wait --order 1001 --order 1004
+      tidegate stock settle TS-RED-M --undo
+    """
+    if decision is None:
+        raise click.UsageError("say --wait or --undo")
+
+    async def body(session: Session) -> tuple[tuple[OversoldItem, ...], int, str]:
+        conn, tenant_id = session.conn, session.tenant_id
+        async with conn.transaction():
+            item = await conn.fetchrow(_MISSING, tenant_id, sku)
+            if item is None:
+                hint = "tidegate stock oversold lists what lacks"
+                raise ConfigurationError(f"no item has the SKU {sku!r}", code="sku_unknown", hint=hint)
+            chosen = await _orders(conn, tenant_id, numbers) if numbers else None
+            if decision == "wait":
+                missing = {item["item_id"]: item["missing"]} if item["missing"] else {}
+                done = await put_on_backorder(conn, tenant_id, missing, by=operator(), orders=chosen)
+            else:
+                done = await end_backorder(conn, tenant_id, item["item_id"], chosen)
+            if done:
+                cell = session.config.cell
+                detail = {"decision": decision, "orders": [public_id("ord", cell, order) for order in done][:100]}
+                await note_action(conn, tenant_id, actor=operator(), action="stock.settled", subject=sku, detail=detail)
+        left = [each for each in await read_oversold(conn, tenant_id) if each.sku == sku]
+        return tuple(left), len(done), session.config.cell
+
+    found, done, cell = run_session(project_dir, body)
+    if as_json:
+        print_json({"orders": done, "left": [_plain_oversold(item, cell) for item in found]})
+        return
+    orders = "1 order" if done == 1 else f"{done} orders"
+    click.echo(f"{orders} {'wait for goods now' if decision == 'wait' else 'wait no longer'}")
+    rows = [
+        [each.channel, each.number, each.missing, _waits(each), each.expected_on]
+        for item in found
+        for each in item.orders
+    ]
+    print_table(("channel", "order", "lacks", "waits", "expected"), rows, empty=f"no order lacks units of {sku}")
+
+
+async def _orders(conn: Connection, tenant_id: UUID, numbers: tuple[str, ...]) -> set[UUID]:
+    """Return orders by number or id. Raises ConfigurationError."""
+    found: set[UUID] = set()
+    for number in numbers:
+        rows = await find_orders(conn, tenant_id, number)
+        if len(rows) != 1:
+            words = f"no order is called {number!r}" if not rows else f"{len(rows)} orders are called {number!r}"
+            raise ConfigurationError(
+                words, code="order_unknown", hint="name it by its id: tidegate why order NUMBER shows it"
+            )
+        found.add(rows[0]["order_id"])
+    return found
