@@ -13,7 +13,9 @@ from tidegate.store.statistics import expect_few
 
 PARTITIONED = ("event", "event_outcome", "command", "call", "attempt", "attempt_answer")
 """Tables with one partition per day of their ids. All have a default one as well, so that no insert ever fails."""
-DAYS_AHEAD = 7
+DAYS_AHEAD = 2
+"""How many days have partitions before they begin. A statement that cannot tell the day opens all of them, the empty ones too;
+with two, a day on which none could be made does no harm."""
 ROW_INLINE_BYTES = 8160
 """Rows up to nearly a page stay in the table: bodies are encrypted, so trying to compress or move them is in vain."""
 
