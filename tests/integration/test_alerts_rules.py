@@ -361,7 +361,7 @@ async def test_webhook_silence(bed: Bed, watch: Watch) -> None:
             await again.round(timedelta(minutes=1))
 
         fired = await again.until_firing("webhook_silence", "shop_a (order.placed)")
-        assert fired["next_command"] == "tidegate doctor"
+        assert fired["next_command"] == "tidegate doctor --only webhooks"
 
         await receive(bed, 1, again.clock.now(), topic="order.placed")
         await again.until_over("webhook_silence")

@@ -23,7 +23,7 @@ from tidegate.cli.session import (
 from tidegate.dispatch import looks
 from tidegate.dispatch.drift import Requested, compared_connections, request_run
 from tidegate.kernel.errors import ConfigurationError
-from tidegate.monitor.sync_view import LookView, read_looks
+from tidegate.monitor.sync_view import LookView, OrderCount, read_looks, read_order_counts
 
 _NAMES = click.argument("names", nargs=-1, metavar="[CONNECTION]...")
 _COLUMNS = (
@@ -69,18 +69,22 @@ def status(project_dir: Path | None, *, as_json: bool) -> None:
     takes more than a tenth of the time. "stale at most" is how long a change over there can stay unseen by looks; "calls a
     day" is what that costs. Webhooks and feeds tell of changes much earlier: looks find what these missed.
 
+    Channels that count their orders (Shopify, WooCommerce) are asked every 15 minutes how many were placed in the last hour; where fewer
+    are known here, that hour is read, and what is missing comes in.
+
     \b
     Examples:
       tidegate sync status
       tidegate sync status --json
     """
 
-    async def body(session: Session) -> tuple[LookView, ...]:
-        return await read_looks(session.conn, session.tenant_id)
+    async def body(session: Session) -> tuple[tuple[LookView, ...], tuple[OrderCount, ...]]:
+        counts = await read_order_counts(session.conn, session.tenant_id, datetime.now(UTC))
+        return await read_looks(session.conn, session.tenant_id), counts
 
-    found = run_session(project_dir, body)
+    found, counts = run_session(project_dir, body)
     if as_json:
-        print_json({"items": [_as_json(view) for view in found]})
+        print_json({"items": [_as_json(view) for view in found], "order_counts": plain(counts)})
         return
     print_table(
         _COLUMNS, [_row(view) for view in found], empty="nothing is compared by itself yet: is `tidegate up` running?"
@@ -88,6 +92,19 @@ def status(project_dir: Path | None, *, as_json: bool) -> None:
     for view in found:
         for line in _notes(view):
             click.echo(safe_line(f"{view.connection}: {line}"))
+    for count in counts:
+        click.echo(safe_line(f"{count.connection}: {_count_words(count)}"))
+
+
+def _count_words(count: OrderCount) -> str:
+    window = f"{count.since:%Y-%m-%d %H:%M} to {count.until:%H:%M} UTC"
+    words = f"of {window} it counts {count.theirs} orders, and {count.ours} were known here"
+    if count.gap_since is None or count.gap_until is None:
+        return words
+    gap = f"{count.gap_since:%Y-%m-%d %H:%M} to {count.gap_until:%H:%M} UTC"
+    return (
+        f"{words}; {count.missing} orders of {gap} are not known here: the window is being read, tidegate events list"
+    )
 
 
 def _as_json(view: LookView) -> dict[str, Any]:

@@ -231,6 +231,16 @@ class OrderGone(msgspec.Struct, frozen=True, kw_only=True, tag="order_gone"):
     sequence: int = 0
 
 
+class OrdersCounted(msgspec.Struct, frozen=True, kw_only=True, tag="orders_counted"):
+    """How many orders a channel says were placed in a closed window. It is compared with how many are known here."""
+
+    since: datetime
+    """Aware UTC; the window holds its beginning and not its end."""
+    until: datetime
+    count: int
+    """At least so many, where the channel stops counting somewhere."""
+
+
 class VariantSeen(msgspec.Struct, frozen=True, kw_only=True, tag="variant_seen"):
     """An article as a system shows it."""
 
@@ -306,6 +316,7 @@ CanonicalChange = (
     | VariantSeen
     | VariantGone
     | LocationSeen
+    | OrdersCounted
     | NeedsFetch
     | NeedsPerson
     | Ignored
@@ -321,6 +332,6 @@ def content_of(change: CanonicalChange) -> bytes:
         left_out = ("parent_external_id", "counted_external_id")
         plain = msgspec.to_builtins(msgspec.structs.replace(change, sequence=0))
         return msgspec.json.encode({name: value for name, value in plain.items() if name not in left_out})
-    if isinstance(change, NeedsFetch | NeedsPerson | Ignored) or not change.sequence:
+    if isinstance(change, OrdersCounted | NeedsFetch | NeedsPerson | Ignored) or not change.sequence:
         return msgspec.json.encode(change)
     return msgspec.json.encode(msgspec.structs.replace(change, sequence=0))

@@ -54,6 +54,7 @@ class AlertRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     rate_limited: RuleSettings = RuleSettings()
     breaker_open: RuleSettings = RuleSettings()
     webhook_silence: RuleSettings = RuleSettings()
+    orders_missing: RuleSettings = RuleSettings()
     stale_feed: RuleSettings = RuleSettings()
     auth_failure: RuleSettings = RuleSettings()
     token_refused: RuleSettings = RuleSettings()

@@ -201,7 +201,7 @@ async def _readiness(
     is_behind = False
     if part.counts or part.is_channel:
         read_at = await conn.fetchval(statements.COMPARED_READ, *scope.ids, read.run_id)
-        is_even = feeds_are_even and await conn.fetchval(statements.FEEDS_READ, *scope.ids, read_at)
+        is_even = feeds_are_even and await conn.fetchval(statements.FEEDS_READ, *scope.ids, read_at, scope.silent_feeds)
         is_behind = not is_even or await conn.fetchval(statements.QUEUED, *scope.ids)
         if is_behind and (scope.clock.now() - read_at).total_seconds() < scope.settings.feed_wait_seconds:
             return None

@@ -29,6 +29,7 @@ from tidegate.kernel.ids import first_id_at, new_id, slot_of
 from tidegate.kernel.retry import full_jitter
 from tidegate.kernel.telemetry import READS_SAVED
 from tidegate.sdk.connector import Connector, Feed, FeedItem, FeedPage
+from tidegate.sdk.windows import closed_window
 from tidegate.store.connections import Connection
 
 T = TypeVar("T")
@@ -149,7 +150,14 @@ async def read_feed(scope: Scope, name: str, open_guard: Callable[[], Awaitable[
 
 
 async def _read_page(scope: Scope, feed: Feed, api: GuardedApi, cursor: str) -> FeedPage:
-    """Read a page; a feed about open orders is told which ones, and the cursor is how far the engine has gone round."""
+    """Read a page; a feed about open orders is told which ones, and the cursor is how far the engine has gone round.
+
+    One that counts is told the window, and the cursor is the last one.
+    """
+    if feed.counts is not None:
+        window = closed_window(scope.clock.now(), feed.counts, feed.interval)
+        counted: FeedPage = await bounded(feed.read(api, window), scope)
+        return msgspec.structs.replace(counted, cursor=window, has_more=False)
     if not feed.open_orders:
         return await bounded(feed.read(api, cursor), scope)
     first = first_id_at(scope.clock.now() - timedelta(days=scope.settings.open_orders_days))

@@ -67,8 +67,10 @@ SELECT c.name, c.connection_id, CASE WHEN c.state = 'active' THEN s.state ELSE '
 FROM sync_read s JOIN connection c USING (tenant_id, connection_id) WHERE s.tenant_id = $1 AND s.run_id = $2
 """
 # Whether movements that happened before the page was read may still be on their way into the ledger.
+# $4 feeds that tell of no orders.
 FEEDS_READ = """
-SELECT coalesce(bool_and(last_ok_at > $3), true) FROM poll_cursor WHERE tenant_id = $1 AND connection_id = $2
+SELECT coalesce(bool_and(last_ok_at > $3), true) FROM poll_cursor
+WHERE tenant_id = $1 AND connection_id = $2 AND feed <> ALL($4::text[])
 """
 QUEUED = """
 SELECT EXISTS (SELECT FROM (SELECT event_id FROM event_queue WHERE tenant_id = $1 LIMIT 10000) q

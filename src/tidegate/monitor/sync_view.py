@@ -11,6 +11,7 @@ from tidegate.store.connections import Connection
 from tidegate.store.sql import query
 
 _STATUS = query("sync_status")
+_COUNTS = query("order_counts")
 _DAY_SECONDS = 86_400
 
 
@@ -44,6 +45,31 @@ class LastLook(msgspec.Struct, frozen=True, kw_only=True):
     heal_waits: int
     reading_seconds: float | None
     error: str | None
+
+
+class OrderCount(msgspec.Struct, frozen=True, kw_only=True):
+    """What a channel counts of its own orders, compared with what is known here."""
+
+    connection: str
+    since: datetime
+    until: datetime
+    """Of the newest window: it holds its beginning and not its end."""
+    theirs: int
+    ours: int
+    """When it was counted. More than theirs: it deleted orders since, or moved them."""
+    counted_at: datetime
+    missing: int
+    """Orders that are still not known here, of the window of the last day of which most are missing."""
+    gap_since: datetime | None
+    gap_until: datetime | None
+    event_id: UUID | None
+    """The fact that told of that window."""
+
+
+async def read_order_counts(conn: Connection, tenant_id: UUID, counted_before: datetime) -> tuple[OrderCount, ...]:
+    """Return what channels count of their own orders. Reads only; a gap counts when it was seen before `counted_before`."""
+    rows = await conn.fetch(_COUNTS, tenant_id, counted_before)
+    return tuple(OrderCount(**{**row, "missing": row["missing"] or 0}) for row in map(dict, rows))
 
 
 class LookView(msgspec.Struct, frozen=True, kw_only=True):

@@ -117,6 +117,11 @@ class Feed:
     is_of_articles: bool = False
     """True: it tells of articles, and of no order: whether it was read says nothing of what was sold."""
 
+    counts: timedelta | None = None
+    """Not None: the read counts what was placed in a closed window of this length. In place of a cursor it is given the window
+    (`sdk.windows`), and its item maps to `OrdersCounted`. One window ends with each interval, so that they overlap. Where fewer are
+    known here, the window is read by `fetch["window"]`, whose item maps to one `NeedsFetch` with a version per order."""
+
     @property
     def tells_sales(self) -> bool:
         """Whether what was sold is known once it was read."""
@@ -125,7 +130,7 @@ class Feed:
     @property
     def tells_news(self) -> bool:
         """Whether it tells what happened by itself: somebody may wait for it."""
-        return not self.mends and not self.open_orders
+        return not self.mends and not self.open_orders and self.counts is None
 
 
 # --- articles, when connecting --------------------------------------------------------------------------------------

@@ -37,6 +37,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON match_open TO tidegate_apply;
 GRANT SELECT (tenant_id, connection_id, external_id, sku) ON shown TO tidegate_apply;
 GRANT SELECT ON match_decision TO tidegate_apply;
 GRANT INSERT ON drift_entry TO tidegate_apply;
+GRANT SELECT, INSERT, UPDATE, DELETE ON order_count TO tidegate_apply;
 GRANT SELECT, INSERT ON stock_entry TO tidegate_apply;  -- the ledger is append-only
 GRANT SELECT ON stock_balance, stock_counted, kit_part TO tidegate_apply;
 GRANT SELECT, INSERT, UPDATE, DELETE ON stock_incoming TO tidegate_apply;  -- what sources say is on its way
@@ -127,6 +128,8 @@ GRANT UPDATE (approved_by, approved_at) ON command TO tidegate_web;
 GRANT INSERT ON command, command_key TO tidegate_web;  -- a number that was turned down is a command that ended unsent
 GRANT SELECT ON flow_mode, channel_allocation, backorder TO tidegate_web;
 GRANT SELECT ON sync_run, sync_read, sync_schedule, shown, drift, drift_entry, match_open, match_decision, tombstone TO tidegate_web;
+GRANT SELECT ON flow_mode, channel_allocation TO tidegate_web;
+GRANT SELECT ON sync_run, sync_read, sync_schedule, shown, drift, drift_entry, match_open, match_decision, tombstone, order_count TO tidegate_web;
 GRANT UPDATE (late_until) ON channel_stock TO tidegate_web;  -- a number that differs is told once more
 GRANT UPDATE (heal, heals, healed_at, healed_by) ON drift TO tidegate_web;
 GRANT INSERT ON drift_entry TO tidegate_web;

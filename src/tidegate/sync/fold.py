@@ -27,6 +27,7 @@ from tidegate.orders.payments import (
     see_provider_refund,
 )
 from tidegate.orders.records import Line, Order, PspPayment
+from tidegate.sdk.windows import split_window, window_text
 from tidegate.sync.catalogue import Catalogue
 from tidegate.sync.gate import Stamp, Verdict, judge, remember
 from tidegate.sync.plan import before_since_reason, plan_events, plan_fulfillment, plan_order, plan_payments
@@ -43,6 +44,7 @@ from tidegate.sync.records import (
     Prepared,
     Result,
     State,
+    WindowCount,
 )
 
 PARENT_WAIT = timedelta(seconds=60)
@@ -53,6 +55,11 @@ ORDER_WAIT = timedelta(minutes=10)
 """How long the order that a payment names is given to be shown by its channel, before it is read."""
 ERP_WAIT = timedelta(seconds=5)
 """How long an order waits for the ERP to be connected before it is looked at again."""
+WINDOW_TOPIC = "window"
+"""What connectors call the read of the orders that were placed in a window."""
+WINDOW_ORDERS = 100
+"""Orders that one such read shall have to list."""
+WINDOW_PARTS_MAX = 100
 PAYMENT_UNKNOWN = "payment_unknown"
 """Read although its version is known: the order is paid, and the shop did not tell by which payment."""
 BEFORE_SINCE = "before_since"
@@ -191,6 +198,8 @@ class Fold:
                 return self._hint(prepared, change)
             case changes.NeedsPerson():
                 return Outcome("quarantined", change.code, change.reason)
+            case changes.OrdersCounted():
+                return self._orders_counted(prepared, change)
             case _:
                 return self._versioned(prepared, change)
 
@@ -420,6 +429,24 @@ class Fold:
         for item_id, cause in sorted(moved.items()):
             version = new_id().int & _VERSION_MASK  # an item has no version; a number that nobody else has will do
             tell += plan_events("item", item_id, version, "stock.updated", self._policy, cause)
+
+    def _orders_counted(self, prepared: Prepared, change: changes.OrdersCounted) -> Outcome:
+        """Compare a channel's count of a closed window with what is known; where orders are missing, have the window read."""
+        connection_id = prepared.event.connection_id
+        since = self._policy.orders_since
+        if connection_id not in self._policy.order_channels or since is None or change.since < since:
+            return Outcome("ignored", "not_compared", "orders of this window are not all of interest here")
+        ours = self._state.counted.get((connection_id, change.since, change.until), 0)
+        event_id = prepared.event.event_id
+        self.result.counts.append(WindowCount(connection_id, change.since, change.until, change.count, ours, event_id))
+        window = window_text(change.since, change.until)
+        if change.count <= ours:
+            return Outcome("applied", "orders_even", f"{window}: {change.count} orders there, {ours} here")
+        parts = min(WINDOW_PARTS_MAX, -(-change.count // WINDOW_ORDERS))
+        for part in split_window(window, parts):
+            self.result.fetches.append(FetchRequest(connection_id, WINDOW_TOPIC, part, event_id))
+        reason = f"{window}: {change.count} orders there, {ours} here: the window is read"
+        return Outcome("applied", "orders_missing", reason)
 
     # --- articles ----------------------------------------------------------------------------------------------
     def _is_due(self, connection_id: UUID, change: Versioned) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -90,6 +91,9 @@ async def load_state(
         order_ids.update(state.naming.values())
     state.items = _items_of(batch, catalogue)
     await load_listings(conn, tenant_id, state, batch, catalogue)
+    if wanted.windows:
+        rows = await conn.fetch(statements.COUNT_PLACED, tenant_id, *_columns(sorted(wanted.windows)))
+        state.counted = {(row[0], row[1], row[2]): row[3] for row in rows}
     if wanted.orders and (wanted.reservations or is_order_awaited):
         state.standing = await _read_named(conn, tenant_id, wanted.reservations, wanted.order_names)
         state.items.update(hold.item_id for each in state.standing.values() for hold in each.holds)
@@ -129,6 +133,8 @@ class _Wanted:
     """Named by a channel's order."""
     read_payments: set[str] = field(default_factory=set)
     """Shown by the provider because we asked; an order that named one before that mattered may be stored."""
+    windows: set[tuple[UUID, datetime, datetime]] = field(default_factory=set)
+    """Windows in which a channel counted its orders."""
     hinted: set[tuple[UUID, str]] = field(default_factory=set)
     """Orders that a hint tells the version of, where it matters by which payments they are paid."""
 
@@ -143,6 +149,9 @@ def _wanted(batch: Sequence[Prepared], policy: Policy) -> _Wanted:
                 wanted.gates.update((hinted,) if hinted is not None else ())
                 if hinted is not None and hinted[1] == ORDER_KIND and policy.asks_for_payments(connection_id):
                     wanted.hinted.add((connection_id, change.external_id))
+                continue
+            if isinstance(change, changes.OrdersCounted):
+                wanted.windows.add((connection_id, change.since, change.until))
                 continue
             if isinstance(change, changes.Ignored | changes.NeedsPerson):
                 continue

@@ -82,6 +82,17 @@ class ListingChange(NamedTuple):
     counted_id: str = ""
 
 
+class WindowCount(NamedTuple):
+    """How many orders a channel counts in a window, and how many of it are known here."""
+
+    connection_id: UUID
+    since: datetime
+    until: datetime
+    theirs: int
+    ours: int
+    event_id: UUID
+
+
 @dataclass(slots=True)
 class State:
     """What the database holds of the entities that a batch touches, and then their new state. Orders are locked."""
@@ -106,6 +117,8 @@ class State:
     """(connection, external id) of articles that the batch shows, or says to be gone -> what is known of them."""
     parts: dict[tuple[UUID, str], list[str]] = field(default_factory=dict)
     """(connection, product there) that is gone -> bound articles that are part of it."""
+    counted: dict[tuple[UUID, datetime, datetime], int] = field(default_factory=dict)
+    """(channel, since, until) of windows that it counted -> orders of it that are known here; not locked."""
     items: set[UUID] = field(default_factory=set)
     """Items whose numbers the channels may have to be told anew."""
     is_marked: bool = False
@@ -184,4 +197,5 @@ class Result:
     """(connection, topic, id there) of payments and orders that were missed and are shown now: they need not be read any more."""
     listings: list[ListingChange] = field(default_factory=list)
     """In the order in which they happened."""
+    counts: list[WindowCount] = field(default_factory=list)
     parks: list[Park] = field(default_factory=list)

@@ -581,6 +581,29 @@ DELETE FROM event_queue WHERE ctid = ANY(ARRAY(
     WHERE e.slot = done.slot AND e.tenant_id = $1 AND e.seq = done.seq OFFSET 0) q))
 """
 
+# Orders of channels by when they were placed: $2 channels, $3 since, $4 until.
+COUNT_PLACED = """
+SELECT n.connection_id, n.since, n.until, c.orders
+FROM unnest($2::uuid[], $3::timestamptz[], $4::timestamptz[]) AS n(connection_id, since, until)
+CROSS JOIN LATERAL (
+  SELECT count(*)::int AS orders FROM "order"
+  WHERE tenant_id = $1 AND connection_id = n.connection_id AND placed_at >= n.since AND placed_at < n.until) c
+"""
+# $2 channels, $3 since, $4 until, $5 theirs, $6 ours, $7 events. Kept for a week.
+SAVE_COUNTS = """
+WITH old AS (
+  DELETE FROM order_count o USING unnest($2::uuid[]) AS n(connection_id)
+  WHERE o.tenant_id = $1 AND o.connection_id = n.connection_id AND o.until < clock_timestamp() - interval '7 days'
+)
+INSERT INTO order_count (tenant_id, connection_id, since, until, theirs, ours, event_id)
+SELECT DISTINCT ON (n.connection_id, n.until, n.since) $1::uuid, n.connection_id, n.since, n.until, n.theirs, n.ours, n.event_id
+FROM unnest($2::uuid[], $3::timestamptz[], $4::timestamptz[], $5::int[], $6::int[], $7::uuid[])
+  AS n(connection_id, since, until, theirs, ours, event_id)
+ORDER BY n.connection_id, n.until, n.since, n.event_id DESC
+ON CONFLICT (tenant_id, connection_id, until, since) DO UPDATE
+SET theirs = excluded.theirs, ours = excluded.ours, event_id = excluded.event_id, counted_at = clock_timestamp()
+"""
+
 # Catalogue: bindings of the variants that lines name (a deleted article goes on standing for its variant), their bills, and
 # variants by SKU.
 FIND_BOUND_VARIANTS = """

@@ -55,6 +55,8 @@ class Writer:
         await self._fulfillments(conn, result.fulfillments)
         await self._gates(conn, result)
         await self._expected(conn, result)
+        if result.counts:
+            await conn.execute(statements.SAVE_COUNTS, self.tenant_id, *_columns(result.counts))
         await self._outcomes(conn, result)
         await self._new_commands(conn, [command for command in result.commands if _is_first(command, state)])
 

@@ -96,9 +96,20 @@ CONNECTOR = Connector(
         "subscriptions": Feed(
             read=subscriptions.read_subscriptions, interval=timedelta(minutes=5), charge=202, mends=True
         ),
+        "counts": Feed(read=client.count_orders, interval=timedelta(minutes=15), charge=12, counts=timedelta(hours=1)),
     },
-    fetch={"order": whole_order.fetch_order, "variant": articles.fetch_variant, "product": articles.fetch_product},
-    fetch_charge={"order": 365, "variant": articles.FETCH_CHARGE, "product": articles.FETCH_CHARGE},
+    fetch={
+        "order": whole_order.fetch_order,
+        "variant": articles.fetch_variant,
+        "product": articles.fetch_product,
+        "window": client.fetch_window,
+    },
+    fetch_charge={
+        "order": 365,
+        "variant": articles.FETCH_CHARGE,
+        "product": articles.FETCH_CHARGE,
+        "window": client.LISTED_MAX + 2,
+    },
     shown=Shown(
         read=shown.read_shown,
         fields=frozenset({ShownField.STOCK, ShownField.PRICE, ShownField.PRICE_WITH_TAX}),

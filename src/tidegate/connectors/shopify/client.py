@@ -13,12 +13,13 @@ from tidegate.connectors.shopify.cursor import Cursor, following, variables
 from tidegate.connectors.shopify.errors import error_of
 from tidegate.connectors.shopify.grants import missing_of
 from tidegate.connectors.shopify.graphql import API_VERSION, Raw, call, number_of, read_field, send
-from tidegate.connectors.shopify.orders import hint_item
+from tidegate.connectors.shopify.orders import count_item, hint_item, window_item
 from tidegate.kernel.errors import AuthenticationError
 from tidegate.kernel.redaction import Secret
 from tidegate.sdk.answers import read_answer
-from tidegate.sdk.connector import FeedPage, Inspection, Location
+from tidegate.sdk.connector import FeedItem, FeedPage, Inspection, Location
 from tidegate.sdk.http import Api, Session
+from tidegate.sdk.windows import parse_window
 
 TOKEN_PATH = "/admin/oauth/access_token"  # noqa: S105 - a path
 AUTHORIZE_PATH = "/admin/oauth/authorize"
@@ -74,6 +75,30 @@ async def inspect(api: Api) -> Inspection:
 
 
 # --- reads ---------------------------------------------------------------------------------------------------------
+LISTED_MAX = 250
+"""Orders of a window that are listed at once, the most that the shop gives."""
+
+
+async def count_orders(api: Api, window: str) -> FeedPage:
+    """Count the orders that were placed in a window; see `Feed.counts`."""
+    found: Raw = await call(
+        api, queries.ORDERS_COUNT, {"query": _placed_in(window)}, "ordersCount", Raw, changes_state=False
+    )
+    return FeedPage(items=(count_item(window, int(found["count"])),), cursor=window, has_more=False)
+
+
+async def fetch_window(api: Api, window: str) -> FeedItem | None:
+    """List the orders that were placed in a window, each with its version, None for none."""
+    variables = {"first": LISTED_MAX, "query": _placed_in(window)}
+    page: Raw = await call(api, queries.PLACED_ORDERS, variables, "orders", Raw, changes_state=False)
+    return window_item(window, page["nodes"]) if page["nodes"] else None
+
+
+def _placed_in(window: str) -> str:
+    since, until = (moment.isoformat(timespec="seconds").replace("+00:00", "Z") for moment in parse_window(window))
+    return f"processed_at:>='{since}' processed_at:<'{until}'"
+
+
 async def read_orders(api: Api, cursor: str) -> FeedPage:
     """Read which orders changed since the cursor; see `cursor`. What is news is fetched one by one, the rest costs nothing."""
     state = msgspec.json.decode(cursor, type=Cursor) if cursor else Cursor()

@@ -34,6 +34,7 @@ from tidegate.connectors.shopify.webhooks import COMPLIANCE
 from tidegate.sdk.connector import RawEvent
 from tidegate.sdk.decoding import decode_body
 from tidegate.sdk.values import checked_amount, minor_of, reservations_of, version_of
+from tidegate.sdk.windows import Count, counted
 
 ORDER_TOPIC = "order"
 """A whole order that was fetched."""
@@ -42,6 +43,10 @@ HINT_TOPIC = "order.changed"
 SUBSCRIPTIONS_TOPIC = "subscriptions"
 """What a look at our webhook subscriptions found."""
 
+COUNT_TOPIC = "orders.counted"
+"""How many orders were placed in a window."""
+WINDOW_TOPIC = "orders.listed"
+"""Which orders were placed in a window."""
 VARIANT_TOPIC = "variant"
 """An article that was fetched."""
 VARIANT_GONE_TOPIC = "variant.gone"
@@ -237,6 +242,8 @@ _FULFILLMENTS = msgspec.json.Decoder(_Fulfillment)
 _OF_ORDERS = msgspec.json.Decoder(_OfOrder)
 _EDITS = msgspec.json.Decoder(_Edited)
 _PRODUCTS = msgspec.json.Decoder(_Product)
+_COUNTS = msgspec.json.Decoder(Count)
+_LISTS = msgspec.json.Decoder(list[_Hint])
 _FETCHED_VARIANTS = msgspec.json.Decoder(_FetchedVariant)
 _GONE = msgspec.json.Decoder(_Gone)
 _DELETED = msgspec.json.Decoder(_Deleted)
@@ -274,15 +281,11 @@ def normalize(event: RawEvent) -> Sequence[CanonicalChange]:
     if topic in _WHOLE_ORDERS or topic == ORDER_TOPIC:
         return [_order(decode_body(_ORDERS, event.body))]
     if topic == HINT_TOPIC:
-        hint = decode_body(_HINTS, event.body)
-        return [
-            NeedsFetch(
-                topic=ORDER_TOPIC,
-                external_id=hint.id,
-                version=version_of(hint.updated_at),
-                placed_at=hint.placed_at,
-            )
-        ]
+        return [_needed(decode_body(_HINTS, event.body))]
+    if topic == WINDOW_TOPIC:
+        return [_needed(hint) for hint in decode_body(_LISTS, event.body)]
+    if topic == COUNT_TOPIC:
+        return [counted(decode_body(_COUNTS, event.body))]
     if topic in ("refunds/create", "order_transactions/create"):
         return [NeedsFetch(topic=ORDER_TOPIC, external_id=str(decode_body(_OF_ORDERS, event.body).order_id))]
     if topic == "orders/edited":
@@ -301,6 +304,12 @@ def normalize(event: RawEvent) -> Sequence[CanonicalChange]:
     if topic == SUBSCRIPTIONS_TOPIC:
         return [_subscriptions(decode_body(_SUBSCRIPTIONS, event.body))]
     return [_other(topic, event.body)]
+
+
+def _needed(hint: _Hint) -> CanonicalChange:
+    return NeedsFetch(
+        topic=ORDER_TOPIC, external_id=hint.id, version=version_of(hint.updated_at), placed_at=hint.placed_at
+    )
 
 
 def _fetched_variant(raw: _FetchedVariant) -> CanonicalChange:

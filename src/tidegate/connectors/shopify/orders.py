@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from tidegate.connectors.shopify.graphql import Raw, number_of
-from tidegate.connectors.shopify.mapper import HINT_TOPIC, ORDER_TOPIC
+from tidegate.connectors.shopify.mapper import COUNT_TOPIC, HINT_TOPIC, ORDER_TOPIC, WINDOW_TOPIC
 from tidegate.sdk.connector import FeedItem
 
 
@@ -24,14 +24,41 @@ def order_item(node: Raw, lines: list[Raw]) -> FeedItem:
 
 def hint_item(node: Raw) -> FeedItem:
     """Return the item of an order that changed: enough to tell whether it is news."""
-    external_id = str(node["legacyResourceId"])
-    body = {"id": external_id, "updated_at": node["updatedAt"], "placed_at": node["processedAt"] or node["createdAt"]}
+    body = _hint(node)
     return FeedItem(
         topic=HINT_TOPIC,
-        external_id=external_id,
-        ordering_key=f"order:{external_id}",
+        external_id=body["id"],
+        ordering_key=f"order:{body['id']}",
         body=msgspec.json.encode(body, order="sorted"),
     )
+
+
+def window_item(window: str, nodes: list[Raw]) -> FeedItem:
+    """Return the item of the orders of a window, each as a hint."""
+    return FeedItem(
+        topic=WINDOW_TOPIC,
+        external_id=window,
+        ordering_key="orders:window",
+        body=msgspec.json.encode([_hint(node) for node in nodes], order="sorted"),
+    )
+
+
+def count_item(window: str, count: int) -> FeedItem:
+    """Return the item of a count."""
+    return FeedItem(
+        topic=COUNT_TOPIC,
+        external_id="orders",
+        ordering_key="orders:window",
+        body=msgspec.json.encode({"window": window, "count": count}, order="sorted"),
+    )
+
+
+def _hint(node: Raw) -> Raw:
+    return {
+        "id": str(node["legacyResourceId"]),
+        "updated_at": node["updatedAt"],
+        "placed_at": node["processedAt"] or node["createdAt"],
+    }
 
 
 def order_body(node: Raw, lines: list[Raw]) -> Raw:

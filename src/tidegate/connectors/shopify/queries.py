@@ -44,6 +44,16 @@ query ChangedOrders($first: Int!, $after: String, $query: String!) {
 }
 """
 
+ORDERS_COUNT = """
+query OrdersCount($query: String!) { ordersCount(query: $query, limit: 10000) { count } }
+"""
+
+PLACED_ORDERS = """
+query PlacedOrders($first: Int!, $query: String!) {
+  orders(first: $first, query: $query, sortKey: PROCESSED_AT) { nodes { legacyResourceId createdAt processedAt updatedAt } }
+}
+"""
+
 ORDER = """
 query OneOrder($id: ID!) {
   order(id: $id) {

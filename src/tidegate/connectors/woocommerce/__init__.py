@@ -44,11 +44,17 @@ CONNECTOR = Connector(
     feeds={
         "orders": Feed(read=orders.read_orders, interval=timedelta(seconds=15)),
         "missing": Feed(read=orders.read_missing, interval=timedelta(minutes=10), open_orders=wire.PAGE_MAX),
+        "counts": Feed(read=orders.count_orders, interval=timedelta(minutes=15), counts=timedelta(hours=1)),
         "webhooks": Feed(read=subscriptions.read_hooks, interval=timedelta(minutes=1), mends=True),
         "products": Feed(read=catalogue.read_products, interval=timedelta(minutes=5), is_of_articles=True),
         "variations": Feed(read=catalogue.read_variations, interval=timedelta(minutes=5), is_of_articles=True),
     },
-    fetch={"order": orders.fetch_order, "variant": catalogue.fetch_variant, "product": catalogue.fetch_product},
+    fetch={
+        "order": orders.fetch_order,
+        "variant": catalogue.fetch_variant,
+        "product": catalogue.fetch_product,
+        "window": orders.fetch_window,
+    },
     shown=Shown(
         read=catalogue.read_shown,
         fields=frozenset({ShownField.STOCK, ShownField.PRICE, ShownField.PRICE_WITH_TAX}),

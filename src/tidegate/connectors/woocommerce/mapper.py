@@ -32,6 +32,7 @@ from tidegate.commerce.states import OrderState, PaymentState
 from tidegate.sdk.connector import RawEvent
 from tidegate.sdk.decoding import decode_body
 from tidegate.sdk.values import reservations_of, utc_of, version_of
+from tidegate.sdk.windows import Count, counted
 
 Id = Annotated[int, msgspec.Meta(ge=1, le=2**62)]
 AnyId = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
@@ -42,6 +43,10 @@ Text = str | None
 
 GONE_TOPIC = "order.gone"
 """What a fetch brings of an order that the shop has no more."""
+COUNT_TOPIC = "orders.counted"
+"""How many orders were placed in a window."""
+WINDOW_TOPIC = "orders.listed"
+"""Which orders were placed in a window."""
 VARIANT_GONE_TOPIC = "variant.gone"
 PRODUCT_GONE_TOPIC = "product.gone"
 """What a read says of an article, or of a product with all that belongs to it, that the shop does not have."""
@@ -143,6 +148,12 @@ class _Gone(msgspec.Struct, gc=False):
     asked_at: datetime | None = None
 
 
+class _Listed(msgspec.Struct, gc=False):
+    id: Id
+    date_created_gmt: datetime | None = None
+    date_modified_gmt: datetime | None = None
+
+
 class _GoneArticle(msgspec.Struct, gc=False):
     id: Annotated[str, msgspec.Meta(pattern="^[0-9]{1,20}(-[0-9]{1,20})?$")]
 
@@ -165,6 +176,8 @@ _ORDER = msgspec.json.Decoder(_Order)
 _PRODUCT = msgspec.json.Decoder(_Product)
 _REFERENCE = msgspec.json.Decoder(_Reference)
 _GONE = msgspec.json.Decoder(_Gone)
+_COUNT = msgspec.json.Decoder(Count)
+_LIST = msgspec.json.Decoder(list[_Listed])
 _GONE_ARTICLE = msgspec.json.Decoder(_GoneArticle)
 _HOOK = msgspec.json.Decoder(_Hook)
 _MISSING = msgspec.json.Decoder(_Missing)
@@ -185,6 +198,10 @@ def normalize(event: RawEvent) -> Sequence[CanonicalChange]:
             version = version_of(gone.asked_at) if gone.asked_at is not None else 0
             return [OrderGone(external_id=str(gone.id), version=version)]
         return [_order(decode_body(_ORDER, event.body))]
+    if event.topic == COUNT_TOPIC:
+        return [counted(decode_body(_COUNT, event.body))]
+    if event.topic == WINDOW_TOPIC:
+        return [_listed(raw) for raw in decode_body(_LIST, event.body)]
     if kind == "action" and verb.startswith("woocommerce_order_"):
         return [NeedsFetch(topic="order", external_id=str(decode_body(_ACTION, event.body).arg))]
     if kind in ("product", "variant"):
@@ -204,6 +221,15 @@ def normalize(event: RawEvent) -> Sequence[CanonicalChange]:
     if event.topic == MISSING_TOPIC:
         return [_hooks_missing(decode_body(_MISSING, event.body).missing)]
     return [Ignored(code="topic_not_used", reason="Tidegate keeps nothing of this topic")]
+
+
+def _listed(raw: _Listed) -> CanonicalChange:
+    return NeedsFetch(
+        topic="order",
+        external_id=str(raw.id),
+        version=version_of(raw.date_modified_gmt) if raw.date_modified_gmt is not None else 0,
+        placed_at=utc_of(raw.date_created_gmt) if raw.date_created_gmt is not None else None,
+    )
 
 
 def _hooks_missing(topics: list[str]) -> CanonicalChange:

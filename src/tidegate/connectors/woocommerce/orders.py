@@ -6,14 +6,15 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from tidegate.connectors.woocommerce.cursor import following, query_of
-from tidegate.connectors.woocommerce.mapper import GONE_TOPIC
+from tidegate.connectors.woocommerce.cursor import TICK, following, query_of
+from tidegate.connectors.woocommerce.mapper import COUNT_TOPIC, GONE_TOPIC, WINDOW_TOPIC
 from tidegate.connectors.woocommerce.refunds import with_origin
-from tidegate.connectors.woocommerce.wire import PAGE_MAX, Gone, Raw, id_of, read, read_or_gone
+from tidegate.connectors.woocommerce.wire import PAGE_MAX, Gone, Raw, id_of, read, read_or_gone, read_total
 from tidegate.kernel.errors import TransientError
 from tidegate.sdk.connector import FeedItem, FeedPage
 from tidegate.sdk.http import Api
 from tidegate.sdk.rounds import parse
+from tidegate.sdk.windows import parse_window
 
 FIELDS = (
     "id", "number", "status", "currency", "date_created_gmt", "date_modified_gmt", "date_paid_gmt", "date_completed_gmt",
@@ -56,6 +57,60 @@ async def fetch_order(api: Api, external_id: str) -> FeedItem | None:
     """
     found = await read_or_gone(api, f"/orders/{id_of(external_id)}", Raw, {"_fields": ",".join(FIELDS)})
     return _gone(external_id, found.asked_at) if isinstance(found, Gone) else _item(await with_origin(api, found))
+
+
+_PLACED = "pending,processing,on-hold,completed,cancelled,refunded,failed"
+"""Statuses of orders that were placed; those of plugins are not counted."""
+WINDOW_PAGES_MAX = 5
+
+
+async def count_orders(api: Api, window: str) -> FeedPage:
+    """Count the orders that were placed in a window; see `Feed.counts`. The shop tells it with any page."""
+    count = await read_total(api, "/orders", {**_placed_in(window), "per_page": "1", "_fields": "id"})
+    item = FeedItem(
+        topic=COUNT_TOPIC,
+        external_id="orders",
+        ordering_key="order:window",
+        body=msgspec.json.encode({"window": window, "count": count}, order="sorted"),
+    )
+    return FeedPage(items=(item,), cursor=window, has_more=False)
+
+
+async def fetch_window(api: Api, window: str) -> FeedItem | None:
+    """List the orders that were placed in a window, each with its version, None for none."""
+    found: list[Raw] = []
+    for page in range(1, WINDOW_PAGES_MAX + 1):
+        query = {**_placed_in(window), "per_page": str(PAGE_MAX), "page": str(page), "orderby": "id", "order": "asc"}
+        part = await read(api, "/orders", list[Raw], {**query, "_fields": "id,date_created_gmt,date_modified_gmt"})
+        found += part
+        if len(part) < PAGE_MAX:
+            break
+    if not found:
+        return None
+    return FeedItem(
+        topic=WINDOW_TOPIC,
+        external_id=window,
+        ordering_key="order:window",
+        body=msgspec.json.encode([{name: raw[name] for name in sorted(raw) if name in _LISTED} for raw in found]),
+    )
+
+
+_LISTED = frozenset(("id", "date_created_gmt", "date_modified_gmt"))
+
+
+def _placed_in(window: str) -> dict[str, str]:
+    """Return the query of a window: `after` and `before` leave their own second out."""
+    since, until = parse_window(window)
+    return {
+        "after": _instant(since - TICK),
+        "before": _instant(until),
+        "dates_are_gmt": "true",
+        "status": _PLACED,
+    }
+
+
+def _instant(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="seconds").removesuffix("+00:00")
 
 
 async def read_missing(api: Api, cursor: str) -> FeedPage:

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
 from tidegate.connectors.woocommerce.errors import error_of, is_invalid_id
-from tidegate.kernel.errors import RejectedError
+from tidegate.kernel.errors import RejectedError, TransientError
 from tidegate.sdk.answers import read_answer
 from tidegate.sdk.failures import read_date
 from tidegate.sdk.http import Api, Response
@@ -39,6 +39,16 @@ async def read_or_none(api: Api, path: str, kind: type[T], params: Mapping[str, 
         if error.code not in ("not_found", "gone"):
             raise
         return None
+
+
+async def read_total(api: Api, path: str, params: Mapping[str, str]) -> int:
+    """Return how many entities a list has, as its answer's header tells. Raises as `read`, TransientError without the header."""
+    response = await api.request("GET", ROOT + path, params=params, changes_state=False)
+    _body(response, list[Raw], changes_state=False)
+    text = response.headers.get("x-wp-total", "")
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise TransientError("the list does not tell how many there are", code="answer_unreadable")
+    return int(text)
 
 
 class Gone(NamedTuple):

@@ -6,10 +6,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
-from tidegate.monitor.alerts.records import Credential, LateOrders, Reading, Signals
+from tidegate.monitor.alerts.records import Credential, Fact, LateOrders, Reading, Signals
 from tidegate.monitor.oversold import OversoldItem
 from tidegate.monitor.stock_check import Stretch
+from tidegate.monitor.sync_view import OrderCount
+from tidegate.sdk.windows import SETTLE, window_text
 
+WINDOW = "window"
+"""What connectors call the read of the orders that were placed in a window."""
 CALLS_MIN = 3
 """Fewer calls say nothing about a share of failures."""
 SLOW_CALLS_MIN = 10
@@ -242,6 +246,44 @@ def _webhook_silence(signals: Signals) -> Iterator[Reading] | None:
     )
 
 
+def silent_windows(signals: Signals, fired: Sequence[Fact]) -> list[tuple[str, str]]:
+    """Return (connection, window) of the orders that may have been placed while a topic was silent, for alerts that fire now. Pure.
+
+    Only of connections that can list the orders of a window; at most the last day.
+    """
+    subjects = {fact.subject for fact in fired if fact.rule == "webhook_silence"}
+    active = _active(signals) if subjects else {}
+    until = signals.now.replace(microsecond=0)
+    found: dict[str, datetime] = {}
+    for each in signals.senders or ():
+        connector = signals.connectors.get(active.get(each.connection, ""))
+        if f"{each.connection} ({each.topic})" not in subjects or connector is None or WINDOW not in connector.fetch:
+            continue
+        since = max(each.last_at - SETTLE, until - timedelta(days=1)).replace(microsecond=0)
+        found[each.connection] = min(since, found.get(each.connection, since))
+    return [(name, window_text(since, until)) for name, since in sorted(found.items())]
+
+
+def _orders_missing(signals: Signals) -> Iterator[Reading] | None:
+    if signals.order_counts is None:
+        return None
+    return (
+        Reading(
+            subject=each.connection,
+            connection=each.connection,
+            value=float(each.missing),
+            cause=_gap_of(each),
+        )
+        for each in signals.order_counts
+    )
+
+
+def _gap_of(count: OrderCount) -> str:
+    if count.gap_since is None or count.gap_until is None:
+        return f"{count.theirs} orders there and {count.ours} here, {count.since:%H:%M} to {count.until:%H:%M} UTC"
+    return f"of {count.gap_since:%Y-%m-%d %H:%M} to {count.gap_until:%H:%M} UTC it has {count.missing} orders more than are known here"
+
+
 def _stale_feed(signals: Signals) -> Iterator[Reading] | None:
     if signals.status is None:
         return None
@@ -460,6 +502,7 @@ EVALUATORS: Mapping[str, Evaluator] = MappingProxyType(
         "rate_limited": _rate_limited,
         "breaker_open": _breaker_open,
         "webhook_silence": _webhook_silence,
+        "orders_missing": _orders_missing,
         "stale_feed": _stale_feed,
         "auth_failure": _auth_failure,
         "token_refused": _token_refused,

@@ -21,9 +21,10 @@ import structlog
 from tidegate.config.records import Config
 from tidegate.config.snapshots import Snapshots
 from tidegate.kernel.clock import Clock, seconds_to_beat
+from tidegate.kernel.ids import new_id
 from tidegate.monitor.alerts import metrics
 from tidegate.monitor.alerts.addresses import HEARTBEAT_KIND
-from tidegate.monitor.alerts.evaluate import evaluate
+from tidegate.monitor.alerts.evaluate import WINDOW, evaluate, silent_windows
 from tidegate.monitor.alerts.judge import Memory, judge
 from tidegate.monitor.alerts.machine import Track
 from tidegate.monitor.alerts.notices import House
@@ -53,6 +54,7 @@ GONE_SECONDS = 120.0
 DRAIN_SECONDS = 2.0
 _LEAD = query("alerts_lead")
 _NOTE_ROUND = query("alerts_note_round")
+_READ_WINDOW = query("alerts_read_window")
 _LAST_ROUND = query("alerts_last_round")
 _LIVE_ROLES = query("alerts_live_roles")
 _WITNESS = query("alerts_witness")
@@ -279,6 +281,9 @@ class Evaluator:
             self._may_tell.add(tenant_id)
         else:
             self._may_tell.discard(tenant_id)
+        for connection, window in silent_windows(signals, changes.fired):
+            await conn.execute(_READ_WINDOW, tenant_id, connection, WINDOW, window, new_id())
+            log.info("alerts.window_read", connection=connection, tenant_id=tenant_id)
         for fact in changes.fired:
             log.warning("alert.fired", code=fact.rule, connection=fact.subject, tenant_id=tenant_id)
         for rule, subject in changes.resolved:

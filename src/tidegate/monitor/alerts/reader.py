@@ -35,6 +35,7 @@ from tidegate.monitor.conservation import Balance, read_balances
 from tidegate.monitor.oversold import read_oversold
 from tidegate.monitor.status import read_status
 from tidegate.monitor.stock_check import StockAudit
+from tidegate.monitor.sync_view import read_order_counts
 from tidegate.sdk.connector import Connector
 from tidegate.store.connections import Connection
 from tidegate.store.sql import query
@@ -50,6 +51,8 @@ _COUNT_RHYTHM = query("alerts_count_rhythm")
 _RHYTHM = query("alerts_rhythm")
 _NAMES = query("alerts_connection_names")
 _CREDENTIALS = query("alerts_credentials")
+GAP_AGE = timedelta(minutes=10)
+"""How long ago orders were found to be missing, before anybody is told: the window is being read until then."""
 OVERSOLD_MAX = 20
 """Articles that are told of at once; the most units first."""
 _UNFORWARDED = query("alerts_unforwarded")
@@ -148,6 +151,9 @@ class SignalReader:
             if is_slow_round
             else None,
             uncaptured=await self._try("uncaptured", self._read_uncaptured(conn, config, now))
+            if is_slow_round
+            else None,
+            order_counts=await self._try("order_counts", read_order_counts(conn, tenant, now - GAP_AGE))
             if is_slow_round
             else None,
             oversold=await self._try("oversold", read_oversold(conn, tenant, limit=OVERSOLD_MAX)),

@@ -16,6 +16,7 @@ from tidegate.monitor.conservation import Balance
 from tidegate.monitor.oversold import OversoldItem
 from tidegate.monitor.status import Status
 from tidegate.monitor.stock_check import Stretch
+from tidegate.monitor.sync_view import OrderCount
 from tidegate.sdk.connector import Connector
 
 
@@ -126,6 +127,8 @@ class Signals(msgspec.Struct, frozen=True, kw_only=True):
     """Released orders that the ERP does not have."""
     uncaptured: tuple[LateOrders, ...] | None = None
     """Authorised orders whose goods left without a capture."""
+    order_counts: tuple[OrderCount, ...] | None = None
+    """What channels count of their own orders."""
     oversold: tuple[OversoldItem, ...] | None = None
     """Articles of which orders hold more than there is."""
     unbalanced: tuple[Stretch, ...] | None = None

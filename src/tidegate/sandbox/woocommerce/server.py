@@ -429,13 +429,14 @@ Row = tuple[int, float, float, Any]
 def _page_of(request: web.Request, rows: list[Row], render: Callable[[Any], Body]) -> web.Response:
     """Return a page of a list. Its `next` link carries the nonce that is spent, as the real one does."""
     query = request.query
-    wanted = query.get("modified_after"), query.get("modified_before")
-    rows = [
-        row
-        for row in rows
-        if (wanted[0] is None or moment(row[2]) > wanted[0][:19])
-        and (wanted[1] is None or moment(row[2]) < wanted[1][:19])
-    ]
+    for first, last, column in (("modified_after", "modified_before", 2), ("after", "before", 1)):
+        after, before = query.get(first), query.get(last)
+        rows = [
+            row
+            for row in rows
+            if (after is None or moment(float(row[column])) > after[:19])
+            and (before is None or moment(float(row[column])) < before[:19])
+        ]
     if include := query.get("include"):
         named = {int(number) for number in include.split(",") if number.isdigit()}
         rows = [row for row in rows if row[0] in named]

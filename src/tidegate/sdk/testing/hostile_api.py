@@ -206,6 +206,9 @@ _ROUTES: dict[tuple[str, str], Route] = {
         {"rights": world.rights, "calls_per_second": world.calls_per_second, "expires_at": world.key_expires_at},
     ),
     ("GET", "/api/shop/orders"): lambda world, call, _: Answer(200, shop.read_orders(world, **_page(call))),
+    ("GET", "/api/shop/placed"): lambda world, call, _: Answer(
+        200, shop.read_placed(world, call.query["since"], call.query["until"])
+    ),
     ("GET", "/api/shop/orders/*"): lambda world, _call, part: Answer(200, shop.read_order(world, part)),
     ("POST", "/api/shop/orders/*/fulfillments"): lambda world, call, part: Answer(
         *shop.create_fulfillment(world, part, call.body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -94,6 +95,13 @@ def order_json(order: ShopOrder) -> Json:
     """Return the order as the API and the webhooks show it."""
     shown: Json = msgspec.to_builtins(order)
     return shown
+
+
+def read_placed(world: World, since: str, until: str) -> Json:
+    """Return the orders that were placed in a window."""
+    first, last = datetime.fromisoformat(since), datetime.fromisoformat(until)
+    found = [one for one in world.shop_orders.values() if first <= datetime.fromisoformat(one.placed_at) < last]
+    return {"items": [order_json(order) for order in found]}
 
 
 def read_orders(world: World, *, after: int, limit: int) -> Json:

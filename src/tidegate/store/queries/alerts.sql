@@ -108,6 +108,15 @@ SELECT n.name AS channel, count(*) AS orders, (array_agg(w.fulfillment_id ORDER 
 FROM owing w JOIN connection n ON n.tenant_id = $1 AND n.connection_id = w.connection_id
 GROUP BY n.name ORDER BY n.name
 
+-- name: alerts_read_window
+-- Have the orders of a window read, and wake the lane. $1 tenant, $2 connection by name, $3 topic, $4 window, $5 who asks.
+WITH asked AS (
+    INSERT INTO fetch_request (tenant_id, connection_id, topic, external_id, requested_by)
+    SELECT $1, c.connection_id, $3, $4, $5 FROM connection c WHERE c.tenant_id = $1 AND c.name = $2
+    ON CONFLICT DO NOTHING RETURNING connection_id
+)
+SELECT pg_notify('tidegate_command', connection_id::text) FROM asked
+
 -- name: alerts_versions
 -- Documents of earlier configurations, newest first. $1 tenant, $2 up to this version, $3 how many.
 SELECT version, document FROM config_version WHERE tenant_id = $1 AND version <= $2 ORDER BY version DESC LIMIT $3

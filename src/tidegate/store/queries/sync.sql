@@ -27,6 +27,29 @@ LEFT JOIN LATERAL (
 WHERE c.tenant_id = $1 AND (p.connection_id IS NOT NULL OR o.run_id IS NOT NULL OR n.run_id IS NOT NULL)
 ORDER BY c.name
 
+-- name: order_counts
+-- Per channel: its newest count of its own orders, and of the last day the window of which most are still missing here. $1 tenant,
+-- $2 counted before: a window that was counted later may still be being read.
+SELECT c.name AS connection, n.since, n.until, n.theirs, n.ours, n.counted_at, g.since AS gap_since, g.until AS gap_until,
+       g.missing, g.event_id
+FROM connection c
+CROSS JOIN LATERAL (
+  SELECT o.since, o.until, o.theirs, o.ours, o.counted_at FROM order_count o
+  WHERE o.tenant_id = c.tenant_id AND o.connection_id = c.connection_id ORDER BY o.until DESC, o.since LIMIT 1
+) n
+LEFT JOIN LATERAL (
+  SELECT o.since, o.until, o.theirs - k.orders AS missing, o.event_id FROM order_count o
+  CROSS JOIN LATERAL (
+    SELECT count(*) AS orders FROM "order" d
+    WHERE d.tenant_id = o.tenant_id AND d.connection_id = o.connection_id AND d.placed_at >= o.since AND d.placed_at < o.until
+  ) k
+  WHERE o.tenant_id = c.tenant_id AND o.connection_id = c.connection_id AND o.until > clock_timestamp() - interval '1 day'
+    AND o.theirs > o.ours AND o.theirs > k.orders AND o.counted_at < $2
+  ORDER BY missing DESC, o.until DESC LIMIT 1
+) g ON true
+WHERE c.tenant_id = $1
+ORDER BY c.name
+
 -- name: sku_drift
 -- What looks found of a SKU and what became of it, newest first. $1 tenant, $2 SKU, $3 at most.
 SELECT e.entry_id, c.name AS connection, e.external_id, e.run_id, e.event_id, e.field, e.kind, e.owner_value, e.other_value, e.cause, e.actor, e.at

@@ -9,7 +9,15 @@ from functools import partial
 
 import msgspec
 
-from tidegate.commerce.changes import CanonicalChange, Ignored, NeedsFetch, NeedsPerson, OrderSeen, ShipmentSeen
+from tidegate.commerce.changes import (
+    CanonicalChange,
+    Ignored,
+    NeedsFetch,
+    NeedsPerson,
+    OrdersCounted,
+    OrderSeen,
+    ShipmentSeen,
+)
 from tidegate.sdk.connector import RawEvent
 from tidegate.sdk.testing.conformance.fixtures import EventFixture
 from tidegate.sdk.testing.conformance.mutations import for_each_mutation, with_unknown_fields
@@ -105,7 +113,7 @@ def assert_well_formed(change: CanonicalChange) -> None:
     """Assert that a change can be stored: right types all the way down and values within their bounds."""
     encoded = msgspec.json.encode(change)
     assert msgspec.json.decode(encoded, type=CanonicalChange) == change, f"{change} does not hold its own types"
-    if isinstance(change, (NeedsFetch, NeedsPerson, Ignored)):
+    if isinstance(change, (NeedsFetch, NeedsPerson, Ignored, OrdersCounted)):
         return
     assert change.external_id, "no external id"
     assert 0 <= change.version <= VERSION_MAX, f"version {change.version}"
@@ -143,5 +151,5 @@ def _versions(changes: Sequence[CanonicalChange]) -> dict[tuple[str, str], tuple
     return {
         (type(change).__name__, change.external_id): (change.version, change.sequence)
         for change in changes
-        if not isinstance(change, (NeedsFetch, NeedsPerson, Ignored))
+        if not isinstance(change, (NeedsFetch, NeedsPerson, Ignored, OrdersCounted))
     }

@@ -28,6 +28,7 @@ def build_connector(
     request_deadline: timedelta = timedelta(seconds=5),
     feed_interval: timedelta = timedelta(seconds=1),
     budget: TokenBucket | None = None,
+    counts_every: timedelta | None = None,
 ) -> Connector:
     """Return the connector; tests choose the knobs that change what the engine has to do."""
     command = CommandKind
@@ -51,8 +52,18 @@ def build_connector(
             "orders": Feed(read=client.read_orders, interval=feed_interval),
             "moves": Feed(read=client.read_moves, interval=feed_interval),
             "shipments": Feed(read=client.read_shipments, interval=feed_interval),
+            **(
+                {}
+                if counts_every is None
+                else {"counts": Feed(read=client.count_orders, interval=counts_every, counts=timedelta(hours=1))}
+            ),
         },
-        fetch={"order": client.fetch_order, "variant": client.fetch_variant, "product": client.fetch_product},
+        fetch={
+            "order": client.fetch_order,
+            "variant": client.fetch_variant,
+            "product": client.fetch_product,
+            "window": client.fetch_window,
+        },
         shown=Shown(
             read=client.read_shown,
             fields=frozenset({ShownField.STOCK, ShownField.ON_HAND, ShownField.PRICE_WITH_TAX}),

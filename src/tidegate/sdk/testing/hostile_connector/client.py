@@ -31,6 +31,7 @@ from tidegate.sdk.connector import (
 )
 from tidegate.sdk.http import Api, Response, Session
 from tidegate.sdk.testing.hostile_connector.errors import error_of, error_of_item, vendor_code_of
+from tidegate.sdk.windows import parse_window
 
 PAGE_LIMIT = 100
 
@@ -151,6 +152,31 @@ async def fetch_order(api: Api, external_id: str) -> FeedItem | None:
     if response.status == 404:
         return None
     return _feed_item(read_wanted(response, Raw, changes_state=False), topic="order.updated", entity="order")
+
+
+async def count_orders(api: Api, window: str) -> FeedPage:
+    """Count the orders that were placed in a window."""
+    found = await _placed_in(api, window)
+    body = msgspec.json.encode({"type": "orders.counted", "counted": {"window": window, "count": len(found)}})
+    item = FeedItem(topic="orders.counted", external_id="orders", ordering_key="orders:window", body=body)
+    return FeedPage(items=(item,), cursor=window, has_more=False)
+
+
+async def fetch_window(api: Api, window: str) -> FeedItem | None:
+    """List the orders that were placed in a window, None for none."""
+    found = await _placed_in(api, window)
+    if not found:
+        return None
+    listed = [{name: raw[name] for name in ("order_id", "revision", "placed_at")} for raw in found]
+    body = msgspec.json.encode({"type": "orders.listed", "listed": listed})
+    return FeedItem(topic="orders.listed", external_id=window, ordering_key="orders:window", body=body)
+
+
+async def _placed_in(api: Api, window: str) -> list[Raw]:
+    since, until = parse_window(window)
+    params = {"since": since.isoformat(), "until": until.isoformat()}
+    response = await api.request("GET", "/api/shop/placed", params=params, changes_state=False)
+    return read_wanted(response, _Items, changes_state=False).items
 
 
 async def fetch_variant(api: Api, external_id: str) -> FeedItem | None:

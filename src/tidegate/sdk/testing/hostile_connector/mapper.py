@@ -30,6 +30,7 @@ from tidegate.commerce.states import OrderState, PaymentState
 from tidegate.sdk.connector import RawEvent
 from tidegate.sdk.decoding import decode_body
 from tidegate.sdk.values import RESERVATION_NAME, reservations_of
+from tidegate.sdk.windows import Count, counted
 
 Units = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
 Minor = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
@@ -122,8 +123,16 @@ class _Product(msgspec.Struct):
     product_id: Annotated[str, msgspec.Meta(min_length=1)]
 
 
+class _Listed(msgspec.Struct):
+    order_id: Annotated[str, msgspec.Meta(min_length=1)]
+    revision: Revision
+    placed_at: Instant
+
+
 class _Event(msgspec.Struct):
     type: str
+    counted: Count | None = None
+    listed: list[_Listed] | None = None
     article: _Article | None = None
     product: _Product | None = None
     order_id: str | None = None
@@ -148,6 +157,13 @@ def normalize(event: RawEvent) -> Sequence[CanonicalChange]:
         return [_shipment(raw.shipment)]
     if raw.fulfillment is not None:
         return [_fulfillment(raw.fulfillment)]
+    if raw.counted is not None:
+        return [counted(raw.counted)]
+    if raw.listed is not None:
+        return [
+            NeedsFetch(topic="order", external_id=one.order_id, version=one.revision, placed_at=one.placed_at)
+            for one in raw.listed
+        ]
     if raw.article is not None:
         return [_article(raw.type, raw.article)]
     if raw.product is not None:
