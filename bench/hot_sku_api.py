@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import json
 import sys
 from typing import Any, cast
@@ -62,6 +63,8 @@ async def main() -> None:
             "connections_max": 1_000,
         },
     )
+    gc.collect()
+    gc.freeze()  # as every child of the supervisor does
     await serve(context, stop)
 
 

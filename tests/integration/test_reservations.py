@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 
 import asyncpg
 import pytest
-from tests.reservebed import ReserveBed, reserve_bed
+from tests.reservebed import ReserveBed, reserve_bed, result_of
 
 from tidegate.inventory.decide import Refusal, Reservation, Shortage
 from tidegate.inventory.reserve import ReservationState
@@ -17,7 +17,8 @@ from tidegate.runtime.postgres import EmbeddedPostgres
 from tidegate.store.connections import Pool
 from tidegate.store.database import Database
 from tidegate.store.roles import SUPERUSER
-from tidegate.sync.combiner import CombinerSettings
+from tidegate.sync.combiner import CombinerSettings, Wish
+from tidegate.sync.reservations import Reply
 from tidegate.web.database import combiner_on
 
 pytestmark = pytest.mark.asyncio
@@ -324,3 +325,46 @@ async def test_units_that_channels_may_sell_are_not_held(database: Database, own
         held(await bed.reserve(("A", 1)))
         await owner_pool.execute(add, bed.tenant_id, new_id(), bed.items["A"], None, None)
         refused(await bed.reserve(("A", 1)), "insufficient_stock")
+
+
+async def test_of_several_that_wait_together_each_has_its_own_outcome(database: Database, owner_pool: Pool) -> None:
+    """One whose values cannot be stored, and one that asks for too much, are nobody else's trouble."""
+    async with reserve_bed(database, owner_pool, stock={"A": 5}) as bed:
+        wishes = [
+            Wish((("A", 2),), 600, "test", reference="one"),
+            Wish((("A", 1),), 600, "test", reference="no\x00text"),
+            Wish((("A", 4),), 600, "test"),
+            Wish((("A", 3),), 600, "test"),
+        ]
+        first, strange, short, last = await bed.combiner.reserve_each(bed.tenant_id, [(wish, None) for wish in wishes])
+        assert isinstance(first, Reply)
+        assert isinstance(short, Reply)
+        assert isinstance(last, Reply)
+        held(result_of(first))
+        refused(result_of(short), "insufficient_stock")
+        held(result_of(last))
+        assert isinstance(strange, RejectedError)
+        assert strange.code == "value_invalid"
+        await bed.check()
+
+
+async def test_who_goes_away_while_several_wait_leaves_nothing_behind(database: Database, owner_pool: Pool) -> None:
+    """What was not begun is not done, and the room that they took is free again."""
+    async with reserve_bed(database, owner_pool, stock={"A": 50}) as bed:
+        combiner = combiner_on(bed.pool, CombinerSettings(lanes=1, batch_max=1, waiting_max=10))
+        wishes = [(Wish((("A", 1),), 600, "test"), None) for _ in range(10)]
+        async with bed.owner.acquire() as other:
+            transaction = other.transaction()
+            await transaction.start()
+            await other.execute("SELECT FROM stock_level WHERE tenant_id = $1 FOR UPDATE", bed.tenant_id)
+            waiting = asyncio.create_task(combiner.reserve_each(bed.tenant_id, wishes))
+            await asyncio.sleep(0)
+            with pytest.raises(TransientError, match="too many"):
+                await combiner.reserve_each(bed.tenant_id, wishes[:1])
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+            await transaction.rollback()
+        after = await combiner.reserve_each(bed.tenant_id, wishes)
+        assert len([each for each in after if isinstance(each, Reply)]) == 10
+        assert (await bed.level("A"))[2] in (10, 11)  # the first was begun, and may have been done
+        await bed.check()

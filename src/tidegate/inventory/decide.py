@@ -182,7 +182,7 @@ class _Decider:
                 words=f"a reservation called {ask.reference!r} holds something else",
                 hint="release it first, or choose another reference",
             )
-        demand = sum_demand(zip(ask.bills, (quantity for _, quantity in ask.lines), strict=True))
+        demand = sum_demand([(bill, line[1]) for bill, line in zip(ask.bills, ask.lines, strict=True)])
         holds = take(situation.shelves, demand, ask.location_id)
         if holds is None:
             return self._short(ask)

@@ -68,15 +68,19 @@ class Shelf(msgspec.Struct, gc=False):
         """Return how many units can be held, at one location or anywhere."""
         if location_id is not None:
             return max(0, min(self.free.get(location_id, 0), self.cap))
-        return max(0, min(sum(units for units in self.free.values() if units > 0), self.cap))
+        left = 0
+        for units in self.free.values():
+            if units > 0:
+                left += units
+        return max(0, min(left, self.cap))
 
     def choose(self, units: int, location_id: UUID | None) -> list[tuple[UUID, int]]:
         """Return where to take units that are left: all from one place where one has them, else from the fewest."""
         if location_id is not None:
             return [(location_id, units)]
-        whole = next((place for place, free in self.free.items() if free >= units), None)
-        if whole is not None:
-            return [(whole, units)]
+        for place, free in self.free.items():
+            if free >= units:
+                return [(place, units)]
         chosen = []
         for place, free in sorted(self.free.items(), key=lambda each: -each[1]):  # stable: equals keep their order
             part = min(units, free)

@@ -10,8 +10,8 @@ import asyncio
 import random
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -148,8 +148,7 @@ class Combiner:
         Raises TransientError when the database is away, or too much waits: it did not happen, or the same request again
         gets the same answer. Raises RejectedError when its own values cannot be stored.
         """
-        with self._entered([_Waiting(wish, None, keep)], tenant_id) as (waiting,):
-            return await waiting.reply
+        return await self._submit(tenant_id, _Waiting(wish, None, keep))
 
     async def reserve_each(
         self, tenant_id: UUID, wishes: Iterable[tuple[Wish, Keep | None]]
@@ -158,28 +157,34 @@ class Combiner:
 
         Raises TransientError when too much waits for all of them to wait: then none was begun.
         """
-        with self._entered([_Waiting(wish, None, keep) for wish, keep in wishes], tenant_id) as entered:
-            return [await waiting.outcome() for waiting in entered]
-
-    async def change(self, tenant_id: UUID, ask: Release | Claim, keep: Keep | None = None) -> Reply:
-        """Release or claim a reservation. Raises as `reserve` does."""
-        with self._entered([_Waiting(None, ask, keep)], tenant_id) as (waiting,):
-            return await waiting.reply
-
-    @contextmanager
-    def _entered(self, entering: Sequence[_Waiting], tenant_id: UUID) -> Iterator[Sequence[_Waiting]]:
-        """Let requests wait for their replies until the block ends."""
-        if self._count + len(entering) > self._settings.waiting_max:
-            raise TransientError("too many requests wait for the stock", code="busy", wait_seconds=1)
-        self._count += len(entering)
+        entering = [_Waiting(wish, None, keep) for wish, keep in wishes]
+        self._make_room(len(entering))
         try:
             for waiting in entering:
                 self._enter(tenant_id, waiting)
-            yield entering
+            return [await waiting.outcome() for waiting in entering]
         finally:
             self._count -= len(entering)
             for waiting in entering:
                 waiting.reply.cancel()  # of what is not decided yet: nobody waits for it any more
+
+    async def change(self, tenant_id: UUID, ask: Release | Claim, keep: Keep | None = None) -> Reply:
+        """Release or claim a reservation. Raises as `reserve` does."""
+        return await self._submit(tenant_id, _Waiting(None, ask, keep))
+
+    async def _submit(self, tenant_id: UUID, waiting: _Waiting) -> Reply:
+        self._make_room(1)
+        try:
+            self._enter(tenant_id, waiting)
+            return await waiting.reply
+        finally:
+            self._count -= 1
+
+    def _make_room(self, count: int) -> None:
+        """Count more requests that wait. Raises TransientError when there is no room for all of them."""
+        if self._count + count > self._settings.waiting_max:
+            raise TransientError("too many requests wait for the stock", code="busy", wait_seconds=1)
+        self._count += count
 
     def _enter(self, tenant_id: UUID, waiting: _Waiting) -> None:
         lane = self._lanes[0]

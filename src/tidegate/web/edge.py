@@ -6,8 +6,10 @@ A request whose `Host` names none goes no further: what is behind may take the a
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from email.utils import formatdate
+from functools import lru_cache
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
@@ -51,7 +53,7 @@ class Edge:
             return
         request_id = scope["tidegate_request_id"] = public_id("req", self._cell, new_id())
         answer = _Answer(send, request_id)
-        if not all(is_host(value) for name, value in scope["headers"] if name == b"host"):
+        if not all(_is_host(value) for name, value in scope["headers"] if name == b"host"):
             await answer.problem(ProblemError(400, "host_invalid", "the header Host names no host"))
             return
         try:
@@ -74,6 +76,10 @@ def is_host(value: bytes) -> bool:
     except ValueError:
         return False
     return text.isascii() and parts.netloc == text and is_port and parts.username is None
+
+
+_is_host = lru_cache(maxsize=256)(is_host)
+"""The same hosts are named again and again."""
 
 
 class _Body:
@@ -102,6 +108,12 @@ class _Body:
         return message
 
 
+@lru_cache(maxsize=2)
+def _date(second: int) -> tuple[bytes, bytes]:
+    """Return the header that says when an answer was given, in seconds since 1970. Pure."""
+    return (b"date", formatdate(second, usegmt=True).encode())
+
+
 class _Answer:
     """The way of an answer out: adds the headers."""
 
@@ -116,8 +128,10 @@ class _Answer:
             given = list(message.get("headers", ()))
             names = {name.lower() for name, _ in given}
             added = [(name, value) for name, value in DEFAULT_HEADERS if name not in names]
-            date = (b"date", formatdate(usegmt=True).encode())
-            message = {**message, "headers": [date, *given, *added, (b"x-request-id", self._request_id.encode())]}
+            message = {
+                **message,
+                "headers": [_date(int(time.time())), *given, *added, (b"x-request-id", self._request_id.encode())],
+            }
         await self._send(message)
 
     async def problem(self, problem: ProblemError) -> None:

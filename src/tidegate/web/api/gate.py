@@ -199,7 +199,7 @@ async def check_parameters(connection: ASGIConnection[Any, Any, Any, Any], handl
         )
     if len(connection.scope["query_string"]) > QUERY_CHARS_MAX:
         raise ProblemError(400, "invalid_request", "the query is too long")
-    known = _query_fields(handler)
+    known = _query_fields(handler) if connection.scope["query_string"] else {}
     seen: set[str] = set()
     for name, value in connection.query_params.multi_items():
         message = ""
