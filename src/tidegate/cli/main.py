@@ -51,6 +51,7 @@ COMMANDS = {
     "rehearse": "rehearse:rehearse",
     "why": "why:why",
     "owners": "owners:owners",
+    "conflicts": "conflicts:conflicts",
     "lanes": "lanes:lanes",
     "alerts": "alerts:alerts",
     "gateway": "nodes:gateway",

@@ -116,6 +116,8 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
     connection: str | None = None
     skus: tuple[str, ...] | None = None
     """Patterns with `*` and `?`."""
+    articles: tuple[str, ...] | None = None
+    """Ids of articles there."""
     only_waiting: bool = True
     """What waits for approval; else also what is only reported, or was given up."""
 
@@ -132,7 +134,12 @@ async def choose(conn: Connection, tenant_id: UUID, chosen: Chosen) -> list[Any]
     """Return the differences that are meant and that telling anew may mend. Reads only."""
     causes = sorted(cause.value for cause in HEALABLE)
     rows = await conn.fetch(statements.CHOSEN_DRIFT, tenant_id, chosen.connection, chosen.only_waiting, causes)
-    return [row for row in rows if chosen.skus is None or matches(row["sku"], chosen.skus)]
+    return [
+        row
+        for row in rows
+        if (chosen.skus is None or matches(row["sku"], chosen.skus))
+        and (chosen.articles is None or row["external_id"] in chosen.articles)
+    ]
 
 
 async def heal(conn: Connection, *, tenant_id: UUID, chosen: Chosen, actor: str, limit: int | None = None) -> Healed:

@@ -36,3 +36,16 @@ SELECT d.cause, d.risk_currency, d.in_flight, count(*) AS rows, sum(d.risk) AS r
 FROM drift d JOIN connection c USING (tenant_id, connection_id)
 WHERE d.tenant_id = $1 AND ($2::text[] IS NULL OR d.field = ANY($2)) AND ($3::text IS NULL OR c.name = $3)
 GROUP BY d.cause, d.risk_currency, d.in_flight ORDER BY count(*) DESC, d.cause
+
+-- name: conflicts
+-- Fields that somebody else wrote, the oldest first. $1 tenant, $2 causes, $3 connection by name or null, $4 SKU or null, $5 at most.
+SELECT c.name AS connection, d.external_id, d.sku, d.field, d.owner, d.owner_value, d.other_value, d.currency, d.cause, d.heal,
+       d.since, d.seen_at, m.acked_at AS owner_at, d.item_id, coalesce(i.required_qty, 1) AS units, d.run_id
+FROM drift d
+JOIN connection c ON c.tenant_id = d.tenant_id AND c.connection_id = d.connection_id
+LEFT JOIN channel_stock m ON m.tenant_id = d.tenant_id AND m.connection_id = d.connection_id AND m.item_id = d.item_id
+                         AND d.field = 'stock'
+LEFT JOIN variant_item i ON i.tenant_id = d.tenant_id AND i.variant_id = d.variant_id
+WHERE d.tenant_id = $1 AND NOT d.in_flight AND d.cause = ANY($2::text[]) AND ($3::text IS NULL OR c.name = $3)
+  AND ($4::text IS NULL OR d.sku = $4)
+ORDER BY d.since, c.name, d.external_id, d.field LIMIT $5

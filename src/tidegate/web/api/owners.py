@@ -1,0 +1,183 @@
+"""`/v1/owners` and `/v1/conflicts`: who may write which field, who wrote it last, and what somebody else wrote over it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated
+
+import msgspec
+from litestar import Router, get
+from litestar.di import NamedDependency
+from msgspec import Meta
+
+from tidegate.monitor.conflicts import read_conflicts
+from tidegate.monitor.ownership import field_rules, read_sku_writers
+from tidegate.web.api.desk import Desk
+from tidegate.web.api.documents import READ_PROBLEMS, answer, needs, problems
+from tidegate.web.api.stock import Sku
+
+CONFLICTS_MAX = 500
+
+
+class OwnedField(msgspec.Struct, frozen=True, kw_only=True):
+    """One field, and who may write it."""
+
+    field: str
+    owner: Annotated[
+        str | None,
+        Meta(description="A connection, origin (the channel of the order) or tidegate; null: nobody is named"),
+    ]
+    told: Annotated[tuple[str, ...], Meta(description="Connections that are told what the owner says")]
+    conflict: Annotated[str, Meta(description="Who wins where two differ: owner, newest (of its versions) or person")]
+    others: Annotated[str, Meta(description="What becomes of what anybody else says, in words")]
+
+
+class OwnerList(msgspec.Struct, frozen=True, kw_only=True):
+    """The fields, as the newest configuration has them."""
+
+    items: tuple[OwnedField, ...]
+
+
+class WrittenValue(msgspec.Struct, frozen=True, kw_only=True):
+    """A value as it stands, and who wrote it last."""
+
+    field: str
+    place: Annotated[str, Meta(description="The location, or the connection that shows it")]
+    value: str
+    owner: str | None
+    writer: Annotated[str, Meta(description="The connection whose event or look it came from, else who did it")]
+    source: Annotated[str, Meta(description="The event or command that wrote it; empty where a look read it")]
+    at: datetime | None
+    is_owner: Annotated[bool, Meta(description="false: it is only compared")]
+
+
+class WrittenList(msgspec.Struct, frozen=True, kw_only=True):
+    """Who wrote which value of a SKU last."""
+
+    items: tuple[WrittenValue, ...]
+
+
+class ConflictRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A field that somebody else wrote."""
+
+    connection: str
+    sku: str
+    field: Annotated[str, Meta(description="stock, price or price_with_tax")]
+    owner: str
+    owner_value: Annotated[str | None, Meta(description="Decimal text; null: nothing")]
+    other_value: Annotated[str | None, Meta(description="What the connection shows")]
+    currency: str
+    cause: Annotated[str, Meta(description="changed_there, other_app or price_unsent")]
+    rule: Annotated[str, Meta(description="owner: written again; ask: a person decides; show: only shown")]
+    becomes: Annotated[str, Meta(description="What becomes of it, in words")]
+    since: datetime
+    seen_at: datetime
+
+
+class ConflictList(msgspec.Struct, frozen=True, kw_only=True):
+    """Conflicts as the last looks found them, the oldest first."""
+
+    items: tuple[ConflictRow, ...]
+    is_cut: Annotated[bool, Meta(description="There are more than these")]
+
+
+_AT = datetime.fromisoformat("2026-11-27T10:00:00+00:00")
+_RULE = OwnedField(
+    field="stock.on_hand",
+    owner="erp",
+    told=(),
+    conflict="owner",
+    others="movements of others are ignored (not_owner); what an owner counts otherwise is drift",
+)
+_VALUE = WrittenValue(
+    field="stock.on_hand",
+    place="main",
+    value="41",
+    owner="erp",
+    writer="erp",
+    source="evt_c0_01kb3m0000e00000000000000b",
+    at=_AT,
+    is_owner=True,
+)
+_CONFLICT = ConflictRow(
+    connection="shop",
+    sku="TS-RED-M",
+    field="stock",
+    owner="tidegate",
+    owner_value="7",
+    other_value="99",
+    currency="",
+    cause="changed_there",
+    rule="ask",
+    becomes="it waits for a person: settle it",
+    since=_AT,
+    seen_at=_AT,
+)
+
+
+@get(
+    "/owners",
+    **needs("config:read"),
+    summary="List owners of fields",
+    responses={200: answer(OwnerList, "Owners", OwnerList(items=(_RULE,))), **problems(*READ_PROBLEMS)},
+    tags=["config"],
+)
+async def list_owners(desk: NamedDependency[Desk]) -> OwnerList:
+    """Which system owns each field, who is told of it, and which rule decides where two differ."""
+    async with desk.reading() as conn:
+        config = await desk.read_config(conn)
+    names = OwnedField.__struct_fields__
+    rules = field_rules(config)
+    return OwnerList(items=tuple(OwnedField(**{name: getattr(rule, name) for name in names}) for rule in rules))
+
+
+@get(
+    "/stock/{sku:str}/writers",
+    **needs("stock:read"),
+    summary="Show who wrote the values of a SKU",
+    responses={200: answer(WrittenList, "Writers", WrittenList(items=(_VALUE,))), **problems(*READ_PROBLEMS)},
+    tags=["stock"],
+)
+async def show_writers(desk: NamedDependency[Desk], sku: Sku) -> WrittenList:
+    """Each number and price of a SKU as it stands, its owner, who wrote it last, and the event or command that did."""
+    async with desk.reading() as conn:
+        config = await desk.read_config(conn)
+        found = await read_sku_writers(conn, desk.tenant_id, sku, config)
+    names = WrittenValue.__struct_fields__
+    return WrittenList(items=tuple(WrittenValue(**{name: getattr(one, name) for name in names}) for one in found))
+
+
+@get(
+    "/conflicts",
+    **needs("drift:read"),
+    summary="List conflicts",
+    responses={
+        200: answer(ConflictList, "Conflicts", ConflictList(items=(_CONFLICT,), is_cut=False)),
+        **problems(*READ_PROBLEMS),
+    },
+    tags=["drift"],
+)
+async def list_conflicts(desk: NamedDependency[Desk]) -> ConflictList:
+    """Fields that somebody else wrote, as the last looks found them, with the declared rule. `POST /v1/drift/heal` lets the owner win."""
+    async with desk.reading() as conn:
+        config = await desk.read_config(conn)
+        found = await read_conflicts(conn, desk.tenant_id, config, limit=CONFLICTS_MAX + 1)
+    rows = tuple(
+        ConflictRow(
+            **{name: getattr(one, name) for name in ConflictRow.__struct_fields__ if not name.endswith("_value")},
+            owner_value=_text(one.owner_value),
+            other_value=_text(one.other_value),
+        )
+        for one in found[:CONFLICTS_MAX]
+    )
+    return ConflictList(items=rows, is_cut=len(found) > CONFLICTS_MAX)
+
+
+def _text(value: Decimal | None) -> str | None:
+    return None if value is None else f"{value.normalize():f}"
+
+
+def build_router() -> Router:
+    """Return the routes."""
+    return Router("/", route_handlers=[list_owners, show_writers, list_conflicts])
