@@ -61,6 +61,8 @@ class Shop:
     """Answers to writes that are lost after the effect."""
     lose_writes: int = 0
     """Writes that never arrive and whose sender does not know."""
+    keeps_orders_apart: bool = False
+    """What it is told is what is there; it takes its open orders off by itself."""
     adapts: bool = False
     """What is stale is set less the units that are gone, in the same call."""
 
@@ -73,6 +75,10 @@ class Shop:
         self.available[article] -= units
         self.sold[article] = self.sold.get(article, 0) + units
         return True
+
+    def apart(self, article: str) -> int:
+        """Return the units of open orders that are not in the number that it is told."""
+        return self.sold.get(article, 0) if self.keeps_orders_apart else 0
 
     async def execute(self, _api: Api, payloads: Sequence[Payload], _key: str) -> Sequence[ItemOutcome]:
         """All or nothing, as Shopify does it."""
@@ -89,7 +95,7 @@ class Shop:
             self.stale += len(bad)
             return [self._refusal(one, bad, shown) for one in wanted]
         for one in wanted:
-            self.available[one.variant_external_id] = one.quantity
+            self.available[one.variant_external_id] = one.quantity - self.apart(one.variant_external_id)
             self.sets.append((one.variant_external_id, one.quantity, one.expected))
         if self.lose_answers:
             self.lose_answers -= 1
@@ -111,7 +117,8 @@ class Shop:
     async def find(self, _api: Api, payload: Payload) -> FindOutcome:
         """Look."""
         assert isinstance(payload, SetInventory)
-        shown = self.available.get(payload.variant_external_id, 0)
+        article = payload.variant_external_id
+        shown = self.available.get(article, 0) + self.apart(article)
         return Done() if shown == payload.quantity else NotFound(shown=shown)
 
 
