@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -74,34 +75,82 @@ async def test_a_replay_of_a_range_leaves_out_what_waits_and_other_tenants(owner
 
 
 async def test_partitions_are_made_ahead_and_used(owner_pool: Pool) -> None:
+    """One of the month, and towards its end the next one."""
     now = datetime(2031, 3, 1, 23, 59, tzinfo=UTC)
     async with owner_pool.acquire() as db:
-        made = await partitions.ensure(db, 2, now=now)
-        again = await partitions.ensure(db, 2, now=now)
-        later = await partitions.ensure(db, 3, now=now)
+        made = await partitions.ensure(db, now=now)
+        again = await partitions.ensure(db, now=now)
+        later = await partitions.ensure(db, now=datetime(2031, 3, 30, 1, tzinfo=UTC))
 
-        assert made == sorted(f"{table}_203103{day}" for table in partitions.PARTITIONED for day in ("01", "02", "03"))
+        assert made == sorted(f"{table}_20310301" for table in partitions.PARTITIONED)
         assert again == []
-        assert later == sorted(f"{table}_20310304" for table in partitions.PARTITIONED)
+        assert later == sorted(f"{table}_20310401" for table in partitions.PARTITIONED)
 
+
+async def test_rows_of_today_lie_in_the_partition_of_their_month(owner_pool: Pool) -> None:
+    now = datetime.now(UTC)
+    async with owner_pool.acquire() as db:
         sender = await add_sender(db)
         await partitions.ensure(db)
         await append_webhooks(db, [sender.event("e1")], writer="w")
+
         where = await db.fetchval("SELECT tableoid::regclass::text FROM event")
-        assert where == f"event_{datetime.now(UTC):%Y%m%d}"
+        assert where in {f"event_{now:%Y%m}01", f"event_{datetime.now(UTC):%Y%m}01"}
+        assert await partitions.missing_tomorrow(db, now) == []
 
 
-async def test_a_day_whose_rows_lie_in_the_default_partition_stays_there(owner_pool: Pool) -> None:
+async def test_a_year_of_hourly_looks_makes_few_partitions(owner_pool: Pool) -> None:
+    """Statements that cannot tell the day open all of them, so their number must not grow with the days."""
+    now = datetime(2031, 1, 31, 12, tzinfo=UTC)
+    async with owner_pool.acquire() as db:
+        for day in range(0, 366, 5):
+            await partitions.ensure(db, now=now + timedelta(days=day))
+        count = await db.fetchval("SELECT count(*) FROM pg_inherits WHERE inhparent = 'command'::regclass")
+        assert await partitions.missing_tomorrow(db, now + timedelta(days=365)) == []
+
+    assert count <= 15
+
+
+async def test_partitions_of_days_are_gone_on_from(owner_pool: Pool) -> None:
+    """Installations from before have one per day, some days ahead: the next one begins where they end."""
+    now = datetime(2031, 3, 10, 12, tzinfo=UTC)
+    async with owner_pool.acquire() as db:
+        for day in (10, 11, 12):
+            bounds = [first_id_at(datetime(2031, 3, day + more, tzinfo=UTC)) for more in (0, 1)]
+            await db.execute(
+                f"CREATE TABLE event_203103{day} PARTITION OF event FOR VALUES FROM ('{bounds[0]}') TO ('{bounds[1]}')"
+            )
+        assert "event_20310313" not in await partitions.ensure(db, 0, now=now)
+
+        made = await partitions.ensure(db, now=now + timedelta(days=1))
+        assert [name for name in made if name.startswith("event_2")] == ["event_20310313"]
+        assert await partitions.ensure(db, now=datetime(2031, 3, 28, tzinfo=UTC)) == []
+
+
+async def test_a_month_whose_rows_lie_in_the_default_partition_goes_on_tomorrow(owner_pool: Pool) -> None:
     async with owner_pool.acquire() as db:
         sender = await add_sender(db)
         await append_webhooks(db, [sender.event("e1")], writer="w")
+        now = datetime.now(UTC)
 
-        made = await partitions.ensure(db, 1)
+        made = await partitions.ensure(db, 1, now=now)
 
-        today = f"{datetime.now(UTC):%Y%m%d}"
-        assert f"event_{today}" not in made
-        assert f"event_outcome_{today}" in made
+        tomorrow = f"{now + timedelta(days=1):%Y%m%d}"
+        assert f"event_{now:%Y%m}01" not in made
+        assert f"event_{tomorrow}" in made
+        assert f"event_outcome_{now:%Y%m}01" in made
         assert await db.fetchval("SELECT count(*) FROM event_default") == 1
+
+
+async def test_two_who_make_partitions_at_once_make_each_once(owner_pool: Pool) -> None:
+    now = datetime(2031, 3, 1, tzinfo=UTC)
+
+    async def make() -> list[str]:
+        async with owner_pool.acquire() as db:
+            return await partitions.ensure(db, now=now)
+
+    made = await asyncio.gather(make(), make())
+    assert sorted(name for names in made for name in names) == sorted(f"{t}_20310301" for t in partitions.PARTITIONED)
 
 
 async def test_bounds_of_a_day_hold_every_id_of_that_day() -> None:

@@ -24,7 +24,6 @@ OLDEST_SECONDS_MAX = 300.0
 """Events that wait longer than this do not wait for their turn but for help."""
 CLOCK_SKEW_SECONDS_MAX = 2.0
 AUDITED = timedelta(hours=48)
-PARTITIONED_TABLES = 6
 SESSIONS_SHARE_HIGH = 0.8
 OLD_TRANSACTION_SECONDS = 300.0
 _SERVER = query("doctor_server")
@@ -35,7 +34,6 @@ _MARK_UNTOLD = query("doctor_mark_untold")
 _CONFIG = query("doctor_config")
 _ISSUES = query("doctor_issues")
 _AUDIT = query("audit_add")
-_PARTITIONS = query("doctor_partitions")
 _KEY_CLASSES = query("doctor_key_classes")
 
 
@@ -59,13 +57,12 @@ async def check_database(session: Session, database: Database) -> AsyncIterator[
 
 async def check_partitions(session: Session) -> Finding:
     """Tomorrow's partitions are there."""
-    tomorrow = (datetime.now(UTC) + timedelta(days=1)).strftime("%Y%m%d")
-    found = await session.conn.fetchval(_PARTITIONS, tomorrow)
-    if found == PARTITIONED_TABLES:
+    missing = await partitions.missing_tomorrow(session.conn, datetime.now(UTC))
+    if not missing:
         return ok("partitions", "made ahead")
     return warn(
         "partitions",
-        f"{PARTITIONED_TABLES - found} of tomorrow's are missing",
+        f"tomorrow's are missing: {', '.join(missing)}",
         "tidegate up makes them hourly; tidegate doctor --fix makes them now",
         code="partitions_missing",
         why="rows without a partition go into the default one, which has to be split by hand later",

@@ -3,7 +3,7 @@
 Every key begins with the tenant. Of a table that is new PostgreSQL assumes two hundred tenants, or as many as there are
 rows: "all rows of this tenant" looks like one row, and as good as any key. A plan that is made then, and kept, reads the
 whole table for each look-up, until the statistics are made for the first time: that is the first minute of an
-installation, and the first of each day's partitions. So the truth is told before the first row is there.
+installation, and the first of each month. So the truth is told before the first row is there.
 """
 
 from __future__ import annotations

@@ -59,7 +59,13 @@ INSERT INTO event_queue (slot, tenant_id, event_id, run)
 SELECT c.slot, c.tenant_id, c.event_id, c.run FROM chosen c CROSS JOIN notified ORDER BY c.event_id
 RETURNING event_id
 
--- name: partition_names
--- The partitions of a table, by name. $1 parent.
-SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-WHERE i.inhparent = $1::text::regclass
+-- name: partition_ends
+-- Where the last partition of tables ends: the first id after it. Without those that have only a default one. $1 tables.
+SELECT p.relname, max(b.ends) AS ends
+FROM unnest($1::text[]) AS t(name)
+JOIN pg_class p ON p.oid = t.name::regclass
+JOIN pg_inherits i ON i.inhparent = p.oid
+JOIN pg_class c ON c.oid = i.inhrelid
+CROSS JOIN LATERAL (SELECT substring(pg_get_expr(c.relpartbound, c.oid) FROM 'TO \(''([0-9a-f-]{36})''\)') AS ends) b
+WHERE b.ends IS NOT NULL
+GROUP BY p.relname
