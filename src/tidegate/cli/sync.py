@@ -23,7 +23,7 @@ from tidegate.cli.session import (
 from tidegate.dispatch import looks
 from tidegate.dispatch.drift import Requested, compared_connections, request_run
 from tidegate.kernel.errors import ConfigurationError
-from tidegate.monitor.sync_view import LookView, OrderCount, read_looks, read_order_counts
+from tidegate.monitor.sync_view import LookView, OrderCount, read_looks, read_order_counts, suggest
 
 _NAMES = click.argument("names", nargs=-1, metavar="[CONNECTION]...")
 _COLUMNS = (
@@ -108,7 +108,12 @@ def _count_words(count: OrderCount) -> str:
 
 
 def _as_json(view: LookView) -> dict[str, Any]:
-    return {**plain(view), "staleness_seconds": view.staleness_seconds, "calls_per_day": view.calls_per_day}
+    return {
+        **plain(view),
+        "staleness_seconds": view.staleness_seconds,
+        "calls_per_day": view.calls_per_day,
+        "suggestion": suggest(view),
+    }
 
 
 def _row(view: LookView) -> tuple[object, ...]:
@@ -157,6 +162,9 @@ def _notes(view: LookView) -> list[str]:
         lines.append(
             f"the last look did not find {view.last.missing} bound articles; what was deleted there: tidegate matches deleted"
         )
+    suggestion = suggest(view)
+    if suggestion is not None:
+        lines.append(suggestion)
     if view.waiting:
         lines.append(
             f"{view.waiting} differences wait for approval: tidegate drift approve --connection {view.connection}"

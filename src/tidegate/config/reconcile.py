@@ -25,7 +25,7 @@ HANDFUL = 10
 TOGETHER_SHARE = 0.2
 """Connections that come due within this part of their interval are looked at together: one run compares them all."""
 _SOONER, _LATER = 0.5, 1.5
-_MANY = 0.01
+MANY = 0.01
 """Share of articles that differ from which on looks come sooner."""
 
 
@@ -145,7 +145,7 @@ def adapted_interval(rules: LookRules, interval_seconds: float, figures: LookFig
     least, most = rules.bounds
     chosen = float(min(max(interval_seconds, least), most))
     if rules.adapt and rules.cron is None:
-        if figures.differences > figures.articles * _MANY:
+        if figures.differences > figures.articles * MANY:
             chosen = max(least, chosen * _SOONER)
         elif not figures.differences:
             chosen = min(most, chosen * _LATER)

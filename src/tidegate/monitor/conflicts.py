@@ -19,6 +19,12 @@ _LIST = query("conflicts")
 WRITTEN_THERE = (Cause.CHANGED_THERE, Cause.OTHER_APP, Cause.PRICE_UNSENT)
 """Causes of differences that mean: somebody else wrote the field."""
 Rule = Literal["owner", "ask", "show"]
+RULE_WORDS: dict[Rule, str] = {
+    "owner": "the owner wins",
+    "ask": "a person is asked",
+    "show": "it is only shown",
+}
+"""Rule -> words for people."""
 _RULE_OF: dict[str, Rule] = {"auto": "owner", "approve": "ask", "report": "show"}
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from uuid import UUID
 
 import msgspec
 
+from tidegate.config.reconcile import EVERY_SECONDS_MAX, EVERY_SECONDS_MIN, MANY, READING_SHARE_MAX
 from tidegate.store.connections import Connection
 from tidegate.store.sql import query
 
@@ -107,6 +109,36 @@ class LookView(msgspec.Struct, frozen=True, kw_only=True):
         if self.interval_seconds is None or self.last is None or not self.last.calls:
             return None
         return self.last.calls * _DAY_SECONDS / self.interval_seconds
+
+
+def suggest(view: LookView) -> str | None:
+    """Return what another interval would cost and bring, in words; None where nothing speaks for one. Pure."""
+    last, interval, a_day = view.last, view.interval_seconds, view.calls_per_day
+    if last is None or last.state != "done" or interval is None or a_day is None:
+        return None
+    reading = last.reading_seconds or 0.0
+    least = max(EVERY_SECONDS_MIN, reading / READING_SHARE_MAX)
+    if reading / READING_SHARE_MAX >= interval:
+        return (
+            f"reading takes {reading / 60:.0f} minutes, a tenth of the time at most: a shorter `every` changes nothing"
+        )
+    if last.differences > last.articles * MANY and interval > least * 1.5:
+        calls = last.calls * _DAY_SECONDS / least
+        return (
+            f"the last look found {last.differences} of {last.articles} different: `every: {_minutes(least)}m` would find such "
+            f"within {_minutes(least)} minutes for {calls:.0f} calls a day instead of {a_day:.0f}"
+        )
+    if not last.differences and not view.differences and interval < EVERY_SECONDS_MAX / 2:
+        calls = last.calls * _DAY_SECONDS / EVERY_SECONDS_MAX
+        return (
+            f"the last look found nothing different: `every: 60m` would cost {calls:.0f} calls a day instead of {a_day:.0f}, and "
+            "leave a change unseen for an hour at most"
+        )
+    return None
+
+
+def _minutes(seconds: float) -> int:
+    return math.ceil(seconds / 60)
 
 
 async def read_looks(conn: Connection, tenant_id: UUID) -> tuple[LookView, ...]:

@@ -7,7 +7,10 @@ from typing import Any, get_args
 
 from litestar import Response
 
+from tidegate.config import Config
 from tidegate.dispatch.drift import compared_connections, request_run
+from tidegate.kernel.errors import TransientError
+from tidegate.monitor.conflicts import RULE_WORDS, WRITTEN_THERE, rule_of
 from tidegate.monitor.drift_view import CAUSE_WORDS, HEAL_WORDS, FieldGroup, read_drift
 from tidegate.monitor.search import list_connections
 from tidegate.web.pages.visit import Here
@@ -19,6 +22,10 @@ FIELDS: tuple[FieldGroup, ...] = get_args(FieldGroup)
 async def show(here: Here) -> Response[Any]:
     """Show what the last look found, the most value at risk first."""
     field = next((name for name in FIELDS if name == here.asked("field")), None)
+    try:
+        config = await here.config()
+    except TransientError:  # nothing was put to work yet, and nothing differs
+        config = Config()
     async with here.reading() as conn:
         names = [row["name"] for row in await list_connections(conn, here.tenant_id)]
         connection = next((name for name in names if name == here.asked("connection")), None)
@@ -32,6 +39,8 @@ async def show(here: Here) -> Response[Any]:
         connection=connection or "",
         cause_words={str(cause): words for cause, words in CAUSE_WORDS.items()},
         heal_words=HEAL_WORDS,
+        written_there=frozenset(str(cause) for cause in WRITTEN_THERE),
+        rule_words=lambda row: RULE_WORDS[rule_of(config, row.other, row.field)],
         amount=amount,
     )
 
