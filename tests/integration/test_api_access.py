@@ -38,6 +38,8 @@ NEEDS: Mapping[tuple[str, str], str] = {
     ("GET", "/v1/stock/{sku}/history"): "stock:read",
     ("GET", "/v1/stock/{sku}/writers"): "stock:read",
     ("POST", "/v1/stock/{sku}/adjustments"): "stock:write",
+    ("GET", "/v1/oversold"): "stock:read",
+    ("POST", "/v1/oversold/{sku}/decisions"): "stock:write",
     ("GET", "/v1/reservations"): "stock:read",
     ("POST", "/v1/reservations"): "stock:reserve",
     ("POST", "/v1/reservations/batch"): "stock:reserve",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 from uuid import UUID
 
 import click
@@ -14,11 +15,8 @@ from tidegate.kernel.ids import public_id
 from tidegate.monitor.explain import find_orders
 from tidegate.monitor.oversold import OversoldItem, ShortOrder, read_oversold
 from tidegate.store.connections import Connection
-from tidegate.store.sql import query
-from tidegate.sync.adjust import note_action
-from tidegate.sync.backorders import end_backorder, put_on_backorder
+from tidegate.sync.backorders import settle as settle_orders
 
-_MISSING = query("backorder_missing")
 _OVERSOLD = ("sku", "missing", "since", "channel", "order", "placed", "lacks", "waits", "expected")
 
 
@@ -106,7 +104,12 @@ def _waits(order: ShortOrder) -> str:
 @project_option
 @json_option
 def settle(
-    sku: str, project_dir: Path | None, decision: str | None, numbers: tuple[str, ...], *, as_json: bool
+    sku: str,
+    project_dir: Path | None,
+    decision: Literal["wait", "undo"] | None,
+    numbers: tuple[str, ...],
+    *,
+    as_json: bool,
 ) -> None:
     """Decide about the orders that lack units of SKU.
 
@@ -128,20 +131,9 @@ def settle(
     async def body(session: Session) -> tuple[tuple[OversoldItem, ...], int, str]:
         conn, tenant_id = session.conn, session.tenant_id
         async with conn.transaction():
-            item = await conn.fetchrow(_MISSING, tenant_id, sku)
-            if item is None:
-                hint = "tidegate stock oversold lists what lacks"
-                raise ConfigurationError(f"no item has the SKU {sku!r}", code="sku_unknown", hint=hint)
             chosen = await _orders(conn, tenant_id, numbers) if numbers else None
-            if decision == "wait":
-                missing = {item["item_id"]: item["missing"]} if item["missing"] else {}
-                done = await put_on_backorder(conn, tenant_id, missing, by=operator(), orders=chosen)
-            else:
-                done = await end_backorder(conn, tenant_id, item["item_id"], chosen)
-            if done:
-                cell = session.config.cell
-                detail = {"decision": decision, "orders": [public_id("ord", cell, order) for order in done][:100]}
-                await note_action(conn, tenant_id, actor=operator(), action="stock.settled", subject=sku, detail=detail)
+            cell = session.config.cell
+            done = await settle_orders(conn, tenant_id, sku, decision, by=operator(), cell=cell, orders=chosen)
         left = [each for each in await read_oversold(conn, tenant_id) if each.sku == sku]
         return tuple(left), len(done), session.config.cell
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from typing import Literal
 from uuid import UUID
 
 from tidegate.inventory.backorder import Receipt, promised_on, short_of
 from tidegate.inventory.ledger import Entry, available_changes
 from tidegate.kernel.crashpoint import reach
+from tidegate.kernel.errors import ConfigurationError
+from tidegate.kernel.ids import public_id
 from tidegate.store.connections import Connection
 from tidegate.store.sql import query
+from tidegate.sync.adjust import note_action
 from tidegate.sync.urgent import Stock
 
 ORDERS_MAX = 200
@@ -19,6 +23,7 @@ _ORDERS = query("oversold_orders")
 _RECEIPTS = query("backorder_receipts")
 _ADD = query("backorder_add")
 _DROP = query("backorder_drop")
+_MISSING = query("backorder_missing")
 
 
 def oversold_now(entries: Iterable[Entry], stock: Stock) -> dict[UUID, int]:
@@ -62,3 +67,34 @@ async def end_backorder(
     """Have orders wait for units of an item no longer: they are alarmed again while they lack; return which."""
     chosen = list(orders) if orders is not None else None
     return [row["order_id"] for row in await conn.fetch(_DROP, tenant_id, item_id, chosen)]
+
+
+async def settle(
+    conn: Connection,
+    tenant_id: UUID,
+    sku: str,
+    decision: Literal["wait", "undo"],
+    *,
+    by: str,
+    cell: str,
+    orders: Collection[UUID] | None = None,
+) -> list[UUID]:
+    """Carry out what a person decided about the orders that lack units of a SKU; return those that it changed anything for.
+
+    `orders`: only these. In the caller's transaction, with a row in the audit log. Safe to repeat. Raises ConfigurationError: there is no
+    such item.
+    """
+    item = await conn.fetchrow(_MISSING, tenant_id, sku)
+    if item is None:
+        raise ConfigurationError(
+            f"no item has the SKU {sku!r}", code="sku_unknown", hint="tidegate stock oversold lists what lacks"
+        )
+    if decision == "wait":
+        missing = {item["item_id"]: item["missing"]} if item["missing"] else {}
+        done = await put_on_backorder(conn, tenant_id, missing, by=by, orders=orders)
+    else:
+        done = await end_backorder(conn, tenant_id, item["item_id"], orders)
+    if done:
+        detail = {"decision": decision, "orders": [public_id("ord", cell, order) for order in done][:100]}
+        await note_action(conn, tenant_id, actor=by, action="stock.settled", subject=sku, detail=detail)
+    return done

@@ -1,0 +1,54 @@
+"""`/v1/oversold`: what lacks, and that a person lets orders wait, once."""
+
+from __future__ import annotations
+
+import pytest
+from tests.apibed import add_tenant, api_bed
+from tests.stockbed import move_stock
+
+from tidegate.kernel.ids import public_id
+from tidegate.store.connections import Pool
+from tidegate.store.database import Database
+
+pytestmark = pytest.mark.asyncio
+
+
+async def test_orders_that_lack_wait_by_a_decision_that_counts_once(database: Database, owner_pool: Pool) -> None:
+    """SECURITY G10: with the scope, under a key of its own, and nobody else's orders."""
+    tenant, other = await add_tenant(owner_pool, "one"), await add_tenant(owner_pool, "two")
+    async with owner_pool.acquire() as conn, conn.transaction():
+        place = await conn.fetchval("SELECT location_id FROM stock_level WHERE item_id = $1", tenant.item)
+        await move_stock(conn, tenant.tenant_id, tenant.item, place, on_hand=-11, committed=1)
+    async with api_bed(database, owner_pool) as bed:
+        key, reader = await bed.key(tenant, "stock:*"), await bed.key(tenant, "stock:read")
+        stranger = await bed.key(other, "stock:*")
+        before = await bed.call("GET", "/v1/oversold", key=reader)
+        (order,) = before.json["items"][0]["orders"]
+        address = f"/v1/oversold/{tenant.sku}/decisions"
+        wish = {"decision": "wait", "orders": [order["order_id"]]}
+        denied = await bed.call("POST", address, key=reader, json=wish, once="a")
+        foreign = await bed.call("POST", f"/v1/oversold/{tenant.sku}x/decisions", key=key, json=wish, once="z")
+        nobody = await bed.call("POST", f"/v1/oversold/{other.sku}/decisions", key=stranger, json=wish, once="a")
+        first = await bed.call("POST", address, key=key, json=wish, once="a")
+        again = await bed.call("POST", address, key=key, json=wish, once="a")
+        once_more = await bed.call("POST", address, key=key, json=wish, once="b")
+        after = await bed.call("GET", "/v1/oversold", key=reader)
+        undone = await bed.call("POST", address, key=key, json={"decision": "undo"}, once="c")
+        wrong = [
+            (await bed.call("POST", address, key=key, json=bad, once=str(number))).status
+            for number, bad in enumerate(
+                ({}, {"decision": "cancel"}, {"decision": "wait", "orders": []}, {"decision": "wait", "orders": ["x"]})
+            )
+        ]
+
+    assert (before.json["items"][0]["missing"], before.json["items"][0]["undecided"], order["waits"]) == (3, 3, False)
+    assert (denied.status, denied.json["code"]) == (403, "scope_missing")
+    assert (foreign.status, foreign.json["code"]) == (404, "sku_unknown")
+    assert (nobody.status, nobody.json["orders"]) == (200, [])
+    assert first.json["orders"] == [public_id("ord", "c0", tenant.order)] == again.json["orders"]
+    assert once_more.json["orders"] == []
+    assert (after.json["items"][0]["undecided"], after.json["items"][0]["orders"][0]["waits"]) == (2, True)
+    assert undone.json["orders"] == first.json["orders"]
+    assert wrong == [400, 400, 400, 404]
+    actions = await owner_pool.fetch("SELECT actor, subject FROM audit_log WHERE action = 'stock.settled'")
+    assert [row[1] for row in actions] == [tenant.sku] * 2
