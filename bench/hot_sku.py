@@ -43,8 +43,9 @@ from tidegate.store.roles import SUPERUSER, Role
 from tidegate.web.keys import create_key
 
 SMALL_SHELF = 5_000
+LARGE_SHELF = 1_000_000
 RAW_BATCH = 200
-BATCH_CALLERS = 4
+BATCH_CALLERS = 2
 DONE_SECONDS_MAX = 120.0
 START_SECONDS = 30.0
 PEPPER = b"p" * 32
@@ -108,7 +109,8 @@ class Place:
         }
 
     async def tidy(self) -> None:
-        """Let nothing of the run before cost the next one."""
+        """Let nothing of the run before cost the next one: neither what it left behind, nor the units that it took."""
+        await self.conn.execute(COUNT_TO, self.bed.items[0], LARGE_SHELF)
         await self.conn.execute("VACUUM (ANALYZE)")
         await self.conn.execute("CHECKPOINT")
 
@@ -269,13 +271,19 @@ async def through_http(place: Place, arguments: argparse.Namespace) -> dict[str,
         }
         note(f"{arguments.http} processes, {kind}: {callers} callers of {batch}, {per_s(found):.0f}/s, "
              f"p50 {found['p50_ms']:.1f} ms, p99 {found['p99_ms']:.1f} ms; load {os.getloadavg()[0]:.1f}")  # fmt: skip
-    return {**figures, "http_callers": arguments.http_callers, "http_batch": arguments.http_batch}
+    return {
+        **figures,
+        "http_callers": arguments.http_callers,
+        "http_batch": arguments.http_batch,
+        "http_batch_callers": BATCH_CALLERS,
+    }
 
 
 async def with_standby(place: Place, arguments: argparse.Namespace) -> dict[str, object]:
     """Reserve alone and beside orders while every commit waits for a synchronous standby."""
     with made_standby(place.server, place.server.data_dir.with_name("standby")):
         await attach(place.conn)
+        await place.tidy()
         try:
             order = place.reserve_order(["SKU-00000"], arguments.callers, arguments.seconds)
             (alone,) = await run_all("bench.hot_sku_process", order)
@@ -337,7 +345,7 @@ def main() -> None:
         "--http", type=int, default=0, metavar="PROCESSES", help="ask through so many web processes, too"
     )
     parser.add_argument("--http-callers", type=int, default=32, help="connections that ask them")
-    parser.add_argument("--http-batch", type=int, default=50, help="reservations of one request to the batch endpoint")
+    parser.add_argument("--http-batch", type=int, default=100, help="reservations of one request to the batch endpoint")
     parser.add_argument("--standby", action="store_true", help="once more with a synchronous standby")
     parser.add_argument("--quick", action="store_true", help="one short round of each")
     arguments = parser.parse_args()
