@@ -128,8 +128,6 @@ GRANT UPDATE (approved_by, approved_at) ON command TO tidegate_web;
 GRANT INSERT ON command, command_key TO tidegate_web;  -- a number that was turned down is a command that ended unsent
 GRANT SELECT ON flow_mode, channel_allocation TO tidegate_web;
 GRANT SELECT, INSERT, UPDATE, DELETE ON backorder TO tidegate_web;  -- people decide that orders wait for goods
-GRANT SELECT ON sync_run, sync_read, sync_schedule, shown, drift, drift_entry, match_open, match_decision, tombstone TO tidegate_web;
-GRANT SELECT ON flow_mode, channel_allocation TO tidegate_web;
 GRANT SELECT ON sync_run, sync_read, sync_schedule, shown, drift, drift_entry, match_open, match_decision, tombstone, order_count TO tidegate_web;
 GRANT UPDATE (late_until) ON channel_stock TO tidegate_web;  -- a number that differs is told once more
 GRANT UPDATE (heal, heals, healed_at, healed_by) ON drift TO tidegate_web;

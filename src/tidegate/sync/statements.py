@@ -72,9 +72,10 @@ TOLD_OF = """
     SELECT item_id, part_id, units FROM kit_part WHERE tenant_id = $1 AND part_id = i.id OFFSET 0) k
 """
 
-# Locks every mark of the items and of the kits that they are parts of, also the ones that are dirty already: whoever sends a number next waits for this
-# transaction, and so reads the stock that it leaves behind. A mark that only waits for another look does not hold news back.
-# Returns those that are not told at once yet ($4), with what can wait: whoever knows the stock asks `HURRY_MARKS` for the rest.
+# Locks every mark of the items and of the kits that they are parts of, also the ones that are dirty already: whoever sends a
+# number next waits for this transaction, and so reads the stock that it leaves behind. A mark that only waits for another look
+# does not hold news back. Returns those that are not told at once yet ($4), with what can wait: whoever knows the stock asks
+# `HURRY_MARKS` for the rest.
 MARK_DIRTY = """
 WITH locked AS MATERIALIZED (
   SELECT c.tenant_id, c.connection_id, c.item_id, c.dirty AND (c.not_before IS NULL OR c.tries > 0) AS is_marked, c.priority,
