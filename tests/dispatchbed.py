@@ -29,6 +29,7 @@ from tidegate.store.context import Context
 from tidegate.store.database import Database
 from tidegate.store.roles import Role
 from tidegate.sync.going_live import refresh_modes
+from tidegate.sync.worker import serve as serve_apply
 from tidegate.vault.bodies import BodyCipher
 from tidegate.vault.credentials import put
 from tidegate.vault.keys import KeyRing
@@ -333,6 +334,26 @@ polling: {{enabled: {str(polling).lower()}}}
         finally:
             stop.set()
             await asyncio.gather(*tasks)
+
+    @contextlib.asynccontextmanager
+    async def running_whole(self, connector: Connector | None = None) -> AsyncIterator[None]:
+        """Run T2 and the lanes while the block runs."""
+        stop, known = asyncio.Event(), connector or build_connector()
+        context = Context(
+            role="apply",
+            index=1,
+            cell=CELL,
+            access=self.database.access(Role.APPLY),
+            keys={"intake": KEYS["intake"]},
+            connectors={"hostile": known},
+        )
+        applying = asyncio.create_task(serve_apply(context, stop))
+        try:
+            async with self.running(connector=known):
+                yield
+        finally:
+            stop.set()
+            await applying
 
     # --- asking --------------------------------------------------------------------------------------------------
     async def states(self, kind: CommandKind | None = None) -> dict[str, int]:

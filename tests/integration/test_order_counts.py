@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import pytest_asyncio
-from tests.dispatchbed import KEYS, Bed, stock_world, until
+from tests.dispatchbed import Bed, stock_world, until
 
 from tidegate.monitor.sync_view import OrderCount, read_order_counts
 from tidegate.sdk.testing import hostile_shop
 from tidegate.sdk.testing.hostile import HostileServer
 from tidegate.sdk.testing.hostile_connector import build_connector
 from tidegate.store.connections import Pool
-from tidegate.store.context import Context
 from tidegate.store.database import Database
-from tidegate.store.roles import Role
-from tidegate.sync.worker import serve
 
 pytestmark = pytest.mark.asyncio
 CONNECTOR = build_connector(feed_interval=timedelta(hours=1), counts_every=timedelta(minutes=15))
@@ -37,26 +32,6 @@ async def bed(database: Database, owner_pool: Pool, remote: HostileServer) -> Be
     await made.create()
     await made.configure(polling=True)
     return made
-
-
-@contextlib.asynccontextmanager
-async def running(bed: Bed) -> AsyncIterator[None]:
-    stop = asyncio.Event()
-    context = Context(
-        role="apply",
-        index=1,
-        cell="c0",
-        access=bed.database.access(Role.APPLY),
-        keys={"intake": KEYS["intake"]},
-        connectors={"hostile": CONNECTOR},
-    )
-    applying = asyncio.create_task(serve(context, stop))
-    try:
-        async with bed.running(connector=CONNECTOR):
-            yield
-    finally:
-        stop.set()
-        await applying
 
 
 async def counts(bed: Bed) -> dict[str, OrderCount]:
@@ -93,7 +68,7 @@ async def test_orders_that_nothing_told_of_are_found_by_the_count(bed: Bed, remo
     async def is_found() -> bool:
         return int(await bed.pool.fetchval('SELECT count(*) FROM "order"')) == 3
 
-    async with running(bed):
+    async with bed.running_whole(CONNECTOR):
         await until(is_found)
         found = (await counts(bed))["shop_a"]
         assert (found.theirs, found.ours, found.missing) == (3, 0, 0)
@@ -101,7 +76,7 @@ async def test_orders_that_nothing_told_of_are_found_by_the_count(bed: Bed, remo
 
     await bed.pool.execute("DELETE FROM poll_observation WHERE topic = 'orders.counted'")  # an equal count is no news
     await bed.pool.execute("UPDATE poll_cursor SET cursor = '', last_ok_at = NULL WHERE feed = 'counts'")
-    async with running(bed):
+    async with bed.running_whole(CONNECTOR):
 
         async def is_even() -> bool:
             return "orders_even" in await outcomes(bed)

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.dispatchbed import KEYS, Bed, stock_world, until
+from tests.dispatchbed import Bed, stock_world, until
 
 from tidegate.dispatch.drift import request_run
 from tidegate.kernel.ids import new_id
 from tidegate.sdk.testing import hostile_erp, hostile_shop
 from tidegate.sdk.testing.hostile import HostileServer
-from tidegate.sdk.testing.hostile_connector import build_connector
 from tidegate.sdk.testing.hostile_world import article_id_of
 from tidegate.store.connections import Pool
-from tidegate.store.context import Context
 from tidegate.store.database import Database
-from tidegate.store.roles import Role
 from tidegate.sync.matches import read_deleted
-from tidegate.sync.worker import serve
 
 pytestmark = pytest.mark.asyncio
 NOW = "2026-11-20T10:00:00+00:00"
@@ -44,27 +38,6 @@ async def bed(database: Database, owner_pool: Pool, remote: HostileServer) -> Be
         made.tenant_id, made.erp, made.location, made.shop,
     )  # fmt: skip
     return made
-
-
-@contextlib.asynccontextmanager
-async def running(bed: Bed) -> AsyncIterator[None]:
-    """Run T2 and the lanes."""
-    stop = asyncio.Event()
-    context = Context(
-        role="apply",
-        index=1,
-        cell="c0",
-        access=bed.database.access(Role.APPLY),
-        keys={"intake": KEYS["intake"]},
-        connectors={"hostile": build_connector()},
-    )
-    applying = asyncio.create_task(serve(context, stop))
-    try:
-        async with bed.running():
-            yield
-    finally:
-        stop.set()
-        await applying
 
 
 async def told(bed: Bed, remote: HostileServer, *skus: str, units: int = 7) -> None:
@@ -132,7 +105,7 @@ async def story(bed: Bed) -> list[tuple[str, str]]:
 
 async def test_a_deleted_article_is_told_nothing_and_its_late_orders_are_taken(bed: Bed, remote: HostileServer) -> None:
     await told(bed, remote, "A", "B")
-    async with running(bed):
+    async with bed.running_whole():
         delete(remote, article_id_of("A"))
         await look(bed)
         assert await bound(bed) == {article_id_of("B"): "B"}
@@ -167,7 +140,7 @@ async def is_committed(bed: Bed, sku: str, units: int) -> bool:
 
 async def test_what_was_made_anew_takes_the_place_and_is_told_its_number(bed: Bed, remote: HostileServer) -> None:
     await told(bed, remote, "A", "B")
-    async with running(bed):
+    async with bed.running_whole():
         delete(remote, article_id_of("A"))
         make(remote, "A", NEW)
         await look(bed)  # one look finds both; what was deleted is buried before its place is taken
@@ -192,7 +165,7 @@ async def test_whether_it_takes_the_place_is_asked_where_it_is_not_clear(
     await told(bed, remote, "A", "B")
     if why != "two of them":
         await bed.configure(more="reconcile: {default: {relink: approve}}")
-    async with running(bed):
+    async with bed.running_whole():
         delete(remote, article_id_of("A"))
         make(remote, "A", NEW)
         if why == "two of them":
@@ -210,7 +183,7 @@ async def test_whether_it_takes_the_place_is_asked_where_it_is_not_clear(
 
 async def test_an_article_that_is_restored_is_bound_again(bed: Bed, remote: HostileServer) -> None:
     await told(bed, remote, "A", "B")
-    async with running(bed):
+    async with bed.running_whole():
         delete(remote, article_id_of("A"))
         await look(bed)
         make(remote, "A", article_id_of("A"), units=3)
@@ -230,7 +203,7 @@ async def test_a_deleted_product_takes_its_articles_with_it_once_the_shop_says_s
     await told(bed, remote, "A", "B", "C")
     for sku in ("A", "B"):
         remote.world.articles[article_id_of(sku)].product_id = "p-1"
-    async with running(bed):
+    async with bed.running_whole():
         await look(bed)  # tells which product each article is part of
         await hint(bed, "p-1")  # somebody says that it was deleted, and it is still there
         assert len(await bound(bed)) == 3
@@ -254,7 +227,7 @@ async def test_a_list_that_lacks_too_much_buries_nothing(bed: Bed, remote: Hosti
     """A broken read of the other side is no proof; nor is one article that a list leaves out and that is there."""
     skus = [f"S-{number:02}" for number in range(30)]
     await told(bed, remote, *skus)
-    async with running(bed):
+    async with bed.running_whole():
         delete(remote, *[article_id_of(sku) for sku in skus[:12]])
         await look(bed)
         assert len(await bound(bed)) == 30
