@@ -142,6 +142,8 @@ def test_a_bad_day_loses_doubles_and_oversells_nothing(day: Day) -> None:
     shop, erp = day.books("shop"), day.books("erp")
     assert erp["orders"] == ORDERS
     assert shop["effects"]["fulfillment"]["doubled"] == {}
+    orders = day.sandbox.ask("GET", "/books/shop/orders?after=0")["orders"].values()
+    assert all(o["placed_at"] < line["shipped_at"] <= time.time() for o in orders for line in o["lines"])
     assert (shop["units_shipped"], erp["units_shipped"]) == (shop["units_sold"], shop["units_sold"])
     assert (shop["oversold"], erp["oversold"]) == ({}, {})
     limits = day.sandbox.ask("GET", "/limits/shop")

@@ -34,7 +34,8 @@ async def read_sold(sandbox: Sandbox, channel: str) -> tuple[list[Sold], list[Fu
         sold.append(Sold(channel=channel, order=str(order["id"]), at=order["placed_at"], lines=lines))
         shipped = sum(line["shipped"] for line in order["lines"])
         times = math.ceil(shipped / max(1, sum(lines.values())))
-        fulfilled += [Fulfilled(channel=channel, order=str(order["id"]), tracking="", at=0.0)] * times
+        at = max((line["shipped_at"] for line in order["lines"] if line["shipped_at"] is not None), default=0.0)
+        fulfilled += [Fulfilled(channel=channel, order=str(order["id"]), tracking="", at=at)] * times
     return sold, fulfilled
 
 

@@ -48,6 +48,8 @@ class Line(msgspec.Struct, kw_only=True):
     price_minor: int
     taken: dict[str, int]
     shipped: int = 0
+    shipped_at: float | None = None
+    """When units of it left last, by what this platform was told."""
     refunded: int = 0
 
 
@@ -180,9 +182,10 @@ class Books:
             self._changed(item.sku, location, level.available, "sale", now)
         return plan
 
-    def ship(self, line: Line, location: str, units: int) -> None:
+    def ship(self, line: Line, location: str, units: int, *, now: float) -> None:
         """Units of a line leave a location: what was promised goes, what can be sold stays as it is."""
         line.shipped += units
+        line.shipped_at = now
         level = self.items[line.sku].levels.setdefault(location, Level())
         level.committed -= units
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
 
 from tidegate.rehearsal.bound import Bulk, count_bound, count_naive, count_stock_bound
-from tidegate.rehearsal.collect import busiest, compare_counts, count_stock_calls, use_while
+from tidegate.rehearsal.collect import busiest, compare_counts, count_stock_calls, read_sold, use_while
+from tidegate.rehearsal.control import Sandbox
 from tidegate.rehearsal.plan import HOT_SKU
 from tidegate.rehearsal.platforms import Simulated
 from tidegate.rehearsal.records import Booked, Books, Fulfilled, Paid, Shipped, ShownSet, Side, Sold
@@ -324,3 +326,28 @@ def test_drained_is_the_last_change_in_any_book() -> None:
     told = Fulfilled(channel="shop", order="1", tracking="T", at=113.0)
     assert verdict(books(fulfilled=(told,))).drained_s == 3.0
     assert verdict(books(paid=())).drained_s == 5.0, "no book says when money was taken"
+
+
+async def _read(orders: dict[str, Any]) -> list[Fulfilled]:
+    class Shop:
+        async def pages(self, _platform: str, part: str) -> dict[str, Any]:
+            assert part == "orders"
+            return orders
+
+    return (await read_sold(cast("Sandbox", Shop()), "shop"))[1]
+
+
+def test_a_shipment_is_told_when_the_channels_books_say_so() -> None:
+    """Not at the beginning of time: then nothing that waits for its shipment to be told would count as not drained."""
+    line = {"sku": "A", "quantity": 2, "shipped": 1, "shipped_at": 103.5}
+    other = {"sku": "B", "quantity": 1, "shipped": 0, "shipped_at": None}
+    order = {
+        "id": "1",
+        "placed_at": 101.0,
+        "is_cancelled": False,
+        "lines": [line, other, {**line, "shipped_at": 107.0}],
+    }
+
+    (told,) = asyncio.run(_read({"1": order}))
+
+    assert (told.order, told.at) == ("1", 107.0)

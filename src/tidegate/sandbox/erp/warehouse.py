@@ -223,11 +223,12 @@ class Warehouse:
         shipment["reference"] = f"TRACK-{shipment['id']}"
         shipment["state"] = "done"
         self._finish("stock.shipment.out", [shipment["id"]])
+        now = self._now()
         for line in order.lines:
             if line.quantity > line.shipped:
-                self._books.ship(line, LOCATION, line.quantity - line.shipped)
+                self._books.ship(line, LOCATION, line.quantity - line.shipped, now=now)
         sale["state"] = "done"
-        self._books.count("shipment", order.key, now=self._now())
+        self._books.count("shipment", order.key, now=now)
 
     # --- records ---------------------------------------------------------------------------------------------------
     def _add(self, model: str, row: Row) -> Row:

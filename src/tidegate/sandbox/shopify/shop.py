@@ -354,7 +354,7 @@ class Shop:
                 units = line.remaining if units_by_line is None else units_by_line.get(line.id, 0)
                 if units:
                     line.remaining -= units
-                    self.place.books.ship(line.line.line, one.location, units)
+                    self.place.books.ship(line.line.line, one.location, units, now=now)
                     self.touched[line.line.line.sku] = now
                     shipped.append((line.line, units))
             one.status = "CLOSED" if not any(line.remaining for line in one.lines) else "IN_PROGRESS"

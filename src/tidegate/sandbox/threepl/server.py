@@ -165,9 +165,10 @@ class Partner:
         told = msgspec.json.decode(data, type=events.Fulfillment)
         order = self._place.books.orders[told.order]
         shipped = [(order.lines[int(part.line.rpartition("-")[2])], part.quantity) for part in told.lines]
-        self._place.books.count("fulfillment.create", told.id, now=self._place.now())
+        now = self._place.now()
+        self._place.books.count("fulfillment.create", told.id, now=now)
         for line, units in shipped:
-            self._place.books.ship(line, self._location, units)
+            self._place.books.ship(line, self._location, units, now=now)
         self._tell_order(order, "order.updated")
         return {"id": told.id}
 
@@ -230,7 +231,7 @@ class Partner:
             return None
         shipment.at = now
         for line in order.lines:
-            books.ship(line, self._location, line.quantity)
+            books.ship(line, self._location, line.quantity, now=now)
         books.count("shipment", shipment.order, now=now)
         self._shipped.append(shipment)
         self._tell(

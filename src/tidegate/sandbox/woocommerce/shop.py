@@ -259,7 +259,7 @@ class Shop:
             found.completed_at = now
             self.place.books.count("fulfillment", found.order.key, now=now)
             for line in found.order.lines:
-                self.place.books.ship(line, LOCATION, line.quantity - line.shipped)
+                self.place.books.ship(line, LOCATION, line.quantity - line.shipped, now=now)
         if status in ("cancelled", "pending") and found.has_taken:
             self._put_back(found, cause="cancel")
         found.order.is_cancelled = status == "cancelled"
