@@ -143,14 +143,15 @@ async def test_a_month_whose_rows_lie_in_the_default_partition_goes_on_tomorrow(
 
 
 async def test_two_who_make_partitions_at_once_make_each_once(owner_pool: Pool) -> None:
-    now = datetime(2031, 3, 1, tzinfo=UTC)
-
-    async def make() -> list[str]:
+    async def make(now: datetime) -> list[str]:
         async with owner_pool.acquire() as db:
             return await partitions.ensure(db, now=now)
 
-    made = await asyncio.gather(make(), make())
-    assert sorted(name for names in made for name in names) == sorted(f"{t}_20310301" for t in partitions.PARTITIONED)
+    for month in range(1, 7):
+        first = datetime(2031, month, 1, tzinfo=UTC)
+        made = await asyncio.gather(make(first), make(first))
+        expected = sorted(f"{table}_{first:%Y%m%d}" for table in partitions.PARTITIONED)
+        assert sorted(name for names in made for name in names) == expected
 
 
 async def test_bounds_of_a_day_hold_every_id_of_that_day() -> None:

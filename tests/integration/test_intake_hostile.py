@@ -72,10 +72,15 @@ async def test_the_bound_on_bodies_holds_for_requests_that_began_together(databa
         for sender in senders:
             sender.writer.write(b"x" * 60_000)
 
-        refused = await asyncio.gather(*(sender.receive() for sender in senders[:9]), return_exceptions=True)
+        ended = await asyncio.gather(*(sender.receive() for sender in senders[:9]), return_exceptions=True)
 
         assert door.process.buffered_bytes <= 200_000
-        assert [answer.status for answer in refused if not isinstance(answer, BaseException)][:5] == [503] * 5
+        statuses = [answer.status for answer in ended if not isinstance(answer, BaseException)]
+        assert statuses.count(503) >= 5
+        assert set(statuses) <= {
+            503,
+            408,
+        }  # one that came in pieces had room, and waits in vain for the rest of its body
 
 
 async def has_bytes(process: object, count: int) -> bool:

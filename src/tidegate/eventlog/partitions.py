@@ -39,8 +39,8 @@ async def ensure(connection: Connection, days_ahead: int = DAYS_AHEAD, *, now: d
     until = moment + timedelta(days=days_ahead)
     made = []
     for table in PARTITIONED:
-        while await _end_of(connection, table) <= until:
-            name = await _make_next(connection, table, moment)
+        while (end := await _end_of(connection, table)) <= until:
+            name = await _make_next(connection, table, moment, end)
             if name is None:
                 break
             made.append(name)
@@ -56,10 +56,10 @@ async def missing_tomorrow(connection: Connection, now: datetime) -> list[str]:
     return sorted(table for table in PARTITIONED if ends.get(table, tomorrow) <= tomorrow)
 
 
-async def _make_next(connection: Connection, table: str, now: datetime) -> str | None:
-    """Make the next partition of a table: of this month, or of the month after its last one; None when it cannot be made."""
+async def _make_next(connection: Connection, table: str, now: datetime, end: datetime) -> str | None:
+    """Make the next partition of a table whose last one ends at `end`: of this month, or of the month after; None when it cannot be made."""
     tomorrow = _day_of(now) + timedelta(days=1)
-    start = max(_month_of(now), await _end_of(connection, table))
+    start = max(_month_of(now), end)
     for begins in (start, tomorrow) if start < tomorrow else (start,):
         name = f"{table}_{begins:%Y%m%d}"
         ends = _month_of(begins + timedelta(days=32 - begins.day))

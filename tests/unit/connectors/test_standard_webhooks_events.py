@@ -205,6 +205,7 @@ def test_garbage_is_a_value_error_in_keys_and_mapper(body: bytes) -> None:
     [
         ("order.paid", {"id": 7}, "order:7"),
         ("stock.changed", {"id": "M", "sku": "TEA"}, "article:TEA"),
+        ("stock.incoming", {"id": "PO-1:1", "sku": "TEA"}, "incoming:PO-1:1"),
         ("stock.changed", {"id": "M"}, "message:m1"),
         ("whatever", None, "message:m1"),
         ("whatever", "text", "message:m1"),

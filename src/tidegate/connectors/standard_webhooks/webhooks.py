@@ -58,6 +58,8 @@ def read_keys(headers: Mapping[str, str], body: bytes) -> EventKeys:
 
 def _entity(keys: _Keys) -> str | None:
     family = keys.type.partition(".")[0]
+    if keys.type == "stock.incoming":  # its last word may be about another article
+        return f"incoming:{keys.data.id}" if keys.data.id is not None else None
     if family == "stock":
         return f"article:{keys.data.sku}" if keys.data.sku else None
     return f"{family}:{keys.data.id}" if keys.data.id is not None and family else None
