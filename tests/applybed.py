@@ -109,7 +109,7 @@ class Bed:
         stop = asyncio.Event()
         workers = [asyncio.create_task(serve(self.context(index + 1), stop)) for index in range(processes)]
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(200):
                 while await self.pool.fetchval(f"SELECT (SELECT count(*) FROM event_queue) + ({until})"):
                     for worker in workers:
                         if worker.done():

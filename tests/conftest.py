@@ -89,7 +89,7 @@ async def _forget_syncing(server: EmbeddedPostgres) -> None:
 async def fresh_database(postgres: EmbeddedPostgres) -> AsyncIterator[Database]:
     """A migrated database of its own, entered by role; dropped at the end."""
     name = f"test_{secrets.token_hex(6)}"
-    admin = await asyncpg.connect(postgres.dsn(SUPERUSER, "postgres"), command_timeout=60)
+    admin = await asyncpg.connect(postgres.dsn(SUPERUSER, "postgres"), command_timeout=200)
     try:
         await admin.execute(
             f"CREATE DATABASE {name} TEMPLATE {TEMPLATE_NAME} OWNER {Role.MIGRATOR} STRATEGY FILE_COPY"

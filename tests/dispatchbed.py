@@ -423,7 +423,7 @@ polling: {{enabled: {str(polling).lower()}}}
         return opened
 
 
-async def until(condition: Callable[[], Awaitable[bool] | bool], *, seconds: float = 40.0) -> None:
+async def until(condition: Callable[[], Awaitable[bool] | bool], *, seconds: float = 200.0) -> None:
     """Wait until a condition holds; fail when it does not in time."""
     async with asyncio.timeout(seconds):
         while True:

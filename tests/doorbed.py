@@ -120,7 +120,7 @@ async def add_shop(
     return Shop(tenant_id, connection_id, token)
 
 
-async def eventually(condition: Callable[[], Awaitable[bool]], *, timeout_seconds: float = 20.0) -> None:
+async def eventually(condition: Callable[[], Awaitable[bool]], *, timeout_seconds: float = 200.0) -> None:
     """Poll until the condition holds. Raises TimeoutError when it does not in time."""
     async with asyncio.timeout(timeout_seconds):
         while not await condition():  # noqa: ASYNC110 - what is waited for happens in another process
@@ -153,7 +153,7 @@ class Sender:
         await self.writer.drain()
         return await self.receive()
 
-    async def receive(self, timeout_seconds: float = 10.0) -> Response:
+    async def receive(self, timeout_seconds: float = 200.0) -> Response:
         async with asyncio.timeout(timeout_seconds):
             head = await self.reader.readuntil(b"\r\n\r\n")
             status = int(head.split(b" ", 2)[1])
@@ -162,7 +162,7 @@ class Sender:
             response.body = await self.reader.readexactly(length)
             return response
 
-    async def is_closed(self, timeout_seconds: float = 5.0) -> bool:
+    async def is_closed(self, timeout_seconds: float = 200.0) -> bool:
         """Whether the door ends the connection without another byte."""
         async with asyncio.timeout(timeout_seconds):
             try:
@@ -194,7 +194,7 @@ class Door:
         sender.writer.close()
         return response
 
-    async def wait_ready(self, *, timeout_seconds: float = 20.0) -> None:
+    async def wait_ready(self, *, timeout_seconds: float = 200.0) -> None:
         request = b"GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n"
         await eventually(lambda: self.answers(request, 200), timeout_seconds=timeout_seconds)
 

@@ -136,7 +136,7 @@ def post(url: str, body: bytes, headers: dict[str, str]) -> int:
     """Post a delivery and return the status."""
     request = urllib.request.Request(url, data=body, headers={"content-type": "application/json", **headers})
     try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=200) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as refused:
         return refused.code

@@ -144,7 +144,7 @@ async def visiting(url: str) -> AsyncIterator[Visitor]:
 
 
 async def _until_answers(url: str, task: asyncio.Task[None]) -> None:
-    async with aiohttp.ClientSession() as http, asyncio.timeout(20):
+    async with aiohttp.ClientSession() as http, asyncio.timeout(200):
         while True:
             if task.done():
                 task.result()

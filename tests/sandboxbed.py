@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-START_SECONDS = 30.0
-STOP_SECONDS = 15.0
-EVENTUALLY_SECONDS = 60.0
+START_SECONDS = 200.0
+STOP_SECONDS = 100.0
+EVENTUALLY_SECONDS = 200.0
 KIOSK = "kiosk=tests.sandboxkind:build"
 ROOT = Path(__file__).parent.parent
 

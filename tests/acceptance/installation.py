@@ -17,8 +17,8 @@ from typing import Any
 
 from tidegate.sdk.testing.hostile_process import HostileProcess
 
-COMMAND_SECONDS = 120.0
-EVENTUALLY_SECONDS = 60.0
+COMMAND_SECONDS = 300.0
+EVENTUALLY_SECONDS = 240.0
 POLL_SECONDS = 0.1
 CONNECTORS = "tidegate.sdk.testing.hostile_connector:CONNECTOR"
 

@@ -11,13 +11,10 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-import pytest
-
 from tests.acceptance.installation import Installation, eventually, installed
 from tests.alertbed import MailSink
 from tidegate.sdk.testing.hostile_process import HostileProcess
 
-pytestmark = pytest.mark.timeout(400)
 FLOWS = """
 owns: {stock.on_hand: erp, shipment: erp}
 flows:

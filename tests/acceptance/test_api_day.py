@@ -7,11 +7,7 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-import pytest
-
 from tests.acceptance.installation import Installation, installed
-
-pytestmark = pytest.mark.timeout(300)
 
 
 def ask(
@@ -23,7 +19,7 @@ def ask(
     data = json.dumps(body).encode() if body is not None else None
     request = urllib.request.Request(f"http://127.0.0.1:{installation.web_port}{address}", data=data, headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=200) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)

@@ -16,7 +16,6 @@ from tidegate.kernel.redaction import Secret
 from tidegate.sdk.testing.hostile_process import HostileProcess
 from tidegate.sdk.testing.sender import SendReport, WebhookSender, build_delivery
 
-pytestmark = pytest.mark.timeout(300)
 FLOWS = """
 owns: {stock.on_hand: erp, shipment: erp}
 flows:

@@ -7,14 +7,11 @@ import shutil
 import signal
 import socket
 
-import pytest
-
 from tests.acceptance.installation import Installation, eventually, installed
 from tidegate.runtime.postgres_process import find_postmaster
 from tidegate.runtime.project import Project
 from tidegate.runtime.state import is_alive, read_state
 
-pytestmark = pytest.mark.timeout(300)
 FLOWS = "flows: {}"
 
 

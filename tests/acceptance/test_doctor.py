@@ -11,7 +11,6 @@ import pytest
 from tests.acceptance.installation import Installation, eventually, installed
 from tidegate.sdk.testing.hostile_process import HostileProcess
 
-pytestmark = pytest.mark.timeout(400)
 FLOWS = """
 owns: {stock.on_hand: erp, shipment: erp}
 flows:

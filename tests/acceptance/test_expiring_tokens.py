@@ -20,7 +20,6 @@ from tests.sandboxbed import RunningSandbox, call, running
 from tidegate.runtime.project import Project
 from tidegate.runtime.state import read_state
 
-pytestmark = pytest.mark.timeout(300)
 SECRET = "shpss_sandbox_0123456789abcdef0123456789"
 WORLD = {
     "seed": 5,
@@ -118,7 +117,7 @@ class Day:
 
 
 def end(process: subprocess.Popen[str], given: str | None = None) -> str:
-    out, err = process.communicate(given, timeout=120)
+    out, err = process.communicate(given, timeout=240)
     assert process.returncode == 0, out + err
     return out
 
@@ -133,7 +132,7 @@ def test_tokens_run_out_dispatch_dies_the_app_is_revoked_and_nothing_is_lost(day
     tidegate, sandbox = day.tidegate, day.sandbox
     day.configure("shop")
     environment = {**tidegate.environment(), "TIDEGATE_CRASH_AT": "oauth.answered:2"}
-    subprocess.run([sys.executable, "-m", "tidegate", "up", "--detach"], env=environment, check=True, timeout=120)
+    subprocess.run([sys.executable, "-m", "tidegate", "up", "--detach"], env=environment, check=True, timeout=240)
     answers = {"database": "rec_tryton", "rest_key": "key-of-the-test"}
     tidegate.do("connect", "erp", "--from-json", "-", "--yes", stdin=json.dumps(answers))
 

@@ -14,7 +14,6 @@ import pytest
 from tests.acceptance.installation import Installation, eventually, installed
 from tidegate.sdk.testing.hostile_process import HostileProcess
 
-pytestmark = pytest.mark.timeout(300)
 FLOWS = """
 owns: {stock.on_hand: erp, shipment: erp}
 flows:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.acceptance.installation import eventually, installed
 from tidegate.sdk.testing.hostile_process import HostileProcess
 
-pytestmark = pytest.mark.timeout(300)
 FLOWS = """
 owns: {stock.on_hand: erp, shipment: erp}
 flows:

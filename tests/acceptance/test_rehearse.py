@@ -17,7 +17,6 @@ import pytest
 
 from tidegate.rehearsal.figures import KEYS
 
-pytestmark = pytest.mark.timeout(420)
 SMALL = ["--orders", "24", "--seconds", "3", "--skus", "8", "--errors", "0.02", "--replies-lost", "0.02"]
 
 
@@ -142,7 +141,7 @@ def test_ctrl_c_ends_everything_that_was_started(tmp_path: Path) -> None:
     before = folders()
     process = rehearse(tmp_path, *SMALL)
     ours = psutil.Process(process.pid)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while not (new := folders() - before) or not any((folder / "run" / "state.json").exists() for folder in new):
         assert time.monotonic() < deadline, "it never started"
         assert process.poll() is None, process.communicate()

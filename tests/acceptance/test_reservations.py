@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.acceptance.installation import eventually, installed
 from tests.acceptance.test_api_day import ask
 from tests.acceptance.test_first_day import FLOWS, Day
 from tidegate.sdk.testing.hostile_process import HostileProcess
-
-pytestmark = pytest.mark.timeout(300)
 
 
 def test_a_checkout_holds_units_and_its_order_takes_them_over() -> None:

@@ -19,7 +19,6 @@ from tidegate.runtime.postgres import EmbeddedPostgres
 from tidegate.sdk.testing.hostile_process import HostileProcess
 from tidegate.store.roles import SUPERUSER
 
-pytestmark = pytest.mark.timeout(300)
 FLOWS = """
 owns: {stock.on_hand: erp, shipment: erp}
 flows:

@@ -19,7 +19,6 @@ from tests.hookbed import Receiver, Taken, deliver, post, receiving, reference_h
 from tidegate.sandbox.limits import Bucket
 from tidegate.sdk.signatures import StandardWebhooks
 
-pytestmark = pytest.mark.timeout(300)
 FILE = """
 listen: {{host: 127.0.0.1, port: {port}, web_port: {web_port}}}
 network: {{allow: ["127.0.0.0/8"]}}

@@ -13,7 +13,7 @@ from tidegate.runtime.control import running_state
 from tidegate.runtime.project import Project
 from tidegate.sdk.testing.hostile_process import HostileProcess
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.crash]
+pytestmark = pytest.mark.crash
 ORDERS = 60
 FLOWS = """
 owns: {stock.on_hand: erp, shipment: erp}

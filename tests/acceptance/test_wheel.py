@@ -27,7 +27,7 @@ def test_a_built_wheel_serves_the_pages(tmp_path: Path) -> None:
         cwd=ROOT,
         check=True,
         capture_output=True,
-        timeout=100,
+        timeout=500,
     )
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
@@ -46,7 +46,7 @@ def test_a_built_wheel_serves_the_pages(tmp_path: Path) -> None:
         check=True,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
     )
 
     assert len(kept) > 50

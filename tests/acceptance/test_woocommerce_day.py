@@ -6,12 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.acceptance.installation import Installation, eventually, installed
 from tests.sandboxbed import RunningSandbox, running
 
-pytestmark = pytest.mark.timeout(300)
 KEY, SECRET = "ck_0123456789abcdef0123456789abcdef01234567", "cs_0123456789abcdef0123456789abcdef01234567"
 MISSED = 8
 """Orders of the night: the shop gives a webhook up after more than five failures in a row."""

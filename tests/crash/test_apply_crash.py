@@ -59,7 +59,7 @@ async def keep_running(bed: Bed, crew: Crew, processes: int) -> int:
     """Keep apply processes running, as the supervisor does, until the queue is empty; return how many of them died."""
     deaths = 0
     children: list[Child] = [await crew.start("apply") for _ in range(processes)]
-    async with asyncio.timeout(100):
+    async with asyncio.timeout(300):
         while not await is_empty(bed):
             for place, child in enumerate(children):
                 if not child.runs:

@@ -12,7 +12,7 @@ from tests.acceptance.installation import Installation, eventually, installed
 
 from tidegate.sdk.testing.hostile_process import HostileProcess
 
-pytestmark = [pytest.mark.crash, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.crash
 ORDERS = 260
 FLOWS = """
 owns: {stock.on_hand: erp, shipment: erp}

@@ -42,7 +42,7 @@ async def recording(context: Context, stop: asyncio.Event) -> None:
     user, beats, backend = None, 0, None
     while not stop.is_set():
         try:
-            async with pool.acquire(timeout=5) as connection:
+            async with pool.acquire(timeout=100) as connection:
                 user = await connection.fetchval("SELECT current_user::text")
                 backend = await connection.fetchval("SELECT pg_backend_pid()")
             beats += 1

@@ -156,7 +156,7 @@ async def test_nothing_is_oversold_while_answers_and_numbers_are_lost(
         for name in late:
             await shops.deliver(f"shop_{name}", "A")
         left = 10 - shops.a.sold.get("v-A", 0) - shops.b.sold.get("v-A", 0)
-        await until(lambda: shown(shops) == left, seconds=30)
+        await until(lambda: shown(shops) == left)
 
 
 async def test_an_item_is_shared_out_while_it_is_scarce(

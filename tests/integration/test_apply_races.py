@@ -23,7 +23,7 @@ from tidegate.sync.catalogue import Catalogue
 from tidegate.sync.going_live import put_to_work
 from tidegate.sync.worker import serve
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.asyncio
 OBSERVE = CONFIG.replace("mode: live", "mode: observe")
 LOCK_MARK = "SELECT FROM channel_stock WHERE tenant_id = $1 AND connection_id = $2 AND item_id = $3 FOR NO KEY UPDATE"
 

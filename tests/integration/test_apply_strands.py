@@ -17,7 +17,7 @@ from tidegate.store.database import Database
 from tidegate.sync.settings import SETTINGS, Settings
 from tidegate.sync.worker import serve
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(90)]
+pytestmark = pytest.mark.asyncio
 QUICK = replace(SETTINGS, batch_events_max=40, large_claim_events=20, calm_seconds=0.3, slow_poll_seconds=600.0)
 """The look at what came without a word is out of the way: what is found must have been found by a change of slots."""
 HOLDERS = "SELECT count(DISTINCT node_id) FROM slot WHERE role = 'apply' AND node_id IS NOT NULL"

@@ -72,7 +72,7 @@ async def test_no_window_holds_more_although_nodes_are_killed(
     try:
         for number in range(KILLS):
             count = len(remote.arrivals)
-            await until(lambda: len(remote.arrivals) >= count + LIMIT // 2, seconds=60)  # noqa: B023
+            await until(lambda: len(remote.arrivals) >= count + LIMIT // 2)  # noqa: B023
             for node in nodes if number % 3 == 2 else nodes[number % 2 :][:1]:  # one in turn, at times all
                 node.kill()
                 await node.wait()

@@ -27,7 +27,6 @@ from tidegate.runtime.project import Project
 from tidegate.sdk.testing.hostile_process import HostileProcess
 from tidegate.store.roles import SUPERUSER
 
-pytestmark = pytest.mark.timeout(300)
 API_KEY = "canary-api-key-7Q2h9ZpLw4"
 ALERT_TOKEN = "canary-alert-token-5R8s"
 ALERT_URL = f"http://127.0.0.1:9/hook/{ALERT_TOKEN}"

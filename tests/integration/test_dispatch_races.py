@@ -22,7 +22,7 @@ from tidegate.store.connections import Pool
 from tidegate.store.database import Database
 from tidegate.sync.statements import REQUEST_FETCHES
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.asyncio
 
 
 @pytest_asyncio.fixture

@@ -169,7 +169,7 @@ async def test_a_failure_that_is_kept_under_our_key_is_left_for_another_key_once
 
     connector = build_connector(readback_settle=timedelta(seconds=1))
     async with bed.running(connector=connector):
-        await until(bed.is_settled, seconds=60)
+        await until(bed.is_settled)
 
     assert remote.world.effects["order.create"] == {order.reference: 1}
     assert await keys_of_calls(bed, CommandKind.ORDER_CREATE) == (3, 2)

@@ -119,7 +119,7 @@ async def test_lower_bounds_keep_the_head_cheap_under_an_old_snapshot(owner_pool
                 await finish(db, claimed)
         last = sender.event("last", ordering_key="order:1")
         await append_webhooks(db, [last], writer="w")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(200):
             while reader.settled < 4000:  # other databases of the server have transactions of their own under way
                 reader.refresh()
                 await reader.claim(db, ALL_SLOTS, 10)

@@ -94,7 +94,7 @@ class OtherProcess:
     async def says(self, wanted: Callable[[UUID, int], bool]) -> UUID:
         """Read its lines until node id and number of slots are as wanted."""
         assert self.process.stdout is not None
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(200):
             while True:
                 match = NODE_LINE.fullmatch(await self.process.stdout.readline())
                 if match is not None and wanted(UUID(match[1].decode()), int(match[2])):
@@ -108,7 +108,7 @@ class OtherProcess:
             self.process.kill()
 
 
-async def wait_for(condition: Callable[[], bool], *, seconds: float = 30) -> None:
+async def wait_for(condition: Callable[[], bool], *, seconds: float = 200) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - the state is the database's
             await asyncio.sleep(0.01)
@@ -116,7 +116,7 @@ async def wait_for(condition: Callable[[], bool], *, seconds: float = 30) -> Non
 
 @pytest_asyncio.fixture
 async def superuser(postgres: EmbeddedPostgres) -> AsyncIterator[DirectConnection]:
-    connection = await asyncpg.connect(postgres.dsn(SUPERUSER, "postgres"), command_timeout=30)
+    connection = await asyncpg.connect(postgres.dsn(SUPERUSER, "postgres"), command_timeout=200)
     yield connection
     await connection.close()
 

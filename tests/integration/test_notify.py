@@ -27,7 +27,7 @@ async def heard_by(database: Database) -> tuple[DirectConnection, list[tuple[str
 
 
 async def until(heard: list[tuple[str, str]], wanted: set[tuple[str, str]]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(200):
         while not wanted <= set(heard):  # noqa: ASYNC110 - what arrives from outside gives no event
             await asyncio.sleep(0.01)
 

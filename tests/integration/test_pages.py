@@ -547,7 +547,7 @@ async def test_issues_and_alerts_are_shown_and_acted_on(bed: applybed.Bed, admin
 # --- live ---------------------------------------------------------------------------------------------------------------
 async def read_events(visitor: Visitor, path: str, number: int) -> list[str]:
     """Return the first server-sent events of a stream."""
-    async with asyncio.timeout(30), visitor.http.get(visitor.url + path) as answer:
+    async with asyncio.timeout(200), visitor.http.get(visitor.url + path) as answer:
         assert answer.status == 200
         assert answer.content_type == "text/event-stream"
         found: list[str] = []
@@ -604,7 +604,7 @@ async def test_fifty_open_pages_cost_one_round_of_queries_and_no_more_than_the_c
         await anext(stream)
     with pytest.raises(TransientError, match="too many pages"):
         await hub.stream(b"s" * 32, ["frame"])
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(200):
         while await anext(streams[0], None) is not None:  # nobody of that session is signed in
             pass
     world.stopping.set()

@@ -36,7 +36,7 @@ print(len(asyncio.run(database.migrate())))
 async def empty_database(postgres: EmbeddedPostgres) -> AsyncIterator[Database]:
     """A database without any schema."""
     name = f"empty_{secrets.token_hex(6)}"
-    admin = await asyncpg.connect(postgres.dsn(SUPERUSER, "postgres"), command_timeout=60)
+    admin = await asyncpg.connect(postgres.dsn(SUPERUSER, "postgres"), command_timeout=200)
     await admin.execute(f"CREATE DATABASE {name} OWNER {Role.MIGRATOR}")
     yield embedded_database(postgres.dsn, name=name)
     await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
@@ -80,7 +80,7 @@ async def test_preparing_the_database_twice_at_once_is_harmless(postgres: Embedd
 
     async with owner_connection(embedded_database(postgres.dsn, name=name)) as connection:
         assert len(await read_applied(connection)) == len(load_migrations()) + 1  # and the grants
-    admin = await asyncpg.connect(postgres.dsn(SUPERUSER, "postgres"), command_timeout=60)
+    admin = await asyncpg.connect(postgres.dsn(SUPERUSER, "postgres"), command_timeout=200)
     await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
     await admin.close()
 

@@ -194,7 +194,7 @@ def foreign(postgres_version: int) -> Iterator[EmbeddedPostgres]:
 
 @pytest_asyncio.fixture
 async def admin(foreign: EmbeddedPostgres) -> AsyncIterator[DirectConnection]:
-    connection = await asyncpg.connect(foreign.dsn(SUPERUSER, "postgres"), command_timeout=60)
+    connection = await asyncpg.connect(foreign.dsn(SUPERUSER, "postgres"), command_timeout=200)
     yield connection
     await connection.close()
 
@@ -257,7 +257,7 @@ async def test_a_refused_or_silent_external_database_is_explained(
 
 @pytest.mark.asyncio
 async def test_preparing_again_repairs_a_role(postgres: EmbeddedPostgres) -> None:
-    admin = await asyncpg.connect(postgres.dsn(SUPERUSER, "postgres"), command_timeout=60)
+    admin = await asyncpg.connect(postgres.dsn(SUPERUSER, "postgres"), command_timeout=200)
     await admin.execute(f"ALTER ROLE {Role.WEB} PASSWORD 'changed by hand' CREATEDB")
 
     name = f"again_{secrets.token_hex(4)}"

@@ -73,10 +73,10 @@ class Up:
 
     def terminate(self) -> tuple[str, str]:
         self.process.terminate()
-        return self.process.communicate(timeout=60)
+        return self.process.communicate(timeout=200)
 
 
-def wait_for(condition: Callable[[], bool], *, seconds: float = 40) -> None:
+def wait_for(condition: Callable[[], bool], *, seconds: float = 200) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "condition not reached in time"
@@ -215,7 +215,7 @@ def test_a_second_supervisor_is_refused_with_a_hint(up: Callable[..., Up]) -> No
     pids = first.state().pids("web")
 
     second = up(processes={"web": 1})
-    _, errors = second.process.communicate(timeout=60)
+    _, errors = second.process.communicate(timeout=200)
 
     assert second.process.returncode == 78
     assert f"already running here (pid {first.process.pid})" in errors
@@ -233,7 +233,7 @@ def test_stopping_from_another_command(up: Callable[..., Up]) -> None:
     assert running is not None
     assert running.supervisor.pid == one.process.pid
     one.process.send_signal(signal.SIGINT)
-    one.process.communicate(timeout=60)
+    one.process.communicate(timeout=200)
 
     assert one.process.returncode == 0
     assert stop_supervisor(one.project) is False

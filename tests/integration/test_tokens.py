@@ -93,7 +93,7 @@ class World:
         return await self.answer(self.start(**options))
 
     async def answer(self, child: subprocess.Popen[str]) -> dict[str, Any]:
-        out, _ = await asyncio.to_thread(child.communicate, timeout=60)
+        out, _ = await asyncio.to_thread(child.communicate, timeout=200)
         return dict(json.loads(out.splitlines()[-1])) if out else {"died": child.returncode}
 
 

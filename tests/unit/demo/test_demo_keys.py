@@ -119,7 +119,7 @@ def test_keys_are_read_one_by_one_in_a_terminal_which_is_put_back() -> None:
     try:
         assert reader.stdout is not None
         assert reader.stdout.readline() == b"ready\n"
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 100
         while termios.tcgetattr(slave)[3] & termios.ICANON:
             assert time.monotonic() < deadline, "the terminal still waits for Enter"
             time.sleep(0.01)
@@ -141,6 +141,6 @@ def test_keys_are_read_one_by_one_in_a_terminal_which_is_put_back() -> None:
 def test_where_there_is_no_terminal_there_are_no_keys(stdin: int) -> None:
     """It ends at once, and nothing fails."""
     ran = subprocess.run(
-        [sys.executable, "-c", READER], stdin=stdin, capture_output=True, cwd=ROOT, timeout=60, check=False
+        [sys.executable, "-c", READER], stdin=stdin, capture_output=True, cwd=ROOT, timeout=200, check=False
     )
     assert (ran.returncode, ran.stdout) == (0, b"ready\nend\n")

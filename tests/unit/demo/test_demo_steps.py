@@ -10,7 +10,7 @@ from realsystems.packages import PackagesUnavailableError, RegistryUnreachableEr
 
 def test_a_step_begins_when_those_it_needs_are_done() -> None:
     order: list[str] = []
-    both = threading.Barrier(2, timeout=10)
+    both = threading.Barrier(2, timeout=100)
 
     def meet(name: str) -> None:
         both.wait()  # only passed when both run at the same time

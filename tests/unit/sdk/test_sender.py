@@ -85,7 +85,7 @@ async def test_the_remote_delivers_its_events_to_subscribers() -> None:
         fill(remote.world)
         await client.inspect(api)
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(100):
             while len(server.requests) < len(remote.world.events):  # noqa: ASYNC110 - polls with a deadline
                 await asyncio.sleep(0.005)
 
