@@ -15,7 +15,7 @@ from tests.dispatchbed import Bed, stock_world, until
 from tests.stockbed import move_stock
 
 from tidegate.commerce.stock import ChannelOpen, Level, channel_quantity
-from tidegate.dispatch.statements import NUMBERS, RELEASE_MARKS, SETTLE
+from tidegate.dispatch.statements import LOCK_MARKS_EVERYWHERE, NUMBERS, RELEASE_MARKS, SETTLE
 from tidegate.kernel.ids import new_id
 from tidegate.sdk.testing.hostile import HostileServer
 from tidegate.store.connections import Pool
@@ -122,6 +122,19 @@ async def test_whatever_changes_a_channels_number_marks_it(database: Database, o
         assert changed <= marked, "a number changed, and nobody is told"
         moves += len(changed)
     assert moves, "or nothing was looked at"
+
+
+async def test_who_gives_units_out_holds_the_marks_of_every_channel(database: Database, owner_pool: Pool) -> None:
+    """I11: two lanes of two processes never work out the lots of one item side by side."""
+    bed = await make_bed(database, owner_pool)
+    item, other = bed.items["A"], bed.items["B"]
+    async with owner_pool.acquire() as conn, owner_pool.acquire() as beside, conn.transaction():
+        await conn.fetch(LOCK_MARKS_EVERYWHERE, bed.tenant_id, bed.connections["shop_a"], [item], [item])
+        async with beside.transaction():
+            rows = await beside.fetch("SELECT item_id FROM channel_stock FOR NO KEY UPDATE SKIP LOCKED")
+    free = [row["item_id"] for row in rows]
+    assert item not in free
+    assert free.count(other) == 2, "and of nothing else"
 
 
 async def something(chance: Random, skus: list[str], step: int, place: int) -> tuple[str, object]:

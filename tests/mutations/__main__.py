@@ -48,16 +48,16 @@ def main(arguments: Sequence[str]) -> int:
             print(f"the tests fail by themselves, with nothing taken out: pytest ended with {code}")
             return 2
         fates = {mutation.name: _say(mutation, try_one(copy, mutation)) for mutation in chosen}
-    missed = [name for name, fate in fates.items() if fate != "caught"]
+    survived = [name for name, fate in fates.items() if fate != "caught"]
     summary = {
         "mutations": len(chosen),
-        "caught": len(chosen) - len(missed),
-        "missed": missed,
+        "caught": len(chosen) - len(survived),
+        "survived": survived,
         "laws": sorted({mutation.law for mutation in chosen}),
         "seconds": round(time.monotonic() - began, 1),
     }
     print(json.dumps(summary))
-    return 1 if missed else 0
+    return 1 if survived else 0
 
 
 def make_copy(folder: Path) -> Path:
@@ -71,7 +71,7 @@ def make_copy(folder: Path) -> Path:
 
 
 def try_one(copy: Path, mutation: Mutation) -> str:
-    """Return what became of a mutation: caught, missed, or why nothing can be said. The copy is as it was afterwards."""
+    """Return what became of a mutation: caught, survived, or why nothing can be said. The copy is as it was afterwards."""
     place = copy / mutation.path
     before = place.read_text()
     place.write_text(mutate(before, mutation))
@@ -83,7 +83,7 @@ def try_one(copy: Path, mutation: Mutation) -> str:
         place.write_text(before)
     if code == FAILED:
         return "caught"
-    return "missed" if code == 0 else f"not run: pytest ended with {code}"
+    return "survived" if code == 0 else f"not run: pytest ended with {code}"
 
 
 def run(copy: Path, tests: Sequence[str]) -> int:

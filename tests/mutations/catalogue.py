@@ -13,6 +13,14 @@ _LEDGER_LAWS = "tests/property/test_ledger.py"
 _RESERVATION_LAWS = "tests/property/test_reservation_laws.py"
 _ALLOCATION_LAWS = "tests/property/test_allocation_laws.py::test_the_walks_find_nothing_when_nothing_is_taken_out"
 _GUARDS = "tests/integration/test_stock_guards.py"
+_BUFFER = "src/tidegate/inventory/buffer.py"
+_BUFFER_LAWS = "tests/unit/inventory/test_buffer.py"
+_KITS = "src/tidegate/inventory/kits.py"
+_KIT_LAWS = "tests/property/test_kit_laws.py"
+_MARKS = "src/tidegate/sync/statements.py"
+_FOLD = "src/tidegate/sync/fold.py"
+_TOMBSTONES = "tests/integration/test_tombstones.py::"
+_DELETED = _TOMBSTONES + "test_a_deleted_article_is_told_nothing_and_its_late_orders_are_taken"
 
 
 class Mutation(NamedTuple):
@@ -21,7 +29,8 @@ class Mutation(NamedTuple):
     name: str
     law: str
     """Of RELIABILITY and ARCHITECTURE: I5 convergence, I7 one writer, I8 ledger, I9 ledger = stock, I10 reservations, I11 no
-    oversell, I12 bounded oversell, push: the number that is told is the newest one."""
+    oversell, I12 bounded oversell, push: the number that is told is the newest one; kits: of a kit as many are sold as its parts
+    make; gone: what stands for deleted articles; owner: who may change what; I1r: what no webhook told is found."""
     path: str
     old: str
     new: str
@@ -127,6 +136,78 @@ MUTATIONS = (
         "raises do not come out of the pool", "I11", _ALLOCATE,
         "left = max(0, pool or 0)\n    poor", "left = sum(aims.values())\n    poor",
         _ALLOCATION_LAWS, is_quick=True,
+    ),
+    Mutation(
+        "channels are told of what others sell before they hear of it", "I12", _BUFFER,
+        "whole = left - _others(blind, channel)", "whole = left",
+        _BUFFER_LAWS, is_quick=True,
+    ),
+    Mutation(
+        "each channel may sell the whole of what may be sold too often", "I12", _BUFFER,
+        "parts = {channel: units * demand // total for channel, demand in demands.items()}",
+        "parts = dict.fromkeys(demands, units)",
+        _BUFFER_LAWS, is_quick=True,
+    ),
+    Mutation(
+        "a channel sells by what it is to be told, not by what it shows", "I12", _BUFFER,
+        "min(blind, max(told, shows)) if shows is not None else blind", "min(blind, told)",
+        _BUFFER_LAWS, is_quick=True,
+    ),
+    Mutation(
+        "units that are kept back are told all the same", "I12", _BUFFER,
+        "told = dict.fromkeys(blind, max(0, left - kept))", "told = dict.fromkeys(blind, left)",
+        _BUFFER_LAWS, is_quick=True,
+    ),
+    Mutation(
+        "a channel that sells below zero bounds itself", "I12", _BUFFER,
+        "risks=risks | below_zero", "risks=below_zero | risks",
+        _BUFFER_LAWS, is_quick=True,
+    ),
+    Mutation(
+        "a kit lasts as long as its most plentiful part", "kits", _KITS,
+        "fewest = min(part.kits for part in found)", "fewest = max(part.kits for part in found)",
+        _KIT_LAWS, is_quick=True,
+    ),
+    Mutation(
+        "units of a part that are withheld go into kits", "kits", _KITS,
+        "(self.available - self.withheld) // self.units", "self.available // self.units",
+        _KIT_LAWS, is_quick=True,
+    ),
+    Mutation(
+        "parts that are shared out are sold in kits too", "kits", _KITS,
+        "return min(fewest, 0) if any(part.is_shared for part in found) else fewest", "return fewest",
+        _KIT_LAWS, is_quick=True,
+    ),
+    Mutation(
+        "two lanes give out the same units: only one's marks are locked", "I11", _DISPATCH,
+        "  AND (connection_id = $2 OR item_id = ANY((SELECT items FROM everywhere)::uuid[]))\n", "  AND connection_id = $2\n",
+        f"{_GUARDS}::test_who_gives_units_out_holds_the_marks_of_every_channel",
+    ),
+    Mutation(
+        "a deleted article stands for nothing", "gone", _MARKS,
+        "  SELECT variant_id FROM tombstone t WHERE t.tenant_id = $1 AND t.connection_id = want.connection_id\n",
+        "  SELECT variant_id FROM tombstone t WHERE false AND t.tenant_id = $1 AND t.connection_id = want.connection_id\n",
+        _DELETED,
+    ),
+    Mutation(
+        "a broken list buries what it leaves out", "gone", "src/tidegate/dispatch/articles.py",
+        "    if missing > missing_max:\n", "    if missing > missing_max + 1_000:\n",
+        _TOMBSTONES + "test_a_list_that_lacks_too_much_buries_nothing",
+    ),
+    Mutation(
+        "on_hand is changed where another system counts", "owner", "src/tidegate/sync/adjust.py",
+        "    if owner in (None, SELF):\n", "    if owner != SELF:\n",
+        "tests/integration/test_api_ledger.py::test_where_an_erp_counts_units_are_set_aside_and_nothing_else",
+    ),
+    Mutation(
+        "what is on its way is ordered by its article", "I5", "src/tidegate/connectors/standard_webhooks/webhooks.py",
+        'if keys.type == "stock.incoming":', 'if keys.type == "stock.incoming" and not keys.data.sku:',
+        "tests/unit/connectors/test_standard_webhooks_events.py", is_quick=True,
+    ),
+    Mutation(
+        "a count that is short is believed", "I1r", _FOLD,
+        "        if change.count <= ours:\n", "        if change.count <= max(ours, 3):\n",
+        "tests/integration/test_order_counts.py::test_orders_that_nothing_told_of_are_found_by_the_count",
     ),
     Mutation(
         "a node that lost its slot goes on", "I7", "src/tidegate/store/fence.py",

@@ -22,6 +22,7 @@ lasting = st.none() | st.floats(0, 2000)
 @given(rules, numbers, numbers, lasting)
 @example(Rule(low=0, percent=1), 1, 2, None)
 @example(Rule(low=5, percent=None), 6, 5, None)
+@example(Rule(low=5), 0, 3, None)
 def test_the_bounds_let_wait_exactly_what_the_rules_let_wait(
     rule: Rule, told: int, now: int, lasts: float | None
 ) -> None:

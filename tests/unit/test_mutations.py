@@ -22,11 +22,16 @@ def test_each_mutation_fits_the_code_and_has_its_test(name: str) -> None:
     assert not function or f"def {function}(" in (ROOT / file).read_text()
 
 
+def test_each_law_has_a_mutation() -> None:
+    assert {"I5", "I7", "I8", "I9", "I10", "I11", "I12"} <= {mutation.law for mutation in MUTATIONS}
+    assert len(NAMES) == len(MUTATIONS)
+
+
 def test_a_safeguard_that_is_taken_out_is_noticed_and_one_that_is_not_needed_is_told(tmp_path: Path) -> None:
     """The whole way of one mutation, and of one that changes nothing that its test looks at."""
     copy = make_copy(tmp_path)
     real = NAMES["an entry says what was wanted, not what moved"]
     idle = Mutation("idle", "I9", real.path, '"""The ledger\'s arithmetic', '"""The arithmetic', real.test)
 
-    assert [try_one(copy, each) for each in (real, idle)] == ["caught", "missed"]
+    assert [try_one(copy, each) for each in (real, idle)] == ["caught", "survived"]
     assert (copy / real.path).read_text() == (ROOT / real.path).read_text()
