@@ -57,6 +57,8 @@ NEEDS: Mapping[tuple[str, str], str] = {
     ("GET", "/v1/plan"): "plan:read",
     ("GET", "/v1/owners"): "config:read",
     ("GET", "/v1/conflicts"): "drift:read",
+    ("POST", "/v1/conflicts/ours"): "drift:heal",
+    ("POST", "/v1/conflicts/theirs"): "stock:write",
     ("GET", "/v1/drift"): "drift:read",
     ("POST", "/v1/drift/runs"): "drift:run",
     ("POST", "/v1/drift/heal"): "drift:heal",

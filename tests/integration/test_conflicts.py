@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any, cast
+from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 import pytest
 import pytest_asyncio
-from tests.apibed import Tenant, add_tenant, api_bed
+from msgspec import structs
+from tests.apibed import DOCUMENT, Tenant, add_tenant, api_bed
 from tests.dispatchbed import Bed
 
-from tidegate.cli.conflicts import choose, take_theirs
-from tidegate.cli.session import Session
 from tidegate.config import Config
 from tidegate.config.parse import examine
+from tidegate.config.versions import record_version
 from tidegate.dispatch import heal
 from tidegate.dispatch.heal import Chosen
-from tidegate.kernel.errors import ConfigurationError
+from tidegate.kernel.errors import ConfigurationError, ConflictError
 from tidegate.kernel.ids import new_id
 from tidegate.monitor.conflicts import Conflict, read_conflicts, rule_of
+from tidegate.monitor.settling import choose, take_theirs
 from tidegate.store.connections import Pool
 from tidegate.store.database import Database
 
@@ -89,7 +90,7 @@ async def test_what_cannot_be_settled_says_why(bed: Bed) -> None:
         choose((), "shop_a", "A")
     await differ(bed, "A", ours=7, theirs=9)
     twice = await found(bed, config_of("auto")) * 2
-    with pytest.raises(ConfigurationError, match="several articles"):
+    with pytest.raises(ConflictError, match="several articles"):
         choose(twice, "shop_a", "A")
 
 
@@ -125,12 +126,74 @@ async def conflict_of(pool: Pool, tenant: Tenant) -> None:
 
 async def test_what_they_wrote_is_taken_for_a_count_once(bed: Bed) -> None:
     await differ(bed, "A", ours=7, theirs=9)
-    (conflict,) = await found(bed, config_of("approve"))
+    config = config_of("approve")
+    (conflict,) = await found(bed, config)
     async with bed.pool.acquire() as conn:
-        session = cast("Session", SimpleNamespace(conn=conn, tenant_id=bed.tenant_id))
-        first = await take_theirs(session, conflict, None)
-        again = await take_theirs(session, conflict, None)
+        first = await take_theirs(conn, bed.tenant_id, config, conflict, location=None, actor="cli:kim")
+        again = await take_theirs(conn, bed.tenant_id, config, conflict, location=None, actor="cli:kim")
     assert (first.posted, first.is_new, again.posted, again.is_new) == (2, True, 0, False)
     entries = await bed.pool.fetch("SELECT on_hand_delta, on_hand_after FROM stock_entry ORDER BY version DESC LIMIT 1")
     assert [tuple(row) for row in entries] == [(2, 9)]
     assert await bed.pool.fetchval("SELECT count(*) FROM audit_log WHERE action = 'conflict.settled'") == 1
+
+
+async def test_what_was_corrected_since_the_look_is_not_corrected_again(bed: Bed) -> None:
+    """Two channels show what the same person typed into both: it is one correction, whichever look found which."""
+    await differ(bed, "A", ours=7, theirs=9)
+    config = config_of("approve")
+    (conflict,) = await found(bed, config)
+    other = structs.replace(conflict, connection="shop_b", run_id=new_id())
+    same_look = structs.replace(conflict, connection="shop_b", other_value=Decimal(12))
+    async with bed.pool.acquire() as conn:
+        await take_theirs(conn, bed.tenant_id, config, conflict, location=None, actor="cli:kim")
+        for old in (other, same_look):
+            with pytest.raises(ConflictError) as refused:
+                await take_theirs(conn, bed.tenant_id, config, old, location=None, actor="cli:kim")
+            assert refused.value.code == "conflict_outdated"
+    assert await bed.pool.fetchval("SELECT sum(on_hand_delta) FROM stock_entry") == 9
+
+
+async def test_theirs_says_nothing_about_a_kit(bed: Bed) -> None:
+    await differ(bed, "SET", ours=7, theirs=9)
+    part = await bed.article("PART", on_hand=7)
+    await bed.pool.execute(
+        "INSERT INTO kit_part (tenant_id, item_id, part_id, units) VALUES ($1, $2, $3, 1)",
+        bed.tenant_id, bed.items["SET"], part,
+    )  # fmt: skip
+    config = config_of("approve")
+    (conflict,) = await found(bed, config)
+    async with bed.pool.acquire() as conn:
+        with pytest.raises(ConflictError, match="made of other articles"):
+            await take_theirs(conn, bed.tenant_id, config, conflict, location=None, actor="cli:kim")
+
+
+async def test_the_api_settles_a_conflict_either_way_once(database: Database, owner_pool: Pool) -> None:
+    """SECURITY G10: telling ours is healing, taking theirs changes stock; each with its scope, and an answer per key."""
+    tenant = await add_tenant(owner_pool, "one")
+    await conflict_of(owner_pool, tenant)
+    wish = {"connection": "shop", "sku": tenant.sku}
+    async with api_bed(database, owner_pool) as bed:
+        healer, keeper = await bed.key(tenant, "drift:heal"), await bed.key(tenant, "stock:write")
+        denied = [
+            (await bed.call("POST", f"/v1/conflicts/{side}", key=key, json=wish, once="a")).status
+            for side, key in (("ours", keeper), ("theirs", healer))
+        ]
+        await owner_pool.execute("UPDATE channel_stock SET dirty = false, dirty_at = NULL, mode = 'live'")
+        ours = await bed.call("POST", "/v1/conflicts/ours", key=healer, json=wish, once="a")
+        owned = await bed.call("POST", "/v1/conflicts/theirs", key=keeper, json=wish, once="a")
+        uncounted = DOCUMENT.format(name="one").replace("stock.on_hand: erp, ", "").rpartition("  stock:")[0]
+        async with owner_pool.acquire() as conn:
+            await record_version(conn, uncounted, applied_by="test")
+        unknown = await bed.call("POST", "/v1/conflicts/theirs", key=keeper, json={**wish, "sku": "x"}, once="b")
+        theirs = await bed.call("POST", "/v1/conflicts/theirs", key=keeper, json=wish, once="c")
+        again = await bed.call("POST", "/v1/conflicts/theirs", key=keeper, json=wish, once="d")
+
+    assert denied == [403, 403]
+    assert (ours.status, ours.json["told"], ours.json["is_new"]) == (200, 1, True)
+    assert (owned.status, owned.json["code"]) == (409, "not_owner")
+    assert (unknown.status, unknown.json["code"]) == (404, "conflict_unknown")
+    assert (theirs.status, theirs.json["posted"], theirs.json["location"]) == (200, -4, "main")
+    assert (again.json["posted"], again.json["is_new"]) == (0, False)
+    assert await owner_pool.fetchval("SELECT sum(on_hand_delta) FROM stock_entry WHERE item_id = $1", tenant.item) == 6
+    actions = await owner_pool.fetch("SELECT action FROM audit_log WHERE action ~ '^(conflict|drift)' ORDER BY 1")
+    assert [row[0] for row in actions] == ["conflict.settled", "drift.healed"]

@@ -3,40 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
-import msgspec
 
 from tidegate.cli.output import plain, print_json, print_table, safe_line, show_age, show_time
 from tidegate.cli.session import Session, json_option, newest_config, operator, project_option, run_session
-from tidegate.dispatch import heal
-from tidegate.dispatch.heal import Chosen
-from tidegate.inventory.adjust import Adjustment
-from tidegate.inventory.decide import Refusal
-from tidegate.kernel.errors import ConfigurationError
 from tidegate.monitor.conflicts import Conflict, read_conflicts
 from tidegate.monitor.ownership import Written, read_sku_writers
-from tidegate.sync.adjust import adjust, check_owner, choose_place, note_action, read_places
+from tidegate.monitor.settling import LIMIT, Settled, find_conflict, keep_ours, take_theirs
 
 _COLUMNS = ("connection", "sku", "field", "owner", "owner says", "it shows", "for", "rule", "what becomes of it")
-LIMIT = 200
-
-
-class Settled(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person's word did."""
-
-    connection: str
-    sku: str
-    kept: str
-    """ours or theirs."""
-    told: int
-    """Numbers that are told anew."""
-    posted: int
-    """Units that the ledger was changed by."""
-    location: str | None
-    is_new: bool
-    """False: it was settled so before, and this time nothing happened."""
 
 
 @click.group()
@@ -151,18 +127,11 @@ def settle(
 
     async def body(session: Session) -> Settled:
         config = await newest_config(session)
-        found = await read_conflicts(
-            session.conn, session.tenant_id, config, connection=connection, sku=sku, limit=LIMIT
-        )
-        conflict = choose(found, connection, sku)
+        who = (session.conn, session.tenant_id)
+        conflict = await find_conflict(*who, config, connection=connection, sku=sku)
         if keeps == "theirs":
-            check_owner(config)
-            return await take_theirs(session, conflict, location)
-        chosen = Chosen(connection=connection, articles=(conflict.external_id,), only_waiting=False)
-        done = await heal.heal(session.conn, tenant_id=session.tenant_id, chosen=chosen, actor=operator())
-        return Settled(
-            connection=connection, sku=sku, kept="ours", told=done.told, posted=0, location=None, is_new=bool(done.told)
-        )
+            return await take_theirs(*who, config, conflict, location=location, actor=operator())
+        return await keep_ours(*who, conflict, actor=operator())
 
     done = run_session(project_dir, body)
     if as_json:
@@ -175,69 +144,6 @@ def settle(
         click.echo(safe_line(f"{done.posted:+d} units of {sku} posted at {done.location}; every channel is told"))
     else:
         click.echo("it was settled so before; nothing was changed")
-
-
-def choose(found: tuple[Conflict, ...], connection: str, sku: str) -> Conflict:
-    """Return the one conflict that can be settled. Raises ConfigurationError when there is none, or several articles have the SKU."""
-    stock = [one for one in found if one.field == "stock"]
-    if len(stock) == 1:
-        return stock[0]
-    if stock:
-        words = f"several articles of {connection!r} with the SKU {sku!r} differ"
-        hint = "bind each to an article of its own: tidegate matches list"
-        raise ConfigurationError(words, code="conflict_unclear", hint=hint)
-    only = " (prices are only compared: change one of the two)" if found else ""
-    raise ConfigurationError(
-        f"{connection!r} and we say the same about the stock of {sku!r}, as far as the last look shows{only}",
-        code="conflict_unknown",
-        hint="tidegate conflicts list; tidegate sync run looks again",
-    )
-
-
-async def take_theirs(session: Session, conflict: Conflict, location: str | None) -> Settled:
-    """Post what somebody wrote over there as a correction of on_hand, once per conflict that a look found.
-
-    One transaction with its audit row. Raises ConfigurationError when a side has no number, or the location is not clear.
-    """
-    if conflict.item_id is None or conflict.owner_value is None or conflict.other_value is None:
-        raise ConfigurationError(
-            "one of the two sides has no number",
-            code="conflict_unclear",
-            hint="count it: tidegate stock adjust SKU --to N",
-        )
-    place = choose_place(await read_places(session.conn, session.tenant_id), location)
-    units = int(conflict.other_value - conflict.owner_value) * conflict.units
-    wanted = Adjustment(
-        key=f"conflict:{conflict.run_id}:{conflict.item_id}",
-        item_id=conflict.item_id,
-        location_id=place.location_id,
-        units=units,
-        reason="correction",
-        note=f"{conflict.connection} showed {conflict.other_value:f} where we said {conflict.owner_value:f}"[:200],
-    )
-    async with session.conn.transaction():
-        result = (await adjust(session.conn, session.tenant_id, [wanted], actor=operator()))[0]
-        if isinstance(result, Refusal):
-            raise ConfigurationError(result.words, code=result.code, hint=result.hint)
-        if result.is_new:
-            detail: dict[str, Any] = {"connection": conflict.connection, "units": units, "location": place.name}
-            await note_action(
-                session.conn,
-                session.tenant_id,
-                actor=operator(),
-                action="conflict.settled",
-                subject=conflict.sku,
-                detail=detail,
-            )
-    return Settled(
-        connection=conflict.connection,
-        sku=conflict.sku,
-        kept="theirs",
-        told=0,
-        posted=units if result.is_new else 0,
-        location=place.name,
-        is_new=result.is_new,
-    )
 
 
 def _print(found: tuple[Conflict, ...]) -> None:

@@ -17,7 +17,7 @@ SCOPES: Mapping[str, str] = MappingProxyType(
         "commands:write": "retry, cancel, approve and reject commands",
         "orders:read": "see orders, their lines and why they are as they are, without customers and addresses",
         "stock:read": "see levels, ledger, reservations and what channels are told",
-        "stock:write": "change on_hand and set units aside, by entries in the ledger",
+        "stock:write": "change on_hand and set units aside, by entries in the ledger; settle conflicts by what others wrote",
         "stock:reserve": "hold units for a while, claim and release what is held",
         "connections:read": "see connections, their lanes and feeds",
         "flows:read": "see flows and their modes",

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
-from litestar import Router, get
+from litestar import Response, Router, get, post
 from litestar.di import NamedDependency
 from msgspec import Meta
 
 from tidegate.monitor.conflicts import read_conflicts
 from tidegate.monitor.ownership import field_rules, read_sku_writers
+from tidegate.monitor.settling import Settled, find_conflict, keep_ours, take_theirs
+from tidegate.store.connections import Connection as Conn
 from tidegate.web.api.desk import Desk
-from tidegate.web.api.documents import READ_PROBLEMS, answer, needs, problems
+from tidegate.web.api.documents import READ_PROBLEMS, WRITE_PROBLEMS, answer, body, needs, problems
+from tidegate.web.api.identifiers import TEXT, IdempotencyKey
 from tidegate.web.api.stock import Sku
 
 CONFLICTS_MAX = 500
@@ -82,6 +85,33 @@ class ConflictList(msgspec.Struct, frozen=True, kw_only=True):
     is_cut: Annotated[bool, Meta(description="There are more than these")]
 
 
+class KeepOurs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which conflict is settled."""
+
+    connection: Annotated[str, Meta(max_length=40, pattern="^[a-z][a-z0-9_]*$", description="The channel")]
+    sku: Annotated[str, Meta(min_length=1, max_length=300, pattern=TEXT)]
+
+
+class TakeTheirs(KeepOurs, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which conflict is settled, and where the difference is posted."""
+
+    location: (
+        Annotated[str, Meta(min_length=1, max_length=200, pattern=TEXT, description="null: the only one")] | None
+    ) = None
+
+
+class ConflictSettled(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person's word did."""
+
+    connection: str
+    sku: str
+    kept: Annotated[str, Meta(description="ours or theirs")]
+    told: Annotated[int, Meta(description="Numbers that are told anew")]
+    posted: Annotated[int, Meta(description="Units that on_hand was changed by")]
+    location: str | None
+    is_new: Annotated[bool, Meta(description="false: it was settled so before, or is being told already")]
+
+
 _AT = datetime.fromisoformat("2026-11-27T10:00:00+00:00")
 _RULE = OwnedField(
     field="stock.on_hand",
@@ -113,6 +143,12 @@ _CONFLICT = ConflictRow(
     becomes="it waits for a person: settle it",
     since=_AT,
     seen_at=_AT,
+)
+
+
+_OURS = ConflictSettled(connection="shop", sku="TS-RED-M", kept="ours", told=1, posted=0, location=None, is_new=True)
+_THEIRS = ConflictSettled(
+    connection="shop", sku="TS-RED-M", kept="theirs", told=0, posted=92, location="main", is_new=True
 )
 
 
@@ -159,7 +195,10 @@ async def show_writers(desk: NamedDependency[Desk], sku: Sku) -> WrittenList:
     tags=["drift"],
 )
 async def list_conflicts(desk: NamedDependency[Desk]) -> ConflictList:
-    """Fields that somebody else wrote, as the last looks found them, with the declared rule. `POST /v1/drift/heal` lets the owner win."""
+    """Fields that somebody else wrote, as the last looks found them, with the declared rule.
+
+    `POST /v1/conflicts/ours` and `/v1/conflicts/theirs` settle one, `POST /v1/drift/heal` lets the owner win in many.
+    """
     async with desk.reading() as conn:
         config = await desk.read_config(conn)
         found = await read_conflicts(conn, desk.tenant_id, config, limit=CONFLICTS_MAX + 1)
@@ -174,10 +213,69 @@ async def list_conflicts(desk: NamedDependency[Desk]) -> ConflictList:
     return ConflictList(items=rows, is_cut=len(found) > CONFLICTS_MAX)
 
 
+@post(
+    "/conflicts/ours",
+    **needs("drift:heal"),
+    status_code=200,
+    summary="Settle a conflict: ours counts",
+    responses={200: answer(ConflictSettled, "It is told anew", _OURS), **problems(*WRITE_PROBLEMS)},
+    tags=["drift"],
+)
+async def settle_ours(
+    desk: NamedDependency[Desk],
+    data: Annotated[KeepOurs, body("The number of one SKU", KeepOurs(connection="shop", sku="TS-RED-M"))],
+    idempotency_key: IdempotencyKey,
+) -> Response[Any]:
+    """Tell a channel our number of one SKU once more, in the usual way. The next look shows what became of it."""
+
+    async def effect(conn: Conn) -> ConflictSettled:
+        await desk.find_connection(conn, data.connection)
+        config = await desk.read_config(conn)
+        conflict = await find_conflict(conn, desk.tenant_id, config, connection=data.connection, sku=data.sku)
+        return _settled(await keep_ours(conn, desk.tenant_id, conflict, actor=desk.caller.actor))
+
+    return await desk.once(idempotency_key, effect)
+
+
+@post(
+    "/conflicts/theirs",
+    **needs("stock:write"),
+    status_code=200,
+    summary="Settle a conflict: theirs counts",
+    responses={200: answer(ConflictSettled, "It is posted", _THEIRS), **problems(*WRITE_PROBLEMS)},
+    tags=["drift"],
+)
+async def settle_theirs(
+    desk: NamedDependency[Desk],
+    data: Annotated[
+        TakeTheirs, body("The number of one SKU", TakeTheirs(connection="shop", sku="TS-RED-M", location="main"))
+    ],
+    idempotency_key: IdempotencyKey,
+) -> Response[Any]:
+    """Take what somebody wrote over there for a count: the difference is posted to on_hand, once per look, and every channel is told.
+
+    409 `not_owner` where another system counts the goods, `is_kit` for what is made of others, `conflict_outdated` when the item
+    was counted or corrected after the look that found the conflict.
+    """
+
+    async def effect(conn: Conn) -> ConflictSettled:
+        await desk.find_connection(conn, data.connection)
+        config = await desk.read_config(conn)
+        conflict = await find_conflict(conn, desk.tenant_id, config, connection=data.connection, sku=data.sku)
+        place, actor = data.location, desk.caller.actor
+        return _settled(await take_theirs(conn, desk.tenant_id, config, conflict, location=place, actor=actor))
+
+    return await desk.once(idempotency_key, effect)
+
+
+def _settled(done: Settled) -> ConflictSettled:
+    return ConflictSettled(**{name: getattr(done, name) for name in ConflictSettled.__struct_fields__})
+
+
 def _text(value: Decimal | None) -> str | None:
     return None if value is None else f"{value.normalize():f}"
 
 
 def build_router() -> Router:
     """Return the routes."""
-    return Router("/", route_handlers=[list_owners, show_writers, list_conflicts])
+    return Router("/", route_handlers=[list_owners, show_writers, list_conflicts, settle_ours, settle_theirs])
