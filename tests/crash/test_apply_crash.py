@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 from tests.applybed import Bed, make_bed, order_event
 from tests.dispatchbed import until
+from tests.integration.test_relocations import make_places
 from tests.walkbed import APPLY, BREAKS_FOLD, ENDS_PROCESS, Child, Crew, running_crew
 
 from tidegate.eventlog.replay import replay
@@ -137,4 +138,21 @@ async def test_a_frozen_process_comes_back_to_find_its_batch_done_by_another(bed
     await zombie.drain()
     assert (await bed.level("A"))[1] == 80
     assert await bed.outcomes() == {"applied": 80}
+    await bed.check_books()
+
+
+async def test_orders_whose_move_dies_before_its_commit_move_once_with_the_next_process(
+    database: Database, owner_pool: Pool, short_dir: Path
+) -> None:
+    bed = await make_places(database, owner_pool, main={"A": 2}, store={"A": 9})
+    await bed.append([("shop_a", order_event(number, [("A", 2)])) for number in ("1", "2", "3")])
+    async with running_crew(database, short_dir) as crew:
+        doomed = await crew.start("apply", crash_at="relocation.stored:1")
+        async with asyncio.timeout(60):
+            assert await doomed.process.wait() == -signal.SIGKILL, crew.report()
+        assert not await bed.pool.fetchval("SELECT count(*) FROM oversold_order")
+        await keep_running(bed, crew, 2)
+
+    assert await bed.pool.fetchval("SELECT count(*) FROM oversold_order") == 2
+    assert await bed.pool.fetch("SELECT item_id FROM stock_balance WHERE available < 0") == []
     await bed.check_books()

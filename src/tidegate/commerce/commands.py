@@ -76,6 +76,8 @@ class OrderLineOut(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     quantity: int
     unit_price: str
     total_minor: int
+    location_external_id: str = ""
+    """Where its units are to leave from, as the target calls it; '' where they stand at the usual place. Not a map's to fill."""
     tax_code: str = ""
     """What the target calls the tax of this line."""
     fields: Mapping[str, str] = {}

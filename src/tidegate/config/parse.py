@@ -16,6 +16,7 @@ from tidegate.config.checks import (
     check_topics,
 )
 from tidegate.config.checks_maps import check_maps
+from tidegate.config.checks_oversell import check_oversell
 from tidegate.config.checks_timing import check_looks, check_schedules, check_sku_rules
 from tidegate.config.document import Document, DocumentError, Problem, read_document
 from tidegate.config.files import read_files
@@ -129,6 +130,7 @@ def _cross_checks(config: Config, document: Document, connectors: Mapping[str, C
         *check_schedules(config, document),
         *check_looks(config, document),
         *check_sku_rules(config, document),
+        *check_oversell(config, document, connectors),
         *check_alerts(config.alerts, document),
     ]
 

@@ -30,6 +30,8 @@ Safety = Annotated[int, Meta(ge=0, le=1_000_000)]
 """Units of an item that are withheld from channels."""
 AllocationMode = Literal["off", "auto", "always"]
 """Whether units of an item are shared out among its channels. auto: while it is scarce."""
+OversellStep = Literal["other_location", "cancel_newest", "backorder", "ask"]
+"""What is tried with an order that holds units which nobody has, or which are not where it stands."""
 Buffer = Literal["off", "auto"] | Safety
 """Units that a channel is not told of because others may sell them before it hears of it. auto: by sales and lag."""
 OversellMax = Annotated[str, Meta(pattern=r"^(100|[1-9]?[0-9])%$")] | Safety
@@ -189,8 +191,8 @@ class StockFlow(_Part, frozen=True, kw_only=True):
     """Counts for items that are not shared out."""
     oversell_max: OversellMax = "10%"
     """How many units of an item may at worst be sold too often where `buffer` is auto."""
-    oversell: Literal["ask", "backorder"] = "ask"
-    """What becomes of orders that hold units which nobody has: a person is asked, or they wait for goods."""
+    oversell: tuple[OversellStep, ...] = ()
+    """What becomes of orders that hold units which nobody has: one after the other is tried. In the end a person is asked."""
     blackout: tuple[Recurrence, ...] = ()
     """Windows in which what the flow writes waits in the outbox."""
 

@@ -16,6 +16,7 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _LISTS = (
     ("OrdersFlow", "from"),
     ("StockFlow", "to"),
+    ("StockFlow", "oversell"),
     ("Network", "allow"),
     ("Routes", "critical"),
     ("Routes", "warning"),
@@ -31,7 +32,7 @@ def schema(connectors: Mapping[str, Connector] | None = None) -> dict[str, Any]:
     definitions["ConnectionConfig"] = _connection_schema(connectors)
     for struct, key in _LISTS:
         one_or_many = definitions[struct]["properties"][key]
-        definitions[struct]["properties"][key] = {"anyOf": [{"type": "string"}, one_or_many]}
+        definitions[struct]["properties"][key] = {"anyOf": [one_or_many.get("items", {"type": "string"}), one_or_many]}
     patterns = definitions["Config"]["properties"]["groups"]["additionalProperties"]
     definitions["Config"]["properties"]["groups"]["additionalProperties"] = {"anyOf": [{"type": "string"}, patterns]}
     for struct in _BLACKOUTS:

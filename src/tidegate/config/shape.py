@@ -11,11 +11,12 @@ from typing import Any, Union, get_args, get_origin
 import msgspec
 
 from tidegate.config.document import Document, Path, Problem
-from tidegate.config.records import Config, ConnectionConfig
+from tidegate.config.records import Config, ConnectionConfig, OversellStep
 
 _LISTS: tuple[Path, ...] = (
     ("flows", "orders", "from"),
     ("flows", "stock", "to"),
+    ("flows", "stock", "oversell"),
     ("flows", "events", "to"),
     ("flows", "events", "types"),
     ("network", "allow"),
@@ -267,6 +268,8 @@ def _in_words(text: str, name: str) -> tuple[str, str | None]:
         known = "modes are: observe, propose, live"
         if name == "preset":
             known = "presets are: shop-and-erp, stock-only, none"
+        elif name.rpartition(".")[0] == "flows.stock.oversell":
+            known = f"policies are: {', '.join(get_args(OversellStep))}"
         elif ".heal." in name:
             known = "policies are: auto, approve, report"
         return f"cannot be {text.removeprefix('Invalid enum value ')}", known

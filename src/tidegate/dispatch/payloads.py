@@ -52,15 +52,19 @@ FROM variant v JOIN binding b ON b.tenant_id = $1 AND b.connection_id = $2 AND b
                              AND b.internal_id = v.variant_id
 WHERE v.tenant_id = $1 AND v.sku = ANY($3::text[])
 """
-# What the target calls the order, and its lines; an order without any has one row all the same.
+# What the target calls the order, and its lines; an order without any has one row all the same. `place`: what it calls the location of a
+# line, where that is not the one at which orders stand by themselves.
 ORDER_LINES = """
 SELECT want.order_id, there.external_id AS there, l.line_id, l.sku, l.title, l.current, l.unit_price::text AS unit_price,
-       l.total_minor, b.external_id AS bound
+       l.total_minor, b.external_id AS bound, place.external_id AS place
 FROM unnest($3::uuid[]) AS want(order_id)
 LEFT JOIN binding there ON there.tenant_id = $1 AND there.connection_id = $2 AND there.kind = 'order'
                        AND there.internal_id = want.order_id
 LEFT JOIN order_line l ON l.tenant_id = $1 AND l.order_id = want.order_id
 LEFT JOIN binding b ON b.tenant_id = $1 AND b.connection_id = $2 AND b.kind = 'variant' AND b.internal_id = l.variant_id
+LEFT JOIN binding place ON place.tenant_id = $1 AND place.connection_id = $2 AND place.kind = 'location'
+                       AND place.internal_id = l.location_id
+                       AND l.location_id <> (SELECT location_id FROM location WHERE tenant_id = $1 AND active ORDER BY location_id LIMIT 1)
 ORDER BY want.order_id, l.position, l.line_id
 """
 BOUND_ORDERS = """
@@ -364,6 +368,7 @@ def _order_line(row: Any, cell: str) -> OrderLineOut:
         quantity=row["current"],
         unit_price=row["unit_price"],
         total_minor=row["total_minor"],
+        location_external_id=row["place"] or "",
     )
 
 

@@ -25,6 +25,7 @@ _EVENTS = query("explain_events")
 _COMMANDS = query("explain_commands")
 _PUSHES = query("explain_pushes")
 _BACKORDERS = query("explain_backorders")
+_OVERSOLD = query("oversold_done")
 _ATTEMPTS = query("explain_attempts")
 _BINDINGS = query("explain_bindings")
 _LANES = query("explain_lanes")
@@ -72,6 +73,7 @@ async def _read_facts(conn: Connection, tenant_id: UUID, order: Any) -> Facts:
         refunds=await conn.fetch(_REFUNDS, tenant_id, order_id),
         events=await conn.fetch(_EVENTS, tenant_id, sorted(event_ids)),
         entries=entries,
+        oversold=await conn.fetch(_OVERSOLD, tenant_id, order_id),
         backorders=await conn.fetch(_BACKORDERS, tenant_id, order_id),
         commands=commands,
         pushes=pushes,

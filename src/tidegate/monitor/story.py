@@ -75,6 +75,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """One row per event and run."""
     entries: Sequence[Row]
     backorders: Sequence[Row] = ()
+    oversold: Sequence[Row] = ()
     commands: Sequence[Row]
     pushes: Sequence[Row]
     attempts: Sequence[Row]
@@ -92,6 +93,7 @@ def tell(facts: Facts, *, cell: str, now: datetime) -> Story:
         *_event_steps(facts.events, cell),
         *_ledger_steps(facts.entries, cell),
         *_backorder_steps(facts.backorders),
+        *_oversold_steps(facts.oversold),
         *_command_steps(facts.commands, cell),
         *_push_steps(pushes, facts.entries, cell),
         *_attempt_steps([*facts.commands, *pushes], facts.attempts, cell),
@@ -300,15 +302,23 @@ def _fulfillment_steps(rows: Sequence[Row], cell: str) -> Iterable[Step]:
         yield Step(at=row["shipped_at"], kind="shipped", words=words, about=about, tone="good", detail=detail)
 
 
+def _by(decided_by: str) -> str:
+    return "by the policy of the stock flow" if decided_by == "policy" else f"because {decided_by} decided so"
+
+
+def _oversold_steps(rows: Iterable[Row]) -> Iterable[Step]:
+    for row in rows:
+        units = f"{row['units']} x {row['sku']}"
+        words = f"leaves from {row['goal']} {_by(row['decided_by'])}: {units} more were promised at {row['location']} than there were"
+        detail = {"units": row["units"], "from": row["location"], "to": row["goal"], "decided_by": row["decided_by"]}
+        yield Step(at=row["decided_at"], kind="ledger", words=words, about="", detail=detail)
+
+
 def _backorder_steps(rows: Iterable[Row]) -> Iterable[Step]:
     for row in rows:
         units = f"{row['units']} x {row['sku']}"
         day = f"promised for {row['promised_on']}" if row["promised_on"] else "nothing that is on its way covered it"
-        by = (
-            "by the policy of the stock flow"
-            if row["decided_by"] == "policy"
-            else f"because {row['decided_by']} decided so"
-        )
+        by = _by(row["decided_by"])
         yield Step(
             at=row["decided_at"],
             kind="ledger",

@@ -438,6 +438,8 @@ class Connector:
     None: the entry must name it."""
     articles_are_ours: bool = False
     """The platform has no list of articles: it is bound to every article of ours, under its SKU."""
+    names_location: bool = False
+    """As an ERP: an `order.create` can say from which location the goods are to leave (`OrderLineOut.location_external_id`)."""
     answers_by_status: bool = False
     """A 2xx says that it is done, whatever its body says."""
     budget: Budget = DEFAULT_BUDGET

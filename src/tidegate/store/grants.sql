@@ -45,6 +45,7 @@ GRANT SELECT, INSERT, UPDATE ON conservation, entity_version, product, variant, 
     stock_level, channel_stock, "order", order_line, payment, fulfillment, fulfillment_line, psp_payment, capture, refund,
     command_key, command TO tidegate_apply;
 GRANT SELECT, INSERT, UPDATE ON backorder TO tidegate_apply;  -- what is oversold waits for goods, where the policy says so
+GRANT SELECT, INSERT ON oversold_order TO tidegate_apply;
 GRANT SELECT, UPDATE ON reservation, reservation_hold TO tidegate_apply;  -- orders claim, and what is due expires
 GRANT DELETE ON reservation_hold TO tidegate_apply;
 GRANT SELECT, UPDATE (settled, asked, cap, sales) ON channel_allocation TO tidegate_apply;  -- what orders tell that was sold
@@ -127,6 +128,7 @@ GRANT UPDATE (blocked_by, not_before, tries, acked_quantity, dirty, dirty_at, ap
 GRANT UPDATE (approved_by, approved_at) ON command TO tidegate_web;
 GRANT INSERT ON command, command_key TO tidegate_web;  -- a number that was turned down is a command that ended unsent
 GRANT SELECT ON flow_mode, channel_allocation TO tidegate_web;
+GRANT SELECT ON oversold_order TO tidegate_web;
 GRANT SELECT, INSERT, UPDATE, DELETE ON backorder TO tidegate_web;  -- people decide that orders wait for goods
 GRANT SELECT ON sync_run, sync_read, sync_schedule, shown, drift, drift_entry, match_open, match_decision, tombstone, order_count TO tidegate_web;
 GRANT UPDATE (late_until) ON channel_stock TO tidegate_web;  -- a number that differs is told once more

@@ -12,7 +12,7 @@ from uuid import UUID
 import asyncpg
 
 from tidegate.config.versions import CONFIG_LOCK_CLASS
-from tidegate.inventory.ledger import post
+from tidegate.inventory.ledger import Entry, post
 from tidegate.inventory.reserve import end_postings
 from tidegate.kernel.clock import Clock
 from tidegate.kernel.crashpoint import reach
@@ -34,8 +34,10 @@ from tidegate.sync.load import (
     read_claims,
 )
 from tidegate.sync.policy import Policy
-from tidegate.sync.records import Outcome, Prepared, StateMoved
+from tidegate.sync.records import Outcome, Prepared, State, StateMoved, WiderLocks
+from tidegate.sync.relocation import move_orders, plan_relocations, store_relocations
 from tidegate.sync.reservations import end_reservations
+from tidegate.sync.urgent import Stock
 from tidegate.sync.write import COMMAND_CHANNEL, Writer
 
 RETRIES_MAX = 8
@@ -129,9 +131,13 @@ class Applier:
             await conn.execute(statements.TAKE_FROM_QUEUE, self.tenant_id, [event.slot], [event.seq])
 
     async def _with_retries(self, conn: Connection, batch: list[Prepared], epochs: Sequence[SlotEpoch]) -> None:
+        also = WiderLocks((), ())
         for attempt_number in range(1, RETRIES_MAX + 1):
             try:
-                await self._transaction(conn, batch, epochs)
+                await self._transaction(conn, batch, epochs, also, may_widen=attempt_number < RETRIES_MAX)
+            except WiderLocks as wider:
+                also.orders |= wider.orders
+                also.levels |= wider.levels
             except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, StateMoved):
                 if attempt_number == RETRIES_MAX:
                     raise
@@ -139,7 +145,10 @@ class Applier:
             else:
                 return
 
-    async def _transaction(self, conn: Connection, batch: list[Prepared], epochs: Sequence[SlotEpoch]) -> None:
+    async def _transaction(
+        self, conn: Connection, batch: list[Prepared], epochs: Sequence[SlotEpoch], also: WiderLocks, *, may_widen: bool
+    ) -> None:
+        """`also` is locked besides what the batch names; `may_widen`: WiderLocks may be raised."""
         now: datetime = self.clock.now()
         reach("apply.t2.begin")
         async with conn.transaction():
@@ -157,6 +166,7 @@ class Applier:
                 self.catalogue,
                 self.policy,
                 is_order_awaited=newest["is_order_awaited"],
+                also=also.orders,
             )
             result = Fold(state, self.catalogue, self.policy, now).run(batch)
             writer = Writer(self.tenant_id, self.writer_name, self.seal_order, self.policy.config_version, now)
@@ -166,15 +176,18 @@ class Applier:
             await writer.store_payments(conn, state)
             await follow_sales(conn, self.tenant_id, self.policy, result)
             held = {(hold.item_id, hold.location_id) for each in state.standing.values() for hold in each.holds}
-            stock = await lock_levels(conn, self.tenant_id, held | {posting.key() for posting in result.postings})
+            touched = {posting.key() for posting in result.postings}
+            stock = await lock_levels(conn, self.tenant_id, held | touched | also.levels)
             claims = await read_claims(conn, self.tenant_id, list(result.claimants.values()), stock.levels)
             for standing, ending in claims:
                 result.postings += end_postings(standing, ending)
             entries = post(stock.levels, result.postings)
+            if "other_location" in self.policy.oversell:
+                entries += await self._relocate(conn, state, stock, entries, may_widen=may_widen)
             await end_reservations(conn, self.tenant_id, [ending for _, ending in claims])
             await writer.store_entries(conn, entries)
             await hurry_numbers(conn, self.tenant_id, state.marks, stock, entries)
-            if self.policy.backorders and (missing := oversold_now(entries, stock)):
+            if "backorder" in self.policy.oversell and (missing := oversold_now(entries, stock)):
                 await put_on_backorder(conn, self.tenant_id, missing, by=BY_POLICY)
             woken = await writer.store_commands(
                 conn, state, result, stock_channels=self.policy.stock_channels, changed=changed
@@ -185,6 +198,18 @@ class Applier:
         reach("apply.t2.committed")
         if woken is not None:
             self.say(COMMAND_CHANNEL, woken)
+
+    async def _relocate(
+        self, conn: Connection, state: State, stock: Stock, entries: list[Entry], *, may_widen: bool
+    ) -> list[Entry]:
+        """Let orders that their locations cannot serve leave from others; return the entries of that."""
+        moves = await plan_relocations(
+            conn, self.tenant_id, self.policy, self.catalogue, state, stock, entries, may_widen=may_widen
+        )
+        cause = next((entry.posting.event_id for entry in reversed(entries) if entry.committed_delta > 0), None)
+        moved = post(stock.levels, move_orders(moves, state, self.catalogue, cause))
+        await store_relocations(conn, self.tenant_id, moves, state)
+        return moved
 
 
 def _has_outcome_already(error: Exception) -> bool:

@@ -57,8 +57,9 @@ async def load_state(
     policy: Policy,
     *,
     is_order_awaited: bool = False,
+    also: Collection[UUID] = (),
 ) -> State:
-    """Return the state of everything that `batch` touches.
+    """Return the state of everything that `batch` touches, and of the orders in `also`.
 
     `is_order_awaited` says that claims wait for orders. Orders that exist are locked, and the marks of the batch's items before them, then payments that exist. A batch of new
     orders whose payments nobody saw locks nothing here: what it has to do before it must wait for a hot article, it does
@@ -66,7 +67,7 @@ async def load_state(
     """
     state = State()
     wanted = _wanted(batch, policy)
-    order_ids = wanted.order_ids
+    order_ids = wanted.order_ids | set(also)
     await _load_gates(conn, tenant_id, state, wanted.gates)
     hinted = {key for key in wanted.hinted if (key[0], ORDER_KIND, key[1]) in state.gates}
     if hinted:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from tidegate.config.lanes import DEFAULT_RULES, LaneRules
-from tidegate.config.records import Mode
+from tidegate.config.records import Mode, OversellStep
 
 
 def _observe(_sku: str) -> Mode:
@@ -61,8 +61,8 @@ class Policy:
     refund_wait: timedelta = timedelta(seconds=60)
     lanes: Mapping[UUID, LaneRules] = field(default_factory=dict)
     """Connection -> how its lane goes."""
-    backorders: bool = False
-    """Whether orders that hold units which nobody has wait for goods without anybody being asked."""
+    oversell: tuple[OversellStep, ...] = ()
+    """What is tried with orders that hold units which nobody has, in this order; then a person is asked."""
     relink_by_hand: frozenset[UUID] = frozenset()
     """Connections in which a person is asked before an article takes the place of a deleted one."""
     stock_mode_of: Callable[[str], Mode] = field(default=_observe, compare=False)

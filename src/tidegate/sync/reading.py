@@ -117,7 +117,7 @@ def build_policy(
         if stock and StockModes(config).may_write
         else (),
         stock_owner=ids.get(owner) if owner else None,
-        backorders=stock is not None and stock.oversell == "backorder",
+        oversell=stock.oversell if stock is not None else (),
         shipment_owner=ids.get(config.owns.shipment) if config.owns.shipment else None,
         listeners=tuple(
             Listener(connection_id, mode(connection_id, name, "events"), events.types or ("*",))

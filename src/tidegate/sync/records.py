@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Literal, NamedTuple
@@ -11,7 +11,7 @@ from uuid import UUID
 
 from tidegate.commerce.changes import CanonicalChange, ShipmentSeen
 from tidegate.eventlog.read import QueuedEvent
-from tidegate.inventory.ledger import Posting
+from tidegate.inventory.ledger import LevelKey, Posting
 from tidegate.inventory.reserve import Claimant, Standing
 from tidegate.orders.records import ChannelMoney, Order, PspPayment, Refund
 from tidegate.sync.gate import Stamp
@@ -24,6 +24,15 @@ GateKey = tuple[UUID, str, str]
 
 class StateMoved(Exception):
     """What a batch touches belongs to more than was locked: load it again."""
+
+
+class WiderLocks(Exception):
+    """Orders and levels that a batch does not name have a say in it: it begins anew, with them locked as well."""
+
+    def __init__(self, orders: Collection[UUID], levels: Collection[LevelKey]) -> None:
+        """Name what is to be locked."""
+        super().__init__(f"{len(orders)} orders, {len(levels)} levels")
+        self.orders, self.levels = set(orders), set(levels)
 
 
 class Outcome(NamedTuple):

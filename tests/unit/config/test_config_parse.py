@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -251,3 +252,38 @@ def test_what_a_buffer_cannot_be_is_said_in_its_own_words(line: str, words: str)
     text = f"connections: {{}}\nflows:\n  stock: {{from: erp, to: [shop], {line}}}\n"
     with pytest.raises(ConfigurationError, match=re.escape(words)):
         parse(text, connectors={})
+
+
+@pytest.mark.parametrize(
+    ("steps", "why"),
+    [
+        ("backorder", None),
+        ("[other_location, backorder]", None),
+        ("[other_location, ask]", None),
+        (
+            "[backorder, other_location]",
+            "flows.stock.oversell never comes to other_location: backorder takes every order",
+        ),
+        ("[other_location, other_location]", "flows.stock.oversell names other_location twice"),
+        ("[elsewhere]", "flows.stock.oversell.0 cannot be 'elsewhere'"),
+    ],
+)
+def test_steps_of_an_oversell_are_known_and_reached(steps: str, why: str | None) -> None:
+    found = problems_of(WHOLE.replace("mode: observe}", f"mode: observe, oversell: {steps}}}"))
+
+    assert [problem.message for problem in found] == ([why] if why else [])
+
+
+def test_orders_stay_where_they_are_when_nobody_can_be_told_to_ship_from_elsewhere() -> None:
+    text = WHOLE.replace("vendure", "hostile").replace("tryton,", "hostile,").replace(", database: tryton", "")
+    text = text.replace("mode: observe}", "mode: observe, oversell: other_location}")
+    able = build_connector()
+    assert examine(text, connectors={"hostile": able})[1] == []
+
+    (problem,) = examine(text, connectors={"hostile": replace(able, names_location=False)})[1]
+    assert problem.message == (
+        "flows.stock.oversell cannot be other_location: connector 'hostile' of 'erp' cannot say from which location an order is"
+        " to leave"
+    )
+    orders = "  orders:    {from: [shop_a, shop_b], to: erp, since: 2026-11-01, mode: live}\n"
+    assert "there is no flow of orders" in only_problem(text.replace(orders, "")).message

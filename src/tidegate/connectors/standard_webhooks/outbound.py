@@ -78,7 +78,7 @@ def _line(line: OrderLineOut, currency: str) -> dict[str, Any]:
         "unit_price": line.unit_price,
         "total": decimal_text(line.total_minor, currency),
     }
-    further = {"tax_code": line.tax_code, "fields": dict(line.fields)}
+    further = {"location": line.location_external_id, "tax_code": line.tax_code, "fields": dict(line.fields)}
     return {**data, **{name: value for name, value in further.items() if value}}
 
 

@@ -83,6 +83,7 @@ CONNECTOR = Connector(
         ),
     },
     targets={CommandKind.ORDER_CREATE: ORDER_TARGETS},
+    names_location=True,
     budget=Concurrency(8, source="Tryton has no limit of its own; its workers share one database"),
     concurrency_max=8,
     request_deadline=timedelta(seconds=30),

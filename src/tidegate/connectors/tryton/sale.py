@@ -48,10 +48,14 @@ async def _named(rest: Rest, model: str, domain: list[Any], fields: tuple[str, .
 
 
 def _sale(order: CreateOrder, facts: Facts) -> Raw:
-    """Return the sale's values: gross prices, shipping as a service line, and the rest of the total as a discount line."""
+    """Return the sale's values: gross prices, shipping as a service line, and the rest of the total as a discount line.
+
+    It leaves from the warehouse that all of its lines name, else from the web shop's own: Tryton ships a sale from one.
+    """
     if order.currency not in facts.currencies:
         raise RejectedError(f"Tryton has no currency {order.currency}", code="currency_unknown")
     lines = [_goods_line(line, facts) for line in order.lines]
+    places = {line.location_external_id for line in order.lines}
     digits = currency_exponent(order.currency)
     goods = sum((_amount(line, digits) for line in lines), Decimal(0))
     shipping = Money(order.shipping_minor, order.currency).to_decimal()
@@ -67,7 +71,7 @@ def _sale(order: CreateOrder, facts: Facts) -> Raw:
         "invoice_address": facts.address,
         "shipment_address": facts.address,
         "payment_term": facts.payment_term,
-        "warehouse": facts.warehouse,
+        "warehouse": int(places.pop()) if len(places) == 1 and "" not in places else facts.warehouse,
         "invoice_method": "manual",  # people decide about invoices, and a shipped sale costs half as much
         "shipment_method": "order",
         "reference": order.number,

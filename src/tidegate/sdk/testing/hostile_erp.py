@@ -95,7 +95,13 @@ def create_order(world: World, raw: Json) -> tuple[int, Json]:
     if known and world.unique_references:
         raise RefusalError(409, "duplicate_reference", id=known[0], lines=_line_ids(world.erp_orders[known[0]]))
     lines = [
-        ErpLine(line["reference"], world.article(line["article_id"]).article_id, line["sku"], line["quantity"])
+        ErpLine(
+            line["reference"],
+            world.article(line["article_id"]).article_id,
+            line["sku"],
+            line["quantity"],
+            location_id=line.get("location_id", ""),
+        )
         for line in raw["lines"]
     ]
     order = ErpOrder(f"so-{len(world.erp_orders) + 1}", reference, raw.get("number", ""), "open", lines)

@@ -101,6 +101,8 @@ class ErpLine(msgspec.Struct):
     sku: str
     quantity: int
     shipped: int = 0
+    location_id: str = ""
+    """Where it is to leave from; '': nobody said."""
 
 
 class ErpOrder(msgspec.Struct):

@@ -61,3 +61,62 @@ FROM inventory_item i
 LEFT JOIN stock_balance s ON s.tenant_id = $1 AND s.item_id = i.item_id
      AND EXISTS (SELECT FROM location p WHERE p.tenant_id = $1 AND p.location_id = s.location_id AND p.active)
 WHERE i.tenant_id = $1 AND i.sku = $2 GROUP BY i.item_id, i.sku
+
+-- name: oversold_movable
+-- Orders of which all may still leave from anywhere: nothing was shipped, and $6, the ERP, was not told of them; per level that is
+-- short ($2 items, $3 locations) those that stand there and do not wait for goods, newest first, at most $5. $1 tenant, $4 channels.
+SELECT DISTINCT found.order_id, found.placed_at
+FROM unnest($2::uuid[], $3::uuid[]) AS short(item_id, location_id)
+CROSS JOIN LATERAL (
+  SELECT o.order_id, o.placed_at
+  FROM (SELECT short.item_id AS item_id
+        UNION ALL SELECT item_id FROM kit_part WHERE tenant_id = $1 AND part_id = short.item_id) sold
+  JOIN variant_item vi ON vi.tenant_id = $1 AND vi.item_id = sold.item_id
+  JOIN order_line l ON l.tenant_id = vi.tenant_id AND l.variant_id = vi.variant_id AND l.fulfilled < l.current
+                   AND l.location_id = short.location_id
+  JOIN "order" o ON o.tenant_id = l.tenant_id AND o.order_id = l.order_id AND o.order_state NOT IN ('cancelled', 'draft')
+                AND o.connection_id = ANY($4::uuid[])
+  WHERE NOT EXISTS (SELECT FROM order_line x WHERE x.tenant_id = $1 AND x.order_id = o.order_id AND x.shipped + x.fulfilled > 0)
+    AND NOT EXISTS (SELECT FROM fulfillment f WHERE f.tenant_id = $1 AND f.order_id = o.order_id AND f.state <> 'cancelled')
+    AND NOT EXISTS (SELECT FROM command c WHERE c.tenant_id = $1 AND c.entity_id = o.order_id AND c.kind = 'order.create'
+                      AND c.call_id IS NOT NULL)
+    AND NOT EXISTS (SELECT FROM binding b WHERE b.tenant_id = $1 AND b.connection_id = $6 AND b.kind = 'order'
+                      AND b.internal_id = o.order_id)
+    AND NOT EXISTS (SELECT FROM backorder w WHERE w.tenant_id = $1 AND w.order_id = o.order_id AND w.item_id = short.item_id)
+  ORDER BY o.placed_at DESC, o.order_id DESC LIMIT $5) found
+ORDER BY found.placed_at DESC, found.order_id DESC LIMIT $5
+
+-- name: oversold_places
+-- Where units of items are that nobody was promised: active locations that $3, the ERP, knows. $1 tenant, $2 items.
+SELECT s.item_id, s.location_id, s.safety_stock
+FROM stock_balance s
+JOIN location p ON p.tenant_id = s.tenant_id AND p.location_id = s.location_id AND p.active
+JOIN binding b ON b.tenant_id = s.tenant_id AND b.connection_id = $3 AND b.kind = 'location' AND b.internal_id = s.location_id
+WHERE s.tenant_id = $1 AND s.item_id = ANY($2::uuid[]) AND s.available > s.safety_stock
+
+-- name: oversold_move
+-- Let orders leave from another location. $1 tenant, $2 lines, $3 their orders, $4 where they stand now; $5 orders, $6 versions.
+WITH moved AS (
+  UPDATE order_line l SET location_id = n.location_id
+  FROM (SELECT $1::uuid AS tenant_id, * FROM unnest($2::uuid[], $3::uuid[], $4::uuid[]) AS n(line_id, order_id, location_id)
+        OFFSET 0) n
+  WHERE l.tenant_id = n.tenant_id AND l.order_id = n.order_id AND l.line_id = n.line_id)
+UPDATE "order" o SET version = n.version
+FROM (SELECT $1::uuid AS tenant_id, * FROM unnest($5::uuid[], $6::int[]) AS n(order_id, version) OFFSET 0) n
+WHERE o.tenant_id = n.tenant_id AND o.order_id = n.order_id
+
+-- name: oversold_note
+-- Write down what was done with orders. $1 tenant, $2 orders, $3 versions, $4 items, $5 outcomes, $6 units, $7 where they lacked,
+-- $8 where they leave from instead, $9 who decided.
+INSERT INTO oversold_order (tenant_id, order_id, version, item_id, outcome, units, location_id, to_id, decided_by)
+SELECT $1, n.*, $9 FROM unnest($2::uuid[], $3::int[], $4::uuid[], $5::text[], $6::int[], $7::uuid[], $8::uuid[])
+  AS n(order_id, version, item_id, outcome, units, location_id, to_id)
+
+-- name: oversold_done
+-- What was done with an order that held units which were not there. $1 tenant, $2 order.
+SELECT i.sku, d.outcome, d.units, f.name AS location, t.name AS goal, d.decided_by, d.decided_at
+FROM oversold_order d
+JOIN inventory_item i ON i.tenant_id = d.tenant_id AND i.item_id = d.item_id
+JOIN location f ON f.tenant_id = d.tenant_id AND f.location_id = d.location_id
+LEFT JOIN location t ON t.tenant_id = d.tenant_id AND t.location_id = d.to_id
+WHERE d.tenant_id = $1 AND d.order_id = $2 ORDER BY d.decided_at, i.sku

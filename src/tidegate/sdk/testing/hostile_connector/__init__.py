@@ -100,6 +100,7 @@ def build_connector(
                 Target(path="tracking", title="where it is", chars_max=40),
             ),
         },
+        names_location=True,
         budget=budget or TokenBucket(capacity=1000, per_second=1000, source="a test's own choice"),
         concurrency_max=8,
         request_deadline=request_deadline,

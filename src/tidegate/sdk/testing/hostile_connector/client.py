@@ -245,9 +245,12 @@ async def create_order(api: Api, payloads: Sequence[Payload], key: str) -> Seque
     """Create one order under its reference."""
     order = _one(payloads, CreateOrder)
     lines = [
-        {"reference": line.reference, "article_id": line.item_external_id, "sku": line.sku, "quantity": line.quantity}
+        {
+            "reference": line.reference, "article_id": line.item_external_id, "sku": line.sku, "quantity": line.quantity,
+            "location_id": line.location_external_id,
+        }
         for line in order.lines
-    ]
+    ]  # fmt: skip
     mapped: Raw = {
         "customer_ref": order.customer_ref,
         "shipping_method": order.shipping_ref,
