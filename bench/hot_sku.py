@@ -8,7 +8,8 @@ callers at once (`bench.hot_sku_process`), and two bare connections write the sa
 thousand. Then two such processes empty a small shelf (`oversold` is what they took too much, in any round), and at last
 they reserve the one SKU while four apply processes take orders for it: `deadlocks`, and how much both got done.
 `--http` asks through `POST /v1/reservations` as well, of so many web processes, and of as many bare endpoints that decide nothing
-(`http_...`), and through `POST /v1/reservations/batch` (`http_batch_...`). `--standby` attaches a synchronous standby and reserves once more, alone and beside the orders (`standby_...`).
+(`http_...`), and through `POST /v1/reservations/batch` (`http_batch_...`); both also at a rate that is given, answered or not
+(`http_paced_...`, `http_batch_paced_...`). `--standby` attaches a synchronous standby and reserves once more, alone and beside the orders (`standby_...`).
 Progress goes to standard error; the last line of standard output is one JSON object.
 """
 
@@ -46,6 +47,7 @@ SMALL_SHELF = 5_000
 LARGE_SHELF = 1_000_000
 RAW_BATCH = 200
 BATCH_CALLERS = 2
+PACED_CALLERS = 64
 DONE_SECONDS_MAX = 120.0
 START_SECONDS = 30.0
 PEPPER = b"p" * 32
@@ -247,11 +249,13 @@ async def through_http(place: Place, arguments: argparse.Namespace) -> dict[str,
     pepper = base64.b64encode(PEPPER).decode()
     figures: dict[str, object] = {"http_processes": arguments.http}
     asked = {
-        "http_bare": (1, arguments.http_callers),
-        "http": (1, arguments.http_callers),
-        "http_batch": (arguments.http_batch, BATCH_CALLERS),
+        "http_bare": (1, arguments.http_callers, 0),
+        "http": (1, arguments.http_callers, 0),
+        "http_paced": (1, PACED_CALLERS, arguments.http_rate),
+        "http_batch": (arguments.http_batch, BATCH_CALLERS, 0),
+        "http_batch_paced": (arguments.http_batch, PACED_CALLERS, arguments.http_batch_rate),
     }
-    for kind, (batch, callers) in asked.items():
+    for kind, (batch, callers, rate) in asked.items():
         ports = [free_port() for _ in range(arguments.http)]
         with ExitStack() as stack:
             for port in ports:
@@ -261,7 +265,7 @@ async def through_http(place: Place, arguments: argparse.Namespace) -> dict[str,
             place.runs += 1
             calling = {
                 "ports": ports, "key": key.text.reveal(), "sku": "SKU-00000", "callers": callers, "batch": batch,
-                "seconds": arguments.seconds, "name": f"http{place.runs}",
+                "rate": rate, "seconds": arguments.seconds, "name": f"http{place.runs}",
             }  # fmt: skip
             (found,) = await run_all("bench.hot_sku_callers", calling)
         figures |= {
@@ -269,13 +273,15 @@ async def through_http(place: Place, arguments: argparse.Namespace) -> dict[str,
             f"{kind}_p50_ms": round(found["p50_ms"], 1),
             f"{kind}_p99_ms": round(found["p99_ms"], 1),
         }
-        note(f"{arguments.http} processes, {kind}: {callers} callers of {batch}, {per_s(found):.0f}/s, "
+        note(f"{arguments.http} processes, {kind}: {callers} callers of {batch}, {rate or 'as many as can be'} asked a second, {per_s(found):.0f}/s, "
              f"p50 {found['p50_ms']:.1f} ms, p99 {found['p99_ms']:.1f} ms; load {os.getloadavg()[0]:.1f}")  # fmt: skip
     return {
         **figures,
         "http_callers": arguments.http_callers,
         "http_batch": arguments.http_batch,
         "http_batch_callers": BATCH_CALLERS,
+        "http_rate": arguments.http_rate,
+        "http_batch_rate": arguments.http_batch_rate,
     }
 
 
@@ -346,6 +352,8 @@ def main() -> None:
     )
     parser.add_argument("--http-callers", type=int, default=32, help="connections that ask them")
     parser.add_argument("--http-batch", type=int, default=100, help="reservations of one request to the batch endpoint")
+    parser.add_argument("--http-rate", type=float, default=1_000, help="reservations a second that are due, one by one")
+    parser.add_argument("--http-batch-rate", type=float, default=5_000, help="the same of those in batches")
     parser.add_argument("--standby", action="store_true", help="once more with a synchronous standby")
     parser.add_argument("--quick", action="store_true", help="one short round of each")
     arguments = parser.parse_args()

@@ -1,7 +1,8 @@
 """Requests about reservations that wait together are decided in one transaction, so that one hot article scales.
 
-While a transaction of a lane runs, what comes for the same articles waits and shares the next one. A lane takes requests
-in the order in which they came, tenants in turn.
+While a transaction of a lane runs, what comes for the same articles waits and shares the next one. Articles are divided among
+the lanes, so that transactions that have nothing to do with each other run side by side. A lane takes requests in the order in
+which they came, tenants in turn.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from uuid import UUID
+from zlib import crc32
 
 import asyncpg
 import msgspec
@@ -52,7 +54,9 @@ class CombinerSettings:
     """Bounds, with units."""
 
     lanes: int = 2
-    """Transactions at the same time. One is enough while it takes all that waits; of more, an article has always the same."""
+    """Transactions at the same time. An article has always the same one."""
+    company_min: int = 32
+    """So many requests are worth a transaction beside one that runs; fewer wait for its end, and are next."""
     batch_max: int = 400
     """Requests of one transaction."""
     waiting_max: int = 5_000
@@ -95,7 +99,7 @@ class _Waiting:
     def place(self) -> int:
         """Return a number that is the same for requests about the same article or reservation."""
         if self.wish is not None:
-            return hash(min((sku for sku, _ in self.wish.lines), default=""))
+            return crc32(min((sku for sku, _ in self.wish.lines), default="").encode(errors="replace"))
         return 0 if self.ask is None or isinstance(self.ask, Reserve) else self.ask.reservation_id.int
 
     async def outcome(self) -> Reply | Exception:
@@ -158,10 +162,13 @@ class Combiner:
         Raises TransientError when too much waits for all of them to wait: then none was begun.
         """
         entering = [_Waiting(wish, None, keep) for wish, keep in wishes]
+        if not entering:
+            return []
         self._make_room(len(entering))
         try:
+            lane = self._lanes[entering[0].place() % len(self._lanes)]  # one for all of them: it keeps their order
             for waiting in entering:
-                self._enter(tenant_id, waiting)
+                self._enter(tenant_id, waiting, lane)
             return [await waiting.outcome() for waiting in entering]
         finally:
             self._count -= len(entering)
@@ -175,7 +182,7 @@ class Combiner:
     async def _submit(self, tenant_id: UUID, waiting: _Waiting) -> Reply:
         self._make_room(1)
         try:
-            self._enter(tenant_id, waiting)
+            self._enter(tenant_id, waiting, self._lanes[waiting.place() % len(self._lanes)])
             return await waiting.reply
         finally:
             self._count -= 1
@@ -186,26 +193,31 @@ class Combiner:
             raise TransientError("too many requests wait for the stock", code="busy", wait_seconds=1)
         self._count += count
 
-    def _enter(self, tenant_id: UUID, waiting: _Waiting) -> None:
-        lane = self._lanes[0]
-        if lane.count >= self._settings.batch_max:  # more than its next transaction takes
-            lane = self._lanes[waiting.place() % len(self._lanes)]
+    def _enter(self, tenant_id: UUID, waiting: _Waiting, lane: _Lane) -> None:
         queue = lane.waiting.get(tenant_id)
         if queue is None:
             queue = lane.waiting[tenant_id] = deque()
         queue.append(waiting)
         lane.count += 1
-        if lane.running is None:
+        self._begin(lane)
+
+    def _begin(self, lane: _Lane) -> None:
+        """Begin a lane's next transaction, unless its own last one runs, or another one's and too few wait for company."""
+        if lane.running is not None or not lane.waiting:
+            return
+        if lane.count >= self._settings.company_min or all(other.running is None for other in self._lanes):
             lane.running = asyncio.create_task(self._run(lane))
 
     async def _run(self, lane: _Lane) -> None:
         try:
-            while lane.waiting:
-                tenant_id, batch = lane.draw(self._settings.batch_max)
-                if batch:
-                    await self._settle(tenant_id, batch)
+            tenant_id, batch = lane.draw(self._settings.batch_max)
+            if batch:
+                await self._settle(tenant_id, batch)
         finally:
             lane.running = None
+        place = self._lanes.index(lane) + 1
+        for each in (*self._lanes[place:], *self._lanes[:place]):  # those that waited for this one first
+            self._begin(each)
 
     async def _settle(self, tenant_id: UUID, batch: list[_Waiting]) -> None:
         """Give every request of a batch its reply, or the reason why there is none."""

@@ -52,9 +52,11 @@ ORDER BY b.item_id, b.location_id
 """
 NOW_AND_CATALOGUE = "SELECT clock_timestamp() AS now, catalogue_version FROM tenant WHERE tenant_id = $1"
 
-# What of the items is still held although its time is over, oldest first. $3 at most of each item.
+# What of the items is still held although its time is over, oldest first. $3 at most of each item. It holds the configuration,
+# too: no mode changes while marks are looked at, and what observes now is told of everything when it goes live.
 FIND_DUE_OF = """
-SELECT DISTINCT h.reservation_id FROM unnest($2::uuid[]) AS want(item_id)
+WITH held AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared($4, hashtext($1::uuid::text)))
+SELECT DISTINCT h.reservation_id FROM held CROSS JOIN unnest($2::uuid[]) AS want(item_id)
 CROSS JOIN LATERAL (
   SELECT h.reservation_id FROM reservation_hold h
   WHERE h.tenant_id = $1 AND h.item_id = want.item_id AND h.due_at <= statement_timestamp()

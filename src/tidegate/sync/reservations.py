@@ -143,11 +143,13 @@ async def sweep(conn: Connection, tenant_id: UUID) -> int:
 async def _carry_out(
     conn: Connection, tenant_id: UUID, asks: Sequence[Ask], catalogue_version: int | None
 ) -> list[Result]:
-    await _hold_config(conn, tenant_id)
     items = {item_id for ask in asks if isinstance(ask, Reserve) for bill in ask.bills for item_id, _ in bill}
     named = {ask.reservation_id for ask in asks if not isinstance(ask, Reserve)}
-    due = {row[0] for row in await conn.fetch(sql.FIND_DUE_OF, tenant_id, sorted(items), DUE_MAX)} if items else set()
-    named |= due
+    if items:
+        due = await conn.fetch(sql.FIND_DUE_OF, tenant_id, sorted(items), DUE_MAX, CONFIG_LOCK_CLASS)
+        named.update(row[0] for row in due)
+    else:
+        await _hold_config(conn, tenant_id)
     if named:
         standing = standing_of(await conn.fetch(sql.READ_STANDING, tenant_id, sorted(named)))
         items |= {hold.item_id for each in standing.values() for hold in each.holds}
