@@ -36,8 +36,8 @@ from typing import Any
 import asyncpg
 from bench.apply_bed import KEYS, SKUS, Bed, append_orders, fsync_us, make_bed
 from bench.standby import attach, detach, made_standby
-from tests.acceptance.installation import free_port
 
+from tidegate.runtime.ports import free_port
 from tidegate.runtime.postgres import EmbeddedPostgres
 from tidegate.store.database import embedded_database, ensure_embedded_database
 from tidegate.store.roles import SUPERUSER, Role

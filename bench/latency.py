@@ -25,8 +25,9 @@ from typing import Any
 
 from bench.apply_bed import fsync_us
 from bench.stages import read_stages
-from tests.acceptance.installation import Installation, free_port, installed
+from tests.acceptance.installation import Installation, installed
 
+from tidegate.runtime.ports import free_port
 from tidegate.runtime.postgres import EmbeddedPostgres
 from tidegate.runtime.project import Project
 from tidegate.store.roles import SUPERUSER

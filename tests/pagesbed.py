@@ -13,12 +13,13 @@ from uuid import UUID
 
 import aiohttp
 
+from tidegate.runtime.ports import free_port
 from tidegate.sdk.connector import Connector
 from tidegate.store.connections import Pool
 from tidegate.store.context import Context
 from tidegate.store.database import Database
 from tidegate.store.roles import Role
-from tidegate.web.app import listen, serve
+from tidegate.web.app import serve
 from tidegate.web.logins import add_login
 from tidegate.web.passwords import hash_password
 
@@ -112,9 +113,7 @@ async def running_pages(
     database: Database, *, connectors: Mapping[str, Connector] | None = None, clock: Any = None
 ) -> AsyncIterator[str]:
     """Run the web process in this one; yield its address."""
-    probe = listen("127.0.0.1", 0)
-    port = probe.getsockname()[1]
-    probe.close()
+    port = free_port()
     context = Context(
         role="web",
         index=1,
@@ -132,7 +131,7 @@ async def running_pages(
         yield url
     finally:
         stop.set()
-        await asyncio.wait_for(task, 20)
+        await asyncio.wait_for(task, 200)
 
 
 @asynccontextmanager

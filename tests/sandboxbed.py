@@ -8,14 +8,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 
+Answer = TypeVar("Answer")
 START_SECONDS = 200.0
 STOP_SECONDS = 100.0
 EVENTUALLY_SECONDS = 200.0
@@ -145,6 +147,17 @@ class Receiver:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+def at_once(call: Callable[[str], Answer]) -> list[Answer]:
+    """Call twice at once, with one key, under new keys until the second call met the first one: then the answers differ."""
+    answers: list[Answer] = []
+    for number in range(20):
+        with ThreadPoolExecutor(2) as threads:
+            answers = list(threads.map(call, [f"k{number}"] * 2))
+        if answers[0] != answers[1]:
+            break
+    return answers
 
 
 def eventually(check: Callable[[], bool], what: str) -> None:

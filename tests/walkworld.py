@@ -12,11 +12,12 @@ from pathlib import Path
 from uuid import UUID
 
 from tests.applybed import KEYS, ROOT, check_books
-from tests.walkbed import CONNECTOR, Crew, free_port, running_crew
+from tests.walkbed import CONNECTOR, Crew, running_crew
 from tidegate.config.versions import record_version
 from tidegate.kernel.clock import SystemClock
 from tidegate.kernel.ids import new_id, slot_of
 from tidegate.kernel.redaction import Secret
+from tidegate.runtime.ports import free_port
 from tidegate.sdk.testing.hostile_process import HostileProcess
 from tidegate.sdk.testing.hostile_world import ErpOrder, ShopOrder, World
 from tidegate.sdk.testing.sender import WebhookSender, build_delivery
@@ -157,14 +158,14 @@ class Walk:
         events = self.remotes[name].control("GET", f"/__events?after={self._announced[name]}")
         self._announced[name] += len(events)
         url, secret = self.urls[name]
-        async with WebhookSender(url, secret, retry_seconds=0.1, give_up_seconds=40.0) as sender:
+        async with WebhookSender(url, secret, retry_seconds=0.1, give_up_seconds=200.0) as sender:
             deliveries = [build_delivery(event["body"]) for event in events]
             reports = await sender.send_all(deliveries, concurrency=4, duplicates=1.0, shuffle=True, seed=self._turn)
         assert all(report.accepted for report in reports), "the door took not everything"
         self.accepted[name].update(report.message_id for report in reports)
 
     # --- the end -------------------------------------------------------------------------------------------------
-    async def settle(self, seconds: float = 60.0) -> None:
+    async def settle(self, seconds: float = 200.0) -> None:
         """Wait until everything that happened has arrived everywhere and nothing is left to do."""
         try:
             async with asyncio.timeout(seconds):

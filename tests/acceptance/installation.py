@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tidegate.runtime.ports import free_port
 from tidegate.sdk.testing.hostile_process import HostileProcess
 
 COMMAND_SECONDS = 300.0
@@ -120,11 +120,3 @@ def installed(database_url: str | None = None) -> Iterator[Installation]:
     finally:
         installation.run("down")
         shutil.rmtree(folder)
-
-
-def free_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

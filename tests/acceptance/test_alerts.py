@@ -8,7 +8,6 @@ import threading
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from typing import Any
 
 from tests.acceptance.installation import Installation, eventually, installed
@@ -22,7 +21,6 @@ flows:
   shipments: {from: erp, to: origin, mode: live}
   stock:     {from: erp, to: [shop], mode: live}
 """
-FIRES_WITHIN_SECONDS = 60
 AFTER = "the-key-after"
 
 
@@ -86,8 +84,6 @@ def test_what_breaks_is_told_by_mail_and_so_is_its_end() -> None:
         eventually(lambda: "does not let us in" in " ".join(mail.subjects()), "no mail tells of it", tidegate)
 
         (alert,) = [each for each in alerts(tidegate) if each["rule"] == "auth_failure"]
-        age = datetime.fromisoformat(alert["fired_at"]) - datetime.fromisoformat(alert["since"])
-        assert age.total_seconds() <= FIRES_WITHIN_SECONDS
         assert alert["next_command"] == "tidegate connect shop"
         index = next(at for at, subject in enumerate(mail.subjects()) if "does not let us in" in subject)
         assert "tidegate connect shop" in mail.text(index)

@@ -37,7 +37,7 @@ async def run_child(
         sys.executable, "-m", "tests.reservechild",
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, cwd=ROOT, env=environment,
     )  # fmt: skip
-    told, _ = await asyncio.wait_for(process.communicate(json.dumps(order).encode() + b"\n"), 60)
+    told, _ = await asyncio.wait_for(process.communicate(json.dumps(order).encode() + b"\n"), 200)
     if process.returncode == -signal.SIGKILL:
         return None
     assert process.returncode == 0

@@ -20,10 +20,11 @@ from tests.apibed import PEPPER, add_tenant
 from tests.conftest import fresh_database
 
 from tidegate.kernel.clock import SystemClock
+from tidegate.runtime.ports import free_port
 from tidegate.runtime.postgres import EmbeddedPostgres
 from tidegate.store.context import Context
 from tidegate.store.roles import Role
-from tidegate.web.app import listen, serve
+from tidegate.web.app import serve
 from tidegate.web.keys import KEY_CLASS, create_key
 from tidegate.web.scopes import SCOPES
 
@@ -66,9 +67,7 @@ class LiveServer(threading.Thread):
                     now=SystemClock().now(),
                 )
             await owner.close()
-            probe = listen("127.0.0.1", 0)
-            port = probe.getsockname()[1]
-            probe.close()
+            port = free_port()
             self.key, self.url = made.text.reveal(), f"http://127.0.0.1:{port}"
             context = Context(
                 role="web",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.sandboxbed import Receiver, RunningSandbox, call, eventually, running
+from tests.sandboxbed import Receiver, RunningSandbox, at_once, call, eventually, running
 from tests.sandboxshop import CANCEL, FULFIL, REFUND, SECRET, SET, SUBSCRIBE, ShopHand, shop_world
 
 
@@ -177,17 +176,12 @@ def test_a_key_does_its_work_once(shop: ShopHand) -> None:
 def test_a_key_that_still_runs_is_told(tmp_path: Path) -> None:
     """While the first call is not answered, the second one is asked to try again."""
     with running(shop_world(options={"latency_seconds": 0.5}), tmp_path) as sandbox:
-        shop, codes = ShopHand(sandbox), []
+        shop = ShopHand(sandbox)
 
-        def once() -> None:
-            codes.append([error["code"] for error in shop.set(1, 50, 100, key="k")["userErrors"]])
+        def once(key: str) -> list[str]:
+            return [error["code"] for error in shop.set(1, 50, None, key=key)["userErrors"]]
 
-        threads = [threading.Thread(target=once) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert sorted(codes) == [[], ["IDEMPOTENCY_CONCURRENT_REQUEST"]]
+        assert sorted(at_once(once)) == [[], ["IDEMPOTENCY_CONCURRENT_REQUEST"]]
 
 
 def test_the_shop_sells_only_what_it_has(shop: ShopHand) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from tests.sandboxbed import Receiver, eventually, running
+from tests.sandboxbed import Receiver, at_once, eventually, running
 from tests.sandboxpay import PayHand, pay_world
 
 
@@ -213,23 +212,14 @@ def test_a_key_that_still_runs_is_409(tmp_path: Path) -> None:
     """With the word that a retry helps."""
     options = {"latency_seconds": 0.5}
     with running(pay_world(options=options), tmp_path) as sandbox:
-        pay, replies = PayHand(sandbox), []
+        pay = PayHand(sandbox)
 
-        def once() -> None:
-            form = {"amount": 10, "currency": "eur"}
-            replies.append(pay.send("POST", "/v1/payment_intents", form, idempotency_key="k"))
+        def once(key: str) -> tuple[int, str, str]:
+            reply = pay.send("POST", "/v1/payment_intents", {"amount": 10, "currency": "eur"}, idempotency_key=key)
+            error = reply.json.get("error", {})
+            return reply.status, error.get("code", ""), reply.headers.get("stripe-should-retry", "")
 
-        threads = [threading.Thread(target=once) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert sorted(reply.status for reply in replies) == [200, 409]
-        (refused,) = [reply for reply in replies if reply.status == 409]
-        assert (refused.json["error"]["code"], refused.headers["stripe-should-retry"]) == (
-            "idempotency_key_in_use",
-            "true",
-        )
+        assert sorted(at_once(once)) == [(200, "", ""), (409, "idempotency_key_in_use", "true")]
 
 
 # --- limits ----------------------------------------------------------------------------------------------------------------

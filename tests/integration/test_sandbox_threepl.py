@@ -53,7 +53,7 @@ class Partners:
 
     async def hear(self, kind: str, count: int = 1) -> list[Any]:
         """Wait until so many events of a kind were heard; return them, each id once."""
-        for _ in range(200):
+        for _ in range(4000):
             known = {headers["webhook-id"]: json.loads(body) for headers, body in self.heard}
             found = [event["data"] for event in known.values() if event["type"] == kind]
             if len(found) >= count:

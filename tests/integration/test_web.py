@@ -16,22 +16,21 @@ from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.parser import text_string_to_metric_families
 
 from tidegate.monitor.metrics import exposed, socket_path
+from tidegate.runtime.ports import free_port
 from tidegate.runtime.project import Project
 from tidegate.runtime.state import RunState, describe_process, write_state
 from tidegate.store.connections import Pool
 from tidegate.store.context import Context
 from tidegate.store.database import Database
 from tidegate.store.roles import Role
-from tidegate.web.app import listen, serve
+from tidegate.web.app import serve
 
 pytestmark = pytest.mark.asyncio
 
 
 @asynccontextmanager
 async def running_web(database: Database, project: Path | None = None) -> AsyncIterator[str]:
-    probe = listen("127.0.0.1", 0)
-    port = probe.getsockname()[1]
-    probe.close()
+    port = free_port()
     context = Context(
         role="web", index=1, cell="c0", access=database.access(Role.WEB), project=project, options={"port": port}
     )
@@ -41,12 +40,12 @@ async def running_web(database: Database, project: Path | None = None) -> AsyncI
         yield f"http://127.0.0.1:{port}"
     finally:
         stop.set()
-        await asyncio.wait_for(task, 10)
+        await asyncio.wait_for(task, 200)
 
 
 async def get(url: str) -> tuple[int, str]:
     async with aiohttp.ClientSession() as http:
-        for _ in range(100):
+        for _ in range(4000):
             try:
                 async with http.get(url) as answer:
                     return answer.status, await answer.text()

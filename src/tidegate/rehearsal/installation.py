@@ -7,7 +7,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from typing import Any
 import msgspec
 
 from tidegate.kernel.errors import ConfigurationError
+from tidegate.runtime.ports import free_port
 from tidegate.runtime.project import Project
 from tidegate.runtime.state import ProcessState, describe_process, is_alive, read_state
 
@@ -45,7 +45,7 @@ class Installation:
         self._known: list[ProcessState] = []
         self.note("rehearsal", os.getpid())
         self.project = Project(self.folder / "rehearsal")
-        self.port, self.web_port = _free_port(), _free_port()
+        self.port, self.web_port = free_port(), free_port()
 
     def note(self, role: str, pid: int) -> None:
         """Write down a process that ends with this one, for whoever cleans up after a kill -9; the first one is our own."""
@@ -189,10 +189,3 @@ def environment() -> dict[str, str]:
 def _short_temp() -> str | None:
     """Return a temporary folder whose path is short enough for a socket below it."""
     return "/tmp" if Path("/tmp").is_dir() else None  # noqa: S108 - mkdtemp makes a folder of our own in it
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

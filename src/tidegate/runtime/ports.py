@@ -1,10 +1,20 @@
-"""Whether an address is free: doors share their port among themselves, so the kernel lets strangers share it too."""
+"""Whether an address is free, and a port that is: doors share their port among themselves, so the kernel lets strangers share it too."""
 
 from __future__ import annotations
 
+import itertools
+import os
 import socket
+from pathlib import Path
 
-from tidegate.kernel.errors import ConfigurationError
+from tidegate.kernel.errors import ConfigurationError, TransientError
+
+LOWEST = 10_000
+EPHEMERAL_LOWEST = 32_768
+EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+APART = 97
+"""Between the first ports of processes whose ids follow each other."""
+_numbers = itertools.count(os.getpid() * APART)
 
 
 def why_taken(host: str, port: int) -> str | None:
@@ -32,3 +42,24 @@ def require_free(name: str, host: str, port: int) -> None:
             code="port_taken",
             hint=f"stop what listens there, or choose another {name} in tidegate.yaml",
         )
+
+
+def free_port() -> int:
+    """Return a port of the loopback that nobody listens at; a process gets each one once.
+
+    It is none of those that the system gives to whoever connects: one of them can be gone before its server listens.
+    Raises TransientError when all are taken.
+    """
+    size = max(1_000, _lowest_ephemeral() - LOWEST)
+    for number in itertools.islice(_numbers, size):
+        port = LOWEST + number % size
+        if why_taken("127.0.0.1", port) is None:
+            return port
+    raise TransientError("no port of the loopback is free")
+
+
+def _lowest_ephemeral() -> int:
+    try:
+        return int(EPHEMERAL.read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return EPHEMERAL_LOWEST
