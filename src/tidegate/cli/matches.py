@@ -32,6 +32,7 @@ from tidegate.sync.matches import (
     unbind_article,
 )
 from tidegate.sync.open_matches import OpenMatch, sort_key
+from tidegate.sync.tombstones import Forgotten, Relinked, forget, relink
 
 SHOWN_MAX = 50
 """Rows that a table shows; the file and --json have all of them."""
@@ -55,6 +56,7 @@ def matches() -> None:
     Examples:
       tidegate matches list
       tidegate matches deleted
+      tidegate matches relink shop 4711
       tidegate matches export
       tidegate matches import --dry-run
       tidegate matches import
@@ -97,8 +99,8 @@ def list_deleted(project_dir: Path | None, connection: str | None, limit: int, *
 
     Nothing is told there any more, and nothing counts as a difference; orders that name such an article are taken as before. An
     article that was made anew under another id, with the same SKU, is bound in its place: by itself when it is the only one with
-    that SKU, else (and with `relink: approve` in `reconcile`) it waits in `tidegate matches list`, and a person says bind:SKU
-    or ignore. One that is restored is bound again by itself.
+    that SKU, else (and with `relink: approve` in `reconcile`) it waits in `tidegate matches list`, and a person says which with
+    `tidegate matches relink`, or bind:SKU or ignore in matches.csv. One that is restored is bound again by itself.
 
     \b
     Examples:
@@ -124,10 +126,88 @@ def list_deleted(project_dir: Path | None, connection: str | None, limit: int, *
         click.echo(f"the newest {limit}; more with --limit")
 
 
+@matches.command(name="relink")
+@click.argument("connection")
+@click.argument("external_id")
+@click.option("--to", "successor", help="The article that takes the place. Default: the only one that waits for it.")
+@project_option
+@json_option
+def relink_deleted(
+    project_dir: Path | None, connection: str, external_id: str, successor: str | None, *, as_json: bool
+) -> None:
+    """Bind an open article in the place of the deleted article EXTERNAL_ID of CONNECTION.
+
+    It is told its number, and what had waited for the binding goes out. Repeating it changes nothing.
+
+    \b
+    Examples:
+      tidegate matches deleted
+      tidegate matches relink shop 4711
+      tidegate matches relink shop 4711 --to 4899
+    """
+
+    async def body(session: Session) -> Relinked:
+        done = await relink(
+            session.conn,
+            tenant_id=session.tenant_id,
+            config=session.config,
+            connectors=known_connectors(),
+            connection=connection,
+            external_id=external_id,
+            successor=successor,
+            actor=operator(),
+        )
+        await note_open(session)
+        return done
+
+    done = run_session(project_dir, body)
+    if as_json:
+        print_json(plain(done))
+    elif done.is_new:
+        click.echo(safe_line(f"article {done.successor} of {connection} stands for {done.sku} now"))
+        if done.commands:
+            click.echo(f"{done.commands} commands that had waited go out")
+    else:
+        click.echo(safe_line(f"article {done.successor} of {connection} stood for {done.sku} before"))
+
+
+@matches.command(name="forget")
+@click.argument("connection")
+@click.argument("external_id")
+@project_option
+@json_option
+def forget_deleted(project_dir: Path | None, connection: str, external_id: str, *, as_json: bool) -> None:
+    """Let the deleted article EXTERNAL_ID of CONNECTION stand for nothing of ours any more.
+
+    For an article whose SKU is used for something else now: should it come back, it is a new one, and what is made anew with its
+    SKU is not bound in its place. What took its place stays. While open orders name it by another SKU than ours it is refused.
+
+    \b
+    Examples:
+      tidegate matches deleted
+      tidegate matches forget shop 4711
+    """
+
+    async def body(session: Session) -> Forgotten:
+        return await forget(
+            session.conn,
+            tenant_id=session.tenant_id,
+            connection=connection,
+            external_id=external_id,
+            actor=operator(),
+        )
+
+    done = run_session(project_dir, body)
+    if as_json:
+        print_json(plain(done))
+    else:
+        click.echo(safe_line(f"article {external_id} of {connection} stood for {done.sku}, and is forgotten"))
+
+
 def _in_place(row: Deleted) -> str:
     if row.replaced_by is not None:
         return row.replaced_by
-    return f"{', '.join(row.waiting)}? tidegate matches list" if row.waiting else "nothing"
+    return f"{', '.join(row.waiting)}? tidegate matches relink" if row.waiting else "nothing"
 
 
 @matches.command(name="export")

@@ -81,10 +81,18 @@ class Deleted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def read_deleted(
-    conn: Connection, tenant_id: UUID, connection: str | None = None, *, limit: int
+    conn: Connection,
+    tenant_id: UUID,
+    connection: str | None = None,
+    *,
+    limit: int,
+    behind: tuple[datetime, str, str] | None = None,
 ) -> tuple[Deleted, ...]:
-    """Return articles that were deleted over there, newest first. Reads only."""
-    rows = await conn.fetch(_DELETED, tenant_id, connection, limit)
+    """Return articles that were deleted over there, newest first. Reads only.
+
+    `behind`: moment, connection and article of the one that the list goes on after.
+    """
+    rows = await conn.fetch(_DELETED, tenant_id, connection, limit, *(behind or (None, None, None)))
     return tuple(Deleted(**{**row, "waiting": tuple(row["waiting"])}) for row in map(dict, rows))
 
 

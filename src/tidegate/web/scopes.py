@@ -29,6 +29,8 @@ SCOPES: Mapping[str, str] = MappingProxyType(
         "drift:read": "see where systems differ",
         "drift:run": "compare systems now, pause and resume comparing",
         "drift:heal": "have stock numbers told anew that differ",
+        "matches:read": "see articles that were deleted over there, and what took their place",
+        "matches:write": "bind what was made anew, and forget what was deleted",
         "issues:read": "see groups of failures",
         "issues:write": "retry groups of failures",
         "alerts:read": "see alerts",

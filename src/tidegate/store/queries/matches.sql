@@ -6,7 +6,7 @@ WHERE m.tenant_id = $1 AND ($2::text IS NULL OR c.name = $2)
 
 -- name: matches_deleted
 -- Articles that were deleted over there, and what is bound in their place, newest first. $1 tenant, $2 connection by name or
--- null, $3 at most.
+-- null, $3 at most, $4 $5 $6 behind this moment, connection and article, or null.
 SELECT c.name AS connection, t.external_id, v.sku, v.title, t.gone_at, t.event_id, b.external_id AS replaced_by,
        array(SELECT m.external_id FROM match_open m WHERE m.tenant_id = $1 AND m.connection_id = t.connection_id
                AND m.reason = 'recreated' AND v.sku = ANY(m.candidates) ORDER BY m.external_id) AS waiting
@@ -16,7 +16,39 @@ JOIN variant v ON v.tenant_id = $1 AND v.variant_id = t.variant_id
 LEFT JOIN binding b ON b.tenant_id = $1 AND b.connection_id = t.connection_id AND b.kind = 'variant'
                    AND b.internal_id = t.variant_id
 WHERE t.tenant_id = $1 AND ($2::text IS NULL OR c.name = $2)
-ORDER BY t.gone_at DESC, c.name, t.external_id LIMIT $3
+  AND ($4::timestamptz IS NULL OR (t.gone_at, c.name, t.external_id) < ($4, $5::text, $6::text))
+ORDER BY t.gone_at DESC, c.name DESC, t.external_id DESC LIMIT $3
+
+-- name: tombstone_find
+-- A deleted article, what has its place, and what waits for it. $1 tenant, $2 connection by name, $3 article.
+SELECT t.connection_id, t.variant_id, v.sku, b.external_id AS replaced_by,
+       array(SELECT m.external_id FROM match_open m WHERE m.tenant_id = $1 AND m.connection_id = t.connection_id
+               AND m.reason = 'recreated' AND v.sku = ANY(m.candidates) ORDER BY m.external_id LIMIT 20) AS waiting
+FROM connection c
+JOIN tombstone t ON t.tenant_id = $1 AND t.connection_id = c.connection_id AND t.external_id = $3
+JOIN variant v ON v.tenant_id = $1 AND v.variant_id = t.variant_id
+LEFT JOIN binding b ON b.tenant_id = $1 AND b.connection_id = t.connection_id AND b.kind = 'variant'
+                   AND b.internal_id = t.variant_id
+WHERE c.tenant_id = $1 AND c.name = $2
+
+-- name: tombstone_bound
+-- What of ours an article stands for. $1 tenant, $2 connection, $3 article.
+SELECT v.sku FROM binding b JOIN variant v ON v.tenant_id = $1 AND v.variant_id = b.internal_id
+WHERE b.tenant_id = $1 AND b.connection_id = $2 AND b.kind = 'variant' AND b.external_id = $3
+
+-- name: tombstone_successor
+-- The SKU of an open article. $1 tenant, $2 connection, $3 article.
+SELECT sku FROM match_open WHERE tenant_id = $1 AND connection_id = $2 AND external_id = $3
+
+-- name: tombstone_lines
+-- Lines of open orders that stand for a variant under another SKU. $1 tenant, $2 connection, $3 variant, $4 its SKU.
+SELECT count(*) FROM order_line l
+JOIN "order" o ON o.tenant_id = $1 AND o.order_id = l.order_id AND o.connection_id = $2 AND o.order_state = 'open'
+WHERE l.tenant_id = $1 AND l.variant_id = $3 AND l.fulfilled < l.current AND l.sku <> $4
+
+-- name: tombstone_drop
+-- A deleted article stands for nothing any more. $1 tenant, $2 connection, $3 article.
+DELETE FROM tombstone WHERE tenant_id = $1 AND connection_id = $2 AND external_id = $3
 
 -- name: matches_replace
 -- What is open in a connection now. $1 tenant, $2 connection, $3 ids, $4 SKUs, $5 titles, $6 barcodes, $7 reasons, $8 candidates as JSON.

@@ -29,6 +29,7 @@ from tidegate.web.api import (
     reservations,
     status,
     stock,
+    tombstones,
 )
 from tidegate.web.api.desk import provide_desk
 from tidegate.web.api.documents import API_PATH, SCHEMA_FILE, describe_api
@@ -52,6 +53,7 @@ RESOURCES = (
     owners,
     drift,
     looks,
+    tombstones,
     issues,
     alerts,
     status,
@@ -67,6 +69,7 @@ TAGS = {
     "config": "The versions of the configuration.",
     "plan": "What would happen if every flow went live now.",
     "drift": "Where systems differ.",
+    "matches": "Articles that were deleted over there, and what took their place.",
     "runs": "Reads and comparisons of systems.",
     "issues": "Like failures as one thing to mend.",
     "alerts": "What the rules found.",
