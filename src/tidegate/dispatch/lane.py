@@ -41,6 +41,7 @@ from tidegate.dispatch.select import (
     SendCommand,
     Task,
     choose,
+    gather_wait,
     list_candidates,
     merge_wait,
     slots_kept,
@@ -332,6 +333,7 @@ class Lane:
         )
 
     def _next_wait(self, now: float, tokens_wait: float | None) -> float | None:
+        now_utc = self.scope.clock.now()
         waits = [
             tokens_wait,
             self._timers[0] - now if self._timers else None,
@@ -339,7 +341,8 @@ class Lane:
             SAY_SECONDS if self._is_unsaid else None,
             self._feeds.next_wait(now) if self._reads_feeds else None,
             self._pace.retry_wait(now),
-            merge_wait(self._window, self.scope.clock.now(), self.scope.lane.rules.stock_merge_seconds),
+            merge_wait(self._window, now_utc, self.scope.lane.rules.stock_merge_seconds),
+            gather_wait(self._window, self._busy, self.scope.connector, now_utc),
             self.scope.settings.window_seconds_min if self._is_stale else None,
         ]
         known = [wait for wait in waits if wait]

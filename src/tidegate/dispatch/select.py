@@ -32,6 +32,10 @@ FLOOR_SHARE = 0.2
 """Of the bucket, kept for urgent work that is still to come."""
 PART_SHARE = 0.5
 """Numbers go without the rest of their call from this share of its charge on."""
+SHARED_SHARE = 0.07
+"""Part of the charge of a call that its commands may share before it is worth waiting for more of them."""
+GATHER_SECONDS = 0.25
+"""How long a command waits at most for others to share a call with."""
 VERIFIED_CODES = frozenset(("not_found", "found_partly", "resend_is_safe", "retried_by_operator"))
 """A command that was put back for one of these is sent again on evidence; it costs no retry allowance."""
 ALL_KINDS = frozenset(CommandKind)
@@ -133,6 +137,8 @@ class Busy:
         """Commands and items that could not be begun together with others: each has a call of its own."""
         self.reads: set[str] = set()
         """Feeds and fetches by name."""
+        self.sending: Counter[CommandKind] = Counter()
+        """Calls with commands, by kind."""
         self.beginning: dict[UUID, CommandKind] = {}
         """Calls whose T2s is not over, by their first command: the kind of what may still keep it company."""
 
@@ -141,6 +147,7 @@ class Busy:
         match task:
             case SendCommand():
                 first = task.command
+                self.sending[first.kind] += 1
                 if _company(first, self, None) is first.kind:
                     self.beginning[first.command_id] = first.kind
                 for command in task.commands:
@@ -165,6 +172,7 @@ class Busy:
         self.begun(task)
         match task:
             case SendCommand():
+                self.sending[task.command.kind] -= 1
                 for command in task.commands:
                     self.targets.discard(command.target_key)
                     self.fulfilled_items -= Counter(command.items)
@@ -362,9 +370,9 @@ def _sends(
 ) -> list[Candidate]:
     """Return calls with the commands that may go. What is merged is of one kind, and no target is in two of them.
 
-    While a call is being begun, others of its kind gather for the next one, unless they fill it or share nothing but the
-    call: it is whatever came while the last one was being begun. So there are few calls where much comes, and no wait where
-    little does.
+    While a call is being begun, others of its kind gather for the next one, unless they fill it: it is whatever came while
+    the last one was being begun. Those that have requests of their own gather while one is in flight, until what they share
+    is little of their call, and for a moment at most. So there are few calls where much comes, and no wait where little does.
     """
     closed = window.blocked_items | busy.pushed_items
     able = [
@@ -390,9 +398,11 @@ def _sends(
         )
         for company, group in groups.items()
         for spec in (connector.commands.get(group[0].kind),)
-        for size in (_size(len(group), spec, places),)
+        for company_min in (_company_min(spec) if busy.sending[group[0].kind] else 1,)
+        for size in (_size(len(group), spec, places, company_min),)
         for chosen in _cut(group, size)
         if company not in beginning or len(chosen) >= size or (spec is not None and spec.charge_each)
+        if len(chosen) >= company_min or _has_gathered(chosen, now)
     ]
 
 
@@ -417,13 +427,33 @@ def _is_retry(command: PendingCommand) -> bool:
     return command.attempt_number > 0 and command.code not in VERIFIED_CODES
 
 
-def _size(waiting: int, spec: CommandSpec | None, places: int) -> int:
+def _size(waiting: int, spec: CommandSpec | None, places: int, company_min: int) -> int:
     """Return how many commands a call carries: all that it can, or an equal part where each costs its own time."""
     if spec is None:
         return 1
     if not spec.charge_each:
         return spec.bulk_max
-    return min(spec.bulk_max, math.ceil(waiting / max(1, places)))
+    return min(spec.bulk_max, max(company_min, math.ceil(waiting / max(1, places))))
+
+
+def _company_min(spec: CommandSpec | None) -> int:
+    """Return how many commands a call needs so that what they share is little of it; 1 where that is nothing."""
+    if spec is None or not spec.charge_each:
+        return 1
+    shared = spec.charge - spec.charge_each
+    return min(spec.bulk_max, max(1, math.ceil(shared / (SHARED_SHARE * spec.charge_each))))
+
+
+def _has_gathered(chosen: Sequence[PendingCommand], now: datetime) -> bool:
+    """Whether one of them has waited long enough for company."""
+    return (now - min(command.planned_at for command in chosen)).total_seconds() >= GATHER_SECONDS
+
+
+def gather_wait(window: Window, busy: Busy, connector: Connector, now: datetime) -> float | None:
+    """Return how long until the next command has waited long enough for company; None when none waits for it."""
+    kinds = {kind for kind, calls in busy.sending.items() if calls and _company_min(connector.commands.get(kind)) > 1}
+    waited = [(now - command.planned_at).total_seconds() for command in window.commands if command.kind in kinds]
+    return min((GATHER_SECONDS - seconds for seconds in waited if seconds < GATHER_SECONDS), default=None)
 
 
 def _cut(group: list[PendingCommand], size: int) -> Iterator[list[PendingCommand]]:

@@ -295,8 +295,8 @@ class CommandSpec:
     """Budget tokens of a call with one command."""
     charge_each: float = 0.0
     """Budget tokens of every further command in a call, where each has requests of its own, made one after the other. Such
-    a call saves transactions and looks, not writes: it is filled only when there is no place for one more call at the same
-    time. 0: one request carries them all."""
+    a call saves transactions and looks, not writes: while one is in flight, others gather until what they share of the
+    next is little. 0: one request carries them all."""
     reserve_each: float = 0.0
     """Budget tokens that a call keeps ready for each of its commands, for what it may turn out to need; what its answers say
     it did not cost comes back."""

@@ -17,6 +17,7 @@ from tidegate.dispatch.budget_buckets import Bucket
 from tidegate.dispatch.decide import REFUSED_TOGETHER
 from tidegate.dispatch.records import DirtyMark, DoubtfulCommand, FetchRequest, PendingCommand, Window
 from tidegate.dispatch.select import (
+    GATHER_SECONDS,
     Busy,
     Candidate,
     Choice,
@@ -26,6 +27,7 @@ from tidegate.dispatch.select import (
     ReadFeed,
     SendCommand,
     choose,
+    gather_wait,
     list_candidates,
     merge_wait,
     next_urgent_run,
@@ -339,6 +341,37 @@ def test_requests_of_their_own_go_at_the_same_time_while_there_is_room() -> None
     assert each_alone(orders[:12], places=1) == [10, 2]
     assert each_alone(orders, places=2) == [10, 10, 4]
     assert each_alone(orders[:1], places=0) == [1]
+
+
+def test_requests_of_their_own_gather_while_a_call_is_in_flight_until_they_share_little() -> None:
+    """Never for long, never for the first, and not where there is nothing to share."""
+
+    def sizes(fresh: int, *, charge: float = 4.0, age: float = 0.0, in_flight: int = 1) -> list[int]:
+        create = replace(CONNECTOR.commands[CommandKind.ORDER_CREATE], bulk_max=16, charge=charge, charge_each=3.0)
+        connector = replace(CONNECTOR, commands={**CONNECTOR.commands, CommandKind.ORDER_CREATE: create})
+        busy, commands = Busy(), tuple(pending(age=age) for _ in range(fresh))
+        sent = [SendCommand(pending(age=9.0)) for _ in range(in_flight)]
+        for task in sent:
+            busy.occupy(task)
+            busy.begun(task)
+        window = Window(commands=commands)
+        found = list_candidates(window, busy, (), connector, NOW, places=8 - in_flight)
+        wait = gather_wait(window, busy, connector, NOW)
+        is_held = sum(len(each.task.commands) for each in found if isinstance(each.task, SendCommand)) < fresh
+        assert not is_held or (wait is not None and 0 < wait <= GATHER_SECONDS)
+        for task in sent:
+            busy.vacate(task)
+        assert list_candidates(window, busy, (), connector, NOW, places=8)
+        assert gather_wait(window, busy, connector, NOW) is None
+        return [len(each.task.commands) for each in found if isinstance(each.task, SendCommand)]
+
+    assert sizes(3) == []
+    assert sizes(3, age=GATHER_SECONDS) == [3]
+    assert sizes(5) == [5]
+    assert sizes(12) == [5, 5]
+    assert sizes(60) == [9] * 6 + [6]
+    assert sizes(3, in_flight=0) == [1, 1, 1]
+    assert sizes(3, charge=3.0) == [1, 1, 1]
 
 
 def test_frozen_calls_of_several_are_one_again_where_sending_again_is_safe() -> None:
