@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,16 @@ import pytest
 from tidegate.rehearsal.figures import KEYS
 
 SMALL = ["--orders", "24", "--seconds", "3", "--skus", "8", "--errors", "0.02", "--replies-lost", "0.02"]
+
+
+@pytest.fixture(autouse=True)
+def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A folder for what rehearsals of this test make, with a path short enough for sockets: others rehearse meanwhile."""
+    folder = Path(tempfile.mkdtemp(prefix="tr-", dir="/tmp"))
+    folder.chmod(0o755)
+    monkeypatch.setenv("TMPDIR", str(folder))
+    yield
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def rehearse(folder: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -34,7 +47,7 @@ def rehearse(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def folders() -> set[Path]:
-    return set(Path("/tmp").glob("tdg-*/rehearsal"))
+    return set(Path(os.environ["TMPDIR"]).glob("tdg-*/rehearsal"))
 
 
 def finished(process: subprocess.Popen[str]) -> tuple[str, str]:

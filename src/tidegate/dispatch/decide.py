@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
+from http import HTTPStatus
 from typing import assert_never
 
 import msgspec
@@ -449,7 +450,7 @@ def _doubt(
             wait_seconds=max(full_jitter(about.attempt_number - 1), named_wait(error, settings)),
             remark=True,
             forget_acked=True,
-            late_seconds=settle_seconds,
+            late_seconds=None if _is_over(error) else settle_seconds,
             lane=LaneEffect.FAILING,
         )
     is_scheduled = bool(about.retries) and not about.can_read_back
@@ -466,6 +467,14 @@ def _doubt(
         settle_seconds=settle_seconds,
         lane=LaneEffect.FAILING,
     )
+
+
+def _is_over(error: TidegateError) -> bool:
+    """Whether the other side itself ended the request: it may have worked, but nothing of it arrives later any more.
+
+    A gateway that gives up (502 to 504) leaves it running behind itself.
+    """
+    return error.context.get("status") == HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def _snooze_seconds(error: TidegateError, settings: DispatchSettings) -> float:

@@ -23,6 +23,8 @@ from tidegate.runtime.state import ProcessState, describe_process, is_alive, rea
 COMMAND_SECONDS = 300.0
 LAST_WORDS = 3000
 PREFIX = "tdg-"
+TEMP_PATH_MAX = 40
+"""Characters; the path of a socket has about a hundred at most."""
 KNOWN = "processes.json"
 """In the folder: whose it is, and what was started beside the installation."""
 
@@ -167,7 +169,7 @@ async def sweep() -> list[str]:
 
 
 def _folders() -> list[Path]:
-    return list(Path(_short_temp() or tempfile.gettempdir()).glob(f"{PREFIX}*"))
+    return list(Path(_short_temp()).glob(f"{PREFIX}*"))
 
 
 def _read_known(folder: Path) -> list[ProcessState]:
@@ -186,6 +188,8 @@ def environment() -> dict[str, str]:
     return {**kept, "NO_COLOR": "1"}
 
 
-def _short_temp() -> str | None:
-    """Return a temporary folder whose path is short enough for a socket below it."""
-    return "/tmp" if Path("/tmp").is_dir() else None  # noqa: S108 - mkdtemp makes a folder of our own in it
+def _short_temp() -> str:
+    """Return the folder for temporary files, or another one where its path is too long for a socket below it."""
+    usual = tempfile.gettempdir()
+    is_short = len(usual) <= TEMP_PATH_MAX or not Path("/tmp").is_dir()  # noqa: S108 - mkdtemp makes a folder of our own in it
+    return usual if is_short else "/tmp"  # noqa: S108 - see above

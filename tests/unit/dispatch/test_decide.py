@@ -55,6 +55,18 @@ def test_every_error_class_has_a_decision(kind: type[errors.TidegateError], comm
     assert decision.state is not CommandState.SUCCEEDED
 
 
+@pytest.mark.parametrize(("status", "late"), [(500, None), (502, 20.0), (503, 20.0), (504, 20.0), (None, 20.0)])
+def test_a_number_is_told_once_more_unless_the_other_side_itself_ended_the_request(
+    status: int | None, late: float | None
+) -> None:
+    """Behind a gateway it may still be running; where nobody answered too."""
+    error = errors.OutcomeUnknownError(code="server_error", context={} if status is None else {"status": status})
+
+    decision = decide(error, about(STOCK, may_overtake=True, safe_to_resend=True))
+
+    assert (decision.code, decision.remark, decision.late_seconds) == ("overtaken", True, late)
+
+
 def test_a_spent_key_is_noted_with_the_doubt_and_nothing_else_changes() -> None:
     plain = decide(errors.OutcomeUnknownError(code="server_error"), about())
     spent = decide(errors.OutcomeUnknownError(code="server_error", is_key_spent=True), about())
