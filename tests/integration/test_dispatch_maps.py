@@ -169,7 +169,7 @@ async def test_hostile_hooks_fail_their_own_orders_and_all_others_go_out(
     culprits = dict(zip(("loops", "allocates", "raises", "ends", "nonsense"), orders[3::4], strict=False))
     options = ", ".join(f'{name}: "{number_of[order.order_id]}"' for name, order in culprits.items())
     await bed.configure(
-        more=f"hooks: {{deadline: 1s, options: {{{options}}}}}\nmaps: {{orders: {{order: flows:change}}}}",
+        more=f"hooks: {{deadline: 4s, options: {{{options}}}}}\nmaps: {{orders: {{order: flows:change}}}}",
         files={"flows.py": HOSTILE},
     )
     before = _resident_bytes()

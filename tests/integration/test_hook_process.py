@@ -142,7 +142,7 @@ async def test_after_each_kind_of_failure_the_next_order_is_served() -> None:
         "return order.replace(note='done')"
     )
     files = {"flows.py": source}
-    settings = Hooks(deadline="2s")
+    settings = Hooks(deadline="5s")
     maps, _ = compiled({"order": "flows:change"}, files=files, hooks=settings)
     host = HookHost(maps, settings, files)
 
