@@ -16,6 +16,7 @@ from tidegate.monitor.promise import Promise, read_promise
 from tidegate.store.connections import Pool
 from tidegate.store.database import Database
 from tidegate.sync.going_live import refresh_modes
+from tidegate.sync.kits import set_kits
 
 pytestmark = pytest.mark.asyncio
 
@@ -32,10 +33,10 @@ async def made(database: Database, pool: Pool, config: str, units: int = 100) ->
     return shops
 
 
-async def promise(shops: Shops, config: str) -> Promise:
+async def promise(shops: Shops, config: str, sku: str = "A") -> Promise:
     connectors = {"hostile": shops.connector()}
     async with shops.bed.pool.acquire() as conn:
-        return await read_promise(conn, shops.bed.tenant_id, "A", parse(config, connectors=connectors), connectors)
+        return await read_promise(conn, shops.bed.tenant_id, sku, parse(config, connectors=connectors), connectors)
 
 
 def shows(shops: Shops) -> tuple[int | None, int | None]:
@@ -115,3 +116,34 @@ async def test_a_buffer_that_is_taken_away_is_told_at_once(database: Database, o
             await record_version(conn, CONFIG, applied_by="test")
             await refresh_modes(conn, shops.bed.tenant_id)
         await until(lambda: shows(shops) == (100, 100))
+
+
+async def test_a_kit_holds_back_what_its_parts_sell_meanwhile_and_its_bound_is_known(
+    database: Database, owner_pool: Pool
+) -> None:
+    """I12: shop_a sells the part and the kit of two, shop_b the kit; the part hears of what kits take as well."""
+    config = configured("buffer: auto")
+    shops = await make_shops(database, owner_pool, config=config, A=100, TWO=50)
+    await shops.bed.pool.execute(
+        "DELETE FROM binding WHERE kind = 'variant' AND connection_id = $1 AND internal_id ="
+        " (SELECT variant_id FROM variant WHERE sku = 'A')", shops.bed.connections["shop_b"]
+    )  # fmt: skip
+    async with shops.bed.pool.acquire() as conn, conn.transaction():
+        await set_kits(conn, shops.bed.tenant_id, {"TWO": {"A": 2}}, is_shared=lambda _: False)
+    await shops.bed.append([("erp", move_event("m-1", "A", 100))])
+    await shops.bed.apply()
+    async with shops.lanes(SETTINGS):
+        await until(lambda: shops.b.available.get("v-TWO") == 50 == shops.a.available.get("v-TWO"))
+        for _ in range(20):
+            assert shops.a.sell("A")
+            await shops.deliver("shop_a", "A")
+        await until(lambda: (shops.b.available["v-TWO"] or 0) < 40)
+
+    told = await promise(shops, config, "TWO")
+    assert (told.buffer, told.sellable) == ("auto", 40)
+    assert told.words.startswith("it is made of other articles: 40 can be made")
+    assert told.velocity > 0
+    assert told.bound is not None
+    part = await promise(shops, config)
+    assert [channel.channel for channel in part.channels] == ["shop_a"]
+    assert part.channels[0].held > 0, "the kit takes of the same units, and no number of the part says so"

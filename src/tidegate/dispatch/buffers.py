@@ -28,47 +28,84 @@ PASSING_SECONDS = 5
 _LEVEL = ("on_hand", "unavailable", "committed", "reserved", "safety_stock", "unseen")
 _CARRIED = ("unfulfilled", "shipped_unconfirmed")
 
-# Channels that sell the items and are told numbers of them: what each sold in the last $3 seconds, the seconds in which that was,
-# and how long 19 of 20 of its last numbers took; null: none was told. $2 items. A hot item's newest entries are enough.
+# Channels that sell the items, or the same units under other SKUs (parts of a kit, kits with the part), and are told numbers of
+# them: what each sold in the last $3 seconds, in units of the item, the seconds in which that was, and how long 19 of 20 of its
+# last numbers took; null: none was told. A kit sells as fast as the part of it that runs fastest, however it is sold. $2 items.
+# A hot item's newest entries are enough.
 SELLERS = """
-WITH sales AS MATERIALIZED (
-  SELECT want.item_id, v.connection_id, sum(e.committed_delta) AS units,
-         extract(epoch FROM clock_timestamp() - min(e.at)) AS seconds
+WITH made AS MATERIALIZED (
+  SELECT want.item_id, p.part_id, p.units
   FROM unnest($2::uuid[]) AS want(item_id)
   CROSS JOIN LATERAL (
-    SELECT location_id FROM stock_level WHERE tenant_id = $1 AND item_id = want.item_id OFFSET 0) l
-  CROSS JOIN LATERAL (
-    SELECT committed_delta, kind, at, event_id FROM stock_entry
-    WHERE tenant_id = $1 AND item_id = want.item_id AND location_id = l.location_id
-    ORDER BY version DESC LIMIT 200) e
-  CROSS JOIN LATERAL (
-    SELECT connection_id FROM event WHERE tenant_id = $1 AND event_id = e.event_id OFFSET 0) v
-  WHERE e.kind = 'commit' AND e.committed_delta > 0 AND e.at > clock_timestamp() - make_interval(secs => $3::float8)
-  GROUP BY 1, 2
+    SELECT part_id, units FROM kit_part WHERE tenant_id = $1 AND item_id = want.item_id
+    UNION ALL
+    SELECT want.item_id, 1 WHERE NOT EXISTS (SELECT FROM kit_part WHERE tenant_id = $1 AND item_id = want.item_id)
+    OFFSET 0) p
+), apart AS MATERIALIZED (
+  SELECT item_id, part_id AS listed_id FROM made WHERE part_id <> item_id
+  UNION
+  SELECT m.item_id, k.item_id FROM made m
+  CROSS JOIN LATERAL (SELECT item_id FROM kit_part WHERE tenant_id = $1 AND part_id = m.part_id OFFSET 0) k
+  WHERE k.item_id <> m.item_id
+), sales AS MATERIALIZED (
+  SELECT DISTINCT ON (item_id, connection_id) item_id, connection_id, units, seconds
+  FROM (
+    SELECT m.item_id, m.part_id, v.connection_id, sum(e.committed_delta)::float8 / m.units AS units,
+           extract(epoch FROM clock_timestamp() - min(e.at))::float8 AS seconds
+    FROM made m
+    CROSS JOIN LATERAL (
+      SELECT location_id FROM stock_level WHERE tenant_id = $1 AND item_id = m.part_id OFFSET 0) l
+    CROSS JOIN LATERAL (
+      SELECT committed_delta, kind, at, event_id FROM stock_entry
+      WHERE tenant_id = $1 AND item_id = m.part_id AND location_id = l.location_id
+      ORDER BY version DESC LIMIT 200) e
+    CROSS JOIN LATERAL (
+      SELECT connection_id FROM event WHERE tenant_id = $1 AND event_id = e.event_id OFFSET 0) v
+    WHERE e.kind = 'commit' AND e.committed_delta > 0 AND e.at > clock_timestamp() - make_interval(secs => $3::float8)
+    GROUP BY m.item_id, m.part_id, m.units, v.connection_id
+  ) s
+  ORDER BY item_id, connection_id, units / greatest(seconds, 1) DESC
 )
-SELECT want.item_id, c.connection_id, c.name, c.connector, CASE WHEN m.push_version > 0 THEN m.acked_quantity ELSE 0 END AS shows,
-       coalesce(s.units, 0)::bigint AS units, coalesce(s.seconds, 0)::float8 AS seconds, t.lag
+SELECT want.item_id, c.connection_id, c.name, c.connector, CASE WHEN own.push_version > 0 THEN own.acked_quantity ELSE 0 END AS shows,
+       coalesce(s.units, 0)::float8 AS units, coalesce(s.seconds, 0)::float8 AS seconds, t.lag,
+       own.push_version IS NOT NULL AS is_told, other.sells AS sells_apart
 FROM unnest($2::uuid[]) AS want(item_id)
 CROSS JOIN connection c
+LEFT JOIN LATERAL (
+  SELECT m.push_version, m.acked_quantity FROM channel_stock m
+  WHERE m.tenant_id = $1 AND m.connection_id = c.connection_id AND m.item_id = want.item_id AND m.mode <> 'observe'
+    AND EXISTS (SELECT FROM variant_item vi JOIN binding b
+                  ON b.tenant_id = $1 AND b.connection_id = c.connection_id AND b.kind = 'variant'
+                 AND b.internal_id = vi.variant_id
+                WHERE vi.tenant_id = $1 AND vi.item_id = want.item_id)
+  OFFSET 0) own ON true
 CROSS JOIN LATERAL (
-  SELECT push_version, acked_quantity FROM channel_stock
-  WHERE tenant_id = $1 AND connection_id = c.connection_id AND item_id = want.item_id AND mode <> 'observe' OFFSET 0) m
-CROSS JOIN LATERAL (
-  SELECT FROM variant_item vi
-  CROSS JOIN LATERAL (
-    SELECT FROM binding b WHERE b.tenant_id = $1 AND b.connection_id = c.connection_id AND b.kind = 'variant'
-     AND b.internal_id = vi.variant_id OFFSET 0) b
-  WHERE vi.tenant_id = $1 AND vi.item_id = want.item_id LIMIT 1) sold
+  SELECT EXISTS (
+    SELECT FROM apart a
+    CROSS JOIN LATERAL (
+      SELECT FROM channel_stock m
+      WHERE m.tenant_id = $1 AND m.connection_id = c.connection_id AND m.item_id = a.listed_id AND m.mode <> 'observe'
+        AND EXISTS (SELECT FROM variant_item vi JOIN binding b
+                      ON b.tenant_id = $1 AND b.connection_id = c.connection_id AND b.kind = 'variant'
+                     AND b.internal_id = vi.variant_id
+                    WHERE vi.tenant_id = $1 AND vi.item_id = a.listed_id)
+      OFFSET 0) m
+    WHERE a.item_id = want.item_id) AS sells) other
 LEFT JOIN sales s ON s.item_id = want.item_id AND s.connection_id = c.connection_id
 LEFT JOIN LATERAL (
-  SELECT percentile_cont(0.95) WITHIN GROUP (
-           ORDER BY extract(epoch FROM k.finished_at)::float8 - (k.ledger->>'marked_ms')::float8 / 1000) AS lag
-  FROM (SELECT finished_at, ledger FROM command
-        WHERE tenant_id = $1 AND entity_id = want.item_id AND connection_id = c.connection_id AND kind = 'inventory.set'
-          AND state = 'succeeded' AND ledger ? 'marked_ms'
-        ORDER BY command_id DESC LIMIT 40) k
+  SELECT max(p.lag) AS lag
+  FROM (SELECT want.item_id AS told_id
+        UNION ALL
+        (SELECT listed_id FROM apart WHERE item_id = want.item_id ORDER BY listed_id LIMIT 10)) w
+  CROSS JOIN LATERAL (
+    SELECT percentile_cont(0.95) WITHIN GROUP (
+             ORDER BY extract(epoch FROM k.finished_at)::float8 - (k.ledger->>'marked_ms')::float8 / 1000) AS lag
+    FROM (SELECT finished_at, ledger FROM command
+          WHERE tenant_id = $1 AND entity_id = w.told_id AND connection_id = c.connection_id AND kind = 'inventory.set'
+            AND state = 'succeeded' AND ledger ? 'marked_ms'
+          ORDER BY command_id DESC LIMIT 40) k) p
 ) t ON true
-WHERE c.tenant_id = $1
+WHERE c.tenant_id = $1 AND (own.push_version IS NOT NULL OR other.sells)
 ORDER BY want.item_id, c.connection_id
 """
 
@@ -90,6 +127,8 @@ def seller_of(row: Any, peaks: Mapping[str, float], *, enforces: bool = True) ->
         fades=pace.velocity > 0,
         shows=row["shows"],
         enforces=enforces,
+        is_told=row["is_told"],
+        sells_apart=row["sells_apart"],
     )
 
 
@@ -109,12 +148,7 @@ async def hold_back(conn: Connection, scope: Scope, rows: list[StockNumberRow]) 
 
 
 def _is_buffered(row: StockNumberRow, rules: SafetyRules) -> bool:
-    return (
-        not row.is_shared
-        and not row.is_kit
-        and row.variant_external_id is not None
-        and rules.buffer_of(row.sku) == "auto"
-    )
+    return not row.is_shared and row.variant_external_id is not None and rules.buffer_of(row.sku) == "auto"
 
 
 def _held_back(scope: Scope, row: StockNumberRow, sellers: Sequence[Seller]) -> StockNumberRow:

@@ -307,7 +307,7 @@ class _Comparison:
                 seen=self._at(external_id, ShownField.STOCK, place),
                 is_bound=row["variant_id"] is not None,
                 ours=acked
-                if item_id in shared or (rules.buffer_of(row["sku"] or "") == "auto" and not row["is_kit"])
+                if item_id in shared or rules.buffer_of(row["sku"] or "") == "auto"
                 else quantity_of(number, scope.connector.stock_number, rules) // units
                 if number is not None and number["is_counted"] and times
                 else None,

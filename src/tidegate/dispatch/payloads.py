@@ -482,7 +482,6 @@ def _stock_number(row: Any, mark: Any, stock_number: StockNumber, rules: SafetyR
         ledger=msgspec.json.encode(
             {**counters, **(carried if stock_number == "on_hand" else {}), "entries": int(row["entries"])}
         ),
-        is_kit=row["parts"] is not None,
         is_left=row["parts"] is not None and not row["is_counted"],
         available=available,
         quiet=Quiet(max(NUMBER_MIN, bounds.lowest + withheld), min(NUMBER_MAX, bounds.highest + withheld)),

@@ -367,7 +367,7 @@ LAG_SECONDS = 10.0
 """How long a number takes as long as none was told."""
 
 
-def pace_of(units: int, seconds: float, lag_seconds: float | None) -> Pace:
+def pace_of(units: float, seconds: float, lag_seconds: float | None) -> Pace:
     """Return the pace from units sold in so many seconds, and from how long numbers took (None: none was told)."""
     velocity = units / max(PACE_SECONDS_MIN, min(PACE_SECONDS, seconds)) if units > 0 else 0.0
     return Pace(velocity, max(0.0, lag_seconds) if lag_seconds is not None else LAG_SECONDS)

@@ -7,7 +7,7 @@ small part all the same, and these parts together are what may be sold too often
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 from uuid import UUID
 
@@ -31,6 +31,10 @@ class Seller(msgspec.Struct, frozen=True, kw_only=True):
     """Units that it is believed to let itself sell now; None: that is not known."""
     enforces: bool = True
     """It refuses to sell below zero."""
+    is_told: bool = True
+    """It is told this number. Else it only sells the same units under other SKUs: parts of a kit, or kits with the part."""
+    sells_apart: bool = False
+    """It sells the same units under other SKUs too, whatever it is told of this one."""
 
     @property
     def blind_units(self) -> int:
@@ -60,20 +64,33 @@ def broadcast(sellable: int, sellers: Sequence[Seller], buffer: Buffer, *, limit
     `limit`: how many units may be sold too often, over all channels; it counts where `buffer` is auto.
     """
     left = max(0, sellable)
-    blind = {seller.channel: seller.blind_units for seller in sellers}
+    blind = {seller.channel: seller.blind_units for seller in sellers if seller.is_told}
+    apart = {seller.channel for seller in sellers if seller.is_told and seller.sells_apart}
+    # What goes under other SKUs lowers no channel's number of this one by itself, also not that of the channel that sells it.
+    elsewhere = sum(seller.blind_units for seller in sellers if not seller.is_told)
     is_passing = False
     if buffer == "auto":
-        told, risks, is_passing = _automatic(left, blind, {each.channel: each.shows for each in sellers}, max(0, limit))
+        shows = {each.channel: None if each.sells_apart else each.shows for each in sellers if each.is_told}
+        elsewhere += max((blind[channel] for channel in apart), default=0)
+        told, risks, is_passing = _automatic(left, elsewhere, blind, shows, apart, max(0, limit))
     else:
         kept = buffer if isinstance(buffer, int) else 0
         told = dict.fromkeys(blind, max(0, left - kept))
-        risks = {channel: min(units, max(0, _others(blind, channel) - kept)) for channel, units in blind.items()}
-    below_zero = {seller.channel: blind[seller.channel] for seller in sellers if not seller.enforces}
+        risks = {
+            channel: min(units, max(0, elsewhere + _others(blind, channel) + (units if channel in apart else 0) - kept))
+            for channel, units in blind.items()
+        }
+    below_zero = {seller.channel: blind[seller.channel] for seller in sellers if seller.is_told and not seller.enforces}
     return Broadcast(told=told, risks=risks | below_zero, is_passing=is_passing)
 
 
 def _automatic(
-    left: int, blind: Mapping[UUID, int], shows: Mapping[UUID, int | None], limit: int
+    left: int,
+    elsewhere: int,
+    blind: Mapping[UUID, int],
+    shows: Mapping[UUID, int | None],
+    apart: Collection[UUID],
+    limit: int,
 ) -> tuple[dict[UUID, int], dict[UUID, int], bool]:
     """The channel that sells fastest sells what is left in the end; the others get what is over, or a part of the limit."""
     ranked = sorted(blind, key=lambda channel: (-blind[channel], channel))
@@ -81,14 +98,14 @@ def _automatic(
     told: dict[UUID, int] = {}
     risks = dict.fromkeys(blind, 0)
     for channel in ranked[1:]:
-        whole = left - _others(blind, channel)
+        whole = left - elsewhere - _others(blind, channel)
         told[channel] = min(left, max(whole, parts[channel]))
         if whole < parts[channel]:
             risks[channel] = min(blind[channel], told[channel])
-    soon = sum(min(blind[channel], told[channel]) for channel in ranked[1:])
+    soon = sum(blind[channel] if channel in apart else min(blind[channel], told[channel]) for channel in ranked[1:])
     now = sum(_sells(blind[channel], told[channel], shows[channel]) for channel in ranked[1:])
     if ranked:
-        told[ranked[0]] = max(0, left - now)
+        told[ranked[0]] = max(0, left - elsewhere - now)
     return told, risks, now > soon
 
 

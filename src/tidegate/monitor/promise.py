@@ -119,28 +119,33 @@ async def promise_of(
         kept = level.safety_stock if is_kit else max(level.safety_stock, rules.of(sku))
         sellable = level.available - kept - level.unseen
     known = {lot["connection_id"]: connectors.get(lot["connector"]) for lot in lots}
+    selling = [seller_of(row, peaks, enforces=_enforces(known.get(row["connection_id"]))) for row in sellers]
+    if is_kit:  # no entry of the ledger is about its own item
+        pace = Pace(
+            sum(seller.pace.velocity for seller in selling),
+            max((seller.pace.lag_seconds for seller in selling), default=allocate.LAG_SECONDS),
+        )
     facts = PromiseFacts(
         sku=sku,
         sellable=sellable,
         lots=lots,
-        sellers=[seller_of(row, peaks, enforces=_enforces(known.get(row["connection_id"]))) for row in sellers],
+        sellers=selling,
         pace=allocate.at_peak(pace, sum(peaks.values())),
         polled=frozenset(channel for channel, connector in known.items() if connector and _is_polled(connector)),
         mode="off" if is_kit else rules.shares(sku),
-        buffer=rules.fixed_buffer_of(sku) or "off" if is_kit else rules.buffer_of(sku),
+        buffer=rules.buffer_of(sku),
         limit=limit_of(rules.oversell_max, sellable),
     )
     return _of_kit(tell_promise(facts)) if is_kit else tell_promise(facts)
 
 
 def _of_kit(found: Promise) -> Promise:
-    """Return the promise of a kit: how fast its channels sell it is not measured, so nothing bounds what they sell too often."""
-    channels = tuple(msgspec.structs.replace(channel, bound=None, promise="not yet") for channel in found.channels)
-    words = (
+    """Return the promise of a kit, in words that say what it is."""
+    made = (
         f"it is made of other articles: {max(0, found.sellable)} can be made of what its parts leave, none where the units of a "
-        "part are shared out; how many may be sold too often is not known"
+        "part are shared out"
     )
-    return msgspec.structs.replace(found, bound=None, channels=channels, words=words)
+    return msgspec.structs.replace(found, words=f"{made}; {found.words}")
 
 
 def _enforces(connector: Connector | None) -> bool:
@@ -154,7 +159,7 @@ def _is_polled(connector: Connector) -> bool:
 def tell_promise(facts: PromiseFacts) -> Promise:
     """Return the promise from the lots of an item's channels. Pure."""
     is_shared = any(lot["counting"] is not None for lot in facts.lots)
-    sellers = {seller.channel: seller for seller in facts.sellers}
+    sellers = {seller.channel: seller for seller in facts.sellers if seller.is_told}
     plan = broadcast(facts.sellable, facts.sellers, facts.buffer, limit=facts.limit)
     if is_shared:
         channels = tuple(
@@ -200,16 +205,17 @@ def _whole_words(facts: PromiseFacts, channels: Sequence[ChannelPromise], bound:
     if not channels:
         return "no channel that we tell numbers sells it"
     left, count, pace = max(0, facts.sellable), len(channels), facts.pace
-    if count == 1 and not bound:
+    who = "the channel" if count == 1 else f"each of {count} channels"
+    if count == 1 and not bound and not channels[0].held:
         return f"one channel sells it, and is told all {left} units"
     at = f"at {pace.velocity:.2g} a second and {pace.lag_seconds:.1f} s until they hear of a sale"
     match facts.buffer:
         case "off":
-            how = f"each of {count} channels is told all {left} units"
+            how = f"{who} is told all {left} units"
         case "auto":
-            how = f"each of {count} channels is told fewer than the {left} units by what others sell before it hears of it"
+            how = f"{who} is told fewer than the {left} units by what others sell before it hears of it"
         case int() as kept:
-            how = f"each of {count} channels is told {kept} fewer than the {left} units"
+            how = f"{who} is told {kept} fewer than the {left} units"
     if not pace.velocity:
         return (
             f"{how}; nothing was sold in the last minute, and no peak is expected (`stock.peak`): what a sudden rush may "
@@ -270,10 +276,11 @@ def _certainty(lot: Any, facts: PromiseFacts) -> Literal["impossible", "bounded"
 def _whole(lot: Any, seller: Seller, plan: Broadcast, facts: PromiseFacts) -> ChannelPromise:
     told = plan.told[seller.channel]
     held = max(0, facts.sellable) - told
-    if len(facts.sellers) == 1:
+    if len(facts.sellers) == 1 and not seller.sells_apart:
         why = "nobody else sells it"
     elif held:
-        why = f"it is told {told}: {held} may be sold by others before it hears of it"
+        under = ", or under other SKUs," if any(s.sells_apart or not s.is_told for s in facts.sellers) else ""
+        why = f"it is told {told}: {held} may be sold by others{under} before it hears of it"
     else:
         why = "it is told all that can be sold, and sells on until it hears of the others' sales"
     if not seller.enforces:

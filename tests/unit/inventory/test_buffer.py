@@ -130,6 +130,49 @@ def test_no_day_sells_more_too_often_than_the_bound(
     assert -really <= bound
 
 
+def test_what_goes_under_other_skus_is_held_back_of_a_kit() -> None:
+    """A sells the kit and its parts, B the kit only, C the parts only; nobody's own number says what the others take."""
+    sellers = [
+        msgspec.structs.replace(seller(A, 1.0), sells_apart=True),
+        seller(B, 0.5),
+        msgspec.structs.replace(seller(C, 2.0), is_told=False, sells_apart=True),
+    ]
+    plan = broadcast(100, sellers, "auto", limit=0)
+
+    assert plan.told == {A: 100 - 20 - 10 - 5, B: 100 - 20 - 10 - 10}
+    assert plan.bound == 0
+    assert broadcast(100, sellers, "off", limit=0).risks == {A: 10, B: 5}
+    alone = broadcast(30, [msgspec.structs.replace(seller(A, 1.0), sells_apart=True)], "auto", limit=0)
+    assert (alone.told, alone.bound) == ({A: 20}, 0)
+
+
+@given(
+    left=st.integers(0, 200),
+    sells=st.lists(st.tuples(st.integers(0, 60), st.booleans(), st.booleans()), min_size=1, max_size=5),
+    limit=st.integers(0, 40),
+    buffer=st.one_of(st.sampled_from(["off", "auto"]), st.integers(0, 100)),
+    data=st.data(),
+)
+def test_a_kit_is_sold_no_more_too_often_than_the_bound_however_its_parts_are_sold(
+    left: int, sells: list[tuple[int, bool, bool]], limit: int, buffer: Buffer, data: st.DataObject
+) -> None:
+    """I12: what is left after parts were sold by themselves, never more than there are, is what kits can be made of."""
+    sellers = [
+        msgspec.structs.replace(
+            seller(UUID(int=n), units / 10, 10.0), is_told=is_told, sells_apart=apart or not is_told
+        )
+        for n, (units, is_told, apart) in enumerate(sells, 1)
+    ]
+    plan = broadcast(left, sellers, buffer, limit=limit)
+    really, kits = left, 0
+    for one in sellers:
+        apart = data.draw(st.integers(0, min(one.blind_units, really))) if one.sells_apart else 0
+        really -= apart
+        if one.is_told:
+            kits += data.draw(st.integers(0, min(one.blind_units - apart, plan.told[one.channel])))
+    assert kits - really <= plan.bound
+
+
 STEPS = 3
 """Steps that a channel is behind: it shows what was there so many steps ago, less what it sold itself since."""
 
