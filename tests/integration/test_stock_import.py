@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -12,14 +12,16 @@ import openpyxl  # type: ignore[import-untyped]
 import pytest
 from tests.reservebed import ReserveBed, reserve_bed
 
-from tidegate.cli import stock_files
+from tidegate.cli import kits, stock_files
 from tidegate.cli.session import Session
+from tidegate.cli.sheets import read_sheet
 from tidegate.cli.stock_files import StockImport
 from tidegate.config.records import Config, Owns
 from tidegate.kernel.errors import ConfigurationError
 from tidegate.store.connections import Pool
 from tidegate.store.database import Database
 from tidegate.sync import stock_import
+from tidegate.sync.kits import plan_kits, set_kits
 
 pytestmark = pytest.mark.asyncio
 
@@ -146,9 +148,9 @@ async def test_what_was_exported_is_changed_and_read_in(
     stock = {f"S{n}": 10 * n for n in range(5)}
     async with reserve_bed(database, owner_pool, stock=stock) as bed, at_hand(bed) as session:
         file = tmp_path / "stock.xlsx"
-        assert await stock_files.write_levels(session, file, location=None, prefix=None) == 5
+        assert await stock_files.write_levels(session, file, location=None, prefix=None) == (5, 0)
         only = tmp_path / "one.csv"
-        assert await stock_files.write_levels(session, only, location="main", prefix="S3") == 1
+        assert await stock_files.write_levels(session, only, location="main", prefix="S3") == (1, 0)
         book = openpyxl.load_workbook(file)
         sheet = book.active
         assert [sheet.cell(row, 1).value for row in range(2, 7)] == sorted(stock)
@@ -158,3 +160,31 @@ async def test_what_was_exported_is_changed_and_read_in(
         done = await StockImport(file, yes=True, quiet=True).run(session)
         assert await bed.level("S2") == (22, 0, 0)
     assert (done.totals.changes, done.totals.posted, done.totals.rejected) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("ending", ["csv", "xlsx"])
+async def test_kits_go_out_and_come_back_unchanged(
+    database: Database, owner_pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    """A kit's number stands in the export, also of one that was counted before; reading both files in changes nothing."""
+    monkeypatch.setattr(stock_files, "EXPORT_PART", 2)
+    monkeypatch.setattr(kits, "EXPORT_PART", 1)
+    stock = {"A": 13, "B": 9, "=SET": 0, "SIX": 0}
+    async with reserve_bed(database, owner_pool, stock=stock) as bed, at_hand(bed) as session:
+        async with session.conn.transaction():
+            wanted: dict[str, Mapping[str, int]] = {"=SET": {"A": 2, "B": 1}, "SIX": {"A": 6}}
+            made = await set_kits(session.conn, bed.tenant_id, wanted, is_shared=lambda _: False)
+        assert not made.faults, made.faults
+        levels, recipes = tmp_path / f"stock.{ending}", tmp_path / f"kits.{ending}"
+        assert await stock_files.write_levels(session, levels, location=None, prefix=None) == (2, 2)
+        assert await stock_files.write_levels(session, tmp_path / "main.csv", location="main", prefix=None) == (2, 0)
+        assert await kits.write_kits(session, recipes) == 2
+        assert await kits.write_kits(session, tmp_path / "b.csv", part="B") == 1
+        told = {cells[0]: cells for _, cells in read_sheet(levels)}
+        head = told["sku"]
+        done = await StockImport(levels, yes=True, quiet=True).run(session)
+        again = await plan_kits(session.conn, bed.tenant_id, kits.read_kits(recipes, None), is_shared=lambda _: False)
+    assert {sku: told[sku][head.index("available")] for sku in stock} == {"A": "13", "B": "9", "=SET": "6", "SIX": "2"}
+    assert {sku: told[sku][head.index("kit_of")] for sku in wanted} == {"=SET": "2 x A, 1 x B", "SIX": "6 x A"}
+    assert (done.totals.rows, done.totals.changes, done.totals.rejected) == (4, 0, 0)
+    assert (again.changes, again.faults) == ((), ())

@@ -10,18 +10,20 @@ import click
 
 from tidegate.cli.output import plain, print_json, print_table, safe_line
 from tidegate.cli.session import Session, json_option, newest_config, operator, project_option, run_session
-from tidegate.cli.sheets import read_sheet, unreadable
+from tidegate.cli.sheets import read_sheet, unreadable, writing_sheet
 from tidegate.cli.skus import SkuLine
 from tidegate.config.effective import effective
 from tidegate.dispatch.safety import safety_rules
 from tidegate.kernel.errors import ConfigurationError
 from tidegate.sync.adjust import note_action
 from tidegate.sync.kits import KITS_MAX, UNITS_MAX, KitChange, KitPlan, list_kits, plan_kits, read_parts, set_kits
-from tidegate.sync.match_file import Fault
+from tidegate.sync.match_file import Fault, guard
 
 _HEAD = ("kit", "parts")
 _DIFFERENCES = ("kit", "before", "after")
 _COLUMNS = ("kit", "part", "units")
+EXPORT_PART = 1_000
+"""Kits that an export reads together."""
 
 
 @click.group()
@@ -35,6 +37,7 @@ def kits() -> None:
     Examples:
       tidegate kits set TEA-SET MUG:2 TEA
       tidegate kits import kits.csv --dry-run
+      tidegate kits export kits.xlsx
       tidegate kits show TEA-SET
     """
 
@@ -124,6 +127,50 @@ def remove(skus: tuple[str, ...], project_dir: Path | None, *, dry_run: bool, as
       tidegate kits remove TEA-SET
     """
     _change(project_dir, {sku: {} for sku in skus}, is_trial=dry_run, as_json=as_json)
+
+
+@kits.command(name="export")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--part", help="Only those that have this part.")
+@click.option("--prefix", help="Only SKUs that begin so.")
+@project_option
+@json_option
+def export_kits(file: Path, project_dir: Path | None, part: str | None, prefix: str | None, *, as_json: bool) -> None:
+    """Write kits to FILE: a workbook when it ends in .xlsx, else CSV. A row for each part: kit, part, units.
+
+    Change it and read it in again: `tidegate kits import` shows what differs. How many there are of each stands in
+    `tidegate stock export`.
+
+    \b
+    Examples:
+      tidegate kits export kits.xlsx
+      tidegate kits export mugs.csv --part MUG
+    """
+    count = run_session(project_dir, lambda session: write_kits(session, file, part=part, prefix=prefix))
+    if as_json:
+        print_json({"file": str(file), "kits": count})
+    else:
+        click.echo(safe_line(f"{count} kits in {file}"))
+        if count > KITS_MAX:
+            click.echo(f"an import takes {KITS_MAX} kits at once: part the file, or export by --prefix", err=True)
+
+
+async def write_kits(session: Session, file: Path, *, part: str | None = None, prefix: str | None = None) -> int:
+    """Write kits to a file, from one snapshot; return how many. Raises ConfigurationError when it cannot be written."""
+    count, after = 0, ""
+    with writing_sheet(file, _COLUMNS) as write:
+        async with session.conn.transaction(isolation="repeatable_read", readonly=True):
+            while True:
+                found = await list_kits(
+                    session.conn, session.tenant_id, after=after, part=part, prefix=prefix, limit=EXPORT_PART
+                )
+                if not found:
+                    return count
+                for kit, parts in found.items():
+                    for name, units in parts.items():
+                        write((guard(kit), guard(name), units))
+                count += len(found)
+                after = max(found)
 
 
 @kits.command(name="import")

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import msgspec
@@ -27,6 +27,7 @@ from tidegate.sync.stock_import import Plan, Row, Step, Totals, check_rows, post
 EXPORT_PART = 1_000
 """Items that an export reads together."""
 _EXPORT = query("stock_export")
+_KITS = query("stock_export_kits")
 _NEXT = query("stock_export_next")
 _STEPS = ("row", "sku", "location", "counter", "before", "after", "change", "reason")
 
@@ -59,6 +60,8 @@ def export_stock(
 
     The column `version` says up to which entry of the ledger a row is: import the file later, and what you changed in it is
     posted as the difference to what you saw. Cells that a spreadsheet would take for a formula begin with an apostrophe.
+    A kit has one row without a location: what it is made of, and how many its parts make over all locations. An import leaves it
+    alone; with --location it is left out.
 
     \b
     Examples:
@@ -68,27 +71,41 @@ def export_stock(
     count = run_session(project_dir, lambda session: write_levels(session, file, location=location, prefix=prefix))
     _progress("")
     if as_json:
-        print_json({"file": str(file), "levels": count})
+        print_json({"file": str(file), "levels": count.levels, "kits": count.kits})
     else:
-        click.echo(safe_line(f"{count} levels in {file}"))
+        kits = f" and {count.kits} kits" if count.kits else ""
+        click.echo(safe_line(f"{count.levels} levels{kits} in {file}"))
 
 
-async def write_levels(session: Session, file: Path, *, location: str | None, prefix: str | None) -> int:
-    """Write levels to a file, from one snapshot; return how many. Raises ConfigurationError."""
+class Exported(NamedTuple):
+    """How many rows a file has."""
+
+    levels: int
+    kits: int
+
+
+async def write_levels(session: Session, file: Path, *, location: str | None, prefix: str | None) -> Exported:
+    """Write levels and kits to a file, from one snapshot; return how many. Raises ConfigurationError."""
     if location is not None:
         choose_place(await read_places(session.conn, session.tenant_id), location)
-    count, after = 0, ""
+    conn, tenant_id = session.conn, session.tenant_id
+    levels, kits, after = 0, 0, ""
     with writing_sheet(file, EXPORT) as write:
-        async with session.conn.transaction(isolation="repeatable_read", readonly=True):
+        async with conn.transaction(isolation="repeatable_read", readonly=True):
             while True:
-                last = await session.conn.fetchval(_NEXT, session.tenant_id, after, prefix, EXPORT_PART)
+                last = await conn.fetchval(_NEXT, tenant_id, after, prefix, EXPORT_PART)
                 if last is None:
-                    return count
-                for row in await session.conn.fetch(_EXPORT, session.tenant_id, after, location, prefix, EXPORT_PART):
-                    write(export_cells(dict(row)))
-                    count += 1
+                    return Exported(levels, kits)
+                rows = [dict(row) for row in await conn.fetch(_EXPORT, tenant_id, after, location, prefix, EXPORT_PART)]
+                levels += len(rows)
+                if location is None:
+                    made = [dict(row) for row in await conn.fetch(_KITS, tenant_id, after, prefix, last)]
+                    kits += len(made)
+                    rows = sorted(rows + made, key=lambda row: row["sku"])
+                for row in rows:
+                    write(export_cells(row))
                 after = last
-                _progress(f"{count} levels written")
+                _progress(f"{levels} levels written")
 
 
 @click.command("import")

@@ -216,8 +216,14 @@ async def read_parts(conn: Connection, tenant_id: UUID, skus: Sequence[str]) -> 
 
 
 async def list_kits(
-    conn: Connection, tenant_id: UUID, *, after: str = "", part: str | None = None, limit: int = 100
+    conn: Connection,
+    tenant_id: UUID,
+    *,
+    after: str = "",
+    part: str | None = None,
+    prefix: str | None = None,
+    limit: int = 100,
 ) -> dict[str, dict[str, int]]:
     """Return kits by SKU with what they are made of: those behind `after`, with `part` among their parts if it is given."""
-    skus = [row["sku"] for row in await conn.fetch(_SKUS, tenant_id, after, part, limit)]
+    skus = [row["sku"] for row in await conn.fetch(_SKUS, tenant_id, after, part, limit, prefix)]
     return await read_parts(conn, tenant_id, skus)

@@ -21,7 +21,7 @@ NUMBERS = ("on_hand", "by", "safety_stock", *ASIDE_COLUMNS)
 """Columns that change something."""
 READ = ("sku", "location", *NUMBERS, "reason", "note", "counted_at", "version", "key")
 """Columns that an import reads."""
-TOLD = ("other", "unavailable", "committed", "reserved", "available", "incoming")
+TOLD = ("other", "unavailable", "committed", "reserved", "available", "incoming", "kit_of")
 """Columns that an export tells, and an import leaves alone."""
 EXPORT = ("sku", "location", "on_hand", *ASIDE_COLUMNS, "safety_stock", "version", *TOLD)
 REJECTED = ("rejected_row", "rejected_column", "rejected_because")
@@ -178,9 +178,12 @@ def key_of(wish: Wish, file_key: str) -> str:
 
 
 def export_cells(row: Mapping[str, Any]) -> Iterator[str | int]:
-    """Return the cells of one level in the order of `EXPORT`: text guarded, numbers as they are."""
+    """Return the cells of one level, or of a kit, in the order of `EXPORT`: text guarded, numbers as they are.
+
+    What a row does not have is an empty cell: a kit stands nowhere and is counted nowhere.
+    """
     for column in EXPORT:
-        value = row[column]
+        value = row.get(column, "")
         yield guard(value) if isinstance(value, str) else value
 
 

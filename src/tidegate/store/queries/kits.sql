@@ -27,9 +27,9 @@ JOIN inventory_item p ON p.tenant_id = $1 AND p.item_id = k.part_id
 ORDER BY i.sku, p.sku
 
 -- name: kits_skus
--- Kits by SKU. $1 tenant, $2 SKUs behind, $3 those that have this part, or null, $4 at most.
+-- Kits by SKU. $1 tenant, $2 SKUs behind, $3 those that have this part, or null, $4 at most, $5 SKUs that begin so, or null.
 SELECT i.sku FROM inventory_item i
-WHERE i.tenant_id = $1 AND i.sku > $2
+WHERE i.tenant_id = $1 AND i.sku > $2 AND ($5::text IS NULL OR starts_with(i.sku, $5))
   AND EXISTS (SELECT FROM kit_part k WHERE k.tenant_id = $1 AND k.item_id = i.item_id
                 AND ($3::text IS NULL OR k.part_id = (SELECT item_id FROM inventory_item WHERE tenant_id = $1 AND sku = $3)))
 ORDER BY i.sku LIMIT $4

@@ -168,8 +168,9 @@ JOIN location p ON p.tenant_id = $1 AND p.location_id = want.location_id
 WHERE t.upto > want.start
 
 -- name: stock_export
--- Levels by SKU and location. $1 tenant, $2 SKUs behind, $3 location or null, $4 SKUs that begin so or null, $5 items at most.
-SELECT i.sku, p.name AS location, b.on_hand, b.unavailable, b.committed, b.reserved, b.available, b.incoming, b.safety_stock,
+-- Levels by SKU and location, without those that an item had before it became a kit. $1 tenant, $2 SKUs behind, $3 location or
+-- null, $4 SKUs that begin so or null, $5 items at most.
+SELECT i.sku, p.name AS location, '' AS kit_of, b.on_hand, b.unavailable, b.committed, b.reserved, b.available, b.incoming, b.safety_stock,
        b.version, coalesce(a.damaged, 0) AS damaged, coalesce(a.quality_hold, 0) AS quality_hold,
        coalesce(a.reserved_other, 0) AS reserved_other, coalesce(a.other, 0) AS other
 FROM (
@@ -187,7 +188,26 @@ LEFT JOIN LATERAL (
     FROM stock_entry e
     WHERE e.tenant_id = $1 AND e.item_id = b.item_id AND e.location_id = b.location_id AND e.unavailable_delta <> 0
 ) a ON b.unavailable > 0
+WHERE NOT EXISTS (SELECT FROM kit_part k WHERE k.tenant_id = $1 AND k.item_id = i.item_id)
 ORDER BY i.sku, p.name
+
+-- name: stock_export_kits
+-- Kits by SKU: what they are made of, and how many the parts that are available make. $1 tenant, $2 SKUs behind, $3 SKUs that begin so
+-- or null, $4 the last SKU.
+SELECT i.sku, k.kit_of, k.available
+FROM inventory_item i
+CROSS JOIN LATERAL (
+    SELECT string_agg(k.units || ' x ' || o.sku, ', ' ORDER BY o.sku) AS kit_of,
+           min(floor(p.available::numeric / k.units))::bigint AS available
+    FROM kit_part k
+    JOIN inventory_item o ON o.tenant_id = $1 AND o.item_id = k.part_id
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(s.available), 0) AS available FROM stock_balance s
+        WHERE s.tenant_id = $1 AND s.item_id = k.part_id OFFSET 0) p
+    WHERE k.tenant_id = $1 AND k.item_id = i.item_id
+) k
+WHERE i.tenant_id = $1 AND i.sku > $2 AND i.sku <= $4 AND ($3::text IS NULL OR starts_with(i.sku, $3)) AND k.kit_of IS NOT NULL
+ORDER BY i.sku
 
 -- name: stock_export_next
 -- The last of the items of a part of an export. $1 tenant, $2 SKUs behind, $3 SKUs that begin so or null, $4 items at most.
