@@ -71,8 +71,8 @@ def create(
       tidegate keys create ops --scope '*:read' --scope commands:write --expires 30d --allow 10.0.0.0/8
     """
 
-    async def body(session: Session) -> NewKey:
-        return await create_key(
+    async def body(session: Session) -> tuple[NewKey, str]:
+        made = await create_key(
             session.conn,
             tenant_id=session.tenant_id,
             pepper=derive_class_root(session.project.read_root_key(), KEY_CLASS),
@@ -83,8 +83,9 @@ def create(
             lives_for=expires,
             networks=networks,
         )
+        return made, session.config.web_base
 
-    made = run_session(project_dir, body)
+    made, address = run_session(project_dir, body)
     if as_json:
         print_json(
             {
@@ -98,7 +99,7 @@ def create(
         return
     click.echo(made.text.reveal())
     click.echo(f"this is the only time it is shown; good until {made.expires_at:%Y-%m-%d %H:%M} UTC", err=True)
-    click.echo("use it as: curl -H 'Authorization: Bearer KEY' http://127.0.0.1:7481/v1/status", err=True)
+    click.echo(f"use it as: curl -H 'Authorization: Bearer KEY' {address}/v1/status", err=True)
 
 
 @keys.command("list")

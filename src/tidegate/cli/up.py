@@ -39,8 +39,17 @@ _count = click.IntRange(0, 64)
 @click.option("--door", type=_count, help="Webhook doors; they share one port.")
 @click.option("--apply", "apply_", type=_count, help="Processes that apply events.")
 @click.option("--dispatch", type=_count, help="Processes that call other systems.")
+@click.option("--web", type=_count, help="Processes for pages and API; they share one port.")
 @click.option("--detach", is_flag=True, help="Return when everything is ready, and go on in the background.")
-def up(project_dir: Path | None, door: int | None, apply_: int | None, dispatch: int | None, *, detach: bool) -> None:
+def up(
+    project_dir: Path | None,
+    door: int | None,
+    apply_: int | None,
+    dispatch: int | None,
+    web: int | None,
+    *,
+    detach: bool,
+) -> None:
     """Start everything on this machine: PostgreSQL, webhook door, workers, health page.
 
     Runs until Ctrl-C or `tidegate down`; what is in hand is finished first. A process that dies is started again. With
@@ -54,7 +63,7 @@ def up(project_dir: Path | None, door: int | None, apply_: int | None, dispatch:
     project = find_project(project_dir)
     config = load(project.config_file, connectors=known_connectors())
     project.read_root_key()
-    given = {"door": door, "apply": apply_, "dispatch": dispatch}
+    given = {"door": door, "web": web, "apply": apply_, "dispatch": dispatch}
     if detach:
         _start_detached(project, config, {name: number for name, number in given.items() if number is not None})
         return

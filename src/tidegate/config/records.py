@@ -234,7 +234,7 @@ class Processes(_Part, frozen=True, kw_only=True):
     door: Count = 1
     apply: Count = 1
     dispatch: Count = 1
-    web: Annotated[int, Meta(ge=0, le=1)] = 1
+    web: Count = 1
 
 
 Healing = Literal["auto", "approve", "report"]

@@ -91,9 +91,13 @@ async def serve(context: Context, stop: asyncio.Event) -> None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens. Raises ConfigurationError when the address is taken or not ours."""
+    """Return a socket that listens: web processes share a port, the kernel spreads connections.
+
+    Raises ConfigurationError when somebody else has the address, or it is not ours.
+    """
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listener.bind((host, port))
     except OSError as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tidegate.config.snapshots import Snapshots
 from tidegate.kernel.clock import Clock
+from tidegate.runtime.project import Project
 from tidegate.sdk.connector import Connector
 from tidegate.store.connections import Pool
 from tidegate.sync.combiner import Combiner
@@ -46,5 +47,7 @@ class World:
         self.combiner = combiner
         self.snapshots = Snapshots()
         """Configurations that were read: each version is parsed once. Read it in a transaction of the tenant."""
+        self.run_dir = Project(project).run_dir if project is not None else None
+        """Where the web processes of this project meet; None for one that was started without a project."""
         self.stopping = asyncio.Event()
         """Set when the process was told to stop: whoever streams ends then."""

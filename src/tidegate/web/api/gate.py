@@ -22,7 +22,7 @@ from prometheus_client import Counter
 
 from tidegate.kernel import telemetry
 from tidegate.kernel.errors import TransientError
-from tidegate.web.buckets import Buckets, Grant, place_of
+from tidegate.web.buckets import Buckets, Grant, buckets_for, place_of
 from tidegate.web.database import writing
 from tidegate.web.edge import App, Message, Receive, Scope, Send
 from tidegate.web.keys import KEY_CLASS, Caller, PresentedKey, Refusal, judge_key, note_use, read_key
@@ -47,15 +47,23 @@ _REFUSED = Counter(telemetry.API_REFUSED, "Requests to the API that were refused
 
 
 class Doorman:
-    """Knows the rates of callers, and which keys were good lately. One per process."""
+    """Knows the rates of callers, and which keys were good lately. One per process.
+
+    Processes of one project count the requests of a key together. Strangers are counted by each for itself, like the keys that
+    were good there lately: who is let through for the one is then not refused for the other.
+    """
 
     def __init__(self, world: World) -> None:
         """Start with rested callers."""
         settings = world.settings
         self._world = world
         self._pepper = world.keys.get(KEY_CLASS)
-        self._by_key = Buckets(
-            per_second=settings.key_per_second, burst=settings.key_burst, callers_max=settings.callers_max
+        self._by_key = buckets_for(
+            world.run_dir,
+            "api-keys",
+            per_second=settings.key_per_second,
+            burst=settings.key_burst,
+            callers_max=settings.callers_max,
         )
         self._strangers = Buckets(
             per_second=settings.stranger_per_second, burst=settings.stranger_burst, callers_max=settings.callers_max

@@ -8,7 +8,7 @@ from tidegate.config.versions import ConfigVersion
 from tidegate.kernel.errors import TransientError
 from tidegate.store.connections import Connection
 from tidegate.store.sql import query
-from tidegate.web.buckets import Buckets
+from tidegate.web.buckets import buckets_for
 from tidegate.web.database import reading
 from tidegate.web.pages.assets import Assets
 from tidegate.web.pages.live import Hub
@@ -29,7 +29,9 @@ class Desk:
         self.assets = Assets()
         self.renderer = Renderer(self.assets, world.cell)
         self.hub = Hub(world, self.renderer, self)
-        self.guesses = Buckets(
+        self.guesses = buckets_for(
+            world.run_dir,
+            "sign-in",
             per_second=world.settings.sign_in_per_second,
             burst=world.settings.sign_in_burst,
             callers_max=world.settings.callers_max,
