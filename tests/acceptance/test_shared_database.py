@@ -54,7 +54,7 @@ def running(installation: Installation, *arguments: str) -> Iterator[None]:
             yield
         finally:
             process.send_signal(signal.SIGINT)
-            assert process.wait(60) == 0, installation.logs()
+            assert process.wait(200) == 0, installation.logs()
 
 
 def share_key(source: Installation, target: Installation) -> None:
@@ -86,8 +86,11 @@ def test_an_order_crosses_two_machines(database_url: str) -> None:
             shop.control("POST", "/__shop/orders", {"lines": [{"sku": "TEA", "quantity": 1}]})
             eventually(lambda: len(erp.world().erp_orders) == 1, "the order did not cross", inside)
 
-            report = inside.do("events", "list", "--topic", "order.updated", "--json").json
-            assert "webhook" in {event["source"] for event in report}
+            def sources() -> set[str]:
+                found = inside.do("events", "list", "--topic", "order.updated", "--json").json
+                return {event["source"] for event in found}
+
+            eventually(lambda: "webhook" in sources(), "the gateway took no webhook", outside)
             assert {lane["connection"] for lane in inside.do("status", "--json").json["lanes"]} == {"shop", "erp"}
             roles = {f["check"]: f["words"] for f in inside.run("doctor", "--json").json}
             assert roles["roles"] == "one login takes on a role per process"

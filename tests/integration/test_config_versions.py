@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,14 +11,17 @@ from uuid import UUID
 import pytest
 
 from tidegate.cli.checks_database import check_configuration_at_work, require_root_key
+from tidegate.cli.config_file import adopt_file, read_file
 from tidegate.cli.init import make_project
 from tidegate.cli.session import Session
+from tidegate.config.history import History
 from tidegate.config.snapshots import Snapshots
 from tidegate.config.versions import read_stored, record_version
 from tidegate.kernel.errors import ConfigurationError
 from tidegate.sdk.connector import Connector
 from tidegate.sdk.testing.hostile_connector import build_connector
 from tidegate.store.connections import Connection, Pool
+from tidegate.sync.going_live import put_to_work
 from tidegate.vault.keys import KeyRing, derive_class_root
 
 pytestmark = pytest.mark.asyncio
@@ -147,6 +151,29 @@ async def test_a_preset_is_understood_without_connectors_and_since_is_fixed_once
     assert stored.flows.orders.since is not None
     assert stored.flows.orders.since >= before
     assert "since: " in first.document
+
+
+async def test_of_machines_that_start_at_once_the_slower_one_compares_with_what_the_other_made(
+    owner_pool: Pool, tmp_path: Path
+) -> None:
+    """Both saw an empty database. The one that waits for the other's transaction was overtaken, and starts all the same."""
+    project = make_project(tmp_path / "acme", today=datetime(2026, 11, 1, tzinfo=UTC))
+    document = read_file(project)
+    waits = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+    async with owner_pool.acquire() as first, owner_pool.acquire() as second, owner_pool.acquire() as third:
+        async with first.transaction():
+            made = await put_to_work(first, f"{document}# of another machine\n", applied_by="test")
+            starting = asyncio.create_task(
+                adopt_file(second, project, document, files={}, connectors={}, report=lambda _: None)
+            )
+            async with asyncio.timeout(200):
+                while not await third.fetchval(waits):  # noqa: ASYNC110 - it waits in the database
+                    await asyncio.sleep(0.01)
+        assert await starting == made.tenant_id
+        newest = await History(first, made.tenant_id).newest()
+
+    assert newest is not None
+    assert newest.version == 2
 
 
 async def test_doctor_says_that_a_stored_version_is_refused_and_what_serves(owner_pool: Pool, tmp_path: Path) -> None:

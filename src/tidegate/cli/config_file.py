@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -19,7 +20,7 @@ from tidegate.config.history import History, version_of_text
 from tidegate.config.parse import parse, roles_of
 from tidegate.config.steps import Step, compare, digest_of
 from tidegate.config.versions import ConfigVersion
-from tidegate.kernel.errors import ConfigurationError
+from tidegate.kernel.errors import ConfigurationError, ConflictError
 from tidegate.mapping.references import Files
 from tidegate.runtime.project import Project
 from tidegate.sdk.connector import Connector
@@ -28,6 +29,7 @@ from tidegate.store.sql import query
 from tidegate.sync.going_live import put_to_work
 
 _TENANTS = query("tenant_ids")
+OVERTAKEN_MAX = 5
 
 
 def read_file(project: Project) -> str:
@@ -56,9 +58,28 @@ async def adopt_file(
 ) -> UUID:
     """Put the file to work when something starts, unless a version that was made elsewhere is newer; return the tenant.
 
-    Then that version goes on serving, and `report` is told what to do about the file. Safe to repeat. Raises ConflictError
-    when somebody else makes a version at this very moment.
+    Then that version goes on serving, and `report` is told what to do about the file. Safe to repeat, and to run on several
+    machines at once: who is overtaken by another version compares with that one. Raises ConflictError when it is overtaken
+    again and again.
     """
+    for tries in itertools.count(1):
+        try:
+            return await _adopt(conn, project, document, files=files, connectors=connectors, report=report)
+        except ConflictError as error:
+            if error.code != "version_overtaken" or tries == OVERTAKEN_MAX:
+                raise
+    raise AssertionError
+
+
+async def _adopt(
+    conn: Connection,
+    project: Project,
+    document: str,
+    *,
+    files: Files,
+    connectors: Mapping[str, Connector],
+    report: Callable[[str], None],
+) -> UUID:
     config = parse(document, roles=roles_of(connectors))
     tenants: dict[str, UUID] = {name: key for key, name in await conn.fetch(_TENANTS)}
     tenant_id = tenants.get(config.tenant)
