@@ -22,7 +22,7 @@ flows:
   stock: {from: erp, to: [shop], mode: observe}
 overrides: []
 """
-SECONDS_MAX = 60.0
+SECONDS_MAX = 300.0
 """A guard against work that grows faster than the catalogue, far above what it takes."""
 
 
