@@ -42,7 +42,7 @@ class Channel:
     """Units that it sold although it could not."""
     flying: Request | None = None
     arrived: str = ""
-    """What became of the request on its way: '' (not there yet), `set` or `stale`."""
+    """What became of the request on its way: '' (not there yet), `set`, `stale`, or `odd`: another number is there now."""
     shown_at_arrival: int = 0
     late: list[Request] = field(default_factory=list)
     """Given up, and they may still arrive."""
@@ -78,8 +78,12 @@ class Channel:
 class World:
     """Some channels that sell one article of which there are `stock` units."""
 
-    def __init__(self, chance: Random, kinds: list[Counting], stock: int, *, known: bool = True) -> None:
+    def __init__(
+        self, chance: Random, kinds: list[Counting], stock: int, *, known: bool = True, garbage: bool = False
+    ) -> None:
+        """`garbage`: shops that take any number may set another one than they were told, and say so."""
         self.chance = chance
+        self.garbage = garbage
         self.stock = stock
         self.told = 0
         """Units whose orders came."""
@@ -107,9 +111,9 @@ class World:
 
     def check(self) -> None:
         """What can be sold was never more than there is, and each lot bounds its channel."""
-        assert self.sold <= self.stock, "oversold"
+        assert self.sold <= self.stock + sum(channel.beyond for channel in self.channels), "oversold"
         for channel in self.channels:
-            if channel.lot.worst is not None:
+            if channel.lot.worst is not None and channel.arrived != "odd":
                 out = max(0, channel.can_sell) + len(channel.untold) - channel.unseen
                 assert out <= channel.lot.worst, f"{channel.counting} may sell {out}, and counts as {channel.lot.worst}"
 
@@ -203,8 +207,14 @@ class World:
 
     def arrive(self, channel: Channel) -> None:
         """The number on its way reaches the channel."""
-        if channel.flying is not None and not channel.arrived:
-            channel.arrived = channel.receive(channel.flying)
+        if channel.flying is None or channel.arrived:
+            return
+        channel.arrived = channel.receive(channel.flying)
+        if self.garbage and channel.flying.expected is None and not channel.is_doubted and self.chance.random() < 0.3:
+            more = self.chance.randint(-3, 3)
+            channel.can_sell = max(0, channel.can_sell + more)
+            channel.beyond += max(0, more)
+            channel.arrived, channel.shown_at_arrival = "odd", max(0, channel.can_sell + len(channel.untold))
 
     def hear(self, channel: Channel) -> None:
         """The answer comes back."""
@@ -215,6 +225,9 @@ class World:
         if channel.arrived == "set":
             channel.shown = request.units - (request.moved if channel.counting is not Counting.BLIND else 0)
             self.end(channel, "arrived", before, gone, request.units)
+        elif channel.arrived == "odd":
+            channel.shown, channel.arrived = None, ""
+            self.end(channel, "unsure", before, gone, None, shows=channel.shown_at_arrival)
         else:
             self.see(channel, request, channel.shown_at_arrival, may_be_there=False)
             self.end(channel, "refused", before, gone, channel.shown_at_arrival)
@@ -237,8 +250,9 @@ class World:
         seen: int | None,
         *,
         is_late: bool = False,
+        shows: int | None = None,
     ) -> None:
-        """Nobody waits for the number any more."""
+        """Nobody waits for the number any more. `shows`: another number that is there all the same."""
         request = channel.flying
         assert request is not None
         channel.flying, channel.is_doubted = None, False
@@ -247,7 +261,7 @@ class World:
             channel.lot,
             fate,
             before=before,
-            shows=channel.shown,
+            shows=channel.shown if shows is None else shows,
             seen=seen,
             gone=channel.unseen - unseen,
             is_late=is_late or request.was_late,
@@ -258,7 +272,7 @@ class World:
 
     def lose(self, channel: Channel) -> None:
         """The answer is lost, or whoever waited for it is gone: the number is in doubt."""
-        if channel.flying is not None:
+        if channel.flying is not None and channel.arrived != "odd":
             channel.is_doubted = True
 
     def look(self, channel: Channel) -> None:

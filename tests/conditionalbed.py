@@ -17,7 +17,17 @@ from tidegate.dispatch.settings import DispatchSettings
 from tidegate.dispatch.worker import Worker
 from tidegate.kernel.errors import ConflictError, OutcomeUnknownError
 from tidegate.kernel.redaction import Secret
-from tidegate.sdk.connector import CommandSpec, Connector, Done, Failed, Feed, FindOutcome, ItemOutcome, NotFound
+from tidegate.sdk.connector import (
+    STOCK_DIFFERS,
+    CommandSpec,
+    Connector,
+    Done,
+    Failed,
+    Feed,
+    FindOutcome,
+    ItemOutcome,
+    NotFound,
+)
 from tidegate.sdk.http import Api, Session
 from tidegate.store.connections import Pool
 from tidegate.store.context import Context
@@ -63,6 +73,8 @@ class Shop:
     """Writes that never arrive and whose sender does not know."""
     keeps_orders_apart: bool = False
     """What it is told is what is there; it takes its open orders off by itself."""
+    odd: int = 0
+    """Units that it shows on top of any number but 0 that it is told, and says so."""
     adapts: bool = False
     """What is stale is set less the units that are gone, in the same call."""
 
@@ -95,12 +107,19 @@ class Shop:
             self.stale += len(bad)
             return [self._refusal(one, bad, shown) for one in wanted]
         for one in wanted:
-            self.available[one.variant_external_id] = one.quantity - self.apart(one.variant_external_id)
+            odd = self.odd if one.quantity else 0
+            self.available[one.variant_external_id] = one.quantity + odd - self.apart(one.variant_external_id)
             self.sets.append((one.variant_external_id, one.quantity, one.expected))
+        if self.odd:
+            return [self._differs(one) if one.quantity else Done() for one in wanted]
         if self.lose_answers:
             self.lose_answers -= 1
             raise OutcomeUnknownError("lost", code="answer_lost")
         return [Done() for _ in wanted]
+
+    def _differs(self, one: SetInventory) -> Failed:
+        context = {"shown": one.quantity + self.odd, "sent": one.quantity}
+        return Failed(error=ConflictError("another number is shown", code=STOCK_DIFFERS, context=context))
 
     def _adapted(self, one: SetInventory, shown: int) -> Done:
         gone = max(0, (one.expected if one.expected is not None else shown) - shown)

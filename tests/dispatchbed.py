@@ -336,7 +336,9 @@ polling: {{enabled: {str(polling).lower()}}}
             await asyncio.gather(*tasks)
 
     @contextlib.asynccontextmanager
-    async def running_whole(self, connector: Connector | None = None) -> AsyncIterator[None]:
+    async def running_whole(
+        self, connector: Connector | None = None, *, settings: DispatchSettings = SETTINGS
+    ) -> AsyncIterator[None]:
         """Run T2 and the lanes while the block runs."""
         stop, known = asyncio.Event(), connector or build_connector()
         context = Context(
@@ -349,7 +351,7 @@ polling: {{enabled: {str(polling).lower()}}}
         )
         applying = asyncio.create_task(serve_apply(context, stop))
         try:
-            async with self.running(connector=known):
+            async with self.running(connector=known, settings=settings):
                 yield
         finally:
             stop.set()

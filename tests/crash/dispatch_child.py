@@ -26,11 +26,15 @@ class World(msgspec.Struct, frozen=True):
     index: int
     lease_seconds: float
     deadline_seconds: float
+    feed_seconds: float = 3600.0
+    settle_seconds: float = SETTINGS.unseen_settle_seconds
+    """For how long a channel's list of orders may be late."""
 
 
 async def run(world: World) -> None:
     connector = build_connector(
-        feed_interval=timedelta(hours=1), request_deadline=timedelta(seconds=world.deadline_seconds)
+        feed_interval=timedelta(seconds=world.feed_seconds),
+        request_deadline=timedelta(seconds=world.deadline_seconds),
     )
     context = Context(
         role="dispatch",
@@ -42,7 +46,13 @@ async def run(world: World) -> None:
     )
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    await Worker(context, settings=replace(SETTINGS, lease_seconds=world.lease_seconds)).run(stop)
+    settings = replace(
+        SETTINGS,
+        lease_seconds=world.lease_seconds,
+        unseen_settle_seconds=world.settle_seconds,
+        drain_look_seconds=min(SETTINGS.drain_look_seconds, world.settle_seconds),
+    )
+    await Worker(context, settings=settings).run(stop)
 
 
 if __name__ == "__main__":

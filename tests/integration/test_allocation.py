@@ -112,6 +112,36 @@ async def test_blind_shops_are_closed_before_they_are_told_more(database: Databa
     assert 0 in numbers[1:], "the other shop was closed before its units went over"
 
 
+async def test_a_blind_shop_that_shows_more_than_it_was_told_is_counted_by_that_and_told_again(
+    database: Database, owner_pool: Pool
+) -> None:
+    """Answered with 200: the number was set, and another one is there. Nobody else gets a unit of these until it is mended."""
+    shops = await made(database, owner_pool, counts=BLIND)
+    shops.b.odd = 3
+    config, connectors = parse(SHARED, connectors={"hostile": shops.connector()}), {"hostile": shops.connector()}
+
+    async def worst() -> dict[str, tuple[int | None, int | None]]:
+        async with shops.bed.pool.acquire() as conn:
+            told = await read_promise(conn, shops.bed.tenant_id, "A", config, connectors)
+        return {channel.channel: (channel.may_sell, told.pool) for channel in told.channels}
+
+    async with shops.lanes(QUICK):
+        await until(lambda: bool(shops.b.available.get("v-A")))
+
+        async def is_counted() -> bool:
+            return (await worst())["shop_b"][0] == 8
+
+        await until(is_counted)
+        assert sum(units or 0 for units, _ in (await worst()).values()) <= 13, "what it was not told, once"
+        shops.b.odd = 0
+
+        async def is_mended() -> bool:
+            (_, pool), (units, _) = (await worst()).values()
+            return pool is not None and pool >= 0 and shops.b.available["v-A"] == units and shown(shops) <= 10
+
+        await until(is_mended)
+
+
 async def test_feeds_that_tell_of_no_sales_hold_no_units_up(database: Database, owner_pool: Pool) -> None:
     """One mends webhooks, one looks whether open orders are still there, both now and then: no sale comes from them."""
     rare = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from random import Random
 from uuid import UUID
@@ -15,6 +16,7 @@ from tests.dispatchbed import Bed, stock_world, until
 from tests.stockbed import move_stock
 
 from tidegate.commerce.stock import ChannelOpen, Level, channel_quantity
+from tidegate.dispatch.allocation_statements import DRAINED
 from tidegate.dispatch.statements import LOCK_MARKS_EVERYWHERE, NUMBERS, RELEASE_MARKS, SETTLE
 from tidegate.kernel.ids import new_id
 from tidegate.sdk.testing.hostile import HostileServer
@@ -135,6 +137,36 @@ async def test_who_gives_units_out_holds_the_marks_of_every_channel(database: Da
     free = [row["item_id"] for row in rows]
     assert item not in free
     assert free.count(other) == 2, "and of nothing else"
+
+
+async def test_nothing_is_drained_while_what_was_read_waits_whatever_the_clock_of_its_reader(
+    database: Database, owner_pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I11: the units of orders that were read and are not counted yet are given to nobody."""
+    bed = await make_bed(database, owner_pool)
+    await bed.append([("erp", move_event("m-1", "A", 10))])
+    await bed.apply()
+    shop, item = bed.connections["shop_a"], bed.items["A"]
+    real = time.time_ns
+    monkeypatch.setattr("tidegate.kernel.ids.time.time_ns", lambda: real() + 3_600 * 10**9)
+    await bed.append([("shop_a", order_event("1", [("A", 2)]))], source="poll")
+    await owner_pool.execute(
+        "INSERT INTO poll_cursor (tenant_id, connection_id, feed, cursor, last_ok_at, even_at) VALUES ($1, $2, 'orders', '', now(), now())",
+        bed.tenant_id, shop,
+    )  # fmt: skip
+    await owner_pool.execute(
+        "INSERT INTO channel_allocation (tenant_id, connection_id, item_id, counting, enforces, is_sold, settled, cap, drains_since,"
+        " looked_at, since, config_version) VALUES ($1, $2, $3, 'blind', true, true, 5, 0, now() - interval '1 minute', now(), now(), 1)",
+        bed.tenant_id, shop, item,
+    )  # fmt: skip
+
+    async def drained() -> list[asyncpg.Record]:
+        found: list[asyncpg.Record] = await owner_pool.fetch(DRAINED, bed.tenant_id, shop, [item], 1.0, [])
+        return found
+
+    assert await drained() == []
+    await bed.apply()
+    assert [row["item_id"] for row in await drained()] == [item]
 
 
 async def something(chance: Random, skus: list[str], step: int, place: int) -> tuple[str, object]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.dispatchbed import Bed, stock_world, until
+from tests.dispatchbed import SETTINGS, Bed, stock_world, until
 
 from tidegate.dispatch.drift import request_run
 from tidegate.kernel.ids import new_id
@@ -153,6 +154,53 @@ async def test_what_was_made_anew_takes_the_place_and_is_told_its_number(bed: Be
         await look(bed)
         assert len(await story(bed)) == 2
         assert await bed.pool.fetchval("SELECT count(*) FROM drift WHERE field = 'stock'") == 0
+
+
+async def test_units_of_a_deleted_article_are_free_once_its_orders_are_read_and_a_new_one_has_none_of_them(
+    bed: Bed, remote: HostileServer
+) -> None:
+    """I11: what it sold until it was deleted may be untold, and what the new article shows is not known."""
+    await told(bed, remote, "A")
+    await bed.configure(more='overrides: [{match: "sku:A", stock.allocation: always}]')
+    await bed.pool.execute("UPDATE channel_stock SET dirty = true, dirty_at = now()")
+
+    async def lot() -> tuple[Any, ...] | None:
+        row = await bed.pool.fetchrow("SELECT settled, cap, is_sold FROM channel_allocation")
+        return None if row is None else tuple(row)
+
+    async def is_lot(*wanted: tuple[Any, ...] | None) -> bool:
+        return await lot() in wanted
+
+    async def pass_time() -> None:
+        await bed.pool.execute("UPDATE channel_allocation SET drains_since = drains_since - interval '2 hours'")
+        await bed.pool.execute("UPDATE channel_stock SET not_before = NULL")
+
+    async with bed.running_whole(settings=replace(SETTINGS, unseen_settle_seconds=3600.0, drain_look_seconds=0.2)):
+        await until(lambda: is_lot((None, 0, True)), seconds=90)  # it is told 0 first
+        await pass_time()
+        await until(lambda: is_lot((7, None, True)), seconds=90)
+        delete(remote, article_id_of("A"))
+        await ask(bed)
+        await until(lambda: is_lot((7, 0, False)), seconds=90)
+        make(remote, "A", NEW, units=30)
+        await ask(bed)
+        await until(lambda: is_bound(bed, NEW, "A"), seconds=90)
+        await until(lambda: is_lot((None, 0, True)), seconds=90)
+        assert remote.world.articles[NEW].shop_on_hand == 0
+        await pass_time()
+        await until(lambda: is_lot((7, None, True)), seconds=90)
+        assert remote.world.articles[NEW].shop_on_hand == 7
+        delete(remote, NEW)
+        await ask(bed)
+        await until(lambda: is_lot((7, 0, False)), seconds=90)
+        await pass_time()
+        await until(lambda: is_lot(None), seconds=90)
+        assert await bed.pool.fetchval("SELECT count(*) FROM channel_stock") == 0
+
+
+async def ask(bed: Bed) -> None:
+    async with bed.pool.acquire() as conn:
+        await request_run(conn, tenant_id=bed.tenant_id, actor="test", names=["shop_a"])
 
 
 async def is_bound(bed: Bed, external_id: str, sku: str) -> bool:

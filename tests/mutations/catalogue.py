@@ -20,6 +20,10 @@ _KIT_LAWS = "tests/property/test_kit_laws.py"
 _MARKS = "src/tidegate/sync/statements.py"
 _FOLD = "src/tidegate/sync/fold.py"
 _TOMBSTONES = "tests/integration/test_tombstones.py::"
+_DECIDE_TESTS = "tests/unit/dispatch/test_decide.py"
+_BURIED_LOT = (
+    _TOMBSTONES + "test_units_of_a_deleted_article_are_free_once_its_orders_are_read_and_a_new_one_has_none_of_them"
+)
 _DELETED = _TOMBSTONES + "test_a_deleted_article_is_told_nothing_and_its_late_orders_are_taken"
 
 
@@ -139,7 +143,7 @@ MUTATIONS = (
     ),
     Mutation(
         "channels are told of what others sell before they hear of it", "I12", _BUFFER,
-        "whole = left - _others(blind, channel)", "whole = left",
+        "whole = left - elsewhere - _others(blind, channel)", "whole = left - elsewhere",
         _BUFFER_LAWS, is_quick=True,
     ),
     Mutation(
@@ -182,6 +186,42 @@ MUTATIONS = (
         "two lanes give out the same units: only one's marks are locked", "I11", _DISPATCH,
         "  AND (connection_id = $2 OR item_id = ANY((SELECT items FROM everywhere)::uuid[]))\n", "  AND connection_id = $2\n",
         f"{_GUARDS}::test_who_gives_units_out_holds_the_marks_of_every_channel",
+    ),
+    Mutation(
+        "a number that was set, and is not what is shown, counts as refused", "I11", "src/tidegate/dispatch/decide.py",
+        "    if error.code == STOCK_DIFFERS:\n", "    if not error.code:\n",
+        _DECIDE_TESTS, is_quick=True,
+    ),
+    Mutation(
+        "a call that ended half way has set nothing", "I11", "src/tidegate/dispatch/decide.py",
+        "    if about.earlier_writes and not about.tells_apart:\n", "    if about.earlier_writes and about.tells_apart:\n",
+        _DECIDE_TESTS, is_quick=True,
+    ),
+    Mutation(
+        "units of a deleted article are given away before its orders are read", "I11", "src/tidegate/dispatch/allocation.py",
+        "return msgspec.structs.replace(lot, cap=None if lot.settled == 0 else 0)",
+        "return msgspec.structs.replace(lot, settled=0, cap=None)",
+        _BURIED_LOT,
+    ),
+    Mutation(
+        "what takes a deleted article's place shows what that one showed", "I11", "src/tidegate/sync/listing_statements.py",
+        "SET settled = NULL, asked =", "SET settled = settled, asked =",
+        _BURIED_LOT,
+    ),
+    Mutation(
+        "a reader whose clock is ahead hides what it read", "I11", "src/tidegate/dispatch/conditions.py",
+        "(e.source IN ('poll', 'fetch') OR left(", "(e.source IN ('import') OR left(",
+        f"{_GUARDS}::test_nothing_is_drained_while_what_was_read_waits_whatever_the_clock_of_its_reader",
+    ),
+    Mutation(
+        "polls begin right at the newest change", "I1r", "src/tidegate/sdk/rounds.py",
+        "            return newest - self.overlap\n", "            return newest\n",
+        "tests/property/test_shopify_cursor.py", is_quick=True,
+    ),
+    Mutation(
+        "an event of a day to come moves the poll", "I1r", "src/tidegate/connectors/stripe/client.py",
+        "if (made := _created(event)) <= now)", "if (made := _created(event)) <= now * 9)",
+        "tests/property/test_stripe_events_cursor.py", is_quick=True,
     ),
     Mutation(
         "a deleted article stands for nothing", "gone", _MARKS,

@@ -31,6 +31,18 @@ def test_channels_that_refuse_to_sell_below_zero_never_oversell(
         world.check()
 
 
+@settings(max_examples=100, deadline=None)
+@given(kinds, st.integers(0, 30), st.randoms(use_true_random=False), st.integers(0, 200))
+def test_a_shop_that_shows_another_number_than_it_was_told_sells_no_more_than_its_lot_says(
+    made: list[Counting], stock: int, chance: Random, steps: int
+) -> None:
+    """What it was not told is sold beyond what there is, once; nobody else is given a unit on top."""
+    world = World(chance, made, stock, garbage=True)
+    for _ in range(steps):
+        world.step()
+        world.check()
+
+
 @settings(max_examples=40, deadline=None)
 @given(kinds, st.integers(0, 30), st.randoms(use_true_random=False), st.integers(0, 80), st.integers(0, 3))
 def test_no_unit_is_stranded_where_nobody_buys(

@@ -23,6 +23,7 @@ from tidegate.dispatch.scope import Scope
 from tidegate.dispatch.statements import COMMAND_CHANNEL, LOCK_MARKS_EVERYWHERE
 from tidegate.inventory import allocate
 from tidegate.inventory.allocate import Claim, Counting, Lot
+from tidegate.kernel import crashpoint
 from tidegate.store.connections import Connection
 
 log = structlog.get_logger()
@@ -117,6 +118,7 @@ class _Desk:
         self._marked: set[tuple[UUID, UUID]] = set()
         self._forgotten: list[UUID] = []
         self._nothing: list[UUID] = []
+        self._frees = False
 
     def is_shared(self, row: StockNumberRow, lots: Sequence[Any], *, was: bool) -> bool:
         """Whether an item is shared out from now on. A lane that does not know the newest configuration changes nothing."""
@@ -154,6 +156,8 @@ class _Desk:
         acked = row.acked_quantity
         shown = acked if acked is None or self._counting is not Counting.BOOKED else acked - carried.unfulfilled
         lot = self._lot(own, shown, row)
+        is_sold = row.variant_external_id is not None
+        shown = shown if is_sold else 0
         was_open = lot.worst
         if is_drained and lot.is_draining:
             if lot.settled is None:
@@ -172,7 +176,7 @@ class _Desk:
                 (sales, exposure),
             )
             for other in lots
-            if (row.variant_external_id is not None if other is own else other["is_sold"] is not False)
+            if (is_sold or lot.worst != 0 if other is own else other["is_sold"] is not False or other["settled"] != 0)
         ]
         plan = allocate.plan(_sellable(row), claims)
         move = plan.moves.get(self._scope.ids[1])
@@ -186,13 +190,15 @@ class _Desk:
             lot = allocate.begin(lot, max(0, shown or 0), shown=shown)
             self.units[row.item_id] = max(0, shown or 0)
         is_new = own["counting"] is None
-        if is_new or (was_open or 0) > (lot.worst or 0):
+        frees = (was_open or 0) > (lot.worst or 0)
+        self._frees |= frees
+        if is_new or frees:
             self._marked |= {(other["connection_id"], row.item_id) for other in lots if other is not own}
         self._marked |= {(channel, row.item_id) for channel in plan.moves if channel != self._scope.ids[1]}
         aim = plan.aims.get(self._scope.ids[1], 0)
         self._stored.append(
             (
-                row.item_id, str(lot.counting), self._scope.connector.enforces_stock, row.variant_external_id is not None,
+                row.item_id, str(lot.counting), self._scope.connector.enforces_stock, is_sold,
                 lot.settled, lot.asked, lot.cap, aim, sales, exposure, raises, withdrawals,
             )
         )  # fmt: skip
@@ -213,7 +219,7 @@ class _Desk:
         )
 
     def _lot(self, own: Any, shown: int | None, row: StockNumberRow) -> Lot:
-        if row.variant_external_id is None:
+        if row.variant_external_id is None and own["counting"] is None:
             return Lot(counting=self._counting, settled=0)
         if own["counting"] is None:
             is_known = self._counting is Counting.COMPARED and shown is not None and own["moved"] is not None
@@ -224,6 +230,10 @@ class _Desk:
             lot = allocate.answer(lot, "unsure", before=shown, shows=None, is_late=True)
         if lot.counting is not self._counting:  # the connector counts in another way than it did
             lot = Lot(counting=self._counting, settled=None)
+        if (
+            row.variant_external_id is None
+        ):  # it sells no more; what it sold until now is read before its units go elsewhere
+            return msgspec.structs.replace(lot, cap=None if lot.settled == 0 else 0)
         return lot
 
     def _claim(self, other: Any, lot: Lot | None, shown: int | None, own: Any, rate: tuple[float, float]) -> Claim:
@@ -243,7 +253,7 @@ class _Desk:
             channel=other["connection_id"],
             lot=lot,
             shown=shown,
-            weight=allocation.weights.get(other["name"], 1.0),
+            weight=allocation.weights.get(other["name"], 1.0) if other["is_sold"] is not False else 0.0,
             minimum=allocation.minimum.get(other["name"], 0),
             velocity=allocate.velocity_of(*rate),
             is_late=other["may_come_late"] or (other["is_due_again"] and lot.counting is not Counting.COMPARED),
@@ -273,6 +283,8 @@ class _Desk:
         if self._nothing:
             await conn.execute(sql.SHOW_NOTHING, *scope.ids, self._nothing)
         await _mark(conn, scope, self._marked)
+        if self._frees:
+            crashpoint.reach("dispatch.lots.freed")
 
 
 def _worth_another_look(claims: Sequence[Claim], exposure_seconds: float) -> float | None:
@@ -340,12 +352,14 @@ async def settle_lots(
             lot,
             _fate_of(decision),
             before=was["acked_quantity"] if is_compared else None,
-            shows=now["acked_quantity"] if is_compared else None,
+            shows=now["acked_quantity"] if is_compared else _odd(decision, was["pack"]),
             seen=_seen(subject, decision, was),
             gone=now["unseen"] - was["unseen"],
             is_late=now["is_late"],
             is_compared=is_compared and was["acked_quantity"] is not None,
         )
+        if decision.is_unbounded:
+            settled = Lot(counting=lot.counting, settled=None)
         found.append((subject.entity_id, settled.settled, settled.cap))
         if lot.worst is not None and (settled.worst is None or settled.worst < lot.worst):
             marked.add((scope.ids[1], subject.entity_id))
@@ -359,14 +373,25 @@ async def settle_lots(
         for row in await conn.fetch(sql.LOTS, scope.ids[0], sorted(freed)):
             marked.add((row["connection_id"], row["item_id"]))
         await _mark(conn, scope, marked)
+        crashpoint.reach("dispatch.lots.freed")
     log.debug("stock.lots_settled", connection=scope.connection.name, count=len(items))
 
 
 def _fate_of(decision: Decision) -> allocate.Fate:
     if decision.state is CommandState.SUCCEEDED and decision.late_seconds is None:
         return "arrived"
-    is_unsure = decision.forget_acked or decision.late_seconds is not None or decision.code == RETRIES_ENDED
+    is_unsure = (
+        decision.is_unsure
+        or decision.forget_acked
+        or decision.late_seconds is not None
+        or decision.code == RETRIES_ENDED
+    )
     return "unsure" if is_unsure else "refused"
+
+
+def _odd(decision: Decision, pack: int) -> int | None:
+    """Return the units that a channel shows although it was told another number; None where it did not say so."""
+    return decision.shown * pack if decision.shown is not None and decision.is_unsure else None
 
 
 def _seen(subject: Subject, decision: Decision, was: Any) -> int | None:

@@ -269,7 +269,8 @@ async def _carry_out(scope: Scope, call: OpenCall | NotBegun, api: GuardedApi) -
     api.finish()
     crashpoint.reach("dispatch.call.answered")
     MERGED.labels(scope.connector.name, call.kind).inc(len(call.members) - 1)
-    shares_fate = len(outcomes) > 1 and all(outcome is outcomes[0] for outcome in outcomes)
+    tells_apart = any(outcome is not outcomes[0] for outcome in outcomes)
+    shares_fate = len(outcomes) > 1 and not tells_apart
     decisions = []
     for member, outcome in zip(call.members, outcomes, strict=True):
         ATTEMPTED.labels(scope.connector.name, call.kind, name_of(outcome)).inc()
@@ -277,6 +278,7 @@ async def _carry_out(scope: Scope, call: OpenCall | NotBegun, api: GuardedApi) -
             _about(member, scope, spec),
             writes_begun=api.writes_begun,
             earlier_writes=api.earlier_writes,
+            tells_apart=tells_apart,
             shares_fate=shares_fate,
         )
         settle_seconds = scope.settle_seconds(call.kind)

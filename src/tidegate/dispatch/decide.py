@@ -25,7 +25,16 @@ from tidegate.kernel.errors import (
     TransientError,
 )
 from tidegate.kernel.retry import full_jitter, scheduled_wait
-from tidegate.sdk.connector import SIBLING_REFUSED, Done, FindOutcome, ItemOutcome, NotFound, Partly
+from tidegate.sdk.connector import (
+    NOT_COUNTED,
+    SIBLING_REFUSED,
+    STOCK_DIFFERS,
+    Done,
+    FindOutcome,
+    ItemOutcome,
+    NotFound,
+    Partly,
+)
 
 
 class ErrorClass(StrEnum):
@@ -59,6 +68,8 @@ STALE_SECONDS = 0.1
 _REPLANNED = frozenset({STOCK_STALE, SIBLING_REFUSED, "idempotency_failed"})
 RETRIES_ENDED = "retries_ended"
 """Code of a command whose schedule of retries is used up."""
+NUMBER_MAX = 2**31 - 1
+"""The largest number that is taken from an answer."""
 SUCCESS = "success"
 PARTIAL = "partial"
 """Outcome of a call whose members fared differently."""
@@ -118,6 +129,8 @@ class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
     """It is an absolute number, and the last one to arrive counts: a newer one may go after it before its fate is known."""
     is_compared: bool = False
     """It is set only where the channel shows what was expected: a lost one that arrives late is refused."""
+    tells_apart: bool = True
+    """The connector told of each member by itself; False: what it told is the error of the call as a whole."""
     shares_fate: bool = False
     """The call had other members and was answered as a whole: what it was refused for may be one of the others."""
 
@@ -153,6 +166,10 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     shown: int | None = None
     """Stock: what the channel was seen to show instead, or right before a lower number was set, in units of its article;
     None where it was as expected, or nobody looked."""
+    is_unsure: bool = False
+    """Stock: the channel may have the number, whatever was answered."""
+    is_unbounded: bool = False
+    """Stock: no number bounds what the channel sells."""
     late_seconds: float | None = None
     """Stock: for how long the number may still arrive; afterwards the channel is told once more, whatever it shows."""
     lane: LaneEffect = LaneEffect.NONE
@@ -169,7 +186,30 @@ def decide_outcome(
     name = _class_after_writes(classify(error), about)
     if about.shares_fate and _may_be_of_another(name, about):
         return _apart(about, reason_of(error))
-    return _decide_failed(error, name, about, settle_seconds, settings)
+    decision = _decide_failed(error, name, about, settle_seconds, settings)
+    return _of_number(decision, error, about) if about.kind is CommandKind.INVENTORY_SET else decision
+
+
+def _of_number(decision: Decision, error: TidegateError, about: Circumstances) -> Decision:
+    """Say of a number that failed what the channel may show all the same.
+
+    A call of several requests that ended in the middle set what came before. A number that is compared is never set unseen:
+    what the channel shows is learnt by the next one.
+    """
+    if error.code == NOT_COUNTED:
+        return msgspec.structs.replace(decision, is_unbounded=True, forget_acked=True)
+    if error.code == STOCK_DIFFERS:
+        return msgspec.structs.replace(decision, is_unsure=True, forget_acked=True, shown=_shown_in(error))
+    if about.earlier_writes and not about.tells_apart:
+        return msgspec.structs.replace(
+            decision, is_unsure=True, forget_acked=decision.forget_acked or not about.is_compared
+        )
+    return decision
+
+
+def _shown_in(error: TidegateError) -> int | None:
+    shown = error.context.get("shown")
+    return max(-NUMBER_MAX, min(NUMBER_MAX, shown)) if isinstance(shown, int) else None
 
 
 def _decide_failed(
@@ -408,7 +448,6 @@ def _replan(error: TidegateError, *, wait: float) -> Decision:
 
     The old plan is never sent again. What the channel shows is learnt, and the next number is made of that.
     """
-    shown = error.context.get("shown")
     return Decision(
         state=CommandState.SUPERSEDED,
         code=error.code,
@@ -416,7 +455,7 @@ def _replan(error: TidegateError, *, wait: float) -> Decision:
         wait_seconds=wait,
         is_counted=False,
         remark=True,
-        shown=shown if isinstance(shown, int) else None,
+        shown=_shown_in(error),
     )
 
 

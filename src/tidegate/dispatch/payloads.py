@@ -122,6 +122,8 @@ class StockNumberRow(msgspec.Struct, frozen=True, kw_only=True):
     """The channel is left with the number that it has: the item is shared out, or a part of it was never counted."""
     is_kit: bool = False
     """How many there are follows from its parts."""
+    is_buried: bool = False
+    """Its article was deleted over there: nobody has to be told, and orders of it may still come."""
     look_seconds: float | None = None
     """The item is shared out, or units are held back: after how long time alone may change what is to be told."""
     ledger: bytes
@@ -149,6 +151,8 @@ class StockNumberRow(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_watched(self) -> bool:
         """Whether there is to be another look although there is nothing to tell now."""
+        if self.is_buried:
+            return self.is_unexplained
         return self.variant_external_id is not None and (self.is_unexplained or self.may_come_late)
 
 

@@ -416,14 +416,27 @@ SET tries = least(tries + 1, 1000), not_before = clock_timestamp() + make_interv
 WHERE tenant_id = $1 AND connection_id = $2 AND item_id = $3
 """
 
-# Marks of items whose articles were deleted over there: nobody has to be told. $3 items.
+# Items whose articles were deleted over there: nobody has to be told. Mark and lot go once nothing that was sold there can be untold
+# any more. $3 items.
 DROP_BURIED = """
-DELETE FROM channel_stock m
-WHERE m.tenant_id = $1 AND m.connection_id = $2 AND m.item_id = ANY($3::uuid[]) AND m.blocked_by IS NULL
-  AND EXISTS (SELECT FROM variant_item i JOIN tombstone t
-                ON t.tenant_id = $1 AND t.connection_id = $2 AND t.variant_id = i.variant_id
-              WHERE i.tenant_id = $1 AND i.item_id = m.item_id)
-RETURNING m.item_id
+WITH buried AS MATERIALIZED (
+  SELECT m.item_id, m.blocked_by IS NULL AND m.unseen + m.unseen_back = 0
+                    AND NOT EXISTS (SELECT FROM channel_allocation a
+                                    WHERE a.tenant_id = $1 AND a.connection_id = $2 AND a.item_id = m.item_id
+                                      AND (a.settled IS NULL OR a.settled > 0 OR a.asked IS NOT NULL)) AS is_over
+  FROM channel_stock m
+  WHERE m.tenant_id = $1 AND m.connection_id = $2 AND m.item_id = ANY($3::uuid[])
+    AND EXISTS (SELECT FROM variant_item i JOIN tombstone t
+                  ON t.tenant_id = $1 AND t.connection_id = $2 AND t.variant_id = i.variant_id
+                WHERE i.tenant_id = $1 AND i.item_id = m.item_id)
+), marks AS (
+  DELETE FROM channel_stock m USING buried b
+  WHERE m.tenant_id = $1 AND m.connection_id = $2 AND m.item_id = b.item_id AND b.is_over
+), lots AS (
+  DELETE FROM channel_allocation a USING buried b
+  WHERE a.tenant_id = $1 AND a.connection_id = $2 AND a.item_id = b.item_id AND b.is_over
+)
+SELECT item_id FROM buried
 """
 
 # A dead letter for an item that cannot be told; once, until somebody deals with it.

@@ -165,12 +165,14 @@ async def begin_stock(conn: Connection, scope: Scope, marks: tuple[DirtyMark, ..
     unbound = [row for row in rows if row.variant_external_id is None]
     news = [row for row in rows if row.is_news]
     told = [row for row in rows if not row.is_news]
+    buried: set[UUID] = set()
     if unbound:
         names = [row.item_id for row in unbound]
         buried = {row["item_id"] for row in await conn.fetch(statements.DROP_BURIED, *scope.ids, names)}
         unbound = [row for row in unbound if row.item_id not in buried]
     if unbound:
         await _fail_unbound(conn, scope, unbound)
+    told = [row if row.item_id not in buried else msgspec.structs.replace(row, is_buried=True) for row in told]
     waiting = [row.item_id for row in told if row.is_watched]
     if waiting:
         await conn.execute(statements.LOOK_AGAIN, *scope.ids, waiting, scope.settings.unseen_look_seconds)

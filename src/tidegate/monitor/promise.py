@@ -163,7 +163,9 @@ def tell_promise(facts: PromiseFacts) -> Promise:
     plan = broadcast(facts.sellable, facts.sellers, facts.buffer, limit=facts.limit)
     if is_shared:
         channels = tuple(
-            _shared(lot, sellers.get(lot["connection_id"]), facts) for lot in facts.lots if lot["is_sold"] is not False
+            _shared(lot, sellers.get(lot["connection_id"]), facts)
+            for lot in facts.lots
+            if lot["is_sold"] is not False or lot["settled"] != 0
         )
     else:
         channels = tuple(

@@ -240,6 +240,10 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
 SIBLING_REFUSED = "sibling_refused"
 """Code of a ConflictError: nothing is wrong with this number, it was not set because of others of its call. It is sent again at
 once, as a new number."""
+STOCK_DIFFERS = "stock_differs"
+"""Code of a ConflictError: the number was set, and the channel shows another one all the same (`shown` in its context)."""
+NOT_COUNTED = "stock_not_managed"
+"""Code of a RejectedError: the channel sells the article without counting it, so no number bounds what it sells."""
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True):

@@ -48,7 +48,7 @@ GRANT SELECT, INSERT, UPDATE ON backorder TO tidegate_apply;  -- what is oversol
 GRANT SELECT, INSERT ON oversold_order TO tidegate_apply;
 GRANT SELECT, UPDATE ON reservation, reservation_hold TO tidegate_apply;  -- orders claim, and what is due expires
 GRANT DELETE ON reservation_hold TO tidegate_apply;
-GRANT SELECT, UPDATE (settled, asked, cap, sales) ON channel_allocation TO tidegate_apply;  -- what orders tell that was sold
+GRANT SELECT, UPDATE (settled, asked, cap, drains_since, sales) ON channel_allocation TO tidegate_apply;  -- what orders tell that was sold
 GRANT SELECT, INSERT, UPDATE ON flow_mode TO tidegate_apply;  -- a timed override takes effect by itself
 GRANT SELECT, INSERT, UPDATE, DELETE ON node TO tidegate_apply;
 GRANT SELECT, UPDATE ON slot TO tidegate_apply;
@@ -91,7 +91,7 @@ GRANT SELECT ON event_queue, tombstone TO tidegate_dispatch;
 GRANT INSERT ON fetch_request TO tidegate_dispatch;  -- what a look did not find is asked for
 GRANT UPDATE (parent_id) ON binding TO tidegate_dispatch;
 GRANT DELETE ON channel_stock TO tidegate_dispatch;  -- of articles that were deleted over there
-GRANT SELECT (tenant_id, event_id, connection_id) ON event TO tidegate_dispatch;
+GRANT SELECT (tenant_id, event_id, connection_id, source) ON event TO tidegate_dispatch;
 
 -- The keeper of issues runs beside the lanes: it reads what failed, and keeps the groups.
 GRANT SELECT ON event_parked, event_outcome, intake_refusal, counted_article TO tidegate_dispatch;

@@ -55,15 +55,31 @@ ON CONFLICT (tenant_id, connection_id, external_id) DO UPDATE
 SET variant_id = excluded.variant_id, parent_id = excluded.parent_id, event_id = excluded.event_id,
     gone_at = clock_timestamp()
 """
-# Marks of items that the connection does not sell any more. A number that is on its way ends first: T2s clears what is left.
-# $2 connection, $3 variant.
+# Marks of items that the connection does not sell any more. A number that is on its way ends first, and what was sold there and
+# not told of yet is read first: T2s clears what is left. $2 connection, $3 variant.
 DROP_MARKS = """
 DELETE FROM channel_stock m USING variant_item i
 WHERE i.tenant_id = $1 AND i.variant_id = $3 AND m.tenant_id = $1 AND m.connection_id = $2 AND m.item_id = i.item_id
-  AND m.blocked_by IS NULL
+  AND m.blocked_by IS NULL AND m.unseen + m.unseen_back = 0
+  AND NOT EXISTS (SELECT FROM channel_allocation a
+                  WHERE a.tenant_id = $1 AND a.connection_id = $2 AND a.item_id = m.item_id)
   AND NOT EXISTS (SELECT FROM variant_item o JOIN binding b
                     ON b.tenant_id = $1 AND b.connection_id = $2 AND b.kind = 'variant' AND b.internal_id = o.variant_id
                   WHERE o.tenant_id = $1 AND o.item_id = m.item_id)
+"""
+MARK_LEFT = """
+UPDATE channel_stock m SET dirty = true, dirty_at = coalesce(m.dirty_at, clock_timestamp()), not_before = NULL
+FROM variant_item i
+WHERE i.tenant_id = $1 AND i.variant_id = $3 AND m.tenant_id = $1 AND m.connection_id = $2 AND m.item_id = i.item_id
+  AND m.mode <> 'observe'
+"""
+# An article was bound: what it shows is not known, and so nothing bounds what it sells. The marks of the items are locked. A number
+# that is on its way to another article says nothing about this one. $2 connection, $3 variant.
+FORGET_LOTS = """
+UPDATE channel_allocation a
+SET settled = NULL, asked = greatest(a.asked, CASE WHEN a.asked IS NOT NULL THEN 1 END), cap = NULL, drains_since = NULL
+FROM variant_item i
+WHERE i.tenant_id = $1 AND i.variant_id = $3 AND a.tenant_id = $1 AND a.connection_id = $2 AND a.item_id = i.item_id
 """
 # Dead letters of numbers that nobody has to be told any more. $2 connection, $3 variant.
 END_NUMBERS = """

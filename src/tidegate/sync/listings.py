@@ -105,6 +105,7 @@ async def _bury(conn: Connection, tenant_id: UUID, each: ListingChange) -> None:
     key = (each.connection_id, each.external_id)
     await conn.execute(statements.BURY, tenant_id, *key, each.event_id)
     await conn.execute(statements.DROP_MARKS, tenant_id, each.connection_id, each.variant_id)
+    await conn.execute(statements.MARK_LEFT, tenant_id, each.connection_id, each.variant_id)
     await conn.execute(
         statements.ASK_FOR_SUCCESSORS, tenant_id, each.connection_id, each.variant_id, each.event_id, LOOK_SECONDS
     )
@@ -118,6 +119,7 @@ async def _bind(conn: Connection, tenant_id: UUID, policy: Policy, each: Listing
         values = (*key, each.variant_id, each.parent_id, each.counted_id)
         await conn.execute(statements.TAKE_PLACE, tenant_id, *values)
     await conn.execute(statements.CLOSE, tenant_id, *key)
+    await conn.execute(statements.FORGET_LOTS, tenant_id, each.connection_id, each.variant_id)
     if each.connection_id not in policy.stock_channels:
         return
     rows = await conn.fetch(statements.SKUS_OF, tenant_id, each.variant_id)

@@ -8,6 +8,7 @@ import pytest
 from tidegate.commerce.commands import CommandKind
 from tidegate.commerce.states import CommandState
 from tidegate.dispatch.decide import (
+    NUMBER_MAX,
     Circumstances,
     Decision,
     ErrorClass,
@@ -364,3 +365,42 @@ def test_a_named_wait_is_a_floor_and_no_ceiling(retries: tuple[float, ...]) -> N
 def test_a_failed_look_waits_as_long_as_it_was_told() -> None:
     assert decide_look_failed(errors.TransientError(wait_seconds=77.0), DEFAULTS).wait_seconds == 77.0
     assert (decide_look_failed(errors.TransientError(wait_seconds=0.1), DEFAULTS).wait_seconds or 0) >= 0.5
+
+
+@pytest.mark.parametrize("compared", [False, True])
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.RateLimitedError(code="rate_limited"),
+        errors.TransientError(code="busy"),
+        errors.RejectedError(code="gone"),
+    ],
+)
+def test_a_number_of_a_call_that_ended_half_way_may_have_arrived(error: errors.TidegateError, compared: bool) -> None:
+    """Unless the connector told of each member by itself, or nothing was carried out before."""
+    half = about(STOCK, earlier_writes=1, tells_apart=False, is_compared=compared)
+
+    assert decide(error, half).is_unsure
+    assert compared or decide(error, half).forget_acked
+    assert not decide(error, about(STOCK, earlier_writes=1, tells_apart=True)).is_unsure
+    assert not decide(error, about(STOCK, tells_apart=False)).is_unsure
+
+
+def test_a_number_that_was_set_and_is_not_shown_is_not_known_to_be_there() -> None:
+    context = {"shown": 10**12, "sent": 4}
+    found = decide(errors.ConflictError(code="stock_differs", context=context), about(STOCK))
+
+    assert (found.state, found.remark, found.forget_acked, found.is_unsure) == (
+        CommandState.SUPERSEDED,
+        True,
+        True,
+        True,
+    )
+    assert found.shown == NUMBER_MAX
+    assert found.wait_seconds is not None
+
+
+def test_what_is_sold_without_being_counted_is_bounded_by_no_number() -> None:
+    found = decide(errors.RejectedError(code="stock_not_managed"), about(STOCK))
+
+    assert (found.state, found.is_unbounded, found.forget_acked) == (CommandState.FAILED, True, True)

@@ -6,6 +6,7 @@ therefore compared with the article as the shop shows it in the same answer, aft
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,8 +15,17 @@ import msgspec
 from tidegate.commerce.commands import Payload, SetInventory
 from tidegate.connectors.woocommerce.errors import error_of_item
 from tidegate.connectors.woocommerce.wire import id_of, read_or_none, write
-from tidegate.kernel.errors import ConflictError, OutcomeUnknownError, RejectedError
-from tidegate.sdk.connector import SIBLING_REFUSED, Done, Failed, FindOutcome, ItemOutcome, NotFound
+from tidegate.kernel.errors import ConflictError, OutcomeUnknownError, RejectedError, TidegateError
+from tidegate.sdk.connector import (
+    NOT_COUNTED,
+    SIBLING_REFUSED,
+    STOCK_DIFFERS,
+    Done,
+    Failed,
+    FindOutcome,
+    ItemOutcome,
+    NotFound,
+)
 from tidegate.sdk.http import Api
 
 BATCH_MAX = 100
@@ -46,8 +56,8 @@ Place = tuple[int, int]
 async def set_inventory(api: Api, payloads: Sequence[Payload], _key: str) -> Sequence[ItemOutcome]:
     """Set the numbers of many articles: one call for all simple ones, one for the variations of each product.
 
-    A call that fails as a whole ends it; what was set before is set again later, which changes nothing. What would need more
-    than `REQUESTS_MAX` requests is left for the next call.
+    A request that fails ends the call: what was set before is set, what it was about shares its failure, and the rest goes
+    with the next call, as does what would need more than `REQUESTS_MAX` requests.
     """
     outcomes: list[ItemOutcome] = [NOT_ASKED] * len(payloads)
     calls: dict[int, list[tuple[int, int, int]]] = {}
@@ -59,20 +69,29 @@ async def set_inventory(api: Api, payloads: Sequence[Payload], _key: str) -> Seq
             outcomes[index] = Failed(error=error)
             continue
         calls.setdefault(product if variation else 0, []).append((index, variation or product, command.quantity))
+    is_over = False
     for number, (parent, items) in enumerate(calls.items()):
-        if number >= REQUESTS_MAX:
-            outcomes = [
-                NEXT_CALL if index in {one[0] for one in items} else each for index, each in enumerate(outcomes)
-            ]
-            continue
-        path = f"/products/{parent}/variations/batch" if parent else "/products/batch"
-        update = [{"id": article, "stock_quantity": quantity} for _, article, quantity in items]
-        answer = await write(api, "POST", path, {"update": update}, _Batch)
-        if [one.id for one in answer.update] != [article for _, article, _ in items]:
-            raise OutcomeUnknownError("the answer names other articles than the call", code="item_missing")
-        for (index, _, quantity), shown in zip(items, answer.update, strict=True):
-            outcomes[index] = _judge(shown, quantity)
+        told: Sequence[ItemOutcome] = [NEXT_CALL] * len(items)
+        if number < REQUESTS_MAX and not is_over:
+            try:
+                told = await _set_batch(api, parent, items)
+            except TidegateError as error:
+                if not number:
+                    raise
+                told, is_over = [Failed(error=error)] * len(items), True
+        for (index, _, _), outcome in zip(items, told, strict=True):
+            outcomes[index] = outcome
     return outcomes
+
+
+async def _set_batch(api: Api, parent: int, items: Sequence[tuple[int, int, int]]) -> list[ItemOutcome]:
+    """Set the numbers of simple articles (`parent` 0) or of the variations of a product: (place, article, number) of each."""
+    path = f"/products/{parent}/variations/batch" if parent else "/products/batch"
+    update = [{"id": article, "stock_quantity": quantity} for _, article, quantity in items]
+    answer = await write(api, "POST", path, {"update": update}, _Batch)
+    if [one.id for one in answer.update] != [article for _, article, _ in items]:
+        raise OutcomeUnknownError("the answer names other articles than the call", code="item_missing")
+    return [_judge(shown, quantity) for (_, _, quantity), shown in zip(items, answer.update, strict=True)]
 
 
 async def find_inventory(api: Api, payload: Payload) -> FindOutcome:
@@ -103,13 +122,12 @@ def _judge(shown: _Article, quantity: int) -> ItemOutcome:
     if shown.error is not None:
         return Failed(error=error_of_item(shown.error))
     if shown.manage_stock is not True:
-        return Failed(
-            error=RejectedError("the shop does not count this article", code="stock_not_managed", hint=_NOT_COUNTED)
-        )
+        return Failed(error=RejectedError("the shop does not count this article", code=NOT_COUNTED, hint=_NOT_COUNTED))
     if shown.stock_quantity != quantity:
-        context: Mapping[str, object] = {"shown": shown.stock_quantity, "sent": quantity}
+        there = None if shown.stock_quantity is None else math.ceil(shown.stock_quantity)
+        context: Mapping[str, object] = {"shown": there, "sent": quantity}
         return Failed(
-            error=ConflictError("the shop shows another number than was set", code="stock_differs", context=context)
+            error=ConflictError("the shop shows another number than was set", code=STOCK_DIFFERS, context=context)
         )
     return Done()
 

@@ -177,6 +177,11 @@ WHERE m.tenant_id = $1 AND m.connection_id = $2 AND m.item_id = ANY($3::uuid[]) 
                     ON b.tenant_id = $1 AND b.connection_id = $2 AND b.kind = 'variant' AND b.internal_id = i.variant_id
                   WHERE i.tenant_id = $1 AND i.item_id = m.item_id)
 
+-- name: rebind_forget_lots
+-- What the connection shows of these items is not known any more, and so nothing bounds what it sells. The marks are locked. $1 tenant,
+-- $2 connection, $3 items.
+DELETE FROM channel_allocation WHERE tenant_id = $1 AND connection_id = $2 AND item_id = ANY($3::uuid[])
+
 -- name: rebind_mark
 -- Tell every channel the numbers of these items anew, where they were ever counted; what the connection itself shows of them is
 -- not known. $1 tenant, $2 items, $3 connection.
