@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
 import pytest
 from tests.applybed import CONFIG, Bed, make_bed, move_event, order_event, placed_now
 
+from tidegate.dispatch import events
 from tidegate.eventlog.replay import replay
 from tidegate.monitor.explain import explain_order, find_orders
 from tidegate.monitor.oversold import OversoldItem, read_oversold
 from tidegate.store.connections import Pool
 from tidegate.store.database import Database
+from tidegate.store.roles import Role
 from tidegate.sync.backorders import end_backorder, put_on_backorder
 from tidegate.sync.expected import Expectation, expect
 
@@ -66,8 +68,8 @@ async def test_the_policy_decides_in_the_batch_that_oversells_and_names_the_day(
         ("N2", 2, True, SOON),
     ]
     async with bed.pool.acquire() as conn:
-        events = [row[0] for row in await conn.fetch("SELECT event_id FROM event")]
-        await replay(conn, bed.tenant_id, events)
+        known = [row[0] for row in await conn.fetch("SELECT event_id FROM event")]
+        await replay(conn, bed.tenant_id, known)
     await bed.apply(processes=2)
     assert len(await stored(bed)) == 3, "nothing is decided twice"
     await coming(bed, ("PO-1", 3, LATER), ("PO-4", 100, LATER))
@@ -112,3 +114,31 @@ async def test_a_person_decides_once_and_what_lacks_later_is_asked_about_anew(
     async with bed.pool.acquire() as conn, conn.transaction():
         assert len(await end_backorder(conn, bed.tenant_id, bed.items["A"])) == 2
     assert (await lacking(bed)).undecided == 6
+
+
+async def test_listeners_are_told_the_day_that_an_order_was_promised(database: Database, owner_pool: Pool) -> None:
+    """Also of an order that changed nothing itself: a sale that was placed before it came late."""
+    listening = POLICY.rstrip() + "\n  events: {to: [shop_b], types: [order.*], mode: live}\n"
+    bed = await make_bed(database, owner_pool, config=listening)
+    await bed.append([("erp", move_event("m1", "A", 5))])
+    await bed.apply()
+    await coming(bed, ("PO-1", 4, SOON))
+    await sell(bed, ("2", 5))
+    await bed.pool.execute("DELETE FROM command_key WHERE kind = 'event.send'")
+    await bed.pool.execute("DELETE FROM command WHERE kind = 'event.send'")
+    late = order_event("1", [("A", 3)])
+    late["order"]["placed_at"] = (datetime.now(UTC) - timedelta(days=1)).isoformat()
+    await bed.append([("shop_a", late)])
+    await bed.apply()
+
+    rows = await bed.pool.fetch(
+        'SELECT o.order_id, o.number FROM command c JOIN "order" o ON o.order_id = c.entity_id'
+        " WHERE c.kind = 'event.send' AND c.state = 'pending' ORDER BY o.number"
+    )
+    assert [row["number"] for row in rows] == ["N1", "N2"]
+    told = {}
+    async with await database.pool(Role.DISPATCH, application_name="test", size_max=1) as pool, pool.acquire() as conn:
+        for row in rows:
+            found = await conn.fetch(events.BACKORDERS, bed.tenant_id, row["order_id"])
+            told[row["number"]] = [tuple(each) for each in found]
+    assert told == {"N1": [], "N2": [("A", 3, SOON)]}

@@ -170,6 +170,10 @@ def _heal(
         print_json({"chosen": done.chosen, "told": done.told, "dry_run": dry_run})
     elif dry_run:
         click.echo(f"{done.chosen} numbers would be told anew")
+    elif not done.chosen:
+        click.echo(
+            "nothing of what is meant differs and can be told anew; what differs: tidegate drift list --no-refresh"
+        )
     else:
         click.echo(f"{done.told} numbers will be told anew; the next look shows what became of it")
         if done.told < done.chosen:
@@ -253,8 +257,9 @@ def _progress(run: RunView) -> str:
 def _print(requested: Requested | None, view: DriftView, *, is_over: bool) -> None:
     run = view.run
     if run is None:
-        click.echo("nobody looked yet; run: tidegate drift")
+        click.echo("nobody looked yet: tidegate drift list reads and compares now")
         return
+    is_read = any(read.state != "failed" for read in run.reads)
     print_table(
         (
             "sku",
@@ -270,7 +275,7 @@ def _print(requested: Requested | None, view: DriftView, *, is_over: bool) -> No
             "healing",
         ),
         [_cells(row) for row in view.rows],
-        empty="no drift",
+        empty="no drift" if is_read else "nothing was read, so it is not known whether anything differs",
     )
     click.echo(_summary(view))
     for read in run.reads:

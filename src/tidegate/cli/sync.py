@@ -87,7 +87,9 @@ def status(project_dir: Path | None, *, as_json: bool) -> None:
         print_json({"items": [_as_json(view) for view in found], "order_counts": plain(counts)})
         return
     print_table(
-        _COLUMNS, [_row(view) for view in found], empty="nothing is compared by itself yet: is `tidegate up` running?"
+        _COLUMNS,
+        [_row(view) for view in found],
+        empty="nothing is compared by itself yet: connect the systems (tidegate connect NAME) and let `tidegate up` run",
     )
     for view in found:
         for line in _notes(view):

@@ -35,6 +35,11 @@ LINES = """
 SELECT line_id, sku, title, ordered, current, shipped, unit_price::text AS unit_price, total_minor
 FROM order_line WHERE tenant_id = $1 AND order_id = $2 ORDER BY position, line_id
 """
+BACKORDERS = """
+SELECT i.sku, b.units, b.promised_on
+FROM backorder b JOIN inventory_item i ON i.tenant_id = $1 AND i.item_id = b.item_id
+WHERE b.tenant_id = $1 AND b.order_id = $2 ORDER BY i.sku
+"""
 SHIPMENT = """
 SELECT f.order_id, o.number, c.name AS channel, f.tracking, f.carrier, f.shipped_at, statement_timestamp() AS read_at
 FROM fulfillment f
@@ -104,6 +109,14 @@ async def _order(conn: Connection, tenant_id: UUID, order_id: UUID, cell: str) -
                 "total": decimal_text(line["total_minor"], currency),
             }
             for line in await conn.fetch(LINES, tenant_id, order_id)
+        ],
+        "backorders": [
+            {
+                "sku": row["sku"],
+                "quantity": row["units"],
+                "promised_on": row["promised_on"].isoformat() if row["promised_on"] is not None else None,
+            }
+            for row in await conn.fetch(BACKORDERS, tenant_id, order_id)
         ],
     }
     is_cancelled = order["order_state"] == OrderState.CANCELLED

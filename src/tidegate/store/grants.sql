@@ -88,6 +88,7 @@ GRANT SELECT, INSERT, UPDATE ON sync_read TO tidegate_dispatch;
 GRANT SELECT, INSERT, DELETE ON drift_entry TO tidegate_dispatch;
 GRANT SELECT, INSERT, UPDATE, DELETE ON shown, drift TO tidegate_dispatch;
 GRANT SELECT ON event_queue, tombstone TO tidegate_dispatch;
+GRANT SELECT ON backorder TO tidegate_dispatch;  -- listeners are told which orders wait for goods
 GRANT INSERT ON fetch_request TO tidegate_dispatch;  -- what a look did not find is asked for
 GRANT UPDATE (parent_id) ON binding TO tidegate_dispatch;
 GRANT DELETE ON channel_stock TO tidegate_dispatch;  -- of articles that were deleted over there

@@ -22,7 +22,7 @@ from tidegate.store.fence import SlotEpoch, fence
 from tidegate.sync import statements
 from tidegate.sync.backorders import BY_POLICY, oversold_now, put_on_backorder
 from tidegate.sync.catalogue import Catalogue
-from tidegate.sync.fold import Fold
+from tidegate.sync.fold import Fold, fresh_version
 from tidegate.sync.listings import end_numbers, store_listings
 from tidegate.sync.load import (
     articles_of,
@@ -33,6 +33,7 @@ from tidegate.sync.load import (
     mark_dirty,
     read_claims,
 )
+from tidegate.sync.plan import plan_waiting
 from tidegate.sync.policy import Policy
 from tidegate.sync.records import Outcome, Prepared, State, StateMoved, WiderLocks
 from tidegate.sync.relocation import move_orders, plan_relocations, store_relocations
@@ -188,7 +189,10 @@ class Applier:
             await writer.store_entries(conn, entries)
             await hurry_numbers(conn, self.tenant_id, state.marks, stock, entries)
             if "backorder" in self.policy.oversell and (missing := oversold_now(entries, stock)):
-                await put_on_backorder(conn, self.tenant_id, missing, by=BY_POLICY)
+                waiting = await put_on_backorder(conn, self.tenant_id, missing, by=BY_POLICY)
+                result.commands += plan_waiting(
+                    waiting, result.changed_orders, fresh_version, self.policy, _cause_of(entries)
+                )
             woken = await writer.store_commands(
                 conn, state, result, stock_channels=self.policy.stock_channels, changed=changed
             )
@@ -206,10 +210,14 @@ class Applier:
         moves = await plan_relocations(
             conn, self.tenant_id, self.policy, self.catalogue, state, stock, entries, may_widen=may_widen
         )
-        cause = next((entry.posting.event_id for entry in reversed(entries) if entry.committed_delta > 0), None)
-        moved = post(stock.levels, move_orders(moves, state, self.catalogue, cause))
+        moved = post(stock.levels, move_orders(moves, state, self.catalogue, _cause_of(entries)))
         await store_relocations(conn, self.tenant_id, moves, state)
         return moved
+
+
+def _cause_of(entries: list[Entry]) -> UUID | None:
+    """Return the event of the last sale among entries. Pure."""
+    return next((entry.posting.event_id for entry in reversed(entries) if entry.committed_delta > 0), None)
 
 
 def _has_outcome_already(error: Exception) -> bool:

@@ -427,8 +427,7 @@ class Fold:
             tell += plan_events("shipment", made.fulfillment_id, 1, "shipment.created", self._policy, None)
         moved = {posting.item_id: posting.event_id for posting in self.result.postings}
         for item_id, cause in sorted(moved.items()):
-            version = new_id().int & _VERSION_MASK  # an item has no version; a number that nobody else has will do
-            tell += plan_events("item", item_id, version, "stock.updated", self._policy, cause)
+            tell += plan_events("item", item_id, fresh_version(), "stock.updated", self._policy, cause)
 
     def _orders_counted(self, prepared: Prepared, change: changes.OrdersCounted) -> Outcome:
         """Compare a channel's count of a closed window with what is known; where orders are missing, have the window read."""
@@ -719,3 +718,8 @@ class Fold:
         if plan.command is not None:
             self.result.commands.append(plan.command)
         return Outcome("applied", plan.code, plan.reason, "fulfillment", fulfillment.fulfillment_id)
+
+
+def fresh_version() -> int:
+    """Return a version that nobody else has, for what has none of its own."""
+    return new_id().int & _VERSION_MASK

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -117,6 +117,20 @@ def plan_events(
         )
         for listener in policy.listeners
         if matches(event_type, listener.types)
+    ]
+
+
+def plan_waiting(
+    waiting: Iterable[UUID], changed: Collection[UUID], versions: Callable[[], int], policy: Policy, cause: UUID | None
+) -> list[PlannedCommand]:
+    """Return what listeners must be told of orders that wait for goods from now on, besides those that `changed` anyway.
+
+    `versions` gives numbers that nobody else has: the orders themselves are the same.
+    """
+    return [
+        command
+        for order_id in sorted(set(waiting) - set(changed))
+        for command in plan_events("order", order_id, versions(), "order.updated", policy, cause)
     ]
 
 

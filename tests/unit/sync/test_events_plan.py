@@ -12,6 +12,7 @@ from tidegate.commerce.commands import CommandKind
 from tidegate.commerce.events import EVENT_TYPES, matches
 from tidegate.commerce.states import CommandState, OrderState
 from tidegate.config.records import Mode
+from tidegate.sync.plan import plan_waiting
 from tidegate.sync.policy import Listener
 
 ZAP = UUID(int=77)
@@ -69,3 +70,15 @@ def test_a_flow_that_proposes_asks_a_person() -> None:
 def test_patterns_name_whole_types_or_families() -> None:
     assert [each for each in EVENT_TYPES if matches(each, ["order.*"])] == ["order.updated", "order.cancelled"]
     assert not matches("order.updated", ["order", "Order.*", ""])
+
+
+def test_orders_that_wait_for_goods_are_told_although_nothing_else_of_them_changed() -> None:
+    policy = observing(listeners=(Listener(ZAP, "live", ("order.*",)),))
+    one, two = UUID(int=1), UUID(int=2)
+
+    plans = plan_waiting([two, one], {two}, iter((7,)).__next__, policy, None)
+
+    assert [(each.connection_id, each.kind, each.entity_id, each.version) for each in plans] == [
+        (ZAP, CommandKind.EVENT_SEND, one, 7)
+    ]
+    assert plan_waiting([one], (), int, observing(listeners=(Listener(ZAP, "live", ("stock.*",)),)), None) == []
