@@ -23,6 +23,10 @@ CROSS JOIN LATERAL (
 ) s
 """
 """One probe of the key per slot, in order: joined freely, all slots of the role are read for each."""
+HOLD_SLOTS_BESIDE = f"""
+WITH beside AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared($5, hashtext($6::uuid::text)))
+SELECT found.slot FROM beside CROSS JOIN ({HOLD_SLOTS}) found
+"""  # noqa: S608 - constants
 
 
 class Fenced(TransientError):
@@ -38,11 +42,23 @@ class SlotEpoch(NamedTuple):
     epoch: int
 
 
-async def fence(conn: Connection, role: NodeRole, node_id: UUID, slots: Sequence[SlotEpoch]) -> None:
+async def fence(
+    conn: Connection,
+    role: NodeRole,
+    node_id: UUID,
+    slots: Sequence[SlotEpoch],
+    *,
+    beside: tuple[int, UUID] | None = None,
+) -> None:
     """Hold the epoch rows of `slots` until the running transaction ends. First in the lock order.
 
-    Raises Fenced when any of them has another owner or epoch; the caller rolls back.
+    `beside` names an advisory lock by its class and its tenant: it is shared with others of its kind, and held as long.
+    Raises Fenced when any of the slots has another owner or epoch; the caller rolls back.
     """
-    rows = await conn.fetch(HOLD_SLOTS, role, node_id, [held.slot for held in slots], [held.epoch for held in slots])
+    columns = [held.slot for held in slots], [held.epoch for held in slots]
+    if beside is None:
+        rows = await conn.fetch(HOLD_SLOTS, role, node_id, *columns)
+    else:
+        rows = await conn.fetch(HOLD_SLOTS_BESIDE, role, node_id, *columns, *beside)
     if len(rows) != len(slots):
         raise Fenced(f"{len(slots) - len(rows)} of {len(slots)} slots have another owner")

@@ -153,8 +153,7 @@ class Applier:
         now: datetime = self.clock.now()
         reach("apply.t2.begin")
         async with conn.transaction():
-            await fence(conn, "apply", self.node_id, epochs)
-            await conn.execute(statements.HOLD_CONFIG, CONFIG_LOCK_CLASS, self.tenant_id)
+            await fence(conn, "apply", self.node_id, epochs, beside=(CONFIG_LOCK_CLASS, self.tenant_id))
             newest = await conn.fetchrow(statements.NEWEST_CONFIG, self.tenant_id)
             if newest is None or (newest[0], newest[1]) != (self.policy.known_version, self.policy.modes_revision):
                 raise StalePolicy("a newer configuration was put to work")
@@ -179,7 +178,7 @@ class Applier:
             held = {(hold.item_id, hold.location_id) for each in state.standing.values() for hold in each.holds}
             touched = {posting.key() for posting in result.postings}
             stock = await lock_levels(conn, self.tenant_id, held | touched | also.levels)
-            claims = await read_claims(conn, self.tenant_id, list(result.claimants.values()), stock.levels)
+            claims = await read_claims(conn, self.tenant_id, list(result.claimants.values()), stock)
             for standing, ending in claims:
                 result.postings += end_postings(standing, ending)
             entries = post(stock.levels, result.postings)

@@ -213,9 +213,7 @@ async def follow_sales(conn: Connection, tenant_id: UUID, policy: Policy, result
     """Follow what channels show of items that they sold. Their marks are locked by `mark_dirty`."""
     rows = [(*key, units) for key, units in sorted(result.sold.items()) if units and key[0] in policy.stock_channels]
     if rows:
-        columns = _columns(rows)
-        await conn.execute(statements.FOLLOW_LOTS, tenant_id, *columns)
-        await conn.execute(statements.FOLLOW_SALES, tenant_id, *columns)
+        await conn.execute(statements.FOLLOW_SALES, tenant_id, *_columns(rows))
 
 
 async def hurry_numbers(
@@ -231,7 +229,7 @@ async def hurry_numbers(
 async def lock_levels(conn: Connection, tenant_id: UUID, keys: set[LevelKey]) -> Stock:
     """Return the counters of levels, locked until the transaction ends; levels that do not exist yet are made."""
     if not keys:
-        return Stock({}, {}, set())
+        return Stock({}, {}, set(), await conn.fetchval(reservation_statements.IS_ORDER_AWAITED, tenant_id))
     columns = _columns(sorted(keys))
     if await conn.fetchval(statements.LOCK_LEVELS, tenant_id, *columns) < len(keys):
         await conn.execute(statements.ENSURE_LEVELS, tenant_id, *columns)
@@ -241,11 +239,12 @@ async def lock_levels(conn: Connection, tenant_id: UUID, keys: set[LevelKey]) ->
         {(row[0], row[1]): Counters(row[2], row[3], row[4], row[5], row[6]) for row in rows},
         {row[0]: row[8] for row in rows},
         {(row[0], row[1]) for row in rows if row[7]},
+        rows[0]["is_order_awaited"],
     )
 
 
 async def read_claims(
-    conn: Connection, tenant_id: UUID, claimants: Sequence[Claimant], levels: Collection[LevelKey]
+    conn: Connection, tenant_id: UUID, claimants: Sequence[Claimant], stock: Stock
 ) -> list[tuple[Standing, Ending]]:
     """Return which reservations orders claim, as they stand now that their levels are locked.
 
@@ -254,12 +253,12 @@ async def read_claims(
     if not claimants:
         return []
     named = {name for each in claimants for name in each.references}
-    if not named and not await conn.fetchval(reservation_statements.IS_ORDER_AWAITED, tenant_id):
+    if not named and not stock.is_order_awaited:
         return []
     names = {(each.connection_id, name) for each in claimants for name in each.names}
     standing = await _read_named(conn, tenant_id, named, names)
     claimed = claims_of(claimants, standing.values())
-    if any((hold.item_id, hold.location_id) not in levels for each, _ in claimed for hold in each.holds):
+    if any((hold.item_id, hold.location_id) not in stock.levels for each, _ in claimed for hold in each.holds):
         raise StateMoved
     return claimed
 

@@ -105,42 +105,31 @@ WHERE m.tenant_id = n.tenant_id AND m.connection_id = n.connection_id AND m.item
 # The update finds its row by key, not by place: a row that changed while its lock was awaited lies elsewhere now.
 
 # What a channel shows goes down by itself when it sells, where its sales are followed (`moved` is not null): then the number
-# that it is believed to show goes with it. Units that were missed there already are explained first. The marks are locked.
-# $2 channels, $3 items, $4 units sold there, negative for units that came back.
+# that it is believed to show goes with it. Units that were missed there already are explained first. Of items that are shared out,
+# what a channel may at worst still sell goes down with what orders tell that it sold; units that count as sold already are not
+# taken off again. Both look at what was missed before. The marks are locked. $2 channels, $3 items, $4 units sold there, negative
+# for units that came back.
 FOLLOW_SALES = """
-UPDATE channel_stock m
-SET unseen = m.unseen - n.told, unseen_back = m.unseen_back - n.told_back,
-    acked_quantity = m.acked_quantity - (n.units - n.told + n.told_back), moved = m.moved + n.units - n.told + n.told_back
-FROM (
+WITH n AS MATERIALIZED (
   SELECT $1::uuid AS tenant_id, n.*, greatest(0, least(n.units, old.unseen)) AS told,
          greatest(0, least(-n.units, old.unseen_back)) AS told_back
   FROM unnest($2::uuid[], $3::uuid[], $4::int[]) AS n(connection_id, item_id, units)
   CROSS JOIN LATERAL (
     SELECT unseen, unseen_back FROM channel_stock
     WHERE tenant_id = $1 AND connection_id = n.connection_id AND item_id = n.item_id OFFSET 0) old
-  OFFSET 0
-) n
+), lots AS (
+  UPDATE channel_allocation a
+  SET settled = CASE WHEN a.settled IS NOT NULL THEN greatest(0, a.settled - (n.units - n.told + n.told_back)) END,
+      asked = CASE WHEN a.asked IS NOT NULL THEN greatest(0, a.asked - (n.units - n.told + n.told_back)) END,
+      cap = a.cap - least(0, n.units - n.told + n.told_back), sales = a.sales + greatest(0, n.units)
+  FROM n WHERE a.tenant_id = n.tenant_id AND a.connection_id = n.connection_id AND a.item_id = n.item_id
+)
+UPDATE channel_stock m
+SET unseen = m.unseen - n.told, unseen_back = m.unseen_back - n.told_back,
+    acked_quantity = m.acked_quantity - (n.units - n.told + n.told_back), moved = m.moved + n.units - n.told + n.told_back
+FROM n
 WHERE m.tenant_id = n.tenant_id AND m.connection_id = n.connection_id AND m.item_id = n.item_id AND m.moved IS NOT NULL
   AND m.mode <> 'observe'
-"""
-
-# Of items that are shared out, what a channel may at worst still sell goes down with what orders tell that it sold. Units that
-# count as sold already are not taken off again, so it comes before FOLLOW_SALES. The same rows.
-FOLLOW_LOTS = """
-UPDATE channel_allocation a
-SET settled = CASE WHEN a.settled IS NOT NULL THEN greatest(0, a.settled - n.left_units) END,
-    asked = CASE WHEN a.asked IS NOT NULL THEN greatest(0, a.asked - n.left_units) END, cap = a.cap - least(0, n.left_units),
-    sales = a.sales + greatest(0, n.units)
-FROM (
-  SELECT $1::uuid AS tenant_id, n.*,
-         n.units - greatest(0, least(n.units, old.unseen)) + greatest(0, least(-n.units, old.unseen_back)) AS left_units
-  FROM unnest($2::uuid[], $3::uuid[], $4::int[]) AS n(connection_id, item_id, units)
-  CROSS JOIN LATERAL (
-    SELECT unseen, unseen_back FROM channel_stock
-    WHERE tenant_id = $1 AND connection_id = n.connection_id AND item_id = n.item_id OFFSET 0) old
-  OFFSET 0
-) n
-WHERE a.tenant_id = n.tenant_id AND a.connection_id = n.connection_id AND a.item_id = n.item_id
 """
 
 # Articles that a channel was never told of and that were counted: of others there is no number.
@@ -417,7 +406,7 @@ SELECT count(*) FROM (
 
 # A statement of its own, after the locks: its snapshot sees the entries of everybody who had them before.
 READ_BALANCES = """
-SELECT b.*, t.counts, t.available
+SELECT b.*, t.counts, t.available, EXISTS (SELECT FROM reservation WHERE tenant_id = $1 AND awaits_order) AS is_order_awaited
 FROM unnest($2::uuid[], $3::uuid[]) AS want(item_id, location_id)
 CROSS JOIN LATERAL (
   SELECT item_id, location_id, on_hand, unavailable, committed, reserved, version FROM stock_balance b
@@ -427,7 +416,8 @@ CROSS JOIN LATERAL (
   FROM stock_balance a JOIN location p ON p.tenant_id = $1 AND p.location_id = a.location_id AND p.active
   WHERE a.tenant_id = $1 AND a.item_id = want.item_id) t
 """
-"""With each level what is available of its item at all active locations together, and whether the level is among these."""
+"""With each level what is available of its item at all active locations together, and whether the level is among these; and
+whether claims wait for orders."""
 
 # A command that ended before it was ever sent has had no effect: planned again, it is open again.
 SAVE_COMMANDS = """
@@ -501,17 +491,6 @@ SELECT b.internal_id FROM connection c JOIN binding b USING (tenant_id, connecti
 WHERE tenant_id = $1 AND b.kind = 'order' AND b.internal_id = ANY($2::uuid[])
 """
 
-COUNT_OUTCOMES = """
-INSERT INTO conservation AS c (tenant_id, connection_id, hour, writer, applied, superseded, ignored, quarantined)
-SELECT $1, n.connection_id, n.hour, $2, n.applied, n.superseded, n.ignored, n.quarantined
-FROM unnest($3::uuid[], $4::timestamptz[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[])
-  AS n(connection_id, hour, applied, superseded, ignored, quarantined)
-ORDER BY n.connection_id, n.hour
-ON CONFLICT (tenant_id, connection_id, hour, writer) DO UPDATE
-SET applied = c.applied + excluded.applied, superseded = c.superseded + excluded.superseded,
-    ignored = c.ignored + excluded.ignored, quarantined = c.quarantined + excluded.quarantined
-"""
-
 PARK = """
 INSERT INTO event_parked AS p (tenant_id, event_id, run, slot, connection_id, ordering_key, kind, code, reason, until)
 SELECT $1, * FROM unnest($2::uuid[], $3::int[], $4::smallint[], $5::uuid[], $6::text[], $7::text[], $8::text[],
@@ -581,6 +560,18 @@ DELETE FROM event_queue WHERE ctid = ANY(ARRAY(
     SELECT e.ctid FROM event_queue e
     WHERE e.slot = done.slot AND e.tenant_id = $1 AND e.seq = done.seq OFFSET 0) q))
 """
+# Takes them from the queue and counts them: $4 who counts, $5 connections, $6 hours of receipt, and how many of each outcome.
+TAKE_AND_COUNT = f"""
+WITH taken AS ({TAKE_FROM_QUEUE})
+INSERT INTO conservation AS c (tenant_id, connection_id, hour, writer, applied, superseded, ignored, quarantined)
+SELECT $1, n.connection_id, n.hour, $4, n.applied, n.superseded, n.ignored, n.quarantined
+FROM unnest($5::uuid[], $6::timestamptz[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[])
+  AS n(connection_id, hour, applied, superseded, ignored, quarantined)
+ORDER BY n.connection_id, n.hour
+ON CONFLICT (tenant_id, connection_id, hour, writer) DO UPDATE
+SET applied = c.applied + excluded.applied, superseded = c.superseded + excluded.superseded,
+    ignored = c.ignored + excluded.ignored, quarantined = c.quarantined + excluded.quarantined
+"""  # noqa: S608 - constants
 
 # Orders of channels by when they were placed: $2 channels, $3 since, $4 until.
 COUNT_PLACED = """

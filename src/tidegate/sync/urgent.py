@@ -41,6 +41,8 @@ class Stock(NamedTuple):
     """Item -> units at all active locations together."""
     counted: set[LevelKey]
     """The levels that are at active locations."""
+    is_order_awaited: bool = False
+    """Whether claims wait for orders, as of the locks. Only T2 asks."""
 
 
 def quiet_of(lowest: int | None, highest: int | None) -> Quiet | None:

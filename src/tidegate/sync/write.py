@@ -269,14 +269,15 @@ class Writer:
         ]  # fmt: skip
         await _copy(conn, "event_outcome", statements.OUTCOME_COLUMNS, rows)
         await self._park(conn, result)
-        taken = [(p.event.slot, p.event.seq) for p, _ in result.outcomes]
-        await conn.execute(statements.TAKE_FROM_QUEUE, self.tenant_id, *_columns(taken))
+        taken, counts = [(p.event.slot, p.event.seq) for p, _ in result.outcomes], count_outcomes(result.outcomes)
+        if counts:
+            columns = (*_columns(taken), self.name, *_columns(counts))
+            await conn.execute(statements.TAKE_AND_COUNT, self.tenant_id, *columns)
+        else:
+            await conn.execute(statements.TAKE_FROM_QUEUE, self.tenant_id, *_columns(taken))
         suspects = [p.event.event_id for p, _ in result.outcomes if p.crashes]
         if suspects:
             await conn.execute(statements.FORGET_CRASHES, self.tenant_id, suspects)
-        counts = count_outcomes(result.outcomes)
-        if counts:
-            await conn.execute(statements.COUNT_OUTCOMES, self.tenant_id, self.name, *_columns(counts))
 
     async def _park(self, conn: Connection, result: Result) -> None:
         rows: list[tuple[object, ...]] = [
