@@ -74,9 +74,10 @@ CROSS JOIN connection c
 LEFT JOIN LATERAL (
   SELECT m.push_version, m.acked_quantity FROM channel_stock m
   WHERE m.tenant_id = $1 AND m.connection_id = c.connection_id AND m.item_id = want.item_id AND m.mode <> 'observe'
-    AND EXISTS (SELECT FROM variant_item vi JOIN binding b
-                  ON b.tenant_id = $1 AND b.connection_id = c.connection_id AND b.kind = 'variant'
-                 AND b.internal_id = vi.variant_id
+    AND EXISTS (SELECT FROM variant_item vi
+                CROSS JOIN LATERAL (
+                  SELECT FROM binding b WHERE b.tenant_id = $1 AND b.connection_id = c.connection_id AND b.kind = 'variant'
+                   AND b.internal_id = vi.variant_id OFFSET 0) b
                 WHERE vi.tenant_id = $1 AND vi.item_id = want.item_id)
   OFFSET 0) own ON true
 CROSS JOIN LATERAL (
@@ -85,9 +86,10 @@ CROSS JOIN LATERAL (
     CROSS JOIN LATERAL (
       SELECT FROM channel_stock m
       WHERE m.tenant_id = $1 AND m.connection_id = c.connection_id AND m.item_id = a.listed_id AND m.mode <> 'observe'
-        AND EXISTS (SELECT FROM variant_item vi JOIN binding b
-                      ON b.tenant_id = $1 AND b.connection_id = c.connection_id AND b.kind = 'variant'
-                     AND b.internal_id = vi.variant_id
+        AND EXISTS (SELECT FROM variant_item vi
+                    CROSS JOIN LATERAL (
+                      SELECT FROM binding b WHERE b.tenant_id = $1 AND b.connection_id = c.connection_id AND b.kind = 'variant'
+                       AND b.internal_id = vi.variant_id OFFSET 0) b
                     WHERE vi.tenant_id = $1 AND vi.item_id = a.listed_id)
       OFFSET 0) m
     WHERE a.item_id = want.item_id) AS sells) other
