@@ -48,6 +48,7 @@ LARGE_SHELF = 1_000_000
 RAW_BATCH = 200
 BATCH_CALLERS = 2
 PACED_CALLERS = 64
+"""Half as many for batches: all of them together must find room in the combiner of a machine that does not keep up."""
 DONE_SECONDS_MAX = 120.0
 START_SECONDS = 30.0
 PEPPER = b"p" * 32
@@ -253,7 +254,7 @@ async def through_http(place: Place, arguments: argparse.Namespace) -> dict[str,
         "http": (1, arguments.http_callers, 0),
         "http_paced": (1, PACED_CALLERS, arguments.http_rate),
         "http_batch": (arguments.http_batch, BATCH_CALLERS, 0),
-        "http_batch_paced": (arguments.http_batch, PACED_CALLERS, arguments.http_batch_rate),
+        "http_batch_paced": (arguments.http_batch, PACED_CALLERS // 2, arguments.http_batch_rate),
     }
     for kind, (batch, callers, rate) in asked.items():
         ports = [free_port() for _ in range(arguments.http)]
