@@ -120,9 +120,10 @@ class Bed:
         polling: bool = False,
         mode: str = "live",
         more: str = "",
+        stock: str = "",
         files: Mapping[str, str] | None = None,
     ) -> None:
-        """Put a configuration to work; `mode` is that of all flows, `files` are those that `more` names."""
+        """Put a configuration to work; `mode` is that of all flows, `stock` more of that one, `files` are those that `more` names."""
         self.mode = mode
         document = f"""
 tenant: main
@@ -134,7 +135,7 @@ owns: {{stock.on_hand: erp, shipment: erp}}
 flows:
   orders: {{from: [shop_a], to: erp, since: 2026-01-01, mode: {mode}}}
   shipments: {{from: erp, to: origin, mode: {mode}}}
-  stock: {{from: erp, to: [shop_a], mode: {mode}}}
+  stock: {{from: erp, to: [shop_a], mode: {mode}{stock}}}
 polling: {{enabled: {str(polling).lower()}}}
 {more}
 """

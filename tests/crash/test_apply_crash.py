@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 from tests.applybed import Bed, make_bed, order_event
 from tests.dispatchbed import until
+from tests.integration.test_calling_off import POLICY as CALLS_OFF
 from tests.integration.test_relocations import make_places
 from tests.walkbed import APPLY, BREAKS_FOLD, ENDS_PROCESS, Child, Crew, running_crew
 
@@ -155,4 +156,27 @@ async def test_orders_whose_move_dies_before_its_commit_move_once_with_the_next_
 
     assert await bed.pool.fetchval("SELECT count(*) FROM oversold_order") == 2
     assert await bed.pool.fetch("SELECT item_id FROM stock_balance WHERE available < 0") == []
+    await bed.check_books()
+
+
+async def test_a_call_off_that_dies_before_its_commit_is_made_once_with_the_next_process(
+    database: Database, owner_pool: Pool, short_dir: Path
+) -> None:
+    bed = await make_bed(database, owner_pool, config=CALLS_OFF)
+    await bed.append([("shop_a", order_event(number, [("A", 2)])) for number in ("1", "2")])
+    async with running_crew(database, short_dir) as crew:
+        doomed = await crew.start("apply", crash_at="calling_off.stored:1")
+        async with asyncio.timeout(60):
+            assert await doomed.process.wait() == -signal.SIGKILL, crew.report()
+        assert not await bed.pool.fetchval("SELECT count(*) FROM command WHERE kind = 'order.cancel'")
+        await keep_running(bed, crew, 2)
+
+    asked = await bed.pool.fetchval(
+        "SELECT array_agg(state) FROM command WHERE kind = 'order.cancel' AND connection_id = $1",
+        bed.connections["shop_a"],
+    )
+    assert asked == ["pending", "pending"]
+    assert not await bed.pool.fetchval(
+        "SELECT count(*) FROM command WHERE kind = 'order.create' AND state <> 'cancelled'"
+    )
     await bed.check_books()

@@ -25,7 +25,7 @@ request is made anew (`--rebuild`) it gets a new key; otherwise it keeps the fro
 ROOMS = ("connectors", "dispatch", "sdk", "sync", "intake")
 NO_FAILURES = {
     # outcomes that are good ends, waits that end by themselves, refusals of a person's or a programmer's own call
-    "already_bound", "already_captured", "already_confirmed", "already_there", "already_voided", "inquiry", "no_payment", "thin_event", "told_elsewhere", "before_switch", "flow_observes", "before_since", "cancelled", "command_missing", "command_unknown", "empty_shipment", "found",
+    "already_bound", "already_cancelled", "called_off", "let_stand", "already_captured", "already_confirmed", "already_there", "already_voided", "inquiry", "no_payment", "thin_event", "told_elsewhere", "before_switch", "flow_observes", "before_since", "cancelled", "command_missing", "command_unknown", "empty_shipment", "found",
     "found_partly", "header_unsafe", "internal_move", "issue_unknown", "late_answer", "never_created", "no_flow",
     "article_unbound", "config_missing", "not_an_article", "topic_not_used", "webhook_seen", "webhook_switched_on", "webhook_made_again", "order_gone", "flow_missing", "group_unknown",
     "matches_invalid", "matches_unreadable", "not_found_once", "not_found_yet", "not_placed", "not_released",

@@ -11,6 +11,11 @@ from tidegate.store.connections import Pool
 from tidegate.store.database import Database
 
 pytestmark = pytest.mark.asyncio
+CALL_OFF = """
+WITH held AS (UPDATE "order" SET called_off_at = now() WHERE tenant_id = $1 AND order_id = $2)
+INSERT INTO oversold_order (tenant_id, order_id, version, item_id, outcome, units, location_id, decided_by)
+VALUES ($1, $2, 1, $3, 'called_off', 1, $4, 'policy')
+"""
 
 
 async def test_orders_that_lack_wait_by_a_decision_that_counts_once(database: Database, owner_pool: Pool) -> None:
@@ -34,6 +39,11 @@ async def test_orders_that_lack_wait_by_a_decision_that_counts_once(database: Da
         once_more = await bed.call("POST", address, key=key, json=wish, once="b")
         after = await bed.call("GET", "/v1/oversold", key=reader)
         undone = await bed.call("POST", address, key=key, json={"decision": "undo"}, once="c")
+        await owner_pool.execute(CALL_OFF, tenant.tenant_id, tenant.order, tenant.item, place)
+        off = await bed.call("GET", "/v1/oversold", key=reader)
+        stands = [
+            await bed.call("POST", address, key=key, json={"decision": "undo"}, once=once) for once in ("d", "d", "e")
+        ]
         wrong = [
             (await bed.call("POST", address, key=key, json=bad, once=str(number))).status
             for number, bad in enumerate(
@@ -49,6 +59,8 @@ async def test_orders_that_lack_wait_by_a_decision_that_counts_once(database: Da
     assert once_more.json["orders"] == []
     assert (after.json["items"][0]["undecided"], after.json["items"][0]["orders"][0]["waits"]) == (2, True)
     assert undone.json["orders"] == first.json["orders"]
+    assert (off.json["items"][0]["undecided"], off.json["items"][0]["orders"][0]["called_off"]) == (2, True)
+    assert [len(each.json["orders"]) for each in stands] == [1, 1, 0]
     assert wrong == [400, 400, 400, 404]
     actions = await owner_pool.fetch("SELECT actor, subject FROM audit_log WHERE action = 'stock.settled'")
-    assert [row[1] for row in actions] == [tenant.sku] * 2
+    assert [row[1] for row in actions] == [tenant.sku] * 3

@@ -43,7 +43,14 @@ async def test_a_sale_of_what_nobody_has_is_known_with_its_order_and_over_when_g
 
 async def test_whoever_ordered_first_is_served_first() -> None:
     rows = [
-        {"order_id": UUID(int=n), "number": str(n), "channel": "shop", "placed_at": datetime.now(UTC), "units": units}
+        {
+            "order_id": UUID(int=n),
+            "number": str(n),
+            "channel": "shop",
+            "placed_at": datetime.now(UTC),
+            "units": units,
+            "called_off_at": None,
+        }
         for n, units in ((9, 2), (8, 3), (7, 4))
     ]
     assert [(order.number, order.missing) for order in short_orders(4, rows)] == [("9", 2), ("8", 2)]

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
 from collections import Counter
 from collections.abc import Iterator
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from tests.sandboxbed import Receiver, RunningSandbox, at_once, call, eventually, running
-from tests.sandboxshop import CANCEL, FULFIL, REFUND, SECRET, SET, SUBSCRIBE, ShopHand, shop_world
+from tests.sandboxshop import CANCEL, FULFIL, REFUND, SECRET, SET, SUBSCRIBE, TOKEN, ShopHand, shop_world
+
+from tidegate.commerce.commands import CancelOrder, CommandKind
+from tidegate.connectors.shopify import CONNECTOR
+from tidegate.kernel.clock import SystemClock
+from tidegate.kernel.redaction import Secret
+from tidegate.sdk.client import HttpApi
+from tidegate.sdk.connector import Done, Failed, ItemOutcome
 
 
 @pytest.fixture
@@ -262,6 +271,33 @@ def test_a_cancelled_order_gives_back_stock_and_money(shop: ShopHand) -> None:
         "0.00",
     )
     assert shop.level(1) == {"available": 100, "committed": 0, "on_hand": 100}
+
+
+def test_the_connector_cancels_an_order_once_and_none_that_has_left(shop: ShopHand) -> None:
+    """Paid back by the way that it came, and restocked; that it is cancelled already counts as done."""
+    order, shipped = shop.buy("S1", 2), shop.buy("S2", 1)
+    shop.fulfil(shipped)
+
+    async def cancel(order_id: str) -> ItemOutcome:
+        settings, secrets = {"store": "sandbox"}, {"access_token": Secret(TOKEN)}
+        networks = [ip_network("127.0.0.0/8")]
+        api = HttpApi(CONNECTOR, shop.sandbox.url("shop"), settings, secrets, allow=networks, clock=SystemClock())
+        payload = CancelOrder(reference="ord_1", order_external_id=order_id.rpartition("/")[2], is_own=True)
+        try:
+            (outcome,) = await CONNECTOR.commands[CommandKind.ORDER_CANCEL].execute(api, [payload], "key")
+        finally:
+            await api.close()
+        return outcome
+
+    done = [asyncio.run(cancel(order)) for _ in range(2)]
+    refused = asyncio.run(cancel(shipped))
+
+    assert [each.detail for each in done if isinstance(each, Done)] == ["", "it was cancelled already"]
+    assert isinstance(refused, Failed)
+    assert shop.order(order)["displayFinancialStatus"] == "REFUNDED"
+    assert (shop.level(1)["available"], shop.level(2)["available"]) == (100, 99)
+    books = shop.sandbox.ask("GET", "/books/shop")
+    assert (books["effects"]["cancel"]["keys"], books["effects"]["cancel"]["doubled"]) == (1, {})
 
 
 def test_an_authorised_order_is_captured_within_its_authorisation(shop: ShopHand) -> None:

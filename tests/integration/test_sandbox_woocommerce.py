@@ -15,10 +15,18 @@ import pytest
 from aiohttp import web
 
 from tidegate.commerce.changes import Ignored, NeedsFetch, OrderSeen
-from tidegate.commerce.commands import CreateFulfillment, CreateRefund, FulfillmentLineOut, Payload, SetInventory
+from tidegate.commerce.commands import (
+    CancelOrder,
+    CreateFulfillment,
+    CreateRefund,
+    FulfillmentLineOut,
+    Payload,
+    SetInventory,
+)
 from tidegate.connectors.woocommerce import CONNECTOR
 from tidegate.connectors.woocommerce.oauth import basic_session
 from tidegate.connectors.woocommerce.webhooks import WEBHOOK, is_ping
+from tidegate.connectors.woocommerce.wire import write
 from tidegate.kernel.clock import SystemClock
 from tidegate.kernel.errors import AuthenticationError, ConflictError, RejectedError, TidegateError
 from tidegate.kernel.redaction import Secret
@@ -574,3 +582,36 @@ async def test_nothing_is_found_of_what_was_never_done() -> None:
         assert find is not None
 
         assert await find(bed.api, shipment("ful_c0_9", order, {order.lines[0].external_id: 1})) == NotFound()
+
+
+async def test_orders_that_nobody_can_serve_are_cancelled_once_through_lost_replies_and_what_has_left_is_not() -> None:
+    async with shop() as bed:
+        for number in range(6):
+            await bed.buy("VALVE-1", 2, key=f"k{number}")
+        orders, _ = await bed.poll()
+        spec = CONNECTOR.commands["order.cancel"]  # type: ignore[index]
+        assert spec.find is not None
+        commands = [CancelOrder(reference=f"ord_{one}", order_external_id=one, is_own=True) for one in sorted(orders)]
+        assert await spec.find(bed.api, commands[0]) == NotFound()
+        await write(bed.api, "PUT", f"/orders/{commands[-1].order_external_id}", {"status": "completed"}, dict)
+        await bed.faults(lost_replies=0.3, broken=0.1, broken_after=0.1, garbage=0.1)
+        for command in commands[:-1]:
+            for _ in range(60):
+                try:
+                    await spec.execute(bed.api, [command], "key")
+                except TidegateError:
+                    if not isinstance(await patiently(lambda: spec.find(bed.api, command)), Done):  # type: ignore[misc]  # noqa: B023
+                        continue
+                break
+            else:
+                raise AssertionError("never done")
+        await bed.faults()
+        (refused,) = await spec.execute(bed.api, commands[-1:], "key")
+        books = await bed.ask("GET", "/books/woo")
+        (seen,) = CONNECTOR.normalize(await fetched(bed, commands[0].order_external_id))
+
+    assert isinstance(refused, Failed)
+    assert refused.error.code == "order_completed"
+    assert books["units_returned"] == 10, "each order's units came back once"
+    assert isinstance(seen, OrderSeen)
+    assert seen.order_state == "cancelled"

@@ -72,6 +72,7 @@ def _plain_oversold(item: OversoldItem, cell: str) -> dict[str, object]:
                 "units": each.units,
                 "missing": each.missing,
                 "waits": each.waits,
+                "called_off": each.called_off,
                 "promised_on": each.promised_on,
                 "expected_on": each.expected_on,
                 "decided_by": each.decided_by,
@@ -82,6 +83,8 @@ def _plain_oversold(item: OversoldItem, cell: str) -> dict[str, object]:
 
 
 def _waits(order: ShortOrder) -> str:
+    if order.called_off:
+        return "no, its channel is to cancel it"
     if not order.waits:
         return ""
     promised = f"promised for {order.promised_on}" if order.promised_on is not None else "no day promised"
@@ -92,7 +95,10 @@ def _waits(order: ShortOrder) -> str:
 @click.argument("sku")
 @click.option("--wait", "decision", flag_value="wait", help="The orders wait for goods.")
 @click.option(
-    "--undo", "decision", flag_value="undo", help="They do not wait any more: the alert fires again while they lack."
+    "--undo",
+    "decision",
+    flag_value="undo",
+    help="They do not wait any more, and are not cancelled where their shop was not asked yet: the alert fires again while they lack.",
 )
 @click.option(
     "--order",
@@ -117,7 +123,8 @@ def settle(
     nothing does. The day is kept with the order (`tidegate why order`), the alert `oversold` is over, and orders that come later are
     asked about anew. `flows.stock.oversell: backorder` decides so by itself, in the moment of the sale.
 
-    Nothing is told to shops: cancel in the shop what shall not wait.
+    Nothing is told to shops: cancel in the shop what shall not wait. With --undo orders that `flows.stock.oversell: cancel_newest` called
+    off stand after all, as long as their shop was not asked, or refused; they are not called off again.
 
     \b
     Examples:

@@ -114,12 +114,14 @@ class CreateOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     """Fields of the target's own, as its connector declares them."""
 
 
-class CancelOrder(msgspec.Struct, frozen=True, kw_only=True, tag="order.cancel"):
+class CancelOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="order.cancel"):
     """Cancel the order in the target system."""
 
     reference: str
     order_external_id: str
     """The order's id in the target system, '' when it is not bound yet (then find it by `reference`)."""
+    is_own: bool = False
+    """The order was placed in the target system: it is the shop's own order, which nobody can serve."""
 
 
 class FulfillmentLineOut(msgspec.Struct, frozen=True, kw_only=True):

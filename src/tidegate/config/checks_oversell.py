@@ -32,6 +32,11 @@ def check_oversell(config: Config, document: Document, connectors: Mapping[str, 
                 Problem(mark=mark, message=f"flows.stock.oversell cannot be other_location: {why}", hint=hint)
                 for why, hint in _why_not_elsewhere(config, connectors)
             )
+        elif step == "cancel_newest":
+            yield from (
+                Problem(mark=mark, message=f"flows.stock.oversell cannot be cancel_newest: {why}", hint=hint)
+                for why, hint in _why_not_cancelled(config, connectors)
+            )
 
 
 def _why_not_elsewhere(config: Config, connectors: Mapping[str, Connector] | None) -> Iterator[tuple[str, str]]:
@@ -45,3 +50,23 @@ def _why_not_elsewhere(config: Config, connectors: Mapping[str, Connector] | Non
     if connector is not None and not connector.names_location:
         words = f"connector {connector.name!r} of {orders.target!r} cannot say from which location an order is to leave"
         yield words, "take it out: orders stay where they stand"
+
+
+def _why_not_cancelled(config: Config, connectors: Mapping[str, Connector] | None) -> Iterator[tuple[str, str]]:
+    """Yield why orders cannot be cancelled in their shops, and what to do: each shop must be able to, and the money must go back."""
+    orders, payments = config.flows.orders, config.flows.payments
+    if orders is None:
+        yield "there is no flow of orders", "add flows.orders, or take it out"
+        return
+    gives_back = payments is not None and payments.refunds in ("both", "to_provider")
+    for name in orders.sources:
+        shop = config.connections.get(name)
+        connector = (connectors or {}).get(shop.use) if shop is not None else None
+        if connector is None:
+            continue
+        if not connector.cancels_own_orders:
+            words = f"connector {connector.name!r} of {name!r} cannot cancel an order in its shop"
+            yield words, "take it out: what nobody can serve is cancelled in the shop by hand"
+        elif not connector.cancel_pays_back and not gives_back:
+            words = f"{name!r} pays nothing back for an order that it is asked to cancel, and no payments flow does"
+            yield words, "add flows.payments with refunds: both or to_provider, or take it out"

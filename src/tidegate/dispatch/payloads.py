@@ -36,7 +36,7 @@ from tidegate.vault.bodies import BodyCipher
 LOCK_ORDERS = """
 SELECT o.order_id, o.number, o.connection_id, c.name AS channel, o.external_id, o.placed_at, o.currency, o.shipping_minor,
        o.shipping_method, o.discount_minor, o.total_minor, o.order_state, o.payment_state, o.data_key_id,
-       o.private
+       o.private, o.called_off_at
 FROM "order" o JOIN connection c ON c.tenant_id = o.tenant_id AND c.connection_id = o.connection_id
 WHERE o.tenant_id = $1 AND o.order_id = ANY($2::uuid[]) ORDER BY o.order_id FOR SHARE OF o
 """
@@ -70,6 +70,9 @@ ORDER BY want.order_id, l.position, l.line_id
 BOUND_ORDERS = """
 SELECT internal_id, external_id FROM binding
 WHERE tenant_id = $1 AND connection_id = $2 AND kind = 'order' AND internal_id = ANY($3::uuid[])
+"""
+OWN_ORDER = """
+SELECT external_id, order_state, called_off_at FROM "order" WHERE tenant_id = $1 AND connection_id = $2 AND order_id = $3 FOR SHARE
 """
 WAS_SENT = """
 SELECT EXISTS (SELECT FROM command WHERE tenant_id = $1 AND connection_id = $2 AND entity_id = $3
@@ -301,6 +304,9 @@ def _why_not(order: Any, bound: str | None, *, has_lines: bool, is_preview: bool
         return Unbuildable(state=CommandState.SUCCEEDED, code="already_bound", reason=f"it exists there as {bound}")
     if not has_lines or (order["order_state"] == "cancelled" and not is_preview):
         return Unbuildable(state=CommandState.CANCELLED, code="nothing_left", reason="nothing of the order is left")
+    if not is_preview and order["called_off_at"] is not None:
+        reason = "its channel is asked to cancel it, because nobody has its goods"
+        return Unbuildable(state=CommandState.CANCELLED, code="not_released", reason=reason)
     if not is_preview and not may_leave(order["order_state"], order["payment_state"]):
         reason = f"the order is {order['order_state']} and {order['payment_state']}: it goes out when it is released"
         return Unbuildable(state=CommandState.CANCELLED, code="not_released", reason=reason)
@@ -355,6 +361,17 @@ async def _build_cancel(
     conn: Connection, connection: ConnectionRow, order_id: UUID, cell: str
 ) -> Payload | Unbuildable:
     ids = (connection.tenant_id, connection.connection_id, order_id)
+    own = await conn.fetchrow(OWN_ORDER, *ids)
+    if own is not None:
+        if own["order_state"] == "cancelled":
+            reason = f"{connection.name} shows it as cancelled"
+            return Unbuildable(state=CommandState.SUCCEEDED, code="already_cancelled", reason=reason)
+        if own["called_off_at"] is None:
+            return Unbuildable(
+                state=CommandState.CANCELLED, code="let_stand", reason="the order is not called off any more"
+            )
+        reference = public_id("ord", cell, order_id)
+        return CancelOrder(reference=reference, order_external_id=own["external_id"], is_own=True)
     rows = await conn.fetch(BOUND_ORDERS, *ids[:2], [order_id])
     bound = rows[0]["external_id"] if rows else None
     if bound is None and not await conn.fetchval(WAS_SENT, *ids):

@@ -67,6 +67,8 @@ class DispatchSettings:
     """How soon feeds are read again when a channel shows fewer units than its orders explain: webhooks may be lost."""
     drain_look_seconds: float = 3.0
     """Between two looks whether all orders are read that a channel took before it was lowered."""
+    cancel_look_seconds: float = 5.0
+    """After a channel cancelled an order because it was asked to: how long its own word is waited for before the order is read."""
     unseen_look_seconds: float = 15.0
     """Between two looks whether such units are explained."""
     poison_seconds: float = 300.0

@@ -820,3 +820,12 @@ WHERE tenant_id = $1 AND connection_id = $2 AND topic = $3 AND external_id = $4 
 COUNT_BUNDLED = """
 UPDATE lane_state SET hints_bundled = hints_bundled + $3::int WHERE tenant_id = $1 AND connection_id = $2
 """
+
+# Orders that were placed in the connection and are cancelled there now. $3 commands, $4 how long its own word is waited for.
+READ_CANCELLED = """
+INSERT INTO fetch_request (tenant_id, connection_id, topic, external_id, requested_by, not_before)
+SELECT $1, $2, 'order', o.external_id, coalesce(c.cause_event_id, c.command_id), clock_timestamp() + make_interval(secs => $4::float8)
+FROM command c JOIN "order" o ON o.tenant_id = $1 AND o.order_id = c.entity_id AND o.connection_id = $2
+WHERE c.tenant_id = $1 AND c.command_id = ANY($3::uuid[]) AND o.order_state <> 'cancelled'
+ON CONFLICT (tenant_id, connection_id, topic, external_id) DO NOTHING
+"""

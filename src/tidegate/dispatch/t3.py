@@ -109,6 +109,7 @@ async def _change_state(conn: Connection, scope: Scope, settlement: Settlement) 
     await _settle_stock(conn, scope, [(m, d) for m, d in applied if m.kind is CommandKind.INVENTORY_SET])
     await settle_payments(conn, tenant_id, applied)
     await _settle_fulfillments(conn, scope, [m for m, _ in applied if m.entity_id in set(shipped)])
+    await _look_at_cancelled(conn, scope, [m for m, d in applied if d.done is not None])
     return bool(moved)
 
 
@@ -209,6 +210,13 @@ async def _settle_stock(conn: Connection, scope: Scope, applied: Sequence[tuple[
             log.warning("stock.unseen", connection=scope.connection.name, count=len(gone))
             await conn.execute(statements.MARK_EVERYWHERE, scope.ids[0], gone)
             await conn.execute("SELECT pg_notify($1, '')", statements.COMMAND_CHANNEL)
+
+
+async def _look_at_cancelled(conn: Connection, scope: Scope, done: Sequence[Subject]) -> None:
+    """Have orders read that their own channel cancelled because it was asked to: what follows, follows from what it shows."""
+    ids = [member.command_id for member in done if member.kind is CommandKind.ORDER_CANCEL]
+    if ids and "order" in scope.connector.fetch:
+        await conn.execute(statements.READ_CANCELLED, *scope.ids, ids, scope.settings.cancel_look_seconds)
 
 
 async def _settle_fulfillments(conn: Connection, scope: Scope, members: Sequence[Subject]) -> None:

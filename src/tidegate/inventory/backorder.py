@@ -6,6 +6,9 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Any, NamedTuple
 
+BY_POLICY = "policy"
+"""Who decided, where nobody was asked."""
+
 
 class Receipt(NamedTuple):
     """Units that are on their way."""

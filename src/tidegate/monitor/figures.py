@@ -105,7 +105,7 @@ WAITING_WORDS: Mapping[str, tuple[str, bool]] = {
 """Stage -> (words, whether a person has to act). In the order of the way through."""
 _KIND_WORDS = {
     "order.create": "orders for the ERP",
-    "order.cancel": "cancellations for the ERP",
+    "order.cancel": "cancellations",
     "fulfillment.create": "shipments to report",
     "payment.capture": "payments to capture",
     "payment.void": "payments to release",

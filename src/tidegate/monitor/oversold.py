@@ -39,6 +39,8 @@ class ShortOrder(msgspec.Struct, frozen=True, kw_only=True):
     """How many of these are not there, when older orders are served first."""
     waits: bool = False
     """It was decided that it waits for goods (backorder)."""
+    called_off: bool = False
+    """Its channel is asked to cancel it: its units come back when it did."""
     promised_on: date | None = None
     """When, by what was on its way when that was decided."""
     expected_on: date | None = None
@@ -72,7 +74,7 @@ async def read_oversold(conn: Connection, tenant_id: UUID, *, limit: int = ITEMS
             [Receipt(*each) for each in await conn.fetch(_RECEIPTS, tenant_id, item_id)],
             {each["order_id"]: each for each in await conn.fetch(_BACKORDERS, tenant_id, item_id)},
         )
-        waiting = sum(order.missing for order in orders if order.waits)
+        waiting = sum(order.missing for order in orders if order.waits or order.called_off)
         found.append(
             OversoldItem(
                 sku=row["sku"], missing=missing, since=row["since"], orders=orders, undecided=max(0, missing - waiting)
@@ -102,6 +104,7 @@ def short_orders(
                 units=row["units"],
                 missing=lacks,
                 waits=decided is not None and decided["units"] >= lacks,
+                called_off=row["called_off_at"] is not None,
                 promised_on=decided["promised_on"] if decided is not None else None,
                 expected_on=day,
                 decided_by=decided["decided_by"] if decided is not None else None,

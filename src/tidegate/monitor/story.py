@@ -309,7 +309,12 @@ def _by(decided_by: str) -> str:
 def _oversold_steps(rows: Iterable[Row]) -> Iterable[Step]:
     for row in rows:
         units = f"{row['units']} x {row['sku']}"
-        words = f"leaves from {row['goal']} {_by(row['decided_by'])}: {units} more were promised at {row['location']} than there were"
+        by = _by(row["decided_by"])
+        words = {
+            "moved": f"leaves from {row['goal']} {by}: {units} more were promised at {row['location']} than there were",
+            "called_off": f"called off {by}: {units} more were sold than there were; its channel is asked to cancel it",
+            "let_stand": f"stands after all {by}: its channel is not asked to cancel it",
+        }[row["outcome"]]
         detail = {"units": row["units"], "from": row["location"], "to": row["goal"], "decided_by": row["decided_by"]}
         yield Step(at=row["decided_at"], kind="ledger", words=words, about="", detail=detail)
 

@@ -58,6 +58,8 @@ def add_refund(order: Order, refund: Refund) -> None:
     order.refunds.append(refund)
 
 
+CALLED_OFF = "cancelled: not in stock"
+"""Reason of a refund of an order that its channel was asked to cancel."""
 TENDERS = ("authorise", "sale")
 """Kinds of a channel's payment that bring money in."""
 
@@ -190,6 +192,20 @@ def plan_voids(order: Order) -> list[PspPayment]:
         for payment in order.psp
         if payment.state == "authorised" and not payment.captured_minor and payment.payment_id not in asked
     ]
+
+
+def pay_back(order: Order, *, make_id: Callable[[], UUID]) -> None:
+    """Note refunds of what was captured and nobody gave back: of an order that was cancelled because we asked its channel to."""
+    if order.order_state is not OrderState.CANCELLED or order.has_left():
+        return
+    due = sum(payment.captured_minor for payment in order.psp)
+    due -= sum(refund.amount_minor for refund in order.refunds if not refund.is_off)
+    for payment in order.psp:
+        part = min(due, payment.captured_minor - payment.refunded_minor)
+        if part > 0:
+            due -= part
+            refund = Refund(make_id(), "channel", part, order.currency, "pending", reason=CALLED_OFF, is_new=True)
+            add_refund(order, refund)
 
 
 # --- refunds ---------------------------------------------------------------------------------------------------------

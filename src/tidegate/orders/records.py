@@ -168,6 +168,8 @@ class Order:
     is_changed: bool = False
     was_cancelled: bool = False
     """Cancelled before this batch."""
+    is_called_off: bool = False
+    """Its channel is asked to cancel it."""
     channel_payment_state: PaymentState | None = None
     """The channel's word, where another one counts. None: it is the one that counts."""
     psp: list[PspPayment] = field(default_factory=list)

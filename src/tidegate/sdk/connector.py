@@ -444,6 +444,10 @@ class Connector:
     """The platform has no list of articles: it is bound to every article of ours, under its SKU."""
     names_location: bool = False
     """As an ERP: an `order.create` can say from which location the goods are to leave (`OrderLineOut.location_external_id`)."""
+    cancels_own_orders: bool = False
+    """As a channel: `order.cancel` cancels an order that was placed there, too (`CancelOrder.is_own`)."""
+    cancel_pays_back: bool = False
+    """As a channel: an order that it is asked to cancel is paid back there, without anybody else."""
     answers_by_status: bool = False
     """A 2xx says that it is done, whatever its body says."""
     budget: Budget = DEFAULT_BUDGET

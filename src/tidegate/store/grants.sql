@@ -129,7 +129,8 @@ GRANT UPDATE (blocked_by, not_before, tries, acked_quantity, dirty, dirty_at, ap
 GRANT UPDATE (approved_by, approved_at) ON command TO tidegate_web;
 GRANT INSERT ON command, command_key TO tidegate_web;  -- a number that was turned down is a command that ended unsent
 GRANT SELECT ON flow_mode, channel_allocation TO tidegate_web;
-GRANT SELECT ON oversold_order TO tidegate_web;
+GRANT SELECT, INSERT ON oversold_order TO tidegate_web;
+GRANT SELECT (called_off_at), UPDATE (called_off_at, version) ON "order" TO tidegate_web;  -- people let orders stand that were called off
 GRANT SELECT, INSERT, UPDATE, DELETE ON backorder TO tidegate_web;  -- people decide that orders wait for goods
 GRANT SELECT ON sync_run, sync_read, sync_schedule, shown, drift, drift_entry, match_open, match_decision, tombstone, order_count TO tidegate_web;
 GRANT UPDATE (late_until) ON channel_stock TO tidegate_web;  -- a number that differs is told once more

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -12,6 +12,7 @@ from uuid import UUID
 import asyncpg
 
 from tidegate.config.versions import CONFIG_LOCK_CLASS
+from tidegate.inventory.backorder import BY_POLICY
 from tidegate.inventory.ledger import Entry, post
 from tidegate.inventory.reserve import end_postings
 from tidegate.kernel.clock import Clock
@@ -20,7 +21,8 @@ from tidegate.kernel.errors import TransientError
 from tidegate.store.connections import Connection, Pool
 from tidegate.store.fence import SlotEpoch, fence
 from tidegate.sync import statements
-from tidegate.sync.backorders import BY_POLICY, oversold_now, put_on_backorder
+from tidegate.sync.backorders import oversold_now, put_on_backorder
+from tidegate.sync.calling_off import call_off, choose_orders
 from tidegate.sync.catalogue import Catalogue
 from tidegate.sync.fold import Fold, fresh_version
 from tidegate.sync.listings import end_numbers, store_listings
@@ -35,7 +37,7 @@ from tidegate.sync.load import (
 )
 from tidegate.sync.plan import plan_waiting
 from tidegate.sync.policy import Policy
-from tidegate.sync.records import Outcome, Prepared, State, StateMoved, WiderLocks
+from tidegate.sync.records import Outcome, Prepared, Result, State, StateMoved, WiderLocks
 from tidegate.sync.relocation import move_orders, plan_relocations, store_relocations
 from tidegate.sync.reservations import end_reservations
 from tidegate.sync.urgent import Stock
@@ -187,11 +189,9 @@ class Applier:
             await end_reservations(conn, self.tenant_id, [ending for _, ending in claims])
             await writer.store_entries(conn, entries)
             await hurry_numbers(conn, self.tenant_id, state.marks, stock, entries)
-            if "backorder" in self.policy.oversell and (missing := oversold_now(entries, stock)):
-                waiting = await put_on_backorder(conn, self.tenant_id, missing, by=BY_POLICY)
-                result.commands += plan_waiting(
-                    waiting, result.changed_orders, fresh_version, self.policy, _cause_of(entries)
-                )
+            missing = oversold_now(entries, stock) if self.policy.oversell else {}
+            if missing:
+                await self._decide(conn, state, result, missing, _cause_of(entries), may_widen=may_widen)
             woken = await writer.store_commands(
                 conn, state, result, stock_channels=self.policy.stock_channels, changed=changed
             )
@@ -201,6 +201,25 @@ class Applier:
         reach("apply.t2.committed")
         if woken is not None:
             self.say(COMMAND_CHANNEL, woken)
+
+    async def _decide(
+        self,
+        conn: Connection,
+        state: State,
+        result: Result,
+        missing: Mapping[UUID, int],
+        cause: UUID | None,
+        *,
+        may_widen: bool,
+    ) -> None:
+        """Decide about the orders that hold the missing units of items, by the steps of the policy in their order."""
+        for step in self.policy.oversell:
+            if step == "cancel_newest":
+                chosen = await choose_orders(conn, self.tenant_id, self.policy, state, missing, may_widen=may_widen)
+                await call_off(conn, self.tenant_id, self.policy, state, result, chosen, cause)
+            elif step == "backorder":
+                waiting = await put_on_backorder(conn, self.tenant_id, missing, by=BY_POLICY)
+                result.commands += plan_waiting(waiting, result.changed_orders, fresh_version, self.policy, cause)
 
     async def _relocate(
         self, conn: Connection, state: State, stock: Stock, entries: list[Entry], *, may_widen: bool

@@ -14,11 +14,11 @@ from tidegate.kernel.ids import public_id
 from tidegate.store.connections import Connection
 from tidegate.store.sql import query
 from tidegate.sync.adjust import note_action
+from tidegate.sync.calling_off import let_stand
 from tidegate.sync.urgent import Stock
 
 ORDERS_MAX = 200
 """Of one article; the newest ones lack."""
-BY_POLICY = "policy"
 _ORDERS = query("oversold_orders")
 _RECEIPTS = query("backorder_receipts")
 _ADD = query("backorder_add")
@@ -51,6 +51,8 @@ async def put_on_backorder(
         days = promised_on(units, [lacks for _, lacks in short], receipts)
         rows: dict[UUID, tuple[int, object]] = {}
         for (order, lacks), day in zip(short, days, strict=True):
+            if order["called_off_at"] is not None:
+                continue
             if orders is None or order["order_id"] in orders:  # an order may hold it in two lines
                 before = rows.get(order["order_id"], (0, day))
                 rows[order["order_id"]] = (before[0] + lacks, before[1])
@@ -93,7 +95,9 @@ async def settle(
         missing = {item["item_id"]: item["missing"]} if item["missing"] else {}
         done = await put_on_backorder(conn, tenant_id, missing, by=by, orders=orders)
     else:
-        done = await end_backorder(conn, tenant_id, item["item_id"], orders)
+        chosen = list(orders) if orders is not None else None
+        done = await let_stand(conn, tenant_id, item["item_id"], chosen, by=by)  # orders before what waits for them
+        done += await end_backorder(conn, tenant_id, item["item_id"], orders)
     if done:
         detail = {"decision": decision, "orders": [public_id("ord", cell, order) for order in done][:100]}
         await note_action(conn, tenant_id, actor=by, action="stock.settled", subject=sku, detail=detail)

@@ -199,7 +199,7 @@ async def _include(
     if flow == "orders" and config.flows.orders is not None:
         sources = [key for key, name in connections.items() if name in config.flows.orders.sources]
         payments = [str(state) for state in RELEASING_PAYMENTS]
-        for each in writing:
+        for each in (each for each in writing if connections[each.connection_id] == config.flows.orders.target):
             found = await conn.fetch(_ORDERS_TO_INCLUDE, tenant_id, sources, each.connection_id, since, payments)
             state = state_in(each.mode)
             rows += [(each.connection_id, CommandKind.ORDER_CREATE, row[0], row[0], state) for row in found]

@@ -22,6 +22,7 @@ from tidegate.orders.payments import (
     is_untold,
     join,
     money_of,
+    pay_back,
     payment_state_of,
     see_channel_refund,
     see_provider_refund,
@@ -544,6 +545,8 @@ class Fold:
 
     def _drive(self, order: Order) -> None:
         """Let the provider's word on the money count for the order, where it does."""
+        if order.is_called_off and order.connection_id not in self._policy.pays_back:
+            pay_back(order, make_id=new_id)
         channel = order.channel_payment_state = order.channel_payment_state or order.payment_state
         drives = self._policy.drives_payment(order.placed_at)
         order.payment_state = payment_state_of(order, channel) if drives else channel

@@ -300,7 +300,7 @@ async def _load_orders(conn: Connection, tenant_id: UUID, state: State, order_id
             fulfillment_state=FulfillmentState(row[7]), currency=row[8], total_minor=row[9], shipping_minor=row[10],
             discount_minor=row[11], tax_minor=row[12], totals_mismatch=row[13], shipping_method=row[14],
             placed_at=row[15], was_cancelled=row[5] == "cancelled",
-            channel_payment_state=PaymentState(row[16]) if row[16] is not None else None,
+            channel_payment_state=PaymentState(row[16]) if row[16] is not None else None, is_called_off=row[17],
         )  # fmt: skip
         state.orders[order.order_id] = order
     for row in await conn.fetch(statements.LOAD_LINES, tenant_id, order_ids):

@@ -74,6 +74,9 @@ def plan_order(order: Order, policy: Policy, cause_event_id: UUID) -> OrderPlan:
             PlannedCommand(policy.erp, CommandKind.ORDER_CANCEL, order.order_id, order.version, target, cause_event_id),
         )
         return OrderPlan(cancel=cancel, code="cancelled")
+    if order.is_called_off:
+        reason = "its channel is asked to cancel it, because nobody has its goods: the ERP is told nothing"
+        return OrderPlan(code="called_off", reason=reason)
     if policy.orders_since is not None and order.placed_at < policy.orders_since:
         return OrderPlan(
             code="before_since", reason=before_since_reason("orders", order.placed_at, policy.orders_since)
@@ -90,6 +93,26 @@ def plan_order(order: Order, policy: Policy, cause_event_id: UUID) -> OrderPlan:
         return OrderPlan(code="not_released")
     create = PlannedCommand(policy.erp, CommandKind.ORDER_CREATE, order.order_id, 1, target, cause_event_id)
     return OrderPlan(create=_in_mode(policy.orders_mode, create))
+
+
+class CallOffPlan(msgspec.Struct, frozen=True, gc=False):
+    """What follows when an order is called off."""
+
+    channel: PlannedCommand
+    erp: PlannedCommand | None = None
+    """Meets a create that was not sent; both end then."""
+
+
+def plan_call_off(order: Order, policy: Policy, cause_event_id: UUID | None) -> CallOffPlan:
+    """Return what the order's channel must be told so that it cancels the order, and what ends its create."""
+
+    def cancel(connection_id: UUID, mode: Mode) -> PlannedCommand:
+        target, kind = f"order:{order.order_id}", CommandKind.ORDER_CANCEL
+        command = PlannedCommand(connection_id, kind, order.order_id, order.version, target, cause_event_id)
+        return _in_mode(mode, command)
+
+    erp = cancel(policy.erp, policy.orders_mode) if policy.erp is not None else None
+    return CallOffPlan(cancel(order.connection_id, policy.cancels_mode(order.connection_id)), erp)
 
 
 def plan_fulfillment(order: Order, fulfillment_id: UUID, policy: Policy, cause_event_id: UUID) -> FulfillmentPlan:

@@ -63,6 +63,10 @@ class Policy:
     """Connection -> how its lane goes."""
     oversell: tuple[OversellStep, ...] = ()
     """What is tried with orders that hold units which nobody has, in this order; then a person is asked."""
+    cancels_modes: Mapping[UUID, Mode] = field(default_factory=dict)
+    """Channel -> whether it may be asked to cancel orders; a channel that is not here observes."""
+    pays_back: frozenset[UUID] = frozenset()
+    """Channels that give the money back by themselves when they cancel an order."""
     relink_by_hand: frozenset[UUID] = frozenset()
     """Connections in which a person is asked before an article takes the place of a deleted one."""
     stock_mode_of: Callable[[str], Mode] = field(default=_observe, compare=False)
@@ -79,6 +83,11 @@ class Policy:
         """The newest configuration that this takes into account: used, or found unusable."""
         return max(self.config_version, self.newest_version)
 
+    @property
+    def orders_from(self) -> datetime | None:
+        """Orders placed before are none of ours to move or cancel: the ERP is told of them by somebody else, or not at all."""
+        return max((at for at in (self.orders_since, self.orders_live_from) if at is not None), default=None)
+
     def lane(self, connection_id: UUID) -> LaneRules:
         """Return how the lane of a connection goes."""
         return self.lanes.get(connection_id, DEFAULT_RULES)
@@ -86,6 +95,10 @@ class Policy:
     def shipments_mode(self, connection_id: UUID) -> Mode:
         """Return whether a channel is told of shipments."""
         return self.shipments_modes.get(connection_id, "observe")
+
+    def cancels_mode(self, connection_id: UUID) -> Mode:
+        """Return whether a channel may be asked to cancel orders."""
+        return self.cancels_modes.get(connection_id, "observe")
 
     def payments_mode(self, connection_id: UUID) -> Mode:
         """Return whether captures, releases and refunds may be written to a connection."""

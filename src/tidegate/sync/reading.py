@@ -16,6 +16,7 @@ from tidegate.config.records import Mode
 from tidegate.config.schedule import seconds_of
 from tidegate.config.snapshots import Snapshots
 from tidegate.config.stock_modes import FlowName, StockModes, modes_of
+from tidegate.sdk.connector import Connector
 from tidegate.store.connections import Connection
 from tidegate.sync.flow_modes import changed_modes, wanted_modes
 from tidegate.sync.policy import EMPTY_POLICY, Listener, Policy
@@ -40,8 +41,9 @@ class TenantView:
 class TenantReader:
     """Reads views of all tenants, and parses a configuration only when it is a new version."""
 
-    def __init__(self) -> None:
-        """Start knowing nothing."""
+    def __init__(self, connectors: Mapping[str, Connector]) -> None:
+        """Start knowing nothing but the connectors."""
+        self._connectors = connectors
         self._snapshots = Snapshots()
 
     async def read(self, conn: Connection, now: datetime) -> dict[UUID, TenantView]:
@@ -62,7 +64,7 @@ class TenantReader:
             if effective is not None:
                 stored = modes.get(tenant_id, {})
                 version = self._snapshots.versions[tenant_id].version
-                policy = build_policy(effective.planned, version, ids, stored)
+                policy = build_policy(effective.planned, version, ids, stored, self._connectors)
                 wanted = wanted_modes(effective.planned, {connection_id: name for name, connection_id in ids.items()})
                 is_settled = not changed_modes(wanted, stored.values())
             policy = replace(policy, newest_version=self._snapshots.newest.get(tenant_id, 0))
@@ -72,9 +74,13 @@ class TenantReader:
 
 
 def build_policy(
-    config: Config, version: int, ids: Mapping[str, UUID], modes: Mapping[tuple[UUID, str], Record] | None = None
+    config: Config,
+    version: int,
+    ids: Mapping[str, UUID],
+    modes: Mapping[tuple[UUID, str], Record] | None = None,
+    connectors: Mapping[str, Connector] | None = None,
 ) -> Policy:
-    """Return the policy of a configuration, given the ids of the connections that exist. Pure.
+    """Return the policy of a configuration, given the ids of the connections that exist, and the connectors. Pure.
 
     `modes` are the rows of `flow_mode` by connection and flow: they count, so that T2 and T2s never differ. Where there is
     none yet, the configuration's own mode does.
@@ -118,6 +124,16 @@ def build_policy(
         else (),
         stock_owner=ids.get(owner) if owner else None,
         oversell=stock.oversell if stock is not None else (),
+        cancels_modes={ids[name]: mode(ids[name], name, "orders") for name in orders.sources if name in ids}
+        if orders is not None and stock is not None and "cancel_newest" in stock.oversell
+        else {},
+        pays_back=frozenset(
+            connection_id
+            for name, connection_id in ids.items()
+            if name in config.connections
+            and (connector := (connectors or {}).get(config.connections[name].use)) is not None
+            and connector.cancel_pays_back
+        ),
         shipment_owner=ids.get(config.owns.shipment) if config.owns.shipment else None,
         listeners=tuple(
             Listener(connection_id, mode(connection_id, name, "events"), events.types or ("*",))

@@ -201,6 +201,8 @@ class Result:
     fulfillments: list[NewFulfillment] = field(default_factory=list)
     commands: list[PlannedCommand] = field(default_factory=list)
     cancels: list[PlannedCommand] = field(default_factory=list)
+    call_offs: list[PlannedCommand] = field(default_factory=list)
+    """For channels, of orders that they are to cancel."""
     fetches: list[FetchRequest] = field(default_factory=list)
     shown: list[tuple[UUID, str, str]] = field(default_factory=list)
     """(connection, topic, id there) of payments and orders that were missed and are shown now: they need not be read any more."""

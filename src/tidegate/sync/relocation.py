@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from uuid import UUID
 
+from tidegate.inventory.backorder import BY_POLICY
 from tidegate.inventory.ledger import Entry, Posting
 from tidegate.inventory.relocate import Need, Relocation, Standing, relocate, short_levels
 from tidegate.kernel.crashpoint import reach
 from tidegate.orders.records import Order
 from tidegate.store.connections import Connection
 from tidegate.store.sql import query
-from tidegate.sync.backorders import BY_POLICY
 from tidegate.sync.catalogue import Catalogue
 from tidegate.sync.policy import Policy
 from tidegate.sync.records import State, WiderLocks
@@ -43,11 +43,11 @@ async def plan_relocations(
     """
     entries = list(entries)
     short = short_levels(entries, stock.levels)
-    if not short or policy.erp is None:
+    if not short or policy.erp is None or policy.orders_mode == "observe":
         return []
     columns = [[key[0] for key in sorted(short)], [key[1] for key in sorted(short)]]
     channels = sorted(policy.order_channels)
-    found = await conn.fetch(_MOVABLE, tenant_id, *columns, channels, ORDERS_MAX, policy.erp)
+    found = await conn.fetch(_MOVABLE, tenant_id, *columns, channels, ORDERS_MAX, policy.erp, policy.orders_from)
     orders = [state.orders.get(row["order_id"]) for row in found]
     standing = [standing_of(order, catalogue) for order in orders if order is not None]
     items = {need.item_id for each in standing for need in each.needs} | {key[0] for key in short}

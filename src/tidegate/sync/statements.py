@@ -198,7 +198,7 @@ CROSS JOIN LATERAL (
 LOCK_ORDERS = """
 SELECT order_id, connection_id, external_id, number, version, order_state, payment_state, fulfillment_state, currency,
        total_minor, shipping_minor, discount_minor, tax_minor, totals_mismatch, shipping_method, placed_at,
-       channel_payment_state
+       channel_payment_state, called_off_at IS NOT NULL AS is_called_off
 FROM "order" WHERE tenant_id = $1 AND order_id = ANY($2::uuid[])
 ORDER BY order_id FOR NO KEY UPDATE
 """

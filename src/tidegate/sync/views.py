@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from uuid import UUID
 
 import asyncpg
 import structlog
 
 from tidegate.kernel.clock import Clock
+from tidegate.sdk.connector import Connector
 from tidegate.store.connections import Connection, Pool
 from tidegate.sync import statements
 from tidegate.sync.going_live import refresh_modes
@@ -23,12 +25,12 @@ _ONE_TENANTS = (asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError, async
 class Views:
     """Policies and connections of all tenants, as they are now. Shared by the strands of a process."""
 
-    def __init__(self, pool: Pool, clock: Clock, seconds: float) -> None:
+    def __init__(self, pool: Pool, clock: Clock, seconds: float, connectors: Mapping[str, Connector]) -> None:
         """Know nothing; what is known is read again after `seconds`, or when it says something else by itself."""
         self._pool = pool
         self._clock = clock
         self._seconds = seconds
-        self._reader = TenantReader()
+        self._reader = TenantReader(connectors)
         self._due = 0.0
         self._reading = asyncio.Lock()
         self._views: dict[UUID, TenantView] = {}

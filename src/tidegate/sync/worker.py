@@ -53,7 +53,7 @@ async def serve(context: Context, stop: asyncio.Event, settings: Settings = SETT
     )
     cipher = BodyCipher(KeyRing(context.keys))
     turns = Turns()
-    views = Views(pool, context.clock, settings.view_seconds)
+    views = Views(pool, context.clock, settings.view_seconds, context.connectors)
     strength = Strength(
         settings.large_claim_events, settings.large_claims_in_a_row, settings.slow_batch_seconds, settings.calm_seconds
     )

@@ -118,6 +118,7 @@ class Writer:
         """
         repeated = [command for command in result.commands if not _is_first(command, state)]
         repeated += await self._cancels(conn, result.cancels)
+        repeated += result.call_offs
         if repeated:
             rows = await self._behind_open_ones(conn, self._command_rows(repeated))
             await conn.execute(statements.SAVE_COMMANDS, self.tenant_id, *_columns(rows))

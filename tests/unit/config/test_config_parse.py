@@ -287,3 +287,28 @@ def test_orders_stay_where_they_are_when_nobody_can_be_told_to_ship_from_elsewhe
     )
     orders = "  orders:    {from: [shop_a, shop_b], to: erp, since: 2026-11-01, mode: live}\n"
     assert "there is no flow of orders" in only_problem(text.replace(orders, "")).message
+
+
+def test_orders_are_cancelled_only_in_shops_that_can_and_whose_money_goes_back() -> None:
+    text = WHOLE.replace("vendure", "hostile").replace("tryton,", "hostile,").replace(", database: tryton", "")
+    text = text.replace("mode: observe}", "mode: observe, oversell: [cancel_newest, ask]}")
+    shop = replace(build_connector(), cancel_pays_back=True)
+    assert examine(text, connectors={"hostile": shop})[1] == []
+
+    unable = examine(text, connectors={"hostile": replace(shop, cancels_own_orders=False)})[1]
+    assert [problem.message for problem in unable] == [
+        f"flows.stock.oversell cannot be cancel_newest: connector 'hostile' of '{name}' cannot cancel an order in its shop"
+        for name in ("shop_a", "shop_b")
+    ]
+    unpaid = replace(shop, cancel_pays_back=False)
+    assert [problem.message for problem in examine(text, connectors={"hostile": unpaid})[1]] == [
+        f"flows.stock.oversell cannot be cancel_newest: '{name}' pays nothing back for an order that it is asked to cancel, and no"
+        " payments flow does"
+        for name in ("shop_a", "shop_b")
+    ]
+    pays = text.replace("  erp:    {use", "  pay:    {use: pay}\n  erp:    {use").replace(
+        "shipment: erp}", "shipment: erp, payment: pay}"
+    )
+    pays = pays.replace("processes:", "  payments:  {from: pay}\nprocesses:")
+    provider = replace(shop, name="pay", roles=frozenset({"payment"}))
+    assert examine(pays, connectors={"hostile": unpaid, "pay": provider})[1] == []

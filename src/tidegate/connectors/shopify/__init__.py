@@ -11,6 +11,7 @@ from tidegate.commerce.commands import CommandKind
 from tidegate.connectors.shopify import (
     articles,
     bulk,
+    cancel,
     checks,
     client,
     fulfillment,
@@ -134,6 +135,13 @@ CONNECTOR = Connector(
             charge=stock.CHARGE,
             reserve_each=stock.RESERVE_EACH,
         ),
+        CommandKind.ORDER_CANCEL: CommandSpec(
+            execute=cancel.cancel_order,
+            find=cancel.find_cancelled,
+            safe_to_resend=True,
+            readback_settle=timedelta(seconds=20),
+            charge=12,
+        ),
         CommandKind.REFUND_CREATE: CommandSpec(
             execute=refund.create_refund,
             find=refund.find_refund,
@@ -156,6 +164,8 @@ CONNECTOR = Connector(
     read_budget=limits.read_budget,
     concurrency_max=4,
     request_deadline=timedelta(seconds=30),
+    cancels_own_orders=True,
+    cancel_pays_back=True,
     enforces_stock=True,
     conditional_set=True,
     stock_number="available",

@@ -214,6 +214,17 @@ query Payments($id: ID!) { order(id: $id) { id transactions(first: 20) { id kind
 
 REFUNDS = "query Refunds($id: ID!) { order(id: $id) { id refunds(first: 50) { legacyResourceId note } } }"
 
+CANCEL = """
+mutation Cancel($id: ID!, $notify: Boolean!, $note: String!) {
+  orderCancel(
+    orderId: $id, reason: INVENTORY, restock: true, refundMethod: { originalPaymentMethodsRefund: true }
+    notifyCustomer: $notify, staffNote: $note
+  ) { job { id done } orderCancelUserErrors { code field message } }
+}
+"""
+
+CANCELLED = "query Cancelled($id: ID!) { order(id: $id) { id cancelledAt } }"
+
 SUBSCRIPTIONS = """
 query Subscriptions($first: Int!, $after: String) {
   webhookSubscriptions(first: $first, after: $after) {

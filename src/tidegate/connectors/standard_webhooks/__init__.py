@@ -62,6 +62,8 @@ CONNECTOR = Connector(
     base_url=client.NO_ADDRESS,
     articles_are_ours=True,
     names_location=True,
+    cancels_own_orders=True,
+    cancel_pays_back=True,
     answers_by_status=True,
     budget=TokenBucket(
         capacity=20, per_second=10, source="the specification names no limit; a receiver that has one answers 429"

@@ -25,7 +25,8 @@ def data_of(payload: Payload) -> dict[str, Any]:
         case CreateOrder():
             return _order(payload)
         case CancelOrder():
-            return {"id": payload.reference, "external_id": payload.order_external_id}
+            own = {"own": True, "reason": "not in stock"} if payload.is_own else {}
+            return {"id": payload.reference, "external_id": payload.order_external_id, **own}
         case CreateFulfillment():
             return _fulfillment(payload)
         case _:

@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from tidegate.commerce.commands import CommandKind
 from tidegate.connectors.woocommerce import (
+    cancelling,
     catalogue,
     client,
     fulfilment,
@@ -67,6 +68,13 @@ CONNECTOR = Connector(
             readback_settle=timedelta(seconds=40),
             charge=3.0,
         ),
+        CommandKind.ORDER_CANCEL: CommandSpec(
+            execute=cancelling.cancel_order,
+            find=cancelling.find_cancelled,
+            safe_to_resend=True,
+            readback_settle=timedelta(seconds=40),
+            charge=2.0,
+        ),
         CommandKind.REFUND_CREATE: CommandSpec(
             execute=refunds.create_refund,
             find=refunds.find_refund,
@@ -95,6 +103,7 @@ CONNECTOR = Connector(
     ),
     concurrency_max=4,
     request_deadline=timedelta(seconds=30),
+    cancels_own_orders=True,
     enforces_stock=False,
     conditional_set=False,
     stock_number="available",

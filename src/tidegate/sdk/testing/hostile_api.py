@@ -213,6 +213,7 @@ _ROUTES: dict[tuple[str, str], Route] = {
     ("POST", "/api/shop/orders/*/fulfillments"): lambda world, call, part: Answer(
         *shop.create_fulfillment(world, part, call.body)
     ),
+    ("POST", "/api/shop/orders/*/cancel"): lambda world, _call, part: Answer(*shop.cancel_order(world, part)),
     ("POST", "/api/shop/orders/*/refunds"): lambda world, call, part: Answer(
         *shop.create_refund(world, part, call.body)
     ),

@@ -83,6 +83,18 @@ def change_order(world: World, order_id: str, raw: Json) -> Json:
     return order_json(order)
 
 
+def cancel_order(world: World, order_id: str) -> tuple[int, Json]:
+    """Cancel an order; a second time changes nothing, one of which something was fulfilled is refused with 409."""
+    order = _order(world, order_id)
+    world.count(world.asked, "shop.cancel", order_id)
+    if any(line.fulfilled for line in order.lines):
+        raise RefusalError(409, "already_shipped")
+    if order.state != "cancelled":
+        change_order(world, order_id, {"cancel": True})
+        world.count(world.effects, "shop.cancel", order_id)
+    return 200, {"id": order_id, "state": order.state}
+
+
 def announce(world: World, order: ShopOrder, *, thin: bool = False) -> None:
     """Record the event of an order's present revision; a thin one carries the id only."""
     if thin:

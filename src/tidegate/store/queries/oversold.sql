@@ -18,8 +18,10 @@ WHERE b.missing > 0
 ORDER BY b.missing DESC, i.sku LIMIT $3
 
 -- name: oversold_orders
--- Orders that hold units of an article and were not shipped, newest first. $1 tenant, $2 article, $3 at most.
-SELECT o.order_id, o.number, c.name AS channel, o.placed_at, ((l.current - l.shipped) * vi.required_qty * sold.units)::int AS units
+-- Orders that hold units of an article and were not shipped, newest first, before them those that are called off: their units come
+-- back. $1 tenant, $2 article, $3 at most.
+SELECT o.order_id, o.number, c.name AS channel, o.placed_at, o.called_off_at,
+       ((l.current - l.shipped) * vi.required_qty * sold.units)::int AS units
 FROM (SELECT $2::uuid AS item_id, 1 AS units
       UNION ALL SELECT item_id, units FROM kit_part WHERE tenant_id = $1 AND part_id = $2) sold
 JOIN variant_item vi ON vi.tenant_id = $1 AND vi.item_id = sold.item_id
@@ -27,7 +29,75 @@ JOIN order_line l ON l.tenant_id = vi.tenant_id AND l.variant_id = vi.variant_id
 JOIN "order" o ON o.tenant_id = l.tenant_id AND o.order_id = l.order_id AND o.order_state NOT IN ('cancelled', 'draft')
 JOIN connection c ON c.tenant_id = o.tenant_id AND c.connection_id = o.connection_id
 WHERE l.shipped < l.current
+ORDER BY (o.called_off_at IS NULL), o.placed_at DESC, o.order_id DESC LIMIT $3
+
+-- name: oversold_cancellable
+-- Orders that hold units of an item, newest first, with whether they may be called off: they are of $4 channels, nothing was shipped, $5,
+-- the ERP, was not told of them, they were placed since $6, or null, and nobody decided otherwise. $1 tenant, $2 item, $3 at most.
+SELECT o.order_id, o.called_off_at IS NOT NULL AS is_called_off, sum((l.current - l.shipped) * vi.required_qty * sold.units)::int AS units,
+       (array_agg(l.location_id ORDER BY l.position))[1] AS location_id,
+       o.connection_id = ANY($4::uuid[]) AND ($6::timestamptz IS NULL OR o.placed_at >= $6)
+       AND NOT EXISTS (SELECT FROM order_line x WHERE x.tenant_id = $1 AND x.order_id = o.order_id AND x.shipped + x.fulfilled > 0)
+       AND NOT EXISTS (SELECT FROM fulfillment f WHERE f.tenant_id = $1 AND f.order_id = o.order_id AND f.state <> 'cancelled')
+       AND NOT EXISTS (SELECT FROM command c WHERE c.tenant_id = $1 AND c.entity_id = o.order_id AND c.kind = 'order.create'
+                         AND c.call_id IS NOT NULL)
+       AND NOT EXISTS (SELECT FROM binding b WHERE b.tenant_id = $1 AND b.connection_id = $5 AND b.kind = 'order'
+                         AND b.internal_id = o.order_id)
+       AND NOT EXISTS (SELECT FROM backorder w WHERE w.tenant_id = $1 AND w.order_id = o.order_id AND w.item_id = $2)
+       AND NOT EXISTS (SELECT FROM oversold_order d WHERE d.tenant_id = $1 AND d.order_id = o.order_id AND d.outcome = 'let_stand')
+       AS may_be_called_off
+FROM (SELECT $2::uuid AS item_id, 1 AS units
+      UNION ALL SELECT item_id, units FROM kit_part WHERE tenant_id = $1 AND part_id = $2) sold
+JOIN variant_item vi ON vi.tenant_id = $1 AND vi.item_id = sold.item_id
+JOIN order_line l ON l.tenant_id = vi.tenant_id AND l.variant_id = vi.variant_id AND l.fulfilled < l.current AND l.shipped < l.current
+JOIN "order" o ON o.tenant_id = l.tenant_id AND o.order_id = l.order_id AND o.order_state NOT IN ('cancelled', 'draft')
+GROUP BY o.tenant_id, o.order_id
 ORDER BY o.placed_at DESC, o.order_id DESC LIMIT $3
+
+-- name: oversold_call_off
+-- Orders that their channels are to cancel. $1 tenant, $2 orders.
+UPDATE "order" SET called_off_at = clock_timestamp() WHERE tenant_id = $1 AND order_id = ANY($2::uuid[])
+
+-- name: oversold_lock
+-- Lock the called-off orders that hold units of an item. $1 tenant, $2 item, $3 orders or null for all.
+SELECT o.order_id FROM "order" o
+WHERE o.tenant_id = $1 AND o.called_off_at IS NOT NULL AND o.order_state <> 'cancelled' AND ($3::uuid[] IS NULL OR o.order_id = ANY($3))
+  AND EXISTS (SELECT FROM oversold_order d WHERE d.tenant_id = $1 AND d.order_id = o.order_id AND d.item_id = $2
+                AND d.outcome = 'called_off')
+ORDER BY o.order_id FOR NO KEY UPDATE OF o
+
+-- name: oversold_let_stand
+-- Let called-off orders stand of which the channel was not asked yet, or refused; their creates go out again. $1 tenant, $2 orders,
+-- which are locked, $3 item, $4 who decided.
+WITH asked AS MATERIALIZED (
+  SELECT c.tenant_id, c.command_id, c.entity_id, c.state, c.call_id FROM command c
+  JOIN "order" o ON o.tenant_id = c.tenant_id AND o.order_id = c.entity_id AND o.connection_id = c.connection_id
+  WHERE c.tenant_id = $1 AND c.entity_id = ANY($2::uuid[]) AND c.kind = 'order.cancel'
+  ORDER BY c.command_id FOR NO KEY UPDATE OF c
+), free AS (
+  SELECT id AS order_id FROM unnest($2::uuid[]) AS wanted(id)
+  WHERE NOT EXISTS (SELECT FROM asked a WHERE a.entity_id = wanted.id AND a.state NOT IN ('failed', 'cancelled')
+                      AND NOT (a.state IN ('proposed', 'pending') AND a.call_id IS NULL))
+), stopped AS (
+  UPDATE command c SET state = 'cancelled', code = 'let_stand', reason = 'somebody decided that the order stands',
+         finished_at = clock_timestamp()
+  FROM asked a JOIN free f ON f.order_id = a.entity_id
+  WHERE c.tenant_id = a.tenant_id AND c.command_id = a.command_id AND c.state IN ('proposed', 'pending', 'failed')
+), created AS (
+  UPDATE command c SET state = CASE m.mode WHEN 'live' THEN 'pending' ELSE 'proposed' END, code = NULL, reason = NULL, finished_at = NULL
+  FROM free f, flow_mode m
+  WHERE c.tenant_id = $1 AND c.entity_id = f.order_id AND c.kind = 'order.create' AND c.state = 'cancelled' AND c.call_id IS NULL
+    AND c.code IN ('annihilated', 'not_released') AND m.tenant_id = $1 AND m.connection_id = c.connection_id AND m.flow = 'orders'
+    AND m.mode <> 'observe'
+), standing AS (
+  UPDATE "order" o SET called_off_at = NULL, version = o.version + 1 FROM free f
+  WHERE o.tenant_id = $1 AND o.order_id = f.order_id RETURNING o.order_id, o.version
+)
+INSERT INTO oversold_order (tenant_id, order_id, version, item_id, outcome, units, location_id, decided_by)
+SELECT $1, s.order_id, s.version, $3, 'let_stand', d.units, d.location_id, $4 FROM standing s
+CROSS JOIN LATERAL (SELECT units, location_id FROM oversold_order d WHERE d.tenant_id = $1 AND d.order_id = s.order_id AND d.item_id = $3
+                    ORDER BY d.version DESC LIMIT 1) d
+RETURNING order_id
 
 -- name: backorder_receipts
 -- What is on its way of an item to places that are active. $1 tenant, $2 item.
@@ -64,7 +134,8 @@ WHERE i.tenant_id = $1 AND i.sku = $2 GROUP BY i.item_id, i.sku
 
 -- name: oversold_movable
 -- Orders of which all may still leave from anywhere: nothing was shipped, and $6, the ERP, was not told of them; per level that is
--- short ($2 items, $3 locations) those that stand there and do not wait for goods, newest first, at most $5. $1 tenant, $4 channels.
+-- short ($2 items, $3 locations) those that stand there, do not wait for goods and are not called off, newest first, at most $5. $1 tenant,
+-- $4 channels, $7 placed since, or null.
 SELECT DISTINCT found.order_id, found.placed_at
 FROM unnest($2::uuid[], $3::uuid[]) AS short(item_id, location_id)
 CROSS JOIN LATERAL (
@@ -75,7 +146,8 @@ CROSS JOIN LATERAL (
   JOIN order_line l ON l.tenant_id = vi.tenant_id AND l.variant_id = vi.variant_id AND l.fulfilled < l.current
                    AND l.location_id = short.location_id
   JOIN "order" o ON o.tenant_id = l.tenant_id AND o.order_id = l.order_id AND o.order_state NOT IN ('cancelled', 'draft')
-                AND o.connection_id = ANY($4::uuid[])
+                AND o.connection_id = ANY($4::uuid[]) AND o.called_off_at IS NULL
+                AND ($7::timestamptz IS NULL OR o.placed_at >= $7)
   WHERE NOT EXISTS (SELECT FROM order_line x WHERE x.tenant_id = $1 AND x.order_id = o.order_id AND x.shipped + x.fulfilled > 0)
     AND NOT EXISTS (SELECT FROM fulfillment f WHERE f.tenant_id = $1 AND f.order_id = o.order_id AND f.state <> 'cancelled')
     AND NOT EXISTS (SELECT FROM command c WHERE c.tenant_id = $1 AND c.entity_id = o.order_id AND c.kind = 'order.create'

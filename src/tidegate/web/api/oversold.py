@@ -31,6 +31,7 @@ class LackingOrder(msgspec.Struct, frozen=True, kw_only=True):
     units: Annotated[int, Meta(description="Units of the item that it waits for")]
     missing: Annotated[int, Meta(description="How many of these are not there, when older orders are served first")]
     waits: Annotated[bool, Meta(description="It was decided that it waits for goods")]
+    called_off: Annotated[bool, Meta(description="Its channel is asked to cancel it")]
     promised_on: Annotated[date | None, Meta(description="By what was on its way when that was decided")]
     expected_on: Annotated[date | None, Meta(description="When what is on its way now covers it and all older ones")]
 
@@ -56,7 +57,9 @@ class Decide(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     decision: Annotated[
         Literal["wait", "undo"],
-        Meta(description="wait: they wait for goods, and are not alarmed; undo: they are asked about again"),
+        Meta(
+            description="wait: they wait for goods, and are not alarmed; undo: they are asked about again, and those that their channel was not asked to cancel yet stand"
+        ),
     ]
     orders: (
         Annotated[
@@ -78,7 +81,7 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True):
 _AT = datetime.fromisoformat("2026-11-27T10:00:02+00:00")
 _ORDER_ID = "ord_c0_06c6vd1t9kfsm3k0b4xk9qk2zw"
 _ORDER = LackingOrder(
-    order_id=_ORDER_ID, number="1004", channel="shop", placed_at=_AT, units=2, missing=1, waits=True,
+    order_id=_ORDER_ID, number="1004", channel="shop", placed_at=_AT, units=2, missing=1, waits=True, called_off=False,
     promised_on=date(2026, 12, 5), expected_on=date(2026, 12, 5),
 )  # fmt: skip
 _ITEM = LackingItem(sku="TS-RED-M", missing=1, undecided=0, since=_AT, orders=(_ORDER,))
@@ -134,7 +137,7 @@ def build_router() -> Router:
 
 
 def _item(item: oversold.OversoldItem, desk: Desk) -> LackingItem:
-    plain = ("number", "channel", "placed_at", "units", "missing", "waits", "promised_on", "expected_on")
+    plain = ("number", "channel", "placed_at", "units", "missing", "waits", "called_off", "promised_on", "expected_on")
     return LackingItem(
         sku=item.sku,
         missing=item.missing,

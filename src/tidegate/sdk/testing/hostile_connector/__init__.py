@@ -101,6 +101,7 @@ def build_connector(
             ),
         },
         names_location=True,
+        cancels_own_orders=True,
         budget=budget or TokenBucket(capacity=1000, per_second=1000, source="a test's own choice"),
         concurrency_max=8,
         request_deadline=request_deadline,

@@ -276,8 +276,12 @@ async def find_order(api: Api, payload: Payload) -> FindOutcome:
 
 
 async def cancel_order(api: Api, payloads: Sequence[Payload], key: str) -> Sequence[ItemOutcome]:
-    """Cancel one order; it is looked up by reference when its id is not known yet."""
+    """Cancel one order, of the shop where it is its own; it is looked up by reference when its id is not known yet."""
     command = _one(payloads, CancelOrder)
+    if command.is_own:
+        path, headers = f"/api/shop/orders/{command.order_external_id}/cancel", {"Idempotency-Key": key}
+        read_wanted(await api.request("POST", path, json={}, headers=headers), Raw)
+        return [Done(external_id=command.order_external_id)]
     order_id = command.order_external_id
     if not order_id:
         found = await _find(api, "/api/erp/orders", command.reference)
@@ -292,6 +296,11 @@ async def cancel_order(api: Api, payloads: Sequence[Payload], key: str) -> Seque
 
 async def find_cancelled_order(api: Api, payload: Payload) -> FindOutcome:
     """Look whether the order is cancelled."""
+    command = _one([payload], CancelOrder)
+    if command.is_own:
+        path = f"/api/shop/orders/{command.order_external_id}"
+        order = read_wanted(await api.request("GET", path, changes_state=False), Raw, changes_state=False)
+        return Done(external_id=command.order_external_id) if order["state"] == "cancelled" else NotFound()
     found = await _find(api, "/api/erp/orders", _one([payload], CancelOrder).reference)
     if found and found[0]["state"] == "cancelled":
         return Done(external_id=str(found[0]["order_id"]))
