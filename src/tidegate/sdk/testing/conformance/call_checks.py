@@ -20,7 +20,17 @@ from tidegate.kernel.errors import (
     TidegateError,
     TransientError,
 )
-from tidegate.sdk.connector import Failed, FeedItem, FeedPage, Inspection, RawEvent, Shown, ShownField, ShownValue
+from tidegate.sdk.connector import (
+    SIBLING_REFUSED,
+    Failed,
+    FeedItem,
+    FeedPage,
+    Inspection,
+    RawEvent,
+    Shown,
+    ShownField,
+    ShownValue,
+)
 from tidegate.sdk.failures import refusal_of
 from tidegate.sdk.health import Checks
 from tidegate.sdk.http import Response
@@ -88,19 +98,24 @@ def check_reads_change_nothing(subject: Subject) -> None:
 
 
 def check_lost_answers_are_in_doubt(subject: Subject) -> None:
-    """X4: a command whose write got no answer, repeated as it may, is an OutcomeUnknownError: not done, failed or to be retried."""
+    """X4: a command whose write got no answer, repeated as it may, is an OutcomeUnknownError: not done, failed or to be retried.
+
+    Of a call with several requests, what an earlier one settled may stay as it is, and what was not asked goes with the next call.
+    """
     for fixture, position in _writes(subject):
         result, _ = _run(subject, fixture, {position: lost})
-        _assert_in_doubt(result, f"{fixture.name}: the answer of request {position + 1} was lost")
+        what = f"{fixture.name}: the answer of request {position + 1} was lost"
+        _assert_failed(subject, fixture, position, result, OutcomeUnknownError, what)
 
 
 def check_unreadable_answers_are_in_doubt(subject: Subject) -> None:
-    """X5: a command whose write was answered with a page of HTML and 200 ends as OutcomeUnknownError."""
+    """X5: a command whose write was answered with a page of HTML and 200 ends as OutcomeUnknownError; of several requests see X4."""
     if subject.connector.answers_by_status:
         raise NotApplicableError("the platform answers by status alone")
     for fixture, position in _writes(subject):
         result, _ = _run(subject, fixture, {position: answered(_GARBAGE)})
-        _assert_in_doubt(result, f"{fixture.name}: the answer of request {position + 1} was HTML")
+        what = f"{fixture.name}: the answer of request {position + 1} was HTML"
+        _assert_failed(subject, fixture, position, result, OutcomeUnknownError, what)
 
 
 def check_reads_survive_unreadable_answers(subject: Subject) -> None:
@@ -112,7 +127,7 @@ def check_reads_survive_unreadable_answers(subject: Subject) -> None:
 
 
 def check_errors_pass_through(subject: Subject) -> None:
-    """X7: a 429 with its wait, a refused credential and an unsent request reach the engine as they are."""
+    """X7: a 429 with its wait, a refused credential and an unsent request reach the engine as they are; of several requests see X4."""
     cases: tuple[tuple[Fault, type[TidegateError]], ...] = (
         (answered(_SLOW_DOWN), RateLimitedError),
         (answered(_REFUSED), AuthenticationError),
@@ -122,10 +137,10 @@ def check_errors_pass_through(subject: Subject) -> None:
         for position in range(len(fixture.exchanges)):
             for fault, expected in cases:
                 result, _ = _run(subject, fixture, {position: fault})
-                error = result if isinstance(result, TidegateError) else None
-                assert isinstance(error, expected), f"{fixture.name}: {expected.__name__} became {describe(result)}"
-                if isinstance(error, RateLimitedError):
-                    assert error.wait_seconds == 17, f"{fixture.name}: waits {error.wait_seconds}, asked were 17 s"
+                what = f"{fixture.name}: {expected.__name__} at request {position + 1}"
+                for error in _assert_failed(subject, fixture, position, result, expected, what):
+                    if isinstance(error, RateLimitedError):
+                        assert error.wait_seconds == 17, f"{fixture.name}: waits {error.wait_seconds}, asked were 17 s"
 
 
 def check_equal_calls_send_equal_requests(subject: Subject) -> None:
@@ -267,13 +282,40 @@ def _listed(expected: Any) -> list[Any]:
     return expected if isinstance(expected, list) else []
 
 
-def _assert_in_doubt(result: Any, what: str) -> None:
-    if isinstance(result, list | tuple):
-        doubtful = [isinstance(one, Failed) and isinstance(one.error, OutcomeUnknownError) for one in result]
-        assert doubtful, f"{what}: no outcome"
-        assert all(doubtful), f"{what} and gave {describe(result)}"
-    else:
-        assert isinstance(result, OutcomeUnknownError), f"{what} and gave {describe(result)}"
+def _assert_failed(
+    subject: Subject,
+    fixture: ExchangeFixture,
+    position: int,
+    result: Any,
+    kind: type[TidegateError],
+    what: str,
+) -> list[TidegateError]:
+    """Return the errors of a call whose request at `position` failed: of all its commands, or of those that this one was about.
+
+    What an earlier request settled is as without the failure; what was not asked any more goes with the next call.
+    """
+    if isinstance(result, TidegateError):
+        assert isinstance(result, kind), f"{what} became {describe(result)}"
+        return [result]
+    outcomes = list(result) if isinstance(result, list | tuple) else [result]
+    whole = _run(subject, fixture)[0] if position and fixture.call.do == "execute" else None
+    before = whole if isinstance(whole, list | tuple) else [None] * len(outcomes)
+    assert len(outcomes) == len(before), f"{what} became {describe(result)}"
+    failed: list[TidegateError] = []
+    for outcome, settled in zip(outcomes, before, strict=True):
+        if isinstance(outcome, Failed) and isinstance(outcome.error, kind):
+            failed.append(outcome.error)
+        else:
+            assert settled is not None, f"{what} became {describe(result)}"
+            assert _is_of_others(outcome, settled), f"{what} became {describe(result)}"
+    assert failed, f"{what} became {describe(result)}"
+    return failed
+
+
+def _is_of_others(outcome: Any, before: Any) -> bool:
+    """Whether an outcome is that of a request which did not fail, or of one that was not made."""
+    is_left = isinstance(outcome, Failed) and outcome.error.code == SIBLING_REFUSED
+    return is_left or bool(describe(outcome) == describe(before))
 
 
 def _items(result: Any) -> list[FeedItem]:
