@@ -10,13 +10,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from tidegate.runtime.ports import free_port
 from tidegate.sdk.testing.hostile_process import HostileProcess
 
+if TYPE_CHECKING:
+    import pytest
+
+T = TypeVar("T")
 COMMAND_SECONDS = 300.0
 EVENTUALLY_SECONDS = 240.0
 POLL_SECONDS = 0.1
@@ -106,6 +110,35 @@ def eventually(check: Callable[[], bool], what: str, installation: Installation 
         if time.monotonic() > deadline:
             raise AssertionError(what + (installation.report() if installation is not None else ""))
         time.sleep(POLL_SECONDS)
+
+
+class InOrder(Generic[T]):
+    """What the tests of a file share, made anew for one that stands before one that had it.
+
+    Tests may be shared out over several processes, and what one takes over from another may stand earlier in the file than
+    what it did already: a day that has seen the evening is no good for the morning.
+    """
+
+    def __init__(self, make: Callable[[], AbstractContextManager[T]]) -> None:
+        """`make` opens it."""
+        self._make = make
+        self._stack = ExitStack()
+        self._shared: T | None = None
+        self._line = 0
+
+    def of(self, request: pytest.FixtureRequest) -> T:
+        """Return what is shared, for the test that asks."""
+        line = request.function.__code__.co_firstlineno
+        if self._shared is None or line < self._line:
+            self.close()
+            self._shared = self._stack.enter_context(self._make())
+        self._line = line
+        return self._shared
+
+    def close(self) -> None:
+        """Stop it."""
+        self._shared = None
+        self._stack.close()
 
 
 @contextmanager

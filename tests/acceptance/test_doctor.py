@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from tests.acceptance.installation import Installation, eventually, installed
+from tests.acceptance.installation import InOrder, Installation, eventually, installed
 from tidegate.sdk.testing.hostile_process import HostileProcess
 
 FLOWS = """
@@ -39,8 +40,8 @@ class Patient:
         return answer.out + answer.err
 
 
-@pytest.fixture(scope="module")
-def patient() -> Iterator[Patient]:
+@contextmanager
+def opened() -> Iterator[Patient]:
     with HostileProcess(account="shop") as shop, HostileProcess(account="erp") as erp, installed() as tidegate:
         shop.control("POST", "/__articles", [{"sku": "TEA"}])
         tidegate.configure({"shop": shop, "erp": erp}, FLOWS)
@@ -49,6 +50,17 @@ def patient() -> Iterator[Patient]:
         for name in ("erp", "shop"):
             tidegate.do("connect", name, "--yes")
         yield Patient(tidegate, shop, erp)
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[InOrder[Patient]]:
+    with closing(InOrder(opened)) as shared:
+        yield shared
+
+
+@pytest.fixture
+def patient(request: pytest.FixtureRequest, shared: InOrder[Patient]) -> Patient:
+    return shared.of(request)
 
 
 def test_well(patient: Patient) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from tests.acceptance.installation import Installation, eventually, installed
+from tests.acceptance.installation import InOrder, Installation, eventually, installed
 from tidegate.sdk.testing.hostile_process import HostileProcess
 
 FLOWS = """
@@ -46,8 +47,8 @@ class Day:
         return self.shop.world().articles[f"art-{sku}"].shop_on_hand
 
 
-@pytest.fixture(scope="module")
-def day() -> Iterator[Day]:
+@contextmanager
+def opened() -> Iterator[Day]:
     with HostileProcess(account="shop") as shop, HostileProcess(account="erp") as erp, installed() as tidegate:
         shop.control("POST", "/__articles", [{"sku": sku} for sku in STOCK])
         tidegate.configure({"shop": shop, "erp": erp}, FLOWS)
@@ -56,6 +57,17 @@ def day() -> Iterator[Day]:
         for name in ("erp", "shop"):
             tidegate.do("connect", name, "--yes")
         yield Day(tidegate, shop, erp)
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[InOrder[Day]]:
+    with closing(InOrder(opened)) as shared:
+        yield shared
+
+
+@pytest.fixture
+def day(request: pytest.FixtureRequest, shared: InOrder[Day]) -> Day:
+    return shared.of(request)
 
 
 def test_the_stock_of_the_erp_reaches_the_shop(day: Day) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.acceptance.installation import Installation, eventually, installed
+from tests.acceptance.installation import InOrder, Installation, eventually, installed
 from tests.sandboxbed import RunningSandbox, running
 from tests.sandboxshop import SECRET
 
@@ -80,8 +81,8 @@ class Day:
         )
 
 
-@pytest.fixture(scope="module")
-def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
+@contextmanager
+def opened(folder: Path) -> Iterator[Day]:
     world = {
         "seed": 5,
         "items": [
@@ -103,7 +104,6 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
             "pay": {"kind": "stripe", "options": {"api_key": PAY_KEY}},
         },
     }
-    folder: Path = tmp_path_factory.mktemp("sandbox")
     with running(world, folder, kinds=()) as sandbox, installed() as tidegate:
         tidegate.configure({}, FLOWS % (sandbox.url("shop"), sandbox.url("erp"), sandbox.url("pay")))
         tidegate.do("up", "--detach")
@@ -116,6 +116,17 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
         for sku, units in STOCK.items():
             eventually(lambda sku=sku, units=units: day.number(sku, "shop") == units, f"no {sku} in the shop", tidegate)
         yield day
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InOrder[Day]]:
+    with closing(InOrder(lambda: opened(tmp_path_factory.mktemp("sandbox")))) as shared:
+        yield shared
+
+
+@pytest.fixture
+def day(request: pytest.FixtureRequest, shared: InOrder[Day]) -> Day:
+    return shared.of(request)
 
 
 def test_the_shop_is_told_what_the_erp_has(day: Day) -> None:

@@ -7,6 +7,7 @@ import itertools
 import json
 import time
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 from standardwebhooks.webhooks import Webhook
 
-from tests.acceptance.installation import Installation, eventually, installed
+from tests.acceptance.installation import InOrder, Installation, eventually, installed
 from tests.hookbed import Receiver, Taken, deliver, post, receiving, reference_headers
 from tidegate.sandbox.limits import Bucket
 from tidegate.sdk.signatures import StandardWebhooks
@@ -112,8 +113,8 @@ class Day:
         return items[-1]["quantity"] if items else None
 
 
-@pytest.fixture(scope="module")
-def day() -> Iterator[Day]:
+@contextmanager
+def opened() -> Iterator[Day]:
     with receiving("/shop") as shop, receiving("/3pl/") as threepl, receiving("/zap") as zap, installed() as tidegate:
         ports = {"port": tidegate.port, "web_port": tidegate.web_port}
         text = FILE.format(**ports, shop=shop.url, threepl=threepl.url, zap=zap.url)
@@ -132,6 +133,17 @@ def day() -> Iterator[Day]:
         for name in sides:
             tidegate.do("connect", name, "--yes")
         yield day
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[InOrder[Day]]:
+    with closing(InOrder(opened)) as shared:
+        yield shared
+
+
+@pytest.fixture
+def day(request: pytest.FixtureRequest, shared: InOrder[Day]) -> Day:
+    return shared.of(request)
 
 
 def test_a_counted_article_reaches_the_shop(day: Day) -> None:
