@@ -190,7 +190,7 @@ CREATE POLICY web_of_class ON data_key AS RESTRICTIVE TO tidegate_web USING (key
 -- web binds what people say took the place of a deleted article, and forgets deleted ones
 GRANT INSERT ON binding, channel_stock, match_decision TO tidegate_web;
 GRANT UPDATE (decision, variant_id, decided_by, decided_at) ON match_decision TO tidegate_web;
-GRANT DELETE ON tombstone, match_open, channel_stock TO tidegate_web;
+GRANT DELETE ON tombstone, match_open, channel_stock, channel_allocation TO tidegate_web;
 GRANT UPDATE (catalogue_version) ON tenant TO tidegate_web;  -- who applies events looks bindings up anew
 
 -- web shows issues with the redacted samples that the keeper made, and takes what people do to them
