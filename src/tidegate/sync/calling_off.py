@@ -47,7 +47,6 @@ async def choose_orders(
     """
     channels = sorted(channel for channel in policy.order_channels if policy.cancels_mode(channel) != "observe")
     found: dict[UUID, CalledOff] = {}
-    unlocked: set[UUID] = set()
     for item_id, units in missing.items() if channels else ():
         rows = [
             dict(row)
