@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 import asyncpg
 import pytest
 from tests.applybed import CONFIG, Bed, make_bed, move_event, order_event, placed_now
 from tests.dispatchbed import until
+from tests.foldbed import prepared
+from tests.paymentbed import intent_event, make_payment_bed, paid_order
 
 from tidegate.dispatch.statements import END_UNSENT
 from tidegate.eventlog.replay import replay
+from tidegate.kernel.ids import new_id
+from tidegate.sdk.connector import RawEvent
 from tidegate.store.connections import Pool
 from tidegate.store.database import Database
 from tidegate.store.pool import BY_KEY, create_pool
@@ -21,6 +28,9 @@ from tidegate.store.roles import Role
 from tidegate.sync import statements
 from tidegate.sync.catalogue import Catalogue
 from tidegate.sync.going_live import put_to_work
+from tidegate.sync.load import articles_of, load_state
+from tidegate.sync.policy import EMPTY_POLICY
+from tidegate.sync.records import Prepared
 from tidegate.sync.worker import serve
 
 pytestmark = pytest.mark.asyncio
@@ -186,6 +196,54 @@ async def test_untold_marks_are_locked_in_the_one_order(database: Database, owne
         await until(lambda: waiting(owner_pool, 2))
         await transaction.rollback()
         await asyncio.gather(untold, dirty)
+    await pool.close()
+
+
+@pytest.mark.parametrize("over", ["marks", "payments"])
+async def test_two_batches_with_payments_take_their_locks_in_the_one_order(
+    database: Database, owner_pool: Pool, over: str
+) -> None:
+    """A batch with a payment and a new order waits before it makes a payment that the other batch may come to wait for."""
+    bed = await make_payment_bed(database, owner_pool)
+    channels = (bed.connections["shop_a"], bed.connections["shop_b"])
+    policy = replace(
+        EMPTY_POLICY, order_channels=frozenset(channels), provider=bed.connections["pay"], stock_channels=channels
+    )
+    catalogue = Catalogue(bed.tenant_id)
+
+    def mapped(name: str, content: dict[str, Any]) -> Prepared:
+        connector = bed.others.get(name, bed.connector)
+        raw = RawEvent(source="webhook", topic=content["type"], body=json.dumps(content).encode())
+        return prepared(bed.connections[name], *connector.normalize(raw))
+
+    second = order_event("2", [("B", 1)])
+    second["order"]["payments"] = paid_order("2", "pi_1")["order"]["payments"]
+    batch = [mapped("pay", intent_event("pi_1", "requires_capture")), mapped("shop_a", paid_order("1", "pi_2"))]
+    other = [mapped("pay", intent_event("pi_2", "requires_capture")), mapped("shop_b", second)]
+    pool = await create_pool(database.access(Role.APPLY), application_name="x", server_settings=BY_KEY, size_max=2)
+
+    async with pool.acquire() as one, pool.acquire() as two:
+        await catalogue.resolve(one, *articles_of([*batch, *other]))
+
+        async def load() -> None:
+            async with one.transaction():
+                await load_state(one, bed.tenant_id, batch, catalogue, policy)
+
+        async with two.transaction():
+            if over == "payments":  # of other articles: nothing but payments is in both
+                await load_state(two, bed.tenant_id, other, catalogue, policy)
+            else:
+                await two.execute(statements.MARK_DIRTY, bed.tenant_id, sorted(channels), [bed.items["A"]], 40)
+            task = asyncio.create_task(load())
+
+            async def waits_or_ended() -> bool:
+                return task.done() or await waiting(owner_pool, 1)
+
+            await until(waits_or_ended)
+            assert not task.done(), "it has made a payment without waiting for what is locked before"
+            payment = (bed.tenant_id, [bed.connections["pay"]], ["pi_1"], [new_id()])
+            await two.execute(statements.ENSURE_PAYMENTS, *payment)  # as an order does that names it
+        await task
     await pool.close()
 
 

@@ -61,7 +61,7 @@ async def load_state(
 ) -> State:
     """Return the state of everything that `batch` touches, and of the orders in `also`.
 
-    `is_order_awaited` says that claims wait for orders. Orders that exist are locked, and the marks of the batch's items before them, then payments that exist. A batch of new
+    `is_order_awaited` says that claims wait for orders. Orders that exist are locked, and the marks of the batch's items before them, then payments that exist, marks before these too. A batch of new
     orders whose payments nobody saw locks nothing here: what it has to do before it must wait for a hot article, it does
     before. Raises StateMoved when a payment was joined to an order meanwhile that is not locked.
     """
@@ -105,6 +105,7 @@ async def load_state(
         await mark_dirty(conn, tenant_id, policy, state)
         await _load_orders(conn, tenant_id, state, sorted(order_ids))
     if has_payments or (policy.provider is not None and order_ids):
+        await mark_dirty(conn, tenant_id, policy, state)  # marks come before payments, also where no order is known yet
         await _load_payments(conn, tenant_id, state, wanted.seen_payments, wanted.named_payments)
     if state.orders and (
         wanted.shipments or wanted.named_payments or state.naming or any(order.psp for order in state.orders.values())
@@ -318,12 +319,16 @@ async def _load_payments(
     seen: set[tuple[UUID, str]],
     named: set[tuple[UUID, str]],
 ) -> None:
-    """Lock the payments that the provider shows, that orders of the batch name, and that its orders have."""
-    if seen:
-        rows = [(key[0], key[1], new_id()) for key in sorted(seen)]
+    """Lock the payments that the provider shows, that orders of the batch name, and that its orders have.
+
+    Those that nobody has heard of are made before, all together and in one order: who makes one while it holds others may be
+    waited for by somebody who makes another one.
+    """
+    keys = sorted(seen | named)
+    if keys:
+        rows = [(*key, new_id()) for key in keys]
         await conn.execute(statements.ENSURE_PAYMENTS, tenant_id, *_columns(rows))
-    keys = seen | named
-    if not keys and not state.orders:
+    elif not state.orders:
         return
     columns = _columns(keys) if keys else [[], []]
     for row in await conn.fetch(statements.LOCK_PAYMENTS, tenant_id, *columns, list(state.orders)):

@@ -292,7 +292,7 @@ WHERE NOT EXISTS (SELECT FROM psp_payment p
                   WHERE p.tenant_id = $1 AND p.connection_id = $2 AND p.external_id = want.psp_reference
                     AND p.order_id IS NOT NULL)
 """
-# A payment that its provider shows is there from now on, so that whoever names it waits for us here.
+# A payment that its provider shows, or an order of the same batch names, is there from now on: whoever else names it waits for us here.
 ENSURE_PAYMENTS = """
 INSERT INTO psp_payment (tenant_id, payment_id, connection_id, external_id, state, currency, amount_minor, capturable_minor,
                          captured_minor, refunded_minor, multi_capture, method)
