@@ -8,6 +8,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -38,6 +39,8 @@ class Table:
         self.settings: Mapping[str, Any] = {}
         self.memory: dict[str, Any] = {}
         self.paths: list[str] = []
+        self.wrong_by = timedelta(0)
+        """Of the platform's clock: what it stamps is the test's to choose, this is the date of its answers."""
         self._seconds_per_page = seconds_per_page
         self._random = random.Random(seed)
 
@@ -47,6 +50,11 @@ class Table:
         self.now += timedelta(seconds=self._seconds_per_page)
         self._random.shuffle(found)
         return found
+
+    def answer(self, value: Any) -> Response:
+        """Return an answer with the date of the platform's clock."""
+        date = format_datetime((self.now + self.wrong_by).astimezone(UTC), usegmt=True)
+        return Response(status=200, headers={"date": date}, body=msgspec.json.encode(value))
 
 
 class VendureTable(Table):
@@ -64,7 +72,7 @@ class VendureTable(Table):
         found.sort(key=lambda row: row.id if key == "id" else row.written)
         skip = wanted.get("skip", 0)
         items = [_order(row) for row in found[skip : skip + wanted["take"]]]
-        return _json({"data": {"orders": {"items": items}}})
+        return self.answer({"data": {"orders": {"items": items}}})
 
 
 class TrytonTable(Table):
@@ -79,15 +87,17 @@ class TrytonTable(Table):
         model, query = urlsplit(path).path.rpartition("/")[2], parse_qs(urlsplit(path).query)
         domain = msgspec.json.decode(base64.urlsafe_b64decode(query["d"][0]))
         if model == "stock.location":
-            return _json([{"id": 1, "type": "storage", "parent": None}, {"id": 2, "type": "customer", "parent": None}])
+            return self.answer(
+                [{"id": 1, "type": "storage", "parent": None}, {"id": 2, "type": "customer", "parent": None}]
+            )
         if model == "sale.line":
             ids: list[int] = domain[0][2]
-            return _json([{"id": line, "note": f"line-{line}", "sale": {"web_id": "order"}} for line in ids])
+            return self.answer([{"id": line, "note": f"line-{line}", "sale": {"web_id": "order"}} for line in ids])
         records_max = int(options["headers"]["Range"].rpartition("-")[2])
         found = [self._move(row) for row in self.visible()]
         found = [move for move in found if _matches(move, domain)]
         found.sort(key=lambda move: (move["write_date"], move["id"]))
-        return _json([{**move, "write_date": _raw(move["write_date"])} for move in found[:records_max]])
+        return self.answer([{**move, "write_date": _raw(move["write_date"])} for move in found[:records_max]])
 
     def _move(self, row: Row) -> dict[str, Any]:
         return {
@@ -131,10 +141,6 @@ def _order(row: Row) -> dict[str, Any]:
 
 def _time(text: str) -> datetime:
     return msgspec.convert(text, datetime)
-
-
-def _json(value: Any) -> Response:
-    return Response(status=200, headers={}, body=msgspec.json.encode(value))
 
 
 Read = Callable[[Any, str], Awaitable[FeedPage]]

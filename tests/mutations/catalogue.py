@@ -219,6 +219,11 @@ MUTATIONS = (
         "tests/property/test_shopify_cursor.py", is_quick=True,
     ),
     Mutation(
+        "a change of a time to come moves the polls", "I1r", "src/tidegate/sdk/rounds.py",
+        "if now is None or moment < now + _GRAIN)", "if now is None or moment < moment + _GRAIN)",
+        "tests/property/test_feed_cursors.py", is_quick=True,
+    ),
+    Mutation(
         "an event of a day to come moves the poll", "I1r", "src/tidegate/connectors/stripe/client.py",
         "if (made := _created(event)) <= now)", "if (made := _created(event)) <= now * 9)",
         "tests/property/test_stripe_events_cursor.py", is_quick=True,

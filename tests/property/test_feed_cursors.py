@@ -160,3 +160,28 @@ def test_a_deep_round_begins_where_the_one_before_stood_even_after_a_quiet_night
     poll(read, table, state, [9 * 3_600_000, 1_000], seen)
 
     assert seen == {"1", "2", "3", "4"}
+
+
+@pytest.mark.parametrize(("read", "table_of"), FEEDS)
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    ahead=st.lists(st.integers(1, 10**8), min_size=1, max_size=3),
+    crowd=st.sampled_from((0, 49, 201)),
+    pauses=st.lists(st.integers(1, 900), min_size=2, max_size=4),
+    wrong_by=st.sampled_from((0, 20, 10**7)),
+)
+def test_what_is_of_a_time_to_come_hides_nothing(
+    read: Read, table_of: Any, ahead: list[int], crowd: int, pauses: list[int], wrong_by: int
+) -> None:
+    """Its time is next year's, or the system's clock was ahead and is right again; what changes today is read all the same."""
+    far = [BEGIN + timedelta(seconds=seconds) for seconds in ahead] + [BEGIN + timedelta(days=365)] * crowd
+    table, seen = table_of([Row(1_000 + number, moment, BEGIN) for number, moment in enumerate(far)]), set[str]()
+    table.wrong_by = timedelta(seconds=wrong_by)
+    state = poll(read, table, "", [1_000], seen)
+    table.wrong_by = timedelta(0)
+    for number, pause in enumerate(pauses, start=1):
+        table.now += timedelta(seconds=pause)
+        table.rows.append(Row(number, table.now, table.now))
+        state = poll(read, table, state, [1_000], seen)
+
+    assert seen == {str(row.id) for row in table.rows}

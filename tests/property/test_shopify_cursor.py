@@ -41,8 +41,8 @@ class Shop:
 Moved = list[tuple[int, datetime]]
 
 
-def poll(shop: Shop, stored: str, seen: dict[int, datetime], between: Moved) -> str:
-    """Read a round, each page by whoever has read what the one before stored; something changes before each page but the first."""
+def poll(shop: Shop, stored: str, seen: dict[int, datetime], between: Moved, now: datetime | None = None) -> str:
+    """Read a round, answered at `now`, each page by whoever has read what the one before stored; something changes before each page but the first."""
     pages = 0
     while True:
         state = msgspec.json.decode(stored, type=Cursor) if stored else Cursor()
@@ -55,7 +55,7 @@ def poll(shop: Shop, stored: str, seen: dict[int, datetime], between: Moved) -> 
         assert state.pages <= PAGES + len(shop.changed) // PAGE, (
             "it asks for more behind one question than the shop gives"
         )
-        reached, goes_on = following(state, [moment for _, moment in rows], end_cursor=end, has_more=has_more)
+        reached, goes_on = following(state, [moment for _, moment in rows], now, end_cursor=end, has_more=has_more)
         stored, pages = msgspec.json.encode(reached).decode(), pages + 1
         assert pages < 200, "a round does not end"
         if not goes_on:
@@ -131,4 +131,25 @@ def test_an_idle_shop_is_asked_for_one_page_and_the_cursor_stays() -> None:
     stored = poll(shop, poll(shop, "", seen, []), seen, [])
 
     state = msgspec.json.decode(stored, type=Cursor)
-    assert following(state, [START] * 3, end_cursor="x", has_more=False) == (state, False)
+    assert following(state, [START] * 3, None, end_cursor="x", has_more=False) == (state, False)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    ahead=st.lists(st.integers(1, 10**8), min_size=1, max_size=9),
+    gaps=st.lists(st.integers(1, 900), min_size=2, max_size=5),
+    wrong_by=st.sampled_from((0, 10, 10**7)),
+)
+def test_what_is_of_a_time_to_come_hides_nothing(ahead: list[int], gaps: list[int], wrong_by: int) -> None:
+    """Its time is next year's, or the shop's clock was ahead and is right again; what changes today is read all the same."""
+    shop, seen, now = Shop(), dict[int, datetime](), START
+    stored = poll(shop, "", seen, [], now)
+    shop.changed |= {1_000 + number: now + timedelta(seconds=far) for number, far in enumerate(ahead)}
+    stored = poll(shop, stored, seen, [], now + timedelta(seconds=wrong_by))
+    for number, gap in enumerate(gaps):
+        stored = poll(shop, stored, seen, [(7, now)], now)
+        now += timedelta(seconds=gap)
+        shop.changed[number] = now
+    poll(shop, stored, seen, [], now)
+
+    assert seen == shop.changed

@@ -38,8 +38,14 @@ def _read(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-def poll(shop: Shop, state: Cursor, seen: dict[int, datetime], between: list[tuple[int, datetime]]) -> Cursor:
-    """Read a round; before each page but the first one something changes, while there is something in `between`."""
+def poll(
+    shop: Shop,
+    state: Cursor,
+    seen: dict[int, datetime],
+    between: list[tuple[int, datetime]],
+    now: datetime | None = None,
+) -> Cursor:
+    """Read a round, answered at `now`; before each page but the first something changes, while there is something in `between`."""
     for number in range(500):
         if number and between:
             order, moment = between.pop()
@@ -47,7 +53,7 @@ def poll(shop: Shop, state: Cursor, seen: dict[int, datetime], between: list[tup
         rows = shop.page(query_of(state))
         for order, moment in rows:
             seen[order] = max(moment, seen.get(order, moment))
-        state, has_more = following(state, [moment for _, moment in rows])
+        state, has_more = following(state, [moment for _, moment in rows], now)
         if not has_more:
             return state
     raise AssertionError("a round does not end")
@@ -95,3 +101,43 @@ def test_a_cursor_is_what_it_was_after_it_was_stored() -> None:
 
     assert parse(msgspec.json.encode(state).decode()) == state
     assert parse("") == Cursor()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    ahead=st.lists(st.integers(1, 10**8), min_size=1, max_size=3),
+    crowd=st.sampled_from((0, 1, 99, 100, 130)),
+    gaps=st.lists(st.integers(1, 900), min_size=2, max_size=5),
+)
+def test_what_is_of_a_time_to_come_hides_nothing(ahead: list[int], crowd: int, gaps: list[int]) -> None:
+    """An import or a plugin wrote a time of next year; what changes today is read all the same, and so is that."""
+    shop, seen, now = Shop(), dict[int, datetime](), START
+    state = poll(shop, Cursor(), seen, [], now)
+    shop.changed |= {1_000 + number: now + timedelta(seconds=far) for number, far in enumerate(ahead)}
+    shop.changed |= dict.fromkeys(range(2_000, 2_000 + crowd), now + timedelta(days=365))
+    for number, gap in enumerate(gaps):
+        state = poll(shop, state, seen, [(7, now)], now)
+        now += timedelta(seconds=gap)
+        shop.changed[number] = now
+    poll(shop, state, seen, [], now)
+
+    assert seen == shop.changed
+
+
+@settings(max_examples=30, deadline=None)
+@given(ahead=st.integers(1, 10**8), pause=st.integers(0, 60), others=st.sampled_from((0, 1, 130)))
+def test_what_changes_after_a_clock_was_set_back_is_read(ahead: int, pause: int, others: int) -> None:
+    """The shop's clock was ahead, for its changes and for its answers, and is right again when it is asked once more."""
+    shop, seen, now = Shop(), dict[int, datetime](), START
+    wrong = now + timedelta(seconds=ahead)
+    shop.changed[1] = wrong
+    state = poll(shop, Cursor(), seen, [], wrong)
+    shop.changed |= dict.fromkeys(range(2, 3 + others), now + timedelta(seconds=pause // 2))
+    now += timedelta(seconds=pause)
+    state = poll(shop, state, seen, [], now)
+    for number in range(1_000, 1_003):  # life goes on: a deep round finds what lies less than an overlap back
+        now += timedelta(seconds=400)
+        shop.changed[number] = now
+        state = poll(shop, state, seen, [], now)
+
+    assert seen == shop.changed

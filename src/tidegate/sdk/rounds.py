@@ -4,6 +4,10 @@ A round reads everything that changed since a bound, oldest change first, always
 number shift when an entity that was read changes and moves to the end. Each round begins a little before the newest change
 that was seen, because a time of change is set before the platform's transaction commits. The rounds that reach further back
 begin where the one before them stood, so that together they leave no gap.
+
+Times of change are compared with the clock that set them: when the page was answered. What is of a time to come, by an import, a
+plugin or a clock that was wrong, is read and moves nothing, because it would hide what changes until then. A cursor that stands
+in a time to come all the same, because that clock was set back, begins anew a day ago.
 """
 
 from __future__ import annotations
@@ -15,6 +19,11 @@ from datetime import datetime, timedelta
 import msgspec
 
 from tidegate.kernel.clock import EPOCH
+
+ASTRAY_BACK = timedelta(days=1)
+"""How far back polling begins anew when its cursor stands in a time to come."""
+_GRAIN = timedelta(seconds=1)
+"""Of the time in an answer's head, which is cut off."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +49,14 @@ class Reach:
             return newest - self.overlap
         last = deep_at if deep_at != EPOCH else newest - self.deep_every
         return last - self.deep_back
+
+    def reached(self, newest: datetime, changed: Sequence[datetime], now: datetime | None) -> datetime:
+        """Return the newest change that was seen and is past; `now` None: the answer does not say when it was made."""
+        return max([newest, *(moment for moment in changed if now is None or moment < now + _GRAIN)])
+
+    def astray(self, newest: datetime, now: datetime | None) -> datetime | None:
+        """Return where to begin anew when the newest change is of a time to come, None when it is not."""
+        return now - ASTRAY_BACK if now is not None and newest > now + _GRAIN + self.overlap else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,11 +97,15 @@ def page_bound(state: Cursor, rounds: Rounds) -> datetime:
     return state.page_after if state.page_after is not None else rounds.reach.start(state.newest, state.deep_at)
 
 
-def following(state: Cursor, changed: Sequence[datetime], rounds: Rounds) -> tuple[Cursor, bool]:
-    """Return the cursor after a page with these times of change, and whether the round goes on."""
+def following(state: Cursor, changed: Sequence[datetime], rounds: Rounds, now: datetime | None) -> tuple[Cursor, bool]:
+    """Return the cursor after a page with these times of change, answered at `now`, and whether the round goes on."""
+    if (anew := rounds.reach.astray(state.newest, now)) is not None:
+        return Cursor(newest=anew, deep_at=anew), True
     after = page_bound(state, rounds)
     begins_deep = state.page_after is None and rounds.reach.is_deep_due(state.newest, state.deep_at)
-    reached = Cursor(newest=max([state.newest, *changed]), deep_at=state.newest if begins_deep else state.deep_at)
+    reached = Cursor(
+        newest=rounds.reach.reached(state.newest, changed, now), deep_at=state.newest if begins_deep else state.deep_at
+    )
     is_full = len(changed) >= rounds.page_max
     if state.skip is not None:
         if is_full:

@@ -80,7 +80,7 @@ def poll(state: Cursor, changes: list[datetime]) -> tuple[Cursor, list[datetime]
         page = rows[first : first + ORDERS_PER_PAGE]
         seen += page
         more = len(rows) > first + len(page)
-        state, goes_on = following(state, page, end_cursor=str(first + len(page)), has_more=more)
+        state, goes_on = following(state, page, None, end_cursor=str(first + len(page)), has_more=more)
         assert goes_on == more or not page
         if not goes_on:
             return state, seen

@@ -19,6 +19,7 @@ from tidegate.kernel.redaction import Secret
 from tidegate.sdk.answers import read_answer
 from tidegate.sdk.connector import FeedItem, FeedPage, Inspection, Location
 from tidegate.sdk.http import Api, Session
+from tidegate.sdk.timed import TimedApi
 from tidegate.sdk.windows import parse_window
 
 TOKEN_PATH = "/admin/oauth/access_token"  # noqa: S105 - a path
@@ -102,11 +103,14 @@ def _placed_in(window: str) -> str:
 async def read_orders(api: Api, cursor: str) -> FeedPage:
     """Read which orders changed since the cursor; see `cursor`. What is news is fetched one by one, the rest costs nothing."""
     state = msgspec.json.decode(cursor, type=Cursor) if cursor else Cursor()
-    page = await call(api, queries.CHANGED_ORDERS, variables(state), "orders", Raw, changes_state=False)
+    timed = TimedApi(api)
+    page = await call(timed, queries.CHANGED_ORDERS, variables(state), "orders", Raw, changes_state=False)
     nodes: list[Raw] = page["nodes"]
     info = page["pageInfo"]
     changed = [msgspec.convert(node["updatedAt"], datetime) for node in nodes]
-    reached, has_more = following(state, changed, end_cursor=info["endCursor"], has_more=info["hasNextPage"])
+    reached, has_more = following(
+        state, changed, timed.answered_at, end_cursor=info["endCursor"], has_more=info["hasNextPage"]
+    )
     return FeedPage(
         items=tuple(hint_item(node) for node in nodes),
         cursor=msgspec.json.encode(reached).decode(),

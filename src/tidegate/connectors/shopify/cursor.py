@@ -46,13 +46,15 @@ def variables(state: Cursor) -> dict[str, Any]:
 
 
 def following(
-    state: Cursor, changed: Sequence[datetime], *, end_cursor: str | None, has_more: bool
+    state: Cursor, changed: Sequence[datetime], now: datetime | None, *, end_cursor: str | None, has_more: bool
 ) -> tuple[Cursor, bool]:
-    """Return the cursor after a page with these times of change, and whether the round goes on."""
+    """Return the cursor after a page with these times of change, answered at `now`, and whether the round goes on."""
+    if (anew := REACH.astray(state.newest, now)) is not None:
+        return Cursor(newest=anew, deep_at=anew), True
     begins = state.since is None
     bound = REACH.start(state.newest, state.deep_at) if begins else state.since
     deep_at = state.newest if begins and REACH.is_deep_due(state.newest, state.deep_at) else state.deep_at
-    newest = max([state.newest, *changed])
+    newest = REACH.reached(state.newest, changed, now)
     if not has_more or end_cursor is None:
         return Cursor(newest=newest, deep_at=deep_at), False
     pages = state.pages + 1

@@ -19,6 +19,7 @@ from tidegate.kernel.clock import EPOCH
 from tidegate.sdk.connector import FeedItem, FeedPage
 from tidegate.sdk.http import Api
 from tidegate.sdk.rounds import Reach
+from tidegate.sdk.timed import TimedApi
 
 RECORDS_PER_PAGE = 200
 REACH = Reach(overlap=timedelta(seconds=30), deep_every=timedelta(minutes=5), deep_back=timedelta(minutes=5))
@@ -47,28 +48,29 @@ class _Cursor(msgspec.Struct, omit_defaults=True):
 
 async def read_moves(api: Api, cursor: str) -> FeedPage:
     """Read done movements, each with the web order and line that it ships, where there is one."""
-    state, found = await _read(api, "stock.move", MOVE_FIELDS, cursor)
+    state, found, now = await _read(api, "stock.move", MOVE_FIELDS, cursor)
     sold = await _sale_lines(api, [move.get("origin") for move in found])
     places = await places_of(api, {_id(move[end]) for move in found for end in ("from_location", "to_location")})
     items = [
         _item("stock.moved", move, _move_body(move, sold, places), f"article:{_id(move['product'])}") for move in found
     ]
-    return _page(items, found, state)
+    return _page(items, found, state, now)
 
 
 async def read_shipments(api: Api, cursor: str) -> FeedPage:
     """Read shipments to customers that left, each with the web orders and lines in it."""
-    state, found = await _read(api, "stock.shipment.out", SHIPMENT_FIELDS, cursor)
+    state, found, now = await _read(api, "stock.shipment.out", SHIPMENT_FIELDS, cursor)
     moves = [move for shipment in found for move in shipment["outgoing_moves"] or ()]
     sold = await _sale_lines(api, [move.get("origin") for move in moves])
     items = [
         _item("shipment.done", shipment, _shipment_body(shipment, sold), f"shipment:{shipment['id']}")
         for shipment in found
     ]
-    return _page(items, found, state)
+    return _page(items, found, state, now)
 
 
-async def _read(api: Api, model: str, fields: Sequence[str], cursor: str) -> tuple[_Cursor, list[Raw]]:
+async def _read(api: Api, model: str, fields: Sequence[str], cursor: str) -> tuple[_Cursor, list[Raw], datetime | None]:
+    """Return where polling stands, the next records, and when the ERP answered."""
     state = msgspec.json.decode(cursor, type=_Cursor) if cursor else _Cursor()
     if state.page_after is not None:
         window: list[Any] = [
@@ -78,11 +80,12 @@ async def _read(api: Api, model: str, fields: Sequence[str], cursor: str) -> tup
         ]
     else:
         window = [["write_date", ">=", _moment(REACH.start(state.newest, state.deep_at))]]
-    found = await Rest(api).search(
+    timed = TimedApi(api)
+    found = await Rest(timed).search(
         model, [["state", "=", "done"], window], fields, order=(("write_date", "ASC"), ("id", "ASC")),
         records_max=RECORDS_PER_PAGE,
     )  # fmt: skip
-    return state, found
+    return state, found, timed.answered_at
 
 
 async def _sale_lines(api: Api, origins: Sequence[object]) -> dict[int, Raw]:
@@ -147,8 +150,12 @@ def _item(topic: str, record: Raw, body: Raw, ordering_key: str) -> FeedItem:
     )
 
 
-def _page(items: list[FeedItem], found: list[Raw], state: _Cursor) -> FeedPage:
-    newest = max([state.newest, *(_changed(record) for record in found)])
+def _page(items: list[FeedItem], found: list[Raw], state: _Cursor, now: datetime | None) -> FeedPage:
+    if (anew := REACH.astray(state.newest, now)) is not None:
+        return FeedPage(
+            items=tuple(items), cursor=msgspec.json.encode(_Cursor(newest=anew, deep_at=anew)).decode(), has_more=True
+        )
+    newest = REACH.reached(state.newest, [_changed(record) for record in found], now)
     has_more = len(found) == RECORDS_PER_PAGE
     is_deep = state.page_after is None and REACH.is_deep_due(state.newest, state.deep_at)
     following = _Cursor(

@@ -30,6 +30,7 @@ from tidegate.sdk.connector import (
 )
 from tidegate.sdk.http import Api, Session
 from tidegate.sdk.rounds import parse
+from tidegate.sdk.timed import TimedApi
 
 T = TypeVar("T")
 
@@ -102,9 +103,10 @@ async def read_orders(api: Api, cursor: str) -> FeedPage:
     Orders that were seen are no news and cost nothing.
     """
     state = parse(cursor)
-    page = await call(api, queries.ORDERS, {"options": list_options(state)}, "orders", Raw, changes_state=False)
+    timed = TimedApi(api)
+    page = await call(timed, queries.ORDERS, {"options": list_options(state)}, "orders", Raw, changes_state=False)
     orders: list[Raw] = page["items"]
-    reached, has_more = following(state, [_time(order["updatedAt"]) for order in orders])
+    reached, has_more = following(state, [_time(order["updatedAt"]) for order in orders], timed.answered_at)
     return FeedPage(
         items=tuple(_feed_item(order) for order in orders),
         cursor=msgspec.json.encode(reached).decode(),

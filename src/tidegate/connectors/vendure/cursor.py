@@ -34,9 +34,9 @@ def list_options(state: Cursor) -> dict[str, Any]:
     return {"filter": {"updatedAt": moment, "active": {"eq": False}}, **options}
 
 
-def following(state: Cursor, changed: Sequence[datetime]) -> tuple[Cursor, bool]:
-    """Return the cursor after a page with these times of change, and whether the round goes on."""
-    return rounds.following(state, changed, ROUNDS)
+def following(state: Cursor, changed: Sequence[datetime], now: datetime | None) -> tuple[Cursor, bool]:
+    """Return the cursor after a page with these times of change, answered at `now`, and whether the round goes on."""
+    return rounds.following(state, changed, ROUNDS, now)
 
 
 def _instant(moment: datetime) -> str:

@@ -29,6 +29,7 @@ from tidegate.sdk.connector import (
 )
 from tidegate.sdk.http import Api
 from tidegate.sdk.rounds import parse
+from tidegate.sdk.timed import TimedApi
 
 SHOP = "shop"
 """External id of the one place that a shop has: WooCommerce counts an article once, not per location."""
@@ -247,8 +248,9 @@ def _gone(topic: str, external_id: str) -> FeedItem:
 
 async def _read_news(api: Api, path: str, cursor: str) -> FeedPage:
     state = parse(cursor)
-    found = await read(api, path, list[Raw], {**query_of(state), "_fields": ",".join(NEWS_FIELDS)})
-    reached, has_more = following(state, [changed_at(raw) for raw in found])
+    timed = TimedApi(api)
+    found = await read(timed, path, list[Raw], {**query_of(state), "_fields": ",".join(NEWS_FIELDS)})
+    reached, has_more = following(state, [changed_at(raw) for raw in found], timed.answered_at)
     return FeedPage(items=_all_news(found), cursor=msgspec.json.encode(reached).decode(), has_more=has_more)
 
 

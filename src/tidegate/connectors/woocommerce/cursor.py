@@ -35,9 +35,9 @@ def query_of(state: Cursor) -> dict[str, str]:
     return query
 
 
-def following(state: Cursor, changed: Sequence[datetime]) -> tuple[Cursor, bool]:
-    """Return the cursor after a page with these times of change, and whether the round goes on."""
-    return rounds.following(state, changed, ROUNDS)
+def following(state: Cursor, changed: Sequence[datetime], now: datetime | None) -> tuple[Cursor, bool]:
+    """Return the cursor after a page with these times of change, answered at `now`, and whether the round goes on."""
+    return rounds.following(state, changed, ROUNDS, now)
 
 
 def _instant(moment: datetime) -> str:

@@ -14,6 +14,7 @@ from tidegate.kernel.errors import TransientError
 from tidegate.sdk.connector import FeedItem, FeedPage
 from tidegate.sdk.http import Api
 from tidegate.sdk.rounds import parse
+from tidegate.sdk.timed import TimedApi
 from tidegate.sdk.windows import parse_window
 
 FIELDS = (
@@ -40,8 +41,9 @@ async def read_orders(api: Api, cursor: str) -> FeedPage:
     Orders that were seen are no news and cost nothing.
     """
     state = parse(cursor)
-    found = await read(api, "/orders", list[Raw], {**query_of(state), "status": "any", "_fields": ",".join(FIELDS)})
-    reached, has_more = following(state, [changed_at(order) for order in found])
+    timed = TimedApi(api)
+    found = await read(timed, "/orders", list[Raw], {**query_of(state), "status": "any", "_fields": ",".join(FIELDS)})
+    reached, has_more = following(state, [changed_at(order) for order in found], timed.answered_at)
     return FeedPage(
         items=tuple(_item(order) for order in found),
         cursor=msgspec.json.encode(reached).decode(),
