@@ -124,7 +124,7 @@ class World:
         self.expose(1)
         channel = self.chance.choice(self.channels)
         what = self.chance.choice((self.sell, self.sell, self.tell, self.tell, self.lane, self.lane, self.arrive, self.arrive,
-                                   self.hear, self.hear, self.lose, self.late, self.look, self.read_all))  # fmt: skip
+                                   self.hear, self.hear, self.lose, self.late, self.look, self.ask_again, self.read_all))  # fmt: skip
         what(channel)
 
     def expose(self, seconds: int) -> None:
@@ -291,6 +291,16 @@ class World:
             self.see(channel, request, channel.can_sell, may_be_there=True)
         channel.is_late, channel.is_due = True, False
         self.end(channel, "unsure", before, gone, None, is_late=True)
+
+    def ask_again(self, channel: Channel) -> None:
+        """Whoever took over asks again under the request's key: what had not arrived arrives now, and nothing of it later."""
+        request = channel.flying
+        if request is None or not channel.is_doubted or request.expected is None:
+            return
+        self.arrive(channel)
+        if channel.arrived == "set":
+            channel.is_doubted = False
+            self.hear(channel)
 
     def late(self, channel: Channel) -> None:
         """Numbers that were given up arrive after all, or never: no more of them come."""

@@ -75,6 +75,12 @@ class Shop:
     """What it is told is what is there; it takes its open orders off by itself."""
     odd: int = 0
     """Units that it shows on top of any number but 0 that it is told, and says so."""
+    keeps_keys: bool = False
+    """It remembers what it did under the key of a call, and can be asked again under it."""
+    kept: dict[str, Sequence[ItemOutcome]] = field(default_factory=dict)
+    asked_again: int = 0
+    flying: list[tuple[Sequence[Payload], str]] = field(default_factory=list)
+    """Calls that never arrived until now."""
     adapts: bool = False
     """What is stale is set less the units that are gone, in the same call."""
 
@@ -92,12 +98,31 @@ class Shop:
         """Return the units of open orders that are not in the number that it is told."""
         return self.sold.get(article, 0) if self.keeps_orders_apart else 0
 
-    async def execute(self, _api: Api, payloads: Sequence[Payload], _key: str) -> Sequence[ItemOutcome]:
-        """All or nothing, as Shopify does it."""
+    async def execute(self, api: Api, payloads: Sequence[Payload], key: str) -> Sequence[ItemOutcome]:
+        """Take a call, or lose it on its way."""
         self.before_set()
         if self.lose_writes:
             self.lose_writes -= 1
+            self.flying.append((payloads, key))
             raise OutcomeUnknownError("lost", code="answer_lost")
+        outcomes = await self.take(payloads, key)
+        if self.lose_answers:
+            self.lose_answers -= 1
+            raise OutcomeUnknownError("lost", code="answer_lost")
+        return outcomes
+
+    async def ask_again(self, _api: Api, payloads: Sequence[Payload], key: str) -> Sequence[ItemOutcome] | None:
+        """Tell what was done under a key, or do it now."""
+        self.asked_again += 1
+        return await self.take(payloads, key)
+
+    async def take(self, payloads: Sequence[Payload], key: str) -> Sequence[ItemOutcome]:
+        """All or nothing, as Shopify does it; what has been asked under a key is not done again."""
+        if not self.keeps_keys or key not in self.kept:
+            self.kept[key] = self.set(payloads)
+        return self.kept[key]
+
+    def set(self, payloads: Sequence[Payload]) -> Sequence[ItemOutcome]:
         wanted = [payload for payload in payloads if isinstance(payload, SetInventory)]
         shown = {one.variant_external_id: self.available.get(one.variant_external_id, 0) for one in wanted}
         bad = {one.variant_external_id for one in wanted if one.expected not in (None, shown[one.variant_external_id])}
@@ -112,9 +137,6 @@ class Shop:
             self.sets.append((one.variant_external_id, one.quantity, one.expected))
         if self.odd:
             return [self._differs(one) if one.quantity else Done() for one in wanted]
-        if self.lose_answers:
-            self.lose_answers -= 1
-            raise OutcomeUnknownError("lost", code="answer_lost")
         return [Done() for _ in wanted]
 
     def _differs(self, one: SetInventory) -> Failed:
@@ -150,6 +172,7 @@ class Shops:
     b: Shop = field(default_factory=Shop)
     orders: int = 0
     feeds: Mapping[str, Feed] = field(default_factory=dict)
+    keys_kept: timedelta = timedelta(minutes=10)
     counts: Mapping[str, Any] = field(default_factory=lambda: _COMPARED)
     """How the shops count."""
 
@@ -165,12 +188,18 @@ class Shops:
         async def find(api: Api, payload: Payload) -> FindOutcome:
             return await self.of(api).find(api, payload)
 
+        async def ask_again(api: Api, payloads: Sequence[Payload], key: str) -> Sequence[ItemOutcome] | None:
+            shop = self.of(api)
+            return await shop.ask_again(api, payloads, key) if shop.keeps_keys else None
+
         async def accept(_api: Api, payloads: Sequence[Payload], _key: str) -> Sequence[ItemOutcome]:
             return [Done(external_id=getattr(payload, "reference", "x")) for payload in payloads]
 
         stock = CommandSpec(
             execute=execute, find=find, bulk_max=50, safe_to_resend=True, readback_settle=timedelta(milliseconds=100)
         )
+        if self.a.keeps_keys or self.b.keeps_keys:
+            stock = replace(stock, ask_again=ask_again, keys_kept=self.keys_kept, all_or_nothing=True)
         return replace(
             self.bed.connector,
             open_session=session,
@@ -228,6 +257,13 @@ class Shops:
             " OR EXISTS (SELECT FROM channel_stock WHERE (dirty OR blocked_by IS NOT NULL)"
             " AND (unseen + unseen_back = 0 OR not_before IS NULL))"
         )
+
+    async def is_settled(self) -> bool:
+        """No number is on its way or in doubt."""
+        found = (
+            "SELECT NOT EXISTS (SELECT FROM command WHERE kind = 'inventory.set' AND state IN ('sending', 'in_doubt'))"
+        )
+        return bool(await self.bed.pool.fetchval(found))
 
     async def is_explained(self) -> bool:
         """Nothing waits for an explanation."""

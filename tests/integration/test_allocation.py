@@ -154,6 +154,14 @@ async def test_feeds_that_tell_of_no_sales_hold_no_units_up(database: Database, 
         assert await sell_all(shops, "a") == 10
 
 
+async def test_feeds_are_read_as_soon_as_units_wait_for_them(database: Database, owner_pool: Pool) -> None:
+    """A closed shop's units wait for its orders to be read: not until the feed is due by itself."""
+    rare = {"orders": Feed(read=nothing_new, interval=timedelta(hours=1))}
+    shops = await made(database, owner_pool, counts=BLIND, feeds=rare)
+    async with shops.lanes(QUICK):
+        await until(lambda: shown(shops) == 10)
+
+
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("counts", list(COUNTS))
 async def test_nothing_is_oversold_while_answers_and_numbers_are_lost(
@@ -162,6 +170,7 @@ async def test_nothing_is_oversold_while_answers_and_numbers_are_lost(
     """Both shops sell, orders come late, answers and numbers go lost, lanes are ended in the middle: no unit is sold twice."""
     chance = random.Random(seed)
     shops = await made(database, owner_pool, **COUNTS[counts])
+    shops.a.keeps_keys = shops.b.keeps_keys = seed == 1
     late: list[str] = []
     settings = QUICK if counts == "compared" else replace(QUICK, unseen_settle_seconds=60.0)
     for _ in range(2):

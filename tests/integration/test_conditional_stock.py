@@ -256,6 +256,41 @@ async def test_a_lost_answer_and_a_sale_behind_it(shops: Shops) -> None:
     assert (shops.a.available["v-A"], shops.b.available["v-A"]) == (0, 0)
 
 
+@pytest.mark.parametrize("lost", ["answer", "write"])
+async def test_a_shop_that_keeps_keys_is_asked_again_and_has_nothing_late(shops: Shops, lost: str) -> None:
+    """What it says under the call's key is the last word: the lost call itself may come at any time, and changes nothing."""
+    shops.a.keeps_keys = True
+    shops.a.lose_answers, shops.a.lose_writes = int(lost == "answer"), int(lost == "write")
+    told = len(shops.a.sets)
+    async with shops.lanes():
+        await receive(shops, "A", 5, 1)
+        await until(lambda: shops.a.available["v-A"] == shops.b.available["v-A"] == 15)
+        await until(shops.is_quiet)
+
+    mark = await shops.mark("shop_a", "A")
+    assert (shops.a.asked_again, len(shops.a.sets)) == (1, told + 1)
+    assert (mark["late_until"], mark["acked_quantity"], mark["unseen"]) == (None, 15, 0)
+    for payloads, key in shops.a.flying:
+        await shops.a.take(payloads, key)
+    assert len(shops.a.sets) == told + 1
+
+
+@pytest.mark.parametrize("why", ["stopped", "forgotten"])
+async def test_what_may_be_done_now_is_not_asked_for_again(shops: Shops, why: str) -> None:
+    """While writes are stopped, and when the key may be forgotten: then it is only looked."""
+    shops.a.keeps_keys = True
+    shops.keys_kept = timedelta(0) if why == "forgotten" else shops.keys_kept
+    shops.a.lose_writes, told = 1, list(shops.a.sets)
+    async with shops.lanes(replace(SETTINGS, first_look_seconds=1.0)):
+        await receive(shops, "A", 5, 1)
+        await until(lambda: shops.a.lose_writes == 0)
+        await shops.bed.pool.execute("UPDATE switch SET is_on = true")
+        await until(shops.is_settled)
+
+    assert (shops.a.asked_again, shops.a.sets) == (0, told)
+    assert (await shops.mark("shop_a", "A"))["late_until"] is not None
+
+
 async def test_a_number_that_sales_brought_there_is_not_taken_for_ours(shops: Shops) -> None:
     """Ours never arrived, and the shop sold just as many units: the look finds the number. The orders show that it was not ours."""
     shops.a.lose_writes = 1

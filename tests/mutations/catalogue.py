@@ -194,8 +194,17 @@ MUTATIONS = (
     ),
     Mutation(
         "a call that ended half way has set nothing", "I11", "src/tidegate/dispatch/decide.py",
-        "    if about.earlier_writes and not about.tells_apart:\n", "    if about.earlier_writes and about.tells_apart:\n",
+        "    if about.earlier_writes and not about.tells_apart and not about.all_or_nothing:\n", "    if about.earlier_writes and about.tells_apart:\n",
         _DECIDE_TESTS, is_quick=True,
+    ),
+    Mutation(
+        "a key under which another number was set tells of this one", "I11", "src/tidegate/connectors/shopify/stock.py",
+        "KEY_TAKEN in codes or (", "(", "tests/unit/connectors/test_shopify_stock.py", is_quick=True,
+    ),
+    Mutation(
+        "a bound is forgotten before what it bounds is sold", "I11", _ALLOCATE,
+        "and settled <= cap:", "and settled:", "tests/property/test_allocation_laws.py::test_what_bounds_a_lot_no_more_is_not_waited_for",
+        is_quick=True,
     ),
     Mutation(
         "units of a deleted article are given away before its orders are read", "I11", "src/tidegate/dispatch/allocation.py",

@@ -57,6 +57,18 @@ def test_no_unit_is_stranded_where_nobody_buys(
     assert world.sold == world.stock
 
 
+@given(st.sampled_from(list(Counting)), st.integers(0, 9), st.integers(-3, 12), st.integers(0, 12))
+def test_what_bounds_a_lot_no_more_is_not_waited_for(counting: Counting, settled: int, units: int, cap: int) -> None:
+    """Orders told of what it might have sold untold: it can be lowered or looked at again at once."""
+    lot = allocate.sell(Lot(counting=counting, settled=settled, cap=cap), units)
+
+    assert lot.settled == max(0, settled - units)
+    if counting is Counting.BOOKED:
+        assert lot.is_draining
+    else:
+        assert lot.is_draining == (lot.settled > cap - min(0, units))
+
+
 def walks(
     patch: Callable[[pytest.MonkeyPatch], None],
     monkeypatch: pytest.MonkeyPatch,

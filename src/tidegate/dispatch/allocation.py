@@ -96,8 +96,12 @@ async def read_paces(conn: Connection, tenant_id: UUID, items: Sequence[UUID]) -
 
 
 async def _drained(conn: Connection, scope: Scope, items: list[UUID]) -> set[UUID]:
+    """Return the items of which all is known that was sold before they were lowered; have feeds read that would tell."""
     seconds = scope.settings.unseen_settle_seconds
-    return {row[0] for row in await conn.fetch(sql.DRAINED, *scope.ids, items, seconds, scope.silent_feeds)}
+    rows = await conn.fetch(sql.DRAINED, *scope.ids, items, seconds, scope.silent_feeds)
+    if not all(row["is_read"] for row in rows):
+        scope.wishes.are_feeds_due = True
+    return {row["item_id"] for row in rows if row["is_drained"]}
 
 
 class _Desk:

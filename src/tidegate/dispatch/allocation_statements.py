@@ -37,16 +37,17 @@ WHERE c.tenant_id = $1
 ORDER BY m.item_id, m.connection_id
 """
 
-# Of these items, the ones of which every order is read and counted that the channel took until it was lowered. $3 items, $4
-# seconds that its list may be late, $5 feeds that tell of nothing and only mend.
+# Of these items, the ones that were lowered so long ago that every order until then is in the channel's list: whether its feeds were
+# read since, and whether all of these orders are read and counted. $3 items, $4 seconds that its list may be late, $5 feeds that
+# tell of nothing and only mend.
 DRAINED = f"""
-SELECT a.item_id
+SELECT a.item_id, {conditions.FEEDS_READ_SINCE.format(moment="a.drains_since + make_interval(secs => $4::float8)")} AS is_read,
+       {conditions.READ_SINCE.format(moment="a.drains_since + make_interval(secs => $4::float8)")} AS is_drained
 FROM unnest($3::uuid[]) AS want(id)
 CROSS JOIN LATERAL (
   SELECT * FROM channel_allocation
   WHERE tenant_id = $1 AND connection_id = $2 AND item_id = want.id AND cap IS NOT NULL OFFSET 0) a
 WHERE a.drains_since < clock_timestamp() - make_interval(secs => $4::float8)
-  AND {conditions.READ_SINCE.format(moment="a.drains_since + make_interval(secs => $4::float8)")}
 """  # noqa: S608 - a constant condition
 
 # The channel's own lots as they are now. One row per item: $3 item, $4 counting, $5 enforces, $6 is sold, $7 settled, $8

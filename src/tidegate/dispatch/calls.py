@@ -19,6 +19,7 @@ from tidegate.dispatch.decide import (
     decide_found,
     decide_look_failed,
     decide_outcome,
+    decide_told,
     decide_unsent,
     decide_without_readback,
     with_one_wait,
@@ -26,7 +27,16 @@ from tidegate.dispatch.decide import (
 from tidegate.dispatch.guard import GuardedApi
 from tidegate.dispatch.mapping import Asked, needs_hooks
 from tidegate.dispatch.payloads import draft_action
-from tidegate.dispatch.perform import ATTEMPTED, MERGED, build_evidence, execute, find, milliseconds_since, name_of
+from tidegate.dispatch.perform import (
+    ATTEMPTED,
+    MERGED,
+    ask_again,
+    build_evidence,
+    execute,
+    find,
+    milliseconds_since,
+    name_of,
+)
 from tidegate.dispatch.records import (
     DirtyMark,
     DoubtfulCommand,
@@ -38,6 +48,7 @@ from tidegate.dispatch.records import (
 )
 from tidegate.dispatch.scope import Scope
 from tidegate.dispatch.t2s import (
+    Look,
     NotBegun,
     Overtaken,
     begin_actions,
@@ -51,7 +62,7 @@ from tidegate.kernel import crashpoint
 from tidegate.kernel.errors import InvariantError, TidegateError
 from tidegate.kernel.ids import new_id
 from tidegate.kernel.retry import full_jitter
-from tidegate.sdk.connector import CommandSpec, Failed, FindOutcome, ItemOutcome
+from tidegate.sdk.connector import CommandSpec, Done, Failed, FindOutcome, ItemOutcome
 from tidegate.store.connections import DATABASE_ERRORS, Connection, is_outage
 
 log = structlog.get_logger()
@@ -179,16 +190,32 @@ async def look_after(scope: Scope, commands: tuple[DoubtfulCommand, ...], open_g
         return await write_settlement(scope, _settlement_of_look(commands, [decision] * len(commands)))
     if begun is None:
         return CallResult(not_begun=NotBegun("moved"))
-    attempt_id, payloads = begun
     started = scope.clock.monotonic()
-    looked_at = tuple(command for command in commands if command.command_id in payloads)
-    wanted = [payloads[command.command_id] for command in looked_at]
-    seen = await find(spec, api, wanted, seconds_max=scope.settings.execute_seconds_max)
+    by_id = {command.command_id: command for command in commands}
+    looked_at = tuple(by_id[command_id] for command_id in begun.payloads)
+    told, seen = await _look(scope, spec, api, begun)
     api.finish()
-    decisions = _decide_found(scope, spec, looked_at, seen)
+    decisions = [
+        decide_told(done) if done is not None else decision
+        for done, decision in zip(told, _decide_found(scope, spec, looked_at, seen), strict=True)
+    ]
     evidence = _evidence(scope, [command.subject() for command in looked_at], seen, api, started)
     settlement = _settlement_of_look(looked_at, decisions)
-    return await write_settlement(scope, replace(settlement, answered_attempt_id=attempt_id, evidence=evidence))
+    return await write_settlement(scope, replace(settlement, answered_attempt_id=begun.attempt_id, evidence=evidence))
+
+
+async def _look(
+    scope: Scope, spec: CommandSpec, api: GuardedApi, begun: Look
+) -> tuple[list[Done | None], Sequence[FindOutcome | Failed]]:
+    """Return of each what is done by the platform's last word, and what was seen of each."""
+    payloads, limit = list(begun.payloads.values()), scope.settings.execute_seconds_max
+    told: Sequence[ItemOutcome | None] = [None] * len(payloads)
+    if begun.key is not None:
+        told = await ask_again(spec, api, payloads, begun.key, seconds_max=limit)
+    unknown = [payload for payload, one in zip(payloads, told, strict=True) if one is None]
+    found = iter(await find(spec, api, unknown, seconds_max=limit) if unknown else ())
+    seen = [next(found) if one is None else one for one in told]
+    return [one if isinstance(one, Done) else None for one in told], seen
 
 
 def _decide_found(
@@ -307,6 +334,7 @@ def _about(subject: Subject, scope: Scope, spec: CommandSpec | None) -> Circumst
         retries=tuple(wait.total_seconds() for wait in spec.retries) if spec is not None else (),
         may_overtake=scope.overtakes(subject.kind),
         is_compared=subject.kind is CommandKind.INVENTORY_SET and scope.follows_sales,
+        all_or_nothing=spec is not None and spec.all_or_nothing,
     )
 
 

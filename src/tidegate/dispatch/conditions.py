@@ -15,12 +15,11 @@ _ALL_APPLIED = """NOT EXISTS (
   AND NOT EXISTS (SELECT FROM event_parked k WHERE k.tenant_id = $1 AND k.connection_id = $2 AND k.kind = 'parked')
   AND NOT EXISTS (SELECT FROM fetch_request f WHERE f.tenant_id = $1 AND f.connection_id = $2)"""
 
-# The channel's feeds were read to their end since {moment}, an expression, and all is applied. For `str.format`.
-READ_SINCE = (
-    """NOT EXISTS (
+# The channel's feeds were read to their end since {moment}, an expression. For `str.format`.
+FEEDS_READ_SINCE = """NOT EXISTS (
     SELECT FROM poll_cursor p
     WHERE p.tenant_id = $1 AND p.connection_id = $2 AND p.feed <> ALL($5::text[])
-      AND (p.even_at IS NULL OR p.even_at < {moment}))
-  AND """
-    + _ALL_APPLIED
-)
+      AND (p.even_at IS NULL OR p.even_at < {moment}))"""
+# The same, and all is applied.
+READ_SINCE = f"""{FEEDS_READ_SINCE}
+  AND {_ALL_APPLIED}"""

@@ -131,6 +131,8 @@ class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
     """It is set only where the channel shows what was expected: a lost one that arrives late is refused."""
     tells_apart: bool = True
     """The connector told of each member by itself; False: what it told is the error of the call as a whole."""
+    all_or_nothing: bool = False
+    """What the call's earlier requests asked for was refused, or there would have been no later one."""
     shares_fate: bool = False
     """The call had other members and was answered as a whole: what it was refused for may be one of the others."""
 
@@ -200,7 +202,7 @@ def _of_number(decision: Decision, error: TidegateError, about: Circumstances) -
         return msgspec.structs.replace(decision, is_unbounded=True, forget_acked=True)
     if error.code == STOCK_DIFFERS:
         return msgspec.structs.replace(decision, is_unsure=True, forget_acked=True, shown=_shown_in(error))
-    if about.earlier_writes and not about.tells_apart:
+    if about.earlier_writes and not about.tells_apart and not about.all_or_nothing:
         return msgspec.structs.replace(
             decision, is_unsure=True, forget_acked=decision.forget_acked or not about.is_compared
         )
@@ -303,6 +305,11 @@ def decide_found(
             )
         case _:
             assert_never(found)
+
+
+def decide_told(done: Done) -> Decision:
+    """Return what becomes of a command in doubt that is done by the platform's last word: nothing of it comes later."""
+    return Decision(state=CommandState.SUCCEEDED, code="found", done=done, shown=done.shown)
 
 
 def decide_look_failed(error: TidegateError, settings: DispatchSettings) -> Decision:

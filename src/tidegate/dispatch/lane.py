@@ -486,6 +486,9 @@ class Lane:
     async def _note(self, result: CallResult, candidate: Candidate) -> None:
         self._is_halted |= result.is_fenced
         self._busy.alone.update(result.alone)
+        if self.scope.wishes.are_feeds_due:
+            self.scope.wishes.are_feeds_due = False
+            self._feeds.hurry(self.scope.clock.monotonic())
         if result.not_begun is not None:
             self._writes &= result.not_begun.why != "stopped"
             if result.not_begun.why == "unsettled":

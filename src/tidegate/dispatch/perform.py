@@ -10,7 +10,7 @@ import structlog
 from prometheus_client import Counter
 
 from tidegate.commerce.commands import Payload
-from tidegate.dispatch.decide import PARTIAL, SUCCESS, classify, reason_of
+from tidegate.dispatch.decide import PARTIAL, SUCCESS, ErrorClass, classify, reason_of
 from tidegate.dispatch.guard import GuardedApi
 from tidegate.dispatch.records import Evidence, Subject
 from tidegate.kernel.clock import Clock
@@ -51,6 +51,33 @@ async def execute(
         miscounted = InvariantError(f"the connector gave {len(outcomes)} outcomes for {len(payloads)} commands")
         return [Failed(error=miscounted)] * len(payloads)
     return outcomes
+
+
+async def ask_again(
+    spec: CommandSpec, api: GuardedApi, payloads: Sequence[Payload], key: str, *, seconds_max: float
+) -> Sequence[ItemOutcome | None]:
+    """Return of each payload what asking again under the call's key told, None where it told nothing of its fate.
+
+    An error that only says that nobody can be asked now is each payload's.
+    """
+    nothing: list[ItemOutcome | None] = [None] * len(payloads)
+    if spec.ask_again is None:
+        return nothing
+    try:
+        async with asyncio.timeout(seconds_max):
+            outcomes = await spec.ask_again(api, payloads, key)
+    except TidegateError as error:
+        is_about_it = classify(error) in (ErrorClass.CONFLICT, ErrorClass.REJECTED, ErrorClass.DEFECT)
+        return nothing if is_about_it else [Failed(error=error)] * len(payloads)
+    except TimeoutError:
+        unknown = OutcomeUnknownError("the call took too long", code="call_timeout")
+        return [Failed(error=unknown)] * len(payloads)
+    except Exception as error:
+        _defect(error)
+        return nothing
+    if outcomes is None or len(outcomes) != len(payloads):
+        return nothing
+    return [outcome if isinstance(outcome, Done) else None for outcome in outcomes]
 
 
 async def find(

@@ -41,6 +41,14 @@ class LaneSettings:
     rules: LaneRules = DEFAULT_RULES
 
 
+@dataclass
+class Wishes:
+    """What a transaction would have the lane do soon."""
+
+    are_feeds_due: bool = False
+    """Units wait for it to be known what the channel sold."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scope:
     """One lane under one ownership. A new owner or epoch is a new scope."""
@@ -63,6 +71,9 @@ class Scope:
     """The maps of the newest configuration; they may change between two calls."""
     snapshots: Snapshots = field(default_factory=Snapshots, compare=False)
     """Configurations that lanes of the process read for comparisons; each version is parsed once."""
+
+    wishes: Wishes = field(default_factory=Wishes, compare=False, repr=False)
+    """What is asked of the lane."""
 
     book: Book = field(init=False, compare=False, repr=False)
     """What is left of the connection's budget."""

@@ -260,7 +260,7 @@ WHERE tenant_id = $1 AND connection_id = $2 AND command_id = ANY($3::uuid[]) AND
 """
 
 LOCK_MARKS = """
-SELECT item_id, blocked_by FROM channel_stock
+SELECT item_id, blocked_by, mode FROM channel_stock
 WHERE tenant_id = $1 AND connection_id = $2 AND item_id = ANY($3::uuid[])
 ORDER BY item_id FOR NO KEY UPDATE
 """
@@ -516,6 +516,12 @@ WITH doubted AS (
   SELECT $1, $5, call_id, $2, 'verify', greatest(max(attempt_number), 1), $6 FROM doubted GROUP BY call_id
 )
 SELECT command_id FROM doubted
+"""
+
+# Whether the call's key is certainly remembered. $2 call, $3 seconds.
+IS_KEY_KEPT = """
+SELECT coalesce(min(started_at) > clock_timestamp() - make_interval(secs => $3::float8), false)
+FROM attempt WHERE tenant_id = $1 AND call_id = $2
 """
 
 # --- T3 --------------------------------------------------------------------------------------------------------------

@@ -238,22 +238,49 @@ async def mark_for_safety(conn: Connection, scope: Scope, rules: SafetyRules, af
     return SafetyStep(marked=int(marked.rpartition(" ")[2]), last=last)
 
 
-async def begin_look(
-    conn: Connection, scope: Scope, commands: Sequence[DoubtfulCommand]
-) -> tuple[UUID, dict[UUID, Payload]] | None:
-    """Begin a read-back of members of one call: return its attempt and, of those that are still in doubt, what was sent.
+class Look(msgspec.Struct, frozen=True):
+    """A read-back that was begun."""
 
-    None when none is in doubt any more.
-    """
+    attempt_id: UUID
+    payloads: dict[UUID, Payload]
+    """What was sent, of those that are still in doubt, in the order of the call."""
+    key: str | None
+    """The call's key, where it may be asked for again; None: it may only be looked."""
+
+
+async def begin_look(conn: Connection, scope: Scope, commands: Sequence[DoubtfulCommand]) -> Look | None:
+    """Begin a read-back of members of one call. None when none is in doubt any more."""
     await scope.fence(conn)
     attempt_id, first = new_id(), commands[0]
     ids = [command.command_id for command in commands]
+    may_ask = await _may_ask_again(conn, scope, commands)
     rows = await conn.fetch(statements.BEGIN_LOOK, *scope.ids, ids, first.attempt_id, attempt_id, scope.owner.node_id)
     if not rows:
         return None
     await scope.store_budget(conn)
     frozen = (await _load_calls(conn, scope, [first.call_id]))[first.call_id]
-    return attempt_id, {row["command_id"]: frozen.payloads[row["command_id"]] for row in rows}
+    doubted = {row["command_id"] for row in rows}
+    payloads = {command_id: payload for command_id, payload in frozen.payloads.items() if command_id in doubted}
+    is_whole = len(payloads) == len(frozen.payloads) and not frozen.is_key_spent
+    return Look(attempt_id, payloads, frozen.key if may_ask and is_whole else None)
+
+
+async def _may_ask_again(conn: Connection, scope: Scope, commands: Sequence[DoubtfulCommand]) -> bool:
+    """Whether what was begun may be finished: nothing stops writes, and each number may still go without anybody's word.
+
+    Holds the switch and the marks until the transaction ends.
+    """
+    spec = scope.spec(commands[0].kind)
+    if spec is None or spec.ask_again is None or commands[0].kind is not CommandKind.INVENTORY_SET:
+        return False
+    kept_seconds = spec.keys_kept.total_seconds()
+    if not await conn.fetchval(statements.IS_KEY_KEPT, scope.ids[0], commands[0].call_id, kept_seconds):
+        return False
+    row = await conn.fetchrow(statements.MAY_WRITE, *scope.ids, "stock")
+    if row is None or not row["may_write"]:
+        return False
+    marks = await conn.fetch(statements.LOCK_MARKS, *scope.ids, sorted(command.entity_id for command in commands))
+    return len(marks) == len(commands) and all(mark["mode"] == "live" for mark in marks)
 
 
 async def fail_command(conn: Connection, scope: Scope, command_id: UUID, code: str) -> None:

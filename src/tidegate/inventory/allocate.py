@@ -83,13 +83,16 @@ def begin(lot: Lot, units: int, *, shown: int | None) -> Lot:
 
 
 def sell(lot: Lot, units: int) -> Lot:
-    """Return the lot when an order told that the channel sold `units`; negative: they came back."""
-    return msgspec.structs.replace(
-        lot,
-        settled=None if lot.settled is None else max(0, lot.settled - units),
-        asked=None if lot.asked is None else max(0, lot.asked - units),
-        cap=None if lot.cap is None else lot.cap - min(0, units),
-    )
+    """Return the lot when an order told that the channel sold `units`; negative: they came back.
+
+    What bounds it no more is not waited for: it may be lowered, or looked at, again at once.
+    """
+    settled = None if lot.settled is None else max(0, lot.settled - units)
+    cap = None if lot.cap is None else lot.cap - min(0, units)
+    if lot.counting is not Counting.BOOKED and settled is not None and cap is not None and settled <= cap:
+        cap = None
+    asked = None if lot.asked is None else max(0, lot.asked - units)
+    return msgspec.structs.replace(lot, settled=settled, asked=asked, cap=cap)
 
 
 def answer(

@@ -282,6 +282,14 @@ class CommandSpec:
     """Read-back by our reference. None together with `safe_to_resend=False`: a person decides when in doubt."""
     find_many: Callable[[Api, Sequence[Payload]], Awaitable[Sequence[FindOutcome]]] | None = None
     """Read-back of all members of a call in one request, one outcome per payload, in order; None: one by one."""
+    ask_again: Callable[[Api, Sequence[Payload], str], Awaitable[Sequence[ItemOutcome] | None]] | None = None
+    """(as for `execute`) -> what became of a call of which no answer is known, by asking again under its key; what nothing became
+    of is done now. Only where the platform keeps the keys of requests, so that a `Done` is its last word: whatever is still on its
+    way under the key has no effect any more. Of what is not done, and where it is None, the keys do not tell: that is read back."""
+    keys_kept: timedelta = timedelta(0)
+    """For how long after a request its key is certainly remembered: later it is not asked again."""
+    all_or_nothing: bool = False
+    """A call is carried out whole by the last one of its requests, or not at all: those before it were refused."""
     bulk_max: int = 1
     """Commands per call."""
     safe_to_resend: bool = False

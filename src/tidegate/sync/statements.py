@@ -119,10 +119,18 @@ WITH n AS MATERIALIZED (
     WHERE tenant_id = $1 AND connection_id = n.connection_id AND item_id = n.item_id OFFSET 0) old
 ), lots AS (
   UPDATE channel_allocation a
-  SET settled = CASE WHEN a.settled IS NOT NULL THEN greatest(0, a.settled - (n.units - n.told + n.told_back)) END,
-      asked = CASE WHEN a.asked IS NOT NULL THEN greatest(0, a.asked - (n.units - n.told + n.told_back)) END,
-      cap = a.cap - least(0, n.units - n.told + n.told_back), sales = a.sales + greatest(0, n.units)
-  FROM n WHERE a.tenant_id = n.tenant_id AND a.connection_id = n.connection_id AND a.item_id = n.item_id
+  SET settled = CASE WHEN a.settled IS NOT NULL THEN greatest(0, a.settled - l.units) END,
+      asked = CASE WHEN a.asked IS NOT NULL THEN greatest(0, a.asked - l.units) END,
+      cap = CASE WHEN NOT l.is_over THEN a.cap - least(0, l.units) END,
+      drains_since = CASE WHEN NOT l.is_over THEN a.drains_since END, sales = a.sales + greatest(0, n.units)
+  FROM n
+  CROSS JOIN LATERAL (
+    SELECT n.units - n.told + n.told_back AS units, coalesce(
+             old.counting <> 'booked' AND greatest(0, old.settled - (n.units - n.told + n.told_back))
+                                         <= old.cap - least(0, n.units - n.told + n.told_back), false) AS is_over
+    FROM channel_allocation old
+    WHERE old.tenant_id = n.tenant_id AND old.connection_id = n.connection_id AND old.item_id = n.item_id OFFSET 0) l
+  WHERE a.tenant_id = n.tenant_id AND a.connection_id = n.connection_id AND a.item_id = n.item_id
 )
 UPDATE channel_stock m
 SET unseen = m.unseen - n.told, unseen_back = m.unseen_back - n.told_back,

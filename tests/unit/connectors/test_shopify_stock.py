@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
+import msgspec
 import pytest
 
 from tidegate.commerce.commands import SetInventory
@@ -78,6 +80,10 @@ class Shop:
         self.available, self.sales = dict(available), list(sales)
         self.faults = list(faults)
         self.kept: dict[str, _Answer] = {}
+        self.asked: dict[str, Any] = {}
+        self.made: list[dict[str, int]] = []
+        self.made_when_set = 0
+        """Of the sales that were made, those before the numbers were set."""
         self.keys: list[str] = []
         self.points = 0
 
@@ -94,18 +100,22 @@ class Shop:
         self.keys.append(key)
         if fault == "t":
             raise RateLimitedError(code="throttled")
+        if self.asked.get(key, variables["input"]) != variables["input"]:
+            return _Answer(user_errors=[error(stock.KEY_TAKEN)])
         answer = None if fault == "n" else self.kept.get(key) or self.set(variables)
         if answer is None or fault == "l":
             raise OutcomeUnknownError(code="answer_lost")
         return answer
 
     def set(self, variables: dict[str, Any]) -> _Answer:
+        self.asked[variables["key"]] = variables["input"]
         answer = self.tried(variables)
         self.kept[variables["key"]] = _Answer(user_errors=[error(KEY_FAILED)]) if answer.user_errors else answer
         return answer
 
     def tried(self, variables: dict[str, Any]) -> _Answer:
-        for item, units in (self.sales.pop(0) if self.sales else {}).items():
+        self.made.append(self.sales.pop(0) if self.sales else {})
+        for item, units in self.made[-1].items():
             self.available[item] -= units
         wanted = variables["input"]["quantities"]
         stale = [
@@ -113,6 +123,7 @@ class Shop:
             for index, one in enumerate(wanted)
             if self.available[one["inventoryItemId"].rpartition("/")[2]] != one["changeFromQuantity"]
         ]
+        self.made_when_set = len(self.made) if not stale else self.made_when_set
         for one in wanted if not stale else ():
             self.available[one["inventoryItemId"].rpartition("/")[2]] = one["quantity"]
         field = ["input", "quantities"]
@@ -189,6 +200,74 @@ def test_a_request_that_nobody_answers_stays_unknown(faults: str, monkeypatch: p
     shop = Shop({"1": 10}, [], faults)
     with pytest.raises(OutcomeUnknownError):
         told(shop, monkeypatch, number("1", 8, 10))
+
+
+class Gone(BaseException):
+    """The process that sent the request is gone."""
+
+
+@pytest.mark.parametrize("requests", [0, 1, 2, 3])
+@pytest.mark.parametrize("is_done", [True, False])
+@pytest.mark.parametrize("sales", [[], [{"1": 3}], [{"1": 3}, {"1": 1}], [{}, {"1": 3}], [{"1": 3}, {}, {"1": 2}]])
+def test_whoever_asks_again_knows_what_became_of_a_call_and_nothing_of_it_comes_later(
+    sales: list[dict[str, int]], is_done: bool, requests: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process dies after so many requests; the last one may have arrived, or may arrive after all was asked again."""
+    shop = Shop({"1": 10, "2": 10}, sales)
+    flying: list[dict[str, Any]] = []
+
+    async def call(api: Any, query: str, variables: dict[str, Any], *rest: Any, **more: Any) -> Any:
+        if query != queries.LEVELS and len(shop.keys) == requests:
+            if is_done:
+                await shop.call(api, query, variables)
+            else:
+                flying.append(variables)
+            raise Gone
+        return await shop.call(api, query, variables, *rest, **more)
+
+    monkeypatch.setattr(stock, "call", call)
+    commands = (number("1", 8, 10), number("2", 8, 10))
+    with contextlib.suppress(Gone):
+        asyncio.run(stock.set_inventory(None, commands, "key"))  # type: ignore[arg-type]
+    before, shop.points = dict(shop.available), 0
+    monkeypatch.setattr(stock, "call", shop.call)
+    outcomes = asyncio.run(stock.ask_again(None, commands, "key"))  # type: ignore[arg-type]
+
+    assert shop.points <= stock.CHARGE + 2 * stock.RESERVE_EACH
+    after = dict(shop.available)
+    if outcomes is None:  # the call had set, or was about to set, another number: that is looked up
+        assert after == before
+        return
+    assert all(isinstance(outcome, Done) for outcome in outcomes)
+    sold = 10 - (outcomes[0].shown if outcomes[0].shown is not None else 10)
+    assert after["1"] <= 8 - sold
+    assert sold == sum(sale.get("1", 0) for sale in shop.made[: shop.made_when_set])
+    for variables in flying:
+        asyncio.run(shop.call(None, "", variables))
+    assert shop.available == after, "what still arrived changed nothing"
+
+
+def test_a_call_that_looked_first_is_not_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = Shop({"1": 10}, [])
+    monkeypatch.setattr(stock, "call", shop.call)
+    unknown = msgspec.structs.replace(number("1", 8, 10), expected=None)
+    assert asyncio.run(stock.ask_again(None, [unknown], "key")) is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("faults", ["lll", "nnn", "t", "lt"])
+def test_asking_again_without_an_answer_leaves_it_unknown(faults: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = Shop({"1": 10}, [], faults)
+    monkeypatch.setattr(stock, "call", shop.call)
+    with pytest.raises((OutcomeUnknownError, RateLimitedError)):
+        asyncio.run(stock.ask_again(None, [number("1", 8, 10)], "key"))  # type: ignore[arg-type]
+
+
+def test_a_request_that_still_runs_is_asked_for_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = Shop({"1": 10}, [])
+    shop.kept["key"] = _Answer(user_errors=[error(stock.KEY_RUNNING)])
+    monkeypatch.setattr(stock, "call", shop.call)
+    with pytest.raises(OutcomeUnknownError):
+        asyncio.run(stock.ask_again(None, [number("1", 8, 10)], "key"))  # type: ignore[arg-type]
 
 
 def whole(lines: list[bytes]) -> list[bytes]:

@@ -377,13 +377,15 @@ def test_a_failed_look_waits_as_long_as_it_was_told() -> None:
     ],
 )
 def test_a_number_of_a_call_that_ended_half_way_may_have_arrived(error: errors.TidegateError, compared: bool) -> None:
-    """Unless the connector told of each member by itself, or nothing was carried out before."""
+    """Unless the connector told of each member by itself, what came before was refused, or nothing came before."""
     half = about(STOCK, earlier_writes=1, tells_apart=False, is_compared=compared)
 
     assert decide(error, half).is_unsure
     assert compared or decide(error, half).forget_acked
     assert not decide(error, about(STOCK, earlier_writes=1, tells_apart=True)).is_unsure
     assert not decide(error, about(STOCK, tells_apart=False)).is_unsure
+    refused_before = about(STOCK, earlier_writes=1, tells_apart=False, is_compared=compared, all_or_nothing=True)
+    assert not decide(error, refused_before).is_unsure
 
 
 def test_a_number_that_was_set_and_is_not_shown_is_not_known_to_be_there() -> None:

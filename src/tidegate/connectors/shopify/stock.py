@@ -5,12 +5,14 @@ sold, and the number less those units is set where the shop still shows that; th
 back, or the shop sells faster than it is asked, the refusal goes back with what was seen, and a new number is made of it.
 
 A request without an answer is repeated at once under its own key: the shop says what became of it, and does it where it did
-not. A look could not tell our number from what the shop's own sales left.
+not. A look could not tell our number from what the shop's own sales left. So does whoever takes over from a process that is
+gone: the requests of a call have keys one behind another, each used once, and what the shop kept as failed had no effect.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -29,10 +31,19 @@ ROUNDS = 4
 """Tries of one call at numbers of which some are refused as stale: a shop that sells moves on between two of them."""
 KEY_FAILED = "IDEMPOTENCY_PREVIOUS_ATTEMPT_FAILED"
 """Nothing was done under this key, and nothing will be. Source: the API's error codes."""
+KEY_TAKEN = "IDEMPOTENCY_KEY_PARAMETER_MISMATCH"
+"""Another request was made under this key. Source: the API's error codes."""
+KEY_RUNNING = "IDEMPOTENCY_CONCURRENT_REQUEST"
+"""The request under this key is not over. Source: the API's error codes."""
 REPEATS = 2
 """Requests of one call that are repeated because their answer did not come."""
+KEYS_KEPT = timedelta(minutes=10)
+"""Keys are remembered for longer: how long was not found, and retries after minutes are what they are for. Source: Shopify,
+implementing idempotency."""
+KEYS_MAX = ROUNDS + REPEATS
+"""Keys of one call: what is repeated may have failed under its key, and then needs another one."""
 CHARGE = 10 * (ROUNDS + 2 * REPEATS)
-"""Points of the mutations of a call, at most: what is repeated may have failed under its key, and then needs another one."""
+"""Points of the mutations of a call, at most."""
 RESERVE_EACH = 3
 """Points of reading what the shop shows of one item."""
 
@@ -46,10 +57,29 @@ async def set_inventory(api: Api, payloads: Sequence[Payload], key: str) -> Sequ
     commands = [_stock_of(payload) for payload in payloads]
     untold = [c for c in commands if c.expected is None]
     shown = await _levels(api, untold) if untold else {}
-    reads_left = len(commands) - len(untold)
+    return await _carry_out(api, commands, shown, _Tries(api, key), reads_left=len(commands) - len(untold))
+
+
+async def ask_again(api: Api, payloads: Sequence[Payload], key: str) -> Sequence[ItemOutcome] | None:
+    """Go through the keys of a call whose answers nobody knows, and do what was not done.
+
+    None where that tells nothing: the call looked first what the shop shows, or set another number after a refusal.
+    """
+    commands = [_stock_of(payload) for payload in payloads]
+    if any(command.expected is None for command in commands):
+        return None
+    try:
+        return await _carry_out(api, commands, {}, _Tries(api, key, is_known=False), reads_left=len(commands))
+    except _Unclear:
+        return None
+
+
+async def _carry_out(
+    api: Api, commands: Sequence[SetInventory], shown: dict[str, int], tries: _Tries, *, reads_left: int
+) -> Sequence[ItemOutcome]:
+    """Set numbers, and those that are refused as stale anew, as long as what the shop shows instead may be read."""
     outcomes: list[ItemOutcome | None] = [_unusable(c, shown) for c in commands]
     plans = {index: _plan(commands[index], shown) for index, outcome in enumerate(outcomes) if outcome is None}
-    tries = _Tries(api, key)
     for round_index in range(ROUNDS):
         if not plans:
             break
@@ -70,11 +100,16 @@ async def set_inventory(api: Api, payloads: Sequence[Payload], key: str) -> Sequ
     return [outcome if outcome is not None else Done() for outcome in outcomes]
 
 
+class _Unclear(Exception):
+    """The keys of a call do not tell what became of it."""
+
+
 class _Tries:
     """The tries of one call, each under a key of its own: another number is another request."""
 
-    def __init__(self, api: Api, key: str) -> None:
-        self._api, self._key = api, key
+    def __init__(self, api: Api, key: str, *, is_known: bool = True) -> None:
+        """`is_known`: nobody used the keys before."""
+        self._api, self._key, self._is_known = api, key, is_known
         self._made = 0
         self._repeats_left = REPEATS
 
@@ -83,7 +118,12 @@ class _Tries:
         while True:
             self._made += 1
             errors, is_repeated = await self._ask(plans, self._key if self._made == 1 else f"{self._key}-{self._made}")
-            if not (is_repeated and any(error.code == KEY_FAILED for error in errors)):
+            codes = {error.code for error in errors}
+            if not self._is_known and (KEY_TAKEN in codes or (KEY_FAILED in codes and self._made == KEYS_MAX)):
+                raise _Unclear
+            if not self._is_known and KEY_RUNNING in codes:
+                raise error_of_code(KEY_RUNNING)
+            if KEY_FAILED not in codes or (self._is_known and not is_repeated):
                 return [_outcome(error) for error in _per_item(errors, len(plans))]
 
     async def _ask(self, plans: Sequence[_Plan], key: str) -> tuple[list[UserError], bool]:
