@@ -17,6 +17,7 @@ from tidegate.dispatch.records import ConnectionRow
 from tidegate.eventlog.replay import replay
 from tidegate.kernel.ids import new_id
 from tidegate.monitor.explain import explain_order, find_orders
+from tidegate.monitor.oversold import read_oversold
 from tidegate.store.connections import Pool
 from tidegate.store.database import Database
 from tidegate.vault.bodies import BodyCipher
@@ -102,6 +103,42 @@ async def test_the_newest_order_moves_in_the_batch_that_oversells_and_the_erp_is
     ]
     told = {number: await told_to_erp(bed, number) for number in ("N1", "N2")}
     assert told == {"N1": [""], "N2": ["store", "store"]}
+    await bed.check_books()
+
+
+async def test_what_lacks_where_it_stands_is_listed_and_moves_when_goods_come_elsewhere(
+    database: Database, owner_pool: Pool
+) -> None:
+    bed = await make_places(database, owner_pool, main={"A": 4}, store={"A": 1}, cellar={"A": 1})
+    await sell(bed, ("1", {"A": 4}), ("2", {"A": 2}))
+    assert await stand(bed) == {"N1": ["main"], "N2": ["main"]}, "no place has all that the second one needs"
+
+    async def listed() -> list[tuple[int, int, list[tuple[str, int, tuple[str, ...]]]]]:
+        async with bed.pool.acquire() as conn:
+            found = await read_oversold(conn, bed.tenant_id)
+        return [
+            (item.missing, item.elsewhere, [(place.location, place.missing, place.orders) for place in item.places])
+            for item in found
+        ]
+
+    assert await listed() == [(0, 2, [("main", 2, ("N2",))])], "there is enough in all, and not where it stands"
+    await bed.append([("erp", at("store", move_event("m1", "A", 1)))])
+    await bed.apply()
+    assert await stand(bed) == {"N1": ["main"], "N2": ["store"]}
+    assert await listed() == []
+
+    await sell(bed, ("3", {"A": 3}))
+    assert await bed.pool.fetchval("SELECT count(*) FROM backorder") == 1
+    assert await listed() == [(2, 1, [("main", 3, ("N3",))])]
+    await bed.append([("erp", at("cellar", move_event("m2", "A", 2)))])
+    await bed.apply()
+    assert (await stand(bed))["N3"] == ["cellar"], "what it waited for is there"
+    assert await listed() == []
+
+    await bed.append([("erp", at("store", move_event("m3", "A", 4)))])
+    await bed.append([("erp", move_event("lost", "A", -3, kind="adjust"))])
+    await bed.apply()
+    assert (await stand(bed))["N1"] == ["store"], "a place that loses goods is no sale, and lacks as well"
     await bed.check_books()
 
 

@@ -17,6 +17,7 @@ from tidegate.monitor.oversold import OversoldItem, ShortOrder, read_oversold
 from tidegate.store.connections import Connection
 from tidegate.sync.backorders import settle as settle_orders
 
+_PLACES = ("sku", "location", "lacks", "orders, newest first")
 _OVERSOLD = ("sku", "missing", "since", "channel", "order", "placed", "lacks", "waits", "expected")
 
 
@@ -28,7 +29,8 @@ def oversold(project_dir: Path | None, *, as_json: bool) -> None:
 
     Whoever ordered first is served first: the orders listed are the newest ones that hold the missing units. More arrives, or
     somebody cancels: then they are off the list. `expected` says when what is on its way (`tidegate stock incoming`) covers an order and
-    all older ones. Alert `oversold` fires for each article with orders that nobody decided about.
+    all older ones. Alert `oversold` fires for each article with orders that nobody decided about. Below stand the places that were
+    promised more than they have while another one has units left: `flows.stock.oversell: other_location` lets orders leave from there.
 
     \b
     Examples:
@@ -44,14 +46,23 @@ def oversold(project_dir: Path | None, *, as_json: bool) -> None:
         print_json([_plain_oversold(item, cell) for item in found])
         return
     rows: list[list[object]] = []
-    for item in found:
+    for item in (each for each in found if each.missing):
         rows.append([item.sku, item.missing, item.since, "", "", "", "", "", ""])
         rows += [
             ["", "", "", each.channel, each.number, each.placed_at, each.missing, _waits(each), each.expected_on]
             for each in item.orders
         ]
     print_table(_OVERSOLD, rows, empty="nothing is sold more often than there is")
-    if found:
+    places = [
+        [item.sku, place.location, place.missing, ", ".join(place.orders)]
+        for item in found
+        if item.elsewhere
+        for place in item.places
+    ]
+    if places:
+        click.echo("promised where it is not, while another place has some:")
+        print_table(_PLACES, places, empty="")
+    if rows:
         click.echo(
             "what to do: `tidegate stock settle SKU --wait` lets the orders wait for goods; or cancel in the shop, or count again"
         )
@@ -63,6 +74,11 @@ def _plain_oversold(item: OversoldItem, cell: str) -> dict[str, object]:
         "missing": item.missing,
         "undecided": item.undecided,
         "since": item.since,
+        "elsewhere": item.elsewhere,
+        "places": [
+            {"location": place.location, "missing": place.missing, "orders": list(place.orders)}
+            for place in item.places
+        ],
         "orders": [
             {
                 "id": public_id("ord", cell, each.order_id),

@@ -46,6 +46,31 @@ def short_levels(entries: Iterable[Entry], levels: Mapping[LevelKey, Counters]) 
     return short
 
 
+def items_moved(entries: Iterable[Entry]) -> set[UUID]:
+    """Return the items of which entries, besides sales, changed what is available somewhere: what lacks at one level may be at another now."""
+    return {
+        entry.posting.item_id
+        for entry in entries
+        if entry.committed_delta <= 0
+        and entry.posting.on_hand_delta != entry.unavailable_delta + entry.committed_delta + entry.reserved_delta
+    }
+
+
+def still_short(
+    stored: Mapping[LevelKey, int],
+    items: Collection[UUID],
+    levels: Mapping[LevelKey, Counters],
+    active: Collection[LevelKey],
+) -> dict[LevelKey, int]:
+    """Return level -> units that are promised and not there, of items: as `stored`, but for `levels`, which are newer."""
+    found = {key: units for key, units in stored.items() if key not in levels}
+    for key, level in levels.items():
+        units = level.committed + level.reserved + level.unavailable - level.on_hand
+        if key[0] in items and key in active and units > 0:
+            found[key] = units
+    return found
+
+
 def relocate(
     short: Mapping[LevelKey, int],
     orders: Sequence[Standing],

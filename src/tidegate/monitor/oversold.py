@@ -1,4 +1,4 @@
-"""What is sold more often than there is: which article, how many units, and which orders cannot all be shipped.
+"""What is sold more often than there is, in all or where its orders stand: which article, how many units, and which orders lack.
 
 It is read from the ledger: a sale that takes more than there is says so in its own entry, in the transaction that took it.
 """
@@ -21,6 +21,7 @@ _OVERSOLD = query("oversold")
 _ORDERS = query("oversold_orders")
 _RECEIPTS = query("backorder_receipts")
 _BACKORDERS = query("backorder_of")
+_PLACES = ("place_ids", "places", "lacking")
 DAYS = 30
 ITEMS_MAX = 100
 ORDERS_MAX = 200
@@ -48,18 +49,35 @@ class ShortOrder(msgspec.Struct, frozen=True, kw_only=True):
     decided_by: str | None = None
 
 
+class ShortPlace(msgspec.Struct, frozen=True, kw_only=True):
+    """A location where orders stand that hold more than it has."""
+
+    location: str
+    missing: int
+    """How many units more."""
+    orders: tuple[str, ...]
+    """The numbers of those that it cannot serve, newest first."""
+
+
 class OversoldItem(msgspec.Struct, frozen=True, kw_only=True):
-    """An article of which orders hold more than there is."""
+    """An article of which orders hold more than there is, or than there is where they stand."""
 
     sku: str
     missing: int
-    """How many units more."""
+    """How many units more than all locations have; 0: there is enough, in other places."""
     since: datetime
     """When a sale took more than there was for the first time."""
     orders: tuple[ShortOrder, ...]
     """Those that cannot be served, newest first."""
     undecided: int
     """Of the missing units, those of orders that nobody decided about."""
+    places: tuple[ShortPlace, ...] = ()
+    """Where more is promised than there is, the most units first."""
+
+    @property
+    def elsewhere(self) -> int:
+        """Units that lack where their orders stand, and are in another place."""
+        return max(0, sum(place.missing for place in self.places) - self.missing)
 
 
 async def read_oversold(conn: Connection, tenant_id: UUID, *, limit: int = ITEMS_MAX) -> tuple[OversoldItem, ...]:
@@ -68,16 +86,25 @@ async def read_oversold(conn: Connection, tenant_id: UUID, *, limit: int = ITEMS
     found = []
     for row in await conn.fetch(_OVERSOLD, tenant_id, since, limit):
         item_id, missing = row["item_id"], row["missing"]
+        rows = await conn.fetch(_ORDERS, tenant_id, item_id, ORDERS_MAX)
         orders = short_orders(
             missing,
-            await conn.fetch(_ORDERS, tenant_id, item_id, ORDERS_MAX),
+            rows,
             [Receipt(*each) for each in await conn.fetch(_RECEIPTS, tenant_id, item_id)],
             {each["order_id"]: each for each in await conn.fetch(_BACKORDERS, tenant_id, item_id)},
         )
         waiting = sum(order.missing for order in orders if order.waits or order.called_off)
         found.append(
             OversoldItem(
-                sku=row["sku"], missing=missing, since=row["since"], orders=orders, undecided=max(0, missing - waiting)
+                sku=row["sku"],
+                missing=missing,
+                since=row["since"],
+                orders=orders,
+                undecided=max(0, missing - waiting),
+                places=tuple(
+                    ShortPlace(location=name, missing=lacking, orders=_standing_at(rows, place_id, lacking))
+                    for place_id, name, lacking in zip(*(row[each] or () for each in _PLACES), strict=True)
+                ),
             )
         )
     return tuple(found)
@@ -111,3 +138,9 @@ def short_orders(
             )
         )
     return tuple(found)
+
+
+def _standing_at(orders: Sequence[Any], place_id: UUID, missing: int) -> tuple[str, ...]:
+    """Return the numbers of the newest orders at a place that hold what it has not. Pure."""
+    here = [row for row in orders if row["location_id"] == place_id]
+    return tuple(dict.fromkeys(row["number"] for row, _ in short_of(missing, here)))

@@ -234,8 +234,9 @@ class Applier:
 
 
 def _cause_of(entries: list[Entry]) -> UUID | None:
-    """Return the event of the last sale among entries. Pure."""
-    return next((entry.posting.event_id for entry in reversed(entries) if entry.committed_delta > 0), None)
+    """Return the event of the last sale among entries, else of the last entry. Pure."""
+    sales = [entry.posting.event_id for entry in entries if entry.committed_delta > 0]
+    return (sales or [entry.posting.event_id for entry in entries] or [None])[-1]
 
 
 def _has_outcome_already(error: Exception) -> bool:

@@ -6,8 +6,16 @@ from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from tidegate.inventory.backorder import BY_POLICY
-from tidegate.inventory.ledger import Entry, Posting
-from tidegate.inventory.relocate import Need, Relocation, Standing, relocate, short_levels
+from tidegate.inventory.ledger import Entry, Posting, available_changes
+from tidegate.inventory.relocate import (
+    Need,
+    Relocation,
+    Standing,
+    items_moved,
+    relocate,
+    short_levels,
+    still_short,
+)
 from tidegate.kernel.crashpoint import reach
 from tidegate.orders.records import Order
 from tidegate.store.connections import Connection
@@ -23,6 +31,7 @@ _MOVABLE = query("oversold_movable")
 _PLACES = query("oversold_places")
 _MOVE = query("oversold_move")
 _NOTE = query("oversold_note")
+_SHORT_LEVELS = query("oversold_short_levels")
 
 
 async def plan_relocations(
@@ -36,24 +45,37 @@ async def plan_relocations(
     *,
     may_widen: bool,
 ) -> list[Relocation]:
-    """Return which orders leave from another location, because the entries promised more than theirs has. Nothing is changed.
+    """Return which orders leave from another location, because theirs has not what they hold. Nothing is changed.
 
+    Looked at are levels that the entries promised more of than there is, and all levels of items that goods came of, or went.
     Raises WiderLocks where orders and levels have to be locked before that can be decided, if `may_widen`; else what is not
     locked stays as it is.
     """
     entries = list(entries)
+    if policy.erp is None or policy.orders_mode == "observe":
+        return []
     short = short_levels(entries, stock.levels)
-    if not short or policy.erp is None or policy.orders_mode == "observe":
+    moved = items_moved(entries)
+    if moved:
+        found = await conn.fetch(_SHORT_LEVELS, tenant_id, sorted(moved))
+        short |= still_short({(row[0], row[1]): row[2] for row in found}, moved, stock.levels, stock.counted)
+    if not short:
         return []
     columns = [[key[0] for key in sorted(short)], [key[1] for key in sorted(short)]]
-    channels = sorted(policy.order_channels)
-    found = await conn.fetch(_MOVABLE, tenant_id, *columns, channels, ORDERS_MAX, policy.erp, policy.orders_from)
+    channels, changes = sorted(policy.order_channels), available_changes(entries, stock.counted)
+    enough = sorted(item for item, units in stock.available.items() if units + changes.get(item, 0) >= 0)
+    found = await conn.fetch(
+        _MOVABLE, tenant_id, *columns, channels, ORDERS_MAX, policy.erp, policy.orders_from, enough
+    )
     orders = [state.orders.get(row["order_id"]) for row in found]
     standing = [standing_of(order, catalogue) for order in orders if order is not None]
     items = {need.item_id for each in standing for need in each.needs} | {key[0] for key in short}
-    safety = {(row[0], row[1]): row[2] for row in await conn.fetch(_PLACES, tenant_id, sorted(items), policy.erp)}
+    touched = sorted({entry.posting.key() for entry in entries})
+    rows = await conn.fetch(_PLACES, tenant_id, sorted(items), policy.erp, *_columns(touched))
+    safety = {(row[0], row[1]): row[2] for row in rows}
     levels = safety.keys() | {(need.item_id, need.location_id) for each in standing for need in each.needs}
     missing = {row["order_id"] for row in found} - state.orders.keys()
+    levels |= short.keys()
     if not safety or not found:
         return []
     if may_widen and (missing or levels - stock.levels.keys()):

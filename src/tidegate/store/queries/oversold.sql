@@ -1,7 +1,7 @@
 -- name: oversold
--- Articles of which orders hold more than all active locations have, where a sale since $2 took the last ones; the most units
--- first, at most $3. $1 tenant.
-SELECT i.item_id, i.sku, b.missing, e.since
+-- Articles of which orders hold more than all active locations have, or than the one has where they stand, where a sale since $2 took
+-- the last ones; the most units first, at most $3. $1 tenant.
+SELECT i.item_id, i.sku, greatest(b.missing, 0) AS missing, e.since, b.place_ids, b.places, b.lacking
 FROM (
     SELECT item_id, min(at) AS since FROM stock_entry
     WHERE tenant_id = $1 AND at > $2 AND committed_delta > 0
@@ -9,18 +9,20 @@ FROM (
     GROUP BY item_id
 ) e
 CROSS JOIN LATERAL (
-    SELECT -sum(s.available)::bigint AS missing
+    SELECT -sum(s.available)::bigint AS missing, array_agg(p.location_id ORDER BY s.available, p.name) FILTER (WHERE s.available < 0) AS place_ids,
+           array_agg(p.name ORDER BY s.available, p.name) FILTER (WHERE s.available < 0) AS places,
+           array_agg(-s.available ORDER BY s.available, p.name) FILTER (WHERE s.available < 0) AS lacking
     FROM stock_balance s JOIN location p ON p.tenant_id = s.tenant_id AND p.location_id = s.location_id AND p.active
     WHERE s.tenant_id = $1 AND s.item_id = e.item_id
 ) b
 JOIN inventory_item i ON i.tenant_id = $1 AND i.item_id = e.item_id
-WHERE b.missing > 0
-ORDER BY b.missing DESC, i.sku LIMIT $3
+WHERE b.missing > 0 OR b.places IS NOT NULL
+ORDER BY greatest(b.missing, 0) DESC, i.sku LIMIT $3
 
 -- name: oversold_orders
 -- Orders that hold units of an article and were not shipped, newest first, before them those that are called off: their units come
 -- back. $1 tenant, $2 article, $3 at most.
-SELECT o.order_id, o.number, c.name AS channel, o.placed_at, o.called_off_at,
+SELECT o.order_id, o.number, c.name AS channel, o.placed_at, o.called_off_at, l.location_id,
        ((l.current - l.shipped) * vi.required_qty * sold.units)::int AS units
 FROM (SELECT $2::uuid AS item_id, 1 AS units
       UNION ALL SELECT item_id, units FROM kit_part WHERE tenant_id = $1 AND part_id = $2) sold
@@ -132,10 +134,16 @@ LEFT JOIN stock_balance s ON s.tenant_id = $1 AND s.item_id = i.item_id
      AND EXISTS (SELECT FROM location p WHERE p.tenant_id = $1 AND p.location_id = s.location_id AND p.active)
 WHERE i.tenant_id = $1 AND i.sku = $2 GROUP BY i.item_id, i.sku
 
+-- name: oversold_short_levels
+-- Levels of items at active locations that are promised more than they have. $1 tenant, $2 items.
+SELECT s.item_id, s.location_id, -s.available AS missing
+FROM stock_balance s JOIN location p ON p.tenant_id = s.tenant_id AND p.location_id = s.location_id AND p.active
+WHERE s.tenant_id = $1 AND s.item_id = ANY($2::uuid[]) AND s.available < 0
+
 -- name: oversold_movable
 -- Orders of which all may still leave from anywhere: nothing was shipped, and $6, the ERP, was not told of them; per level that is
 -- short ($2 items, $3 locations) those that stand there, do not wait for goods and are not called off, newest first, at most $5. $1 tenant,
--- $4 channels, $7 placed since, or null.
+-- $4 channels, $7 placed since, or null, $8 items of which there is enough in all: nobody waits for these any more.
 SELECT DISTINCT found.order_id, found.placed_at
 FROM unnest($2::uuid[], $3::uuid[]) AS short(item_id, location_id)
 CROSS JOIN LATERAL (
@@ -154,17 +162,21 @@ CROSS JOIN LATERAL (
                       AND c.call_id IS NOT NULL)
     AND NOT EXISTS (SELECT FROM binding b WHERE b.tenant_id = $1 AND b.connection_id = $6 AND b.kind = 'order'
                       AND b.internal_id = o.order_id)
-    AND NOT EXISTS (SELECT FROM backorder w WHERE w.tenant_id = $1 AND w.order_id = o.order_id AND w.item_id = short.item_id)
+    AND NOT EXISTS (SELECT FROM backorder w WHERE w.tenant_id = $1 AND w.order_id = o.order_id AND w.item_id = short.item_id
+                      AND w.item_id <> ALL($8::uuid[]))
   ORDER BY o.placed_at DESC, o.order_id DESC LIMIT $5) found
 ORDER BY found.placed_at DESC, found.order_id DESC LIMIT $5
 
 -- name: oversold_places
--- Where units of items are that nobody was promised: active locations that $3, the ERP, knows. $1 tenant, $2 items.
+-- Where units of items are that nobody was promised: active locations that $3, the ERP, knows. $1 tenant, $2 items. Levels that are being
+-- changed ($4 items, $5 locations) are among them whatever they had.
 SELECT s.item_id, s.location_id, s.safety_stock
 FROM stock_balance s
 JOIN location p ON p.tenant_id = s.tenant_id AND p.location_id = s.location_id AND p.active
 JOIN binding b ON b.tenant_id = s.tenant_id AND b.connection_id = $3 AND b.kind = 'location' AND b.internal_id = s.location_id
-WHERE s.tenant_id = $1 AND s.item_id = ANY($2::uuid[]) AND s.available > s.safety_stock
+WHERE s.tenant_id = $1 AND s.item_id = ANY($2::uuid[])
+  AND (s.available > s.safety_stock
+       OR (s.item_id, s.location_id) IN (SELECT * FROM unnest($4::uuid[], $5::uuid[])))
 
 -- name: oversold_move
 -- Let orders leave from another location. $1 tenant, $2 lines, $3 their orders, $4 where they stand now; $5 orders, $6 versions.

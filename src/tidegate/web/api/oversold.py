@@ -36,11 +36,21 @@ class LackingOrder(msgspec.Struct, frozen=True, kw_only=True):
     expected_on: Annotated[date | None, Meta(description="When what is on its way now covers it and all older ones")]
 
 
+class LackingPlace(msgspec.Struct, frozen=True, kw_only=True):
+    """A location where orders stand that hold more than it has."""
+
+    location: str
+    missing: Annotated[int, Meta(description="How many units more")]
+    orders: Annotated[tuple[str, ...], Meta(description="Numbers of those that it cannot serve, newest first")]
+
+
 class LackingItem(msgspec.Struct, frozen=True, kw_only=True):
-    """An item of which orders hold more than there is."""
+    """An item of which orders hold more than there is, or than there is where they stand."""
 
     sku: str
-    missing: Annotated[int, Meta(description="How many units more")]
+    missing: Annotated[int, Meta(description="How many units more than all locations have")]
+    elsewhere: Annotated[int, Meta(description="Units that lack where their orders stand, and are at another location")]
+    places: Annotated[tuple[LackingPlace, ...], Meta(description="Where more is promised than there is")]
     undecided: Annotated[int, Meta(description="Of these, units of orders that nobody decided about")]
     since: Annotated[datetime, Meta(description="When a sale took more than there was for the first time")]
     orders: Annotated[tuple[LackingOrder, ...], Meta(description="Those that cannot be served, newest first")]
@@ -84,7 +94,8 @@ _ORDER = LackingOrder(
     order_id=_ORDER_ID, number="1004", channel="shop", placed_at=_AT, units=2, missing=1, waits=True, called_off=False,
     promised_on=date(2026, 12, 5), expected_on=date(2026, 12, 5),
 )  # fmt: skip
-_ITEM = LackingItem(sku="TS-RED-M", missing=1, undecided=0, since=_AT, orders=(_ORDER,))
+_PLACE = LackingPlace(location="main", missing=1, orders=("1004",))
+_ITEM = LackingItem(sku="TS-RED-M", missing=1, undecided=0, since=_AT, orders=(_ORDER,), elsewhere=0, places=(_PLACE,))
 
 
 @get(
@@ -97,7 +108,7 @@ _ITEM = LackingItem(sku="TS-RED-M", missing=1, undecided=0, since=_AT, orders=(_
     },
 )
 async def list_oversold(desk: NamedDependency[Desk]) -> LackingItems:
-    """Items of which orders hold more than there is, 100 at most, with the orders that cannot be served and when they can be."""
+    """Items of which orders hold more than there is, in all or where they stand, 100 at most, and which orders cannot be served."""
     async with desk.reading() as conn:
         found = await oversold.read_oversold(conn, desk.tenant_id)
     return LackingItems(items=tuple(_item(each, desk) for each in found))
@@ -142,6 +153,10 @@ def _item(item: oversold.OversoldItem, desk: Desk) -> LackingItem:
         sku=item.sku,
         missing=item.missing,
         undecided=item.undecided,
+        elsewhere=item.elsewhere,
+        places=tuple(
+            LackingPlace(location=each.location, missing=each.missing, orders=each.orders) for each in item.places
+        ),
         since=item.since,
         orders=tuple(
             LackingOrder(order_id=desk.public("ord", each.order_id), **{name: getattr(each, name) for name in plain})
