@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -50,6 +51,13 @@ def test_shared_buckets_grant_what_buckets_grant(tmp_path: Path) -> None:
         caller, now = "abc"[step % 3], step * 0.31
         assert shared.look(caller, now) == own.look(caller, now)
         assert shared.take(caller, now) == own.take(caller, now)
+
+
+def test_nobody_waits_for_locks_where_there_are_none(tmp_path: Path) -> None:
+    buckets = SharedBuckets(tmp_path / "keys.rates", per_second=0.001, burst=2, callers_max=8)
+    os.close(buckets._file)  # what is left of it is the memory: it counts on, and can be locked no more
+    assert [buckets.take("a", 1.0).allowed for _ in range(3)] == [True, True, False]
+    assert not buckets._can_lock
 
 
 def test_a_moment_of_another_run_of_the_machine_counts_for_nothing(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import ipaddress
@@ -93,6 +94,8 @@ _ROWS = 8
 """Callers whose digests begin alike share a shelf of so many; of these the one that was silent longest is forgotten first."""
 _SHELF = _ROW.size * _ROWS
 _LOCK_SECONDS = 0.05
+_TAKEN = (errno.EACCES, errno.EAGAIN)
+"""What is said of a lock that somebody else has. Anything else is said of a file that cannot be locked."""
 _give_way: Callable[[], object] = getattr(os, "sched_yield", lambda: None)
 _FUTURE_SECONDS = 60.0
 """A moment that is so far ahead is of another run of the machine."""
@@ -102,7 +105,7 @@ class SharedBuckets(Buckets):
     """The same buckets for all processes of one machine that open the same file. `now` must be of a clock that they share.
 
     Counting takes some microseconds under a lock of the file. A process that is stopped in the middle of them holds nobody up:
-    the others go on without the lock, and may count one request too few.
+    the others go on without the lock, and may count one request too few. Where files cannot be locked nobody waits.
     """
 
     def __init__(self, path: Path, *, per_second: float, burst: int, callers_max: int) -> None:
@@ -112,6 +115,7 @@ class SharedBuckets(Buckets):
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         os.ftruncate(self._file, self._shelves * _SHELF)
         self._book = mmap.mmap(self._file, self._shelves * _SHELF)
+        self._can_lock = True
 
     def look(self, caller: str, now: float) -> Grant:
         """See `Buckets.look`."""
@@ -128,7 +132,7 @@ class SharedBuckets(Buckets):
     def _held(self, caller: str) -> Iterator[None]:
         start = self._begin_of(_digest(caller))
         until = time.monotonic() + _LOCK_SECONDS
-        while not (is_held := self._lock(start)) and time.monotonic() < until:
+        while not (is_held := self._can_lock and self._lock(start)) and self._can_lock and time.monotonic() < until:
             _give_way()
         try:
             yield
@@ -139,7 +143,8 @@ class SharedBuckets(Buckets):
     def _lock(self, start: int) -> bool:
         try:
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, _SHELF, start)
-        except OSError:
+        except OSError as error:
+            self._can_lock = error.errno in _TAKEN
             return False
         return True
 
