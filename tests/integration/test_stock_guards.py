@@ -168,6 +168,15 @@ async def test_nothing_is_drained_while_what_was_read_waits_whatever_the_clock_o
     await bed.apply()
     assert [row["item_id"] for row in await drained()] == [item]
 
+    unreadable = order_event("2", [("A", 1)])
+    unreadable["order"]["lines"] = "none"
+    await bed.append([("shop_a", unreadable)])
+    await bed.apply()
+    assert await drained() == [], "somebody bought something, and nobody knows what"
+    await bed.append([("shop_a", order_event("2", [("A", 1)], revision=2))])
+    await bed.apply()
+    assert [row["item_id"] for row in await drained()] == [item], "the order was read after all"
+
 
 async def something(chance: Random, skus: list[str], step: int, place: int) -> tuple[str, object]:
     """Return what happens in a shop or in the warehouse."""

@@ -198,6 +198,11 @@ MUTATIONS = (
         _DECIDE_TESTS, is_quick=True,
     ),
     Mutation(
+        "an order that cannot be read was never placed", "I11", "src/tidegate/dispatch/conditions.py",
+        "k.ordering_key LIKE 'order:%'", "false",
+        _GUARDS + "::test_nothing_is_drained_while_what_was_read_waits_whatever_the_clock_of_its_reader",
+    ),
+    Mutation(
         "a key under which another number was set tells of this one", "I11", "src/tidegate/connectors/shopify/stock.py",
         "KEY_TAKEN in codes or (", "(", "tests/unit/connectors/test_shopify_stock.py", is_quick=True,
     ),
