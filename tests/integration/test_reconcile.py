@@ -149,8 +149,11 @@ async def test_more_than_one_run_may_heal_waits_for_a_person(bed: Bed, remote: H
 
         async with bed.pool.acquire() as conn:
             chosen = Chosen(connection="shop_a", skus=("S-0*",))
-            done = await heal.heal(conn, tenant_id=bed.tenant_id, chosen=chosen, actor="cli:kim")
-            assert (done.chosen, done.told) == (10, 10)
+            heard: list[heal.Healed] = []
+            done = await heal.heal(
+                conn, tenant_id=bed.tenant_id, chosen=chosen, actor="cli:kim", on_progress=heard.append
+            )
+            assert (done.chosen, done.told, heard) == (10, 10, [done])
             again = await heal.heal(conn, tenant_id=bed.tenant_id, chosen=chosen, actor="cli:kim")
             assert (again.chosen, again.told) == (0, 0)
         await until(lambda: [shown(remote, sku) for sku in skus] == [5] * 10 + [0] * 5)

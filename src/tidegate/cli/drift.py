@@ -13,7 +13,7 @@ from uuid import UUID
 
 import click
 
-from tidegate.cli.output import plain, print_json, print_table, safe_line, show_age
+from tidegate.cli.output import plain, print_json, print_table, safe_line, show_age, show_progress
 from tidegate.cli.session import Session, json_option, known_connectors, operator, project_option, run_session
 from tidegate.dispatch.drift import Requested, compared_connections, request_run
 from tidegate.dispatch.drift_decide import Cause
@@ -163,7 +163,7 @@ def _heal(
         _require_connection(session, connection)
         if dry_run:
             return Healed(chosen=len(await choose(session.conn, session.tenant_id, chosen)), told=0)
-        return await heal(session.conn, tenant_id=session.tenant_id, chosen=chosen, actor=operator())
+        return await _tell(session, chosen)
 
     done = run_session(project_dir, body)
     if as_json:
@@ -178,6 +178,28 @@ def _heal(
         click.echo(f"{done.told} numbers will be told anew; the next look shows what became of it")
         if done.told < done.chosen:
             click.echo(f"{done.chosen - done.told} are on their way already, or their flow observes")
+
+
+async def _tell(session: Session, chosen: Chosen) -> Healed:
+    """Have numbers told anew, with a line of progress on a terminal; say how far it came when it is interrupted."""
+    so_far = Healed(chosen=0, told=0)
+
+    def note(now: Healed) -> None:
+        nonlocal so_far
+        so_far = now
+        show_progress(f"{now.told} of {now.chosen} numbers will be told anew")
+
+    try:
+        return await heal(session.conn, tenant_id=session.tenant_id, chosen=chosen, actor=operator(), on_progress=note)
+    except asyncio.CancelledError:
+        show_progress("")
+        click.echo(
+            f"{so_far.told} of {so_far.chosen or 'all'} numbers will be told anew; the same command goes on from there",
+            err=True,
+        )
+        raise
+    finally:
+        show_progress("")
 
 
 def _list(

@@ -119,7 +119,8 @@ def main(connectors: Callable[[], Mapping[str, Connector]], arguments: list[str]
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt) as error:
-        if isinstance(error, click.Abort) and not (sys.stdin and sys.stdin.isatty()):
+        was_interrupted = isinstance(error, KeyboardInterrupt) or isinstance(error.__cause__, KeyboardInterrupt)
+        if not was_interrupted and not (sys.stdin and sys.stdin.isatty()):
             failure = describe_failure(
                 ConfigurationError(
                     "it has a question, and there is nobody to answer it",

@@ -66,6 +66,12 @@ def show(value: object) -> str:
     return safe_line(str(value))
 
 
+def show_progress(words: str) -> None:
+    """Say how far it is, on a terminal; '' ends the line."""
+    if sys.stderr.isatty():
+        click.echo(f"\r\x1b[K{words}", nl=False, err=True)
+
+
 def show_time(moment: datetime) -> str:
     """Return a moment as local time to the millisecond, with its offset."""
     return moment.astimezone().isoformat(sep=" ", timespec="milliseconds")

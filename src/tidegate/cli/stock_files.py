@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import click
 import msgspec
 
-from tidegate.cli.output import plain, print_json, print_table, safe_line
+from tidegate.cli.output import plain, print_json, print_table, safe_line, show_progress
 from tidegate.cli.session import Session, json_option, newest_config, operator, project_option, run_session
 from tidegate.cli.sheets import digest_of, read_sheet, unreadable, writing_sheet
 from tidegate.inventory.adjust import KEY_MAX
@@ -69,7 +69,7 @@ def export_stock(
       tidegate stock export main.csv --location main --prefix TS-
     """
     count = run_session(project_dir, lambda session: write_levels(session, file, location=location, prefix=prefix))
-    _progress("")
+    show_progress("")
     if as_json:
         print_json({"file": str(file), "levels": count.levels, "kits": count.kits})
     else:
@@ -105,7 +105,7 @@ async def write_levels(session: Session, file: Path, *, location: str | None, pr
                 for row in rows:
                     write(export_cells(row))
                 after = last
-                _progress(f"{levels} levels written")
+                show_progress(f"{levels} levels written")
 
 
 @click.command("import")
@@ -256,9 +256,9 @@ class StockImport:
             now=datetime.now(UTC),
             shown=self._show,
             on_fault=self._reject,
-            on_progress=lambda totals: _progress(f"{totals.rows} rows checked"),
+            on_progress=lambda totals: show_progress(f"{totals.rows} rows checked"),
         )
-        _progress("")
+        show_progress("")
         if digest_of(self._file) != key.partition(":")[0]:
             raise unreadable(self._file, "it changed while it was read", "read it again when it is complete")
         if self._dry_run:
@@ -345,13 +345,13 @@ class StockImport:
                 plan,
                 actor=operator(),
                 on_fault=self._reject_step,
-                on_progress=lambda now: _progress(f"{now.posted} of {now.changes} posted"),
+                on_progress=lambda now: show_progress(f"{now.posted} of {now.changes} posted"),
             )
         except (asyncio.CancelledError, KeyboardInterrupt):
-            _progress("")
+            show_progress("")
             click.echo(f"{totals.posted} of {totals.changes} are posted; the same command goes on from there", err=True)
             raise
-        _progress("")
+        show_progress("")
         await note_action(
             session.conn,
             session.tenant_id,
@@ -364,9 +364,3 @@ class StockImport:
     def _reject_step(self, fault: Fault, step: Step) -> None:
         """A number that was good when it was checked, and is not any more."""
         self._reject(fault, {"sku": step.sku, "location": step.location, step.counter: str(step.after)})
-
-
-def _progress(words: str) -> None:
-    """Say how far it is, on a terminal; '' ends the line."""
-    if sys.stderr.isatty():
-        click.echo(f"\r\x1b[K{words}", nl=False, err=True)

@@ -5,7 +5,7 @@ A run does it by itself where the policy says so, once everything is compared; a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -142,11 +142,20 @@ async def choose(conn: Connection, tenant_id: UUID, chosen: Chosen) -> list[Any]
     ]
 
 
-async def heal(conn: Connection, *, tenant_id: UUID, chosen: Chosen, actor: str, limit: int | None = None) -> Healed:
+async def heal(
+    conn: Connection,
+    *,
+    tenant_id: UUID,
+    chosen: Chosen,
+    actor: str,
+    limit: int | None = None,
+    on_progress: Callable[[Healed], None] | None = None,
+) -> Healed:
     """Tell the chosen numbers anew, whatever the policy says; batches, each a transaction of its own with its audit row.
 
     Safe to repeat and to run twice at once: what is on its way is left alone. `limit`: at most so many; who heals inside of an
-    open transaction gives one, because the marks stay locked until its end.
+    open transaction gives one, because the marks stay locked until its end. `on_progress` hears after each batch how many are told.
+    Interrupted, it leaves whole batches: the same once more goes on from there.
     """
     rows = (await choose(conn, tenant_id, chosen))[:limit]
     by_connection: dict[UUID, list[Any]] = {}
@@ -164,6 +173,8 @@ async def heal(conn: Connection, *, tenant_id: UUID, chosen: Chosen, actor: str,
                     await conn.execute(_AUDIT, tenant_id, new_id(), actor, "drift.healed", subject, detail.decode())
                     await conn.execute("SELECT pg_notify($1, $2)", COMMAND_CHANNEL, str(connection_id))
             count += len(told)
+            if on_progress is not None:
+                on_progress(Healed(chosen=len(rows), told=count))
     return Healed(chosen=len(rows), told=count)
 
 

@@ -31,6 +31,7 @@ from tidegate.kernel.errors import (
 )
 from tidegate.kernel.moments import parse_moment
 from tidegate.runtime.project import Project
+from tidegate.sdk.connector import Connector
 from tidegate.sdk.testing.hostile_connector import CONNECTOR
 from tidegate.web.passwords import matches
 
@@ -284,3 +285,16 @@ def test_init_prints_a_password_once_and_keeps_its_hash_only(
     stored = msgspec.json.decode(kept.read_bytes())
     assert matches(stored["password_hash"], password)
     assert not matches(stored["password_hash"], password + "x")
+
+
+def test_an_interrupted_command_has_no_question(capsys: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C at a script's command, whose input is no terminal."""
+
+    def interrupted() -> dict[str, Connector]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as ended:
+        main(interrupted, ["config", "schema"])
+
+    assert ended.value.code == 130
+    assert capsys.readouterr().err.strip() == "stopped"
