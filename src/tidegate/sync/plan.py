@@ -52,6 +52,9 @@ class OrderPlan(msgspec.Struct, frozen=True, gc=False):
     reason: str | None = None
 
 
+NO_FLOW_REASON = "the orders flow does not come from this channel: its open units are held, and the ERP is told nothing"
+
+
 class FulfillmentPlan(msgspec.Struct, frozen=True, gc=False):
     """What follows from a shipment."""
 
@@ -63,8 +66,10 @@ class FulfillmentPlan(msgspec.Struct, frozen=True, gc=False):
 
 def plan_order(order: Order, policy: Policy, cause_event_id: UUID) -> OrderPlan:
     """Return what the ERP must be told of `order` after a change."""
-    if policy.erp is None or order.connection_id not in policy.order_channels:
+    if policy.erp is None:
         return OrderPlan(code="no_flow")
+    if order.connection_id not in policy.order_channels:
+        return OrderPlan(code="no_flow", reason=NO_FLOW_REASON)
     target = f"order:{order.order_id}"
     if order.order_state is OrderState.CANCELLED:  # whatever the flow does now: a create may have left before
         if order.was_cancelled:

@@ -39,6 +39,19 @@ def test_an_order_commits_its_units_and_is_created_in_the_erp() -> None:
     assert book.planned("order.create") == [(ERP, book.order().order_id, 1)]
 
 
+def test_an_order_of_a_channel_outside_of_the_flow_holds_its_units_until_it_is_cancelled() -> None:
+    """Goods that were sold there cannot be sold here, whoever ships them; no ERP is told of them by us."""
+    book = Book(policy=observing(order_channels=frozenset({OTHER_SHOP}), orders_mode="live"))
+
+    assert outcome(book, SHOP, order_seen(1, TWO_LINES)) == ("applied", "no_flow")
+    assert outcome(book, SHOP, order_seen(2, TWO_LINES, order_state=OrderState.CLOSED)) == ("applied", "no_flow")
+    assert book.levels() == {("A", "main"): (0, 3), ("B", "main"): (0, 2)}
+    assert outcome(book, SHOP, order_seen(3, TWO_LINES, order_state=OrderState.CANCELLED)) == ("applied", "no_flow")
+
+    assert book.levels() == {}
+    assert book.planned("order.create") == book.planned("order.cancel") == []
+
+
 def test_a_bundle_commits_what_it_is_made_of() -> None:
     book = Book()
 
