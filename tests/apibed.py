@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import unquote, urlsplit
 from uuid import UUID
@@ -15,6 +16,7 @@ import msgspec
 from tidegate.config.versions import record_version
 from tidegate.kernel.clock import Clock, SystemClock
 from tidegate.kernel.ids import new_id, public_id
+from tidegate.sdk.connector import Connector
 from tidegate.store.connections import Pool
 from tidegate.store.database import Database
 from tidegate.store.roles import Role
@@ -158,7 +160,12 @@ async def call(
 
 @asynccontextmanager
 async def api_bed(
-    database: Database, owner: Pool, *, settings: WebSettings = UNBOUNDED, clock: Clock | None = None
+    database: Database,
+    owner: Pool,
+    *,
+    settings: WebSettings = UNBOUNDED,
+    clock: Clock | None = None,
+    connectors: Mapping[str, Connector] = MappingProxyType({}),
 ) -> AsyncIterator[ApiBed]:
     """The application over a database."""
     pool = await database.pool(Role.WEB, application_name="test-api", size_min=0, size_max=settings.pool_max)
@@ -170,7 +177,7 @@ async def api_bed(
         cell="c0",
         settings=settings,
         keys={KEY_CLASS: PEPPER},
-        connectors={},
+        connectors=connectors,
         project=None,
         combiner=combiner_on(pool),
     )

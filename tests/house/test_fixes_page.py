@@ -37,6 +37,7 @@ NO_FAILURES = {
     "answer_missing", "authorisation_denied", "code_refused", "no_browser_step", "redirect_missing", "redirect_unusable",
     "busy", "sku_unknown", "value_invalid", "is_kit", "key_in_use", "location_needed", "not_owner",
     "article_bound", "article_ordered", "place_taken", "successor_ambiguous", "successor_unknown", "tombstone_in_use", "tombstone_unknown",
+    "order_not_cancellable",
 }  # fmt: skip
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from tests.apibed import add_tenant, api_bed
 from tests.stockbed import move_stock
 
+from tidegate.connectors import vendure
 from tidegate.kernel.ids import public_id
 from tidegate.store.connections import Pool
 from tidegate.store.database import Database
@@ -47,7 +50,7 @@ async def test_orders_that_lack_wait_by_a_decision_that_counts_once(database: Da
         wrong = [
             (await bed.call("POST", address, key=key, json=bad, once=str(number))).status
             for number, bad in enumerate(
-                ({}, {"decision": "cancel"}, {"decision": "wait", "orders": []}, {"decision": "wait", "orders": ["x"]})
+                ({}, {"decision": "refund"}, {"decision": "wait", "orders": []}, {"decision": "wait", "orders": ["x"]})
             )
         ]
 
@@ -64,3 +67,31 @@ async def test_orders_that_lack_wait_by_a_decision_that_counts_once(database: Da
     assert wrong == [400, 400, 400, 404]
     actions = await owner_pool.fetch("SELECT actor, subject FROM audit_log WHERE action = 'stock.settled'")
     assert [row[1] for row in actions] == [tenant.sku] * 3
+
+
+async def test_orders_that_lack_are_cancelled_in_their_shop_by_a_decision_that_counts_once(
+    database: Database, owner_pool: Pool
+) -> None:
+    """SECURITY G10: the web process may hold an order back and ask its shop, and nothing else changes."""
+    tenant = await add_tenant(owner_pool, "one")
+    async with owner_pool.acquire() as conn, conn.transaction():
+        place = await conn.fetchval("SELECT location_id FROM stock_level WHERE item_id = $1", tenant.item)
+        await move_stock(conn, tenant.tenant_id, tenant.item, place, on_hand=-11, committed=1)
+    shop = dataclasses.replace(vendure.CONNECTOR, cancels_own_orders=True, cancel_pays_back=True)
+    async with api_bed(database, owner_pool, connectors={"vendure": shop}) as bed:
+        key, reader = await bed.key(tenant, "stock:*"), await bed.key(tenant, "stock:read")
+        address, wish = f"/v1/oversold/{tenant.sku}/decisions", {"decision": "cancel"}
+        denied = await bed.call("POST", address, key=reader, json=wish, once="a")
+        done = [await bed.call("POST", address, key=key, json=wish, once=once) for once in ("a", "a", "b")]
+        after = await bed.call("GET", "/v1/oversold", key=reader)
+        named = {"decision": "cancel", "orders": [public_id("ord", "c0", tenant.shop)]}
+        unknown = await bed.call("POST", address, key=key, json=named, once="c")
+
+    assert (denied.status, denied.json["code"]) == (403, "scope_missing")
+    assert [each.json["orders"] for each in done] == [[public_id("ord", "c0", tenant.order)]] * 2 + [[]]
+    assert after.json["items"][0]["orders"][0]["called_off"] is True
+    assert (unknown.status, unknown.json["code"]) == (422, "order_not_cancellable")
+    rows = await owner_pool.fetch("SELECT connection_id, state, version FROM command WHERE kind = 'order.cancel'")
+    assert [tuple(row) for row in rows] == [(tenant.shop, "pending", 2)]
+    actions = await owner_pool.fetch("SELECT subject FROM audit_log WHERE action = 'stock.settled'")
+    assert [row[0] for row in actions] == [tenant.sku]

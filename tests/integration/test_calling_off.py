@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import json
 import random
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import pytest
 import pytest_asyncio
-from tests.applybed import CONFIG, Bed, check_books, make_bed, move_event, order_event, placed_now
+from tests.applybed import CONFIG, KEYS, Bed, check_books, make_bed, move_event, order_event, placed_now, shipment_event
 from tests.dispatchbed import Bed as Lanes
 from tests.dispatchbed import place, stock_world, until
 
 from tidegate.commerce.commands import CommandKind
+from tidegate.config import parse
+from tidegate.dispatch.payloads import build_actions
+from tidegate.dispatch.records import ConnectionRow, Unbuildable
+from tidegate.kernel.errors import ConfigurationError
 from tidegate.monitor.explain import explain_order, find_orders
 from tidegate.monitor.oversold import read_oversold
 from tidegate.sdk.testing.hostile import HostileServer
@@ -21,6 +29,9 @@ from tidegate.sdk.testing.hostile_faults import Fault
 from tidegate.store.connections import Pool
 from tidegate.store.database import Database
 from tidegate.sync.backorders import settle
+from tidegate.sync.cancelling import cancel_orders, cancellations
+from tidegate.vault.bodies import BodyCipher
+from tidegate.vault.keys import KeyRing
 
 pytestmark = pytest.mark.asyncio
 POLICY = CONFIG.replace(
@@ -117,6 +128,120 @@ async def test_a_person_lets_a_called_off_order_stand_while_its_shop_was_not_ask
     async with bed.pool.acquire() as conn:
         (item,) = await read_oversold(conn, bed.tenant_id)
     assert (item.missing, item.undecided) == (3, 2)
+
+
+def by_hand(bed: Bed, text: str = CONFIG) -> dict[str, Any]:
+    """Return what cancelling by hand needs: the configuration, and a connector that gives the money back."""
+    return {"config": parse(text), "connectors": {"hostile": dataclasses.replace(bed.connector, cancel_pays_back=True)}}
+
+
+async def test_a_person_cancels_what_lacks_also_what_the_erp_knows_which_is_told_by_the_shops_word(
+    database: Database, owner_pool: Pool
+) -> None:
+    bed = await make_bed(database, owner_pool)  # nothing is cancelled by policy
+    await bed.append([("erp", move_event("m1", "A", 3))])
+    _, second, third = await sell(bed, ("1", {"A": 3}), ("2", {"A": 2}), ("3", {"A": 2, "B": 1}))
+    ids = {row[0]: row[1] for row in await bed.pool.fetch('SELECT number, order_id FROM "order"')}
+    await bed.pool.execute(
+        "UPDATE command SET call_id = command_id, state = 'succeeded', finished_at = now() WHERE entity_id = $1",
+        ids["N3"],
+    )
+    how = by_hand(bed)
+    async with bed.pool.acquire() as conn:
+        shown = await cancellations(conn, bed.tenant_id, "A", **how)
+        assert [(each.number, each.lacks, each.is_known_to_erp, each.why_not) for each in shown] == [
+            ("N3", 2, True, None),
+            ("N2", 2, False, None),
+        ]
+        poor = {**how, "connectors": {"hostile": bed.connector}}
+        (refused,) = await cancellations(conn, bed.tenant_id, "A", orders=[ids["N3"]], **poor)
+        assert "pays nothing back" in (refused.why_not or "")
+        assert await cancellations(conn, bed.tenant_id, "A", **poor) == []
+        done = []
+        for _ in range(2):
+            async with conn.transaction():
+                done.append(await cancel_orders(conn, bed.tenant_id, "A", by="cli:ada", cell="c0", **how))
+    assert [len(each) for each in done] == [2, 0]
+    assert await commands(bed) == {
+        ("N1", "erp", "order.create"): ("pending", None),
+        ("N2", "erp", "order.create"): ("cancelled", "annihilated"),
+        ("N2", "shop_a", "order.cancel"): ("pending", None),
+        ("N3", "erp", "order.create"): ("succeeded", None),
+        ("N3", "shop_a", "order.cancel"): ("pending", None),
+    }, "the ERP is told nothing before the shop has said that it is over"
+    async with bed.pool.acquire() as conn:
+        (item, _) = await read_oversold(conn, bed.tenant_id)
+    assert (item.sku, item.missing, item.undecided) == ("A", 4, 0)
+
+    for event in (second, third):
+        order = {**event["order"], "revision": 2, "state": "cancelled"}
+        await bed.append([("shop_a", {**event, "id": f"{event['id']}-off", "order": order})])
+    await bed.apply()
+    found = await commands(bed)
+    assert found["N3", "erp", "order.cancel"] == ("pending", None)
+    assert await bed.level("A") == (3, 3, 0)
+    actions = await bed.pool.fetch("SELECT actor, subject, detail FROM audit_log WHERE action = 'stock.settled'")
+    assert [(row[0], row[1], json.loads(row[2])["decision"]) for row in actions] == [("cli:ada", "A", "cancel")]
+    await bed.check_books()
+
+
+async def test_what_a_person_cancelled_stands_again_and_can_be_named_once_more(
+    database: Database, owner_pool: Pool
+) -> None:
+    bed = await make_bed(database, owner_pool)
+    await sell(bed, ("1", {"A": 2}), ("2", {"A": 1}))
+    ids = {row[0]: row[1] for row in await bed.pool.fetch('SELECT number, order_id FROM "order"')}
+    how = by_hand(bed)
+
+    async def decide(decision: str, **more: Any) -> list[UUID]:
+        async with bed.pool.acquire() as conn, conn.transaction():
+            if decision == "cancel":
+                return await cancel_orders(conn, bed.tenant_id, "A", by="cli:ada", cell="c0", **how, **more)
+            return await settle(conn, bed.tenant_id, "A", "undo", by="cli:ada", cell="c0")
+
+    assert await decide("cancel", orders=[ids["N1"]]) == [ids["N1"]], "an older one, because somebody names it"
+    assert await decide("undo") == [ids["N1"]]
+    assert (await commands(bed))["N1", "erp", "order.create"] == ("pending", None)
+    assert await decide("cancel") == [ids["N2"]], "one that somebody let stand is cancelled only by its name"
+    assert await decide("cancel", orders=[ids["N1"]]) == [ids["N1"]]
+    assert await decide("cancel", orders=[ids["N1"]]) == []
+    cancels = await bed.pool.fetch(
+        "SELECT state, count(*)::int FROM command WHERE kind = 'order.cancel' AND entity_id = $1 GROUP BY 1", ids["N1"]
+    )
+    assert {row[0]: row[1] for row in cancels} == {"cancelled": 1, "pending": 1}
+    await bed.check_books()
+
+
+async def test_goods_that_left_meanwhile_end_a_cancel_that_a_person_then_decides_about(
+    database: Database, owner_pool: Pool
+) -> None:
+    """Between the decision and the call the warehouse ships: the shop must not give money back for what has left."""
+    bed = await make_bed(database, owner_pool)
+    await bed.append([("erp", move_event("m1", "A", 1))])
+    await sell(bed, ("1", {"A": 1}), ("2", {"A": 1}))
+    ids = {row[0]: row[1] for row in await bed.pool.fetch('SELECT number, order_id FROM "order"')}
+    await bed.pool.execute("UPDATE command SET call_id = command_id, state = 'succeeded', finished_at = now()")
+    how = by_hand(bed)
+    async with bed.pool.acquire() as conn, conn.transaction():
+        assert await cancel_orders(conn, bed.tenant_id, "A", by="cli:ada", cell="c0", **how) == [ids["N2"]]
+    await bed.append([("erp", shipment_event("s-1", ids["N2"], [("A", 1)], tracking="T"))])
+    await bed.apply()
+
+    shop = ConnectionRow(
+        tenant_id=bed.tenant_id, connection_id=bed.connections["shop_a"], name="shop_a", connector="hostile",
+        external_account="shop_a", settings={},
+    )  # fmt: skip
+    cipher = BodyCipher(KeyRing(KEYS))
+    async with bed.pool.acquire() as conn, conn.transaction():
+        command = SimpleNamespace(kind=CommandKind.ORDER_CANCEL, entity_id=ids["N2"], version=2)
+        (built,) = await build_actions(conn, shop, [command], cipher, cell="c0")  # type: ignore[list-item]
+        assert isinstance(built, Unbuildable)
+        assert (built.state, built.code) == ("failed", "shipped_meanwhile")
+        await conn.execute("UPDATE command SET state = 'failed', finished_at = now() WHERE kind = 'order.cancel'")
+        assert await settle(conn, bed.tenant_id, "A", "undo", by="cli:ada", cell="c0") == [ids["N2"]]
+        with pytest.raises(ConfigurationError, match="N2: goods of it have left") as refused:
+            await cancel_orders(conn, bed.tenant_id, "A", by="cli:ada", cell="c0", orders=list(ids.values()), **how)
+        assert refused.value.code == "order_not_cancellable"
 
 
 @pytest_asyncio.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Literal
 from uuid import UUID
@@ -9,14 +10,17 @@ from uuid import UUID
 import click
 
 from tidegate.cli.output import print_json, print_table
-from tidegate.cli.session import Session, json_option, operator, project_option, run_session
+from tidegate.cli.session import Session, json_option, known_connectors, operator, project_option, run_session
 from tidegate.kernel.errors import ConfigurationError
 from tidegate.kernel.ids import public_id
 from tidegate.monitor.explain import find_orders
 from tidegate.monitor.oversold import OversoldItem, ShortOrder, read_oversold
 from tidegate.store.connections import Connection
 from tidegate.sync.backorders import settle as settle_orders
+from tidegate.sync.cancelling import Cancellation, cancel_orders, cancellations
 
+_CANCELLED = ("channel", "order", "units", "lacks", "known to the ERP", "why not")
+_DONE = {"wait": "wait for goods now", "cancel": "are called off now", "undo": "wait no longer"}
 _PLACES = ("sku", "location", "lacks", "orders, newest first")
 _OVERSOLD = ("sku", "missing", "since", "channel", "order", "placed", "lacks", "waits", "expected")
 
@@ -64,7 +68,7 @@ def oversold(project_dir: Path | None, *, as_json: bool) -> None:
         print_table(_PLACES, places, empty="")
     if rows:
         click.echo(
-            "what to do: `tidegate stock settle SKU --wait` lets the orders wait for goods; or cancel in the shop, or count again"
+            "what to do: `tidegate stock settle SKU --wait` lets the orders wait for goods, --cancel has their shops cancel them; or count again"
         )
 
 
@@ -111,6 +115,9 @@ def _waits(order: ShortOrder) -> str:
 @click.argument("sku")
 @click.option("--wait", "decision", flag_value="wait", help="The orders wait for goods.")
 @click.option(
+    "--cancel", "decision", flag_value="cancel", help="Their shops are asked to cancel them; shown first, and it asks."
+)
+@click.option(
     "--undo",
     "decision",
     flag_value="undo",
@@ -123,14 +130,18 @@ def _waits(order: ShortOrder) -> str:
     metavar="NUMBER",
     help="Only this order. May be given again. Default: all that lack.",
 )
+@click.option("--dry-run", is_flag=True, help="With --cancel: show which orders, and do nothing.")
+@click.option("--yes", is_flag=True, help="With --cancel: do not ask.")
 @project_option
 @json_option
 def settle(
     sku: str,
     project_dir: Path | None,
-    decision: Literal["wait", "undo"] | None,
+    decision: Literal["wait", "cancel", "undo"] | None,
     numbers: tuple[str, ...],
     *,
+    dry_run: bool,
+    yes: bool,
     as_json: bool,
 ) -> None:
     """Decide about the orders that lack units of SKU.
@@ -139,24 +150,48 @@ def settle(
     nothing does. The day is kept with the order (`tidegate why order`), the alert `oversold` is over, and orders that come later are
     asked about anew. `flows.stock.oversell: backorder` decides so by itself, in the moment of the sale.
 
-    Nothing is told to shops: cancel in the shop what shall not wait. With --undo orders that `flows.stock.oversell: cancel_newest` called
-    off stand after all, as long as their shop was not asked, or refused; they are not called off again.
+    With --cancel their shops are asked to cancel them: the newest that lack, or those that are named. They are held back at once and hold
+    their units until the shop says that they are cancelled; then money and stock follow as always, and an ERP that knows such an order is
+    told to cancel it. Not those of which goods have left. In mode `propose` of the flow of orders a person approves each.
+
+    With --undo orders that were called off, by --cancel or by `flows.stock.oversell: cancel_newest`, stand after all, as long as their
+    shop was not asked, or refused; they are not called off again unless somebody names them.
 
     \b
     Examples:
       tidegate stock settle TS-RED-M --wait
       tidegate stock settle TS-RED-M --wait --order 1001 --order 1004
+      tidegate stock settle TS-RED-M --cancel --order 1004
       tidegate stock settle TS-RED-M --undo
     """
     if decision is None:
-        raise click.UsageError("say --wait or --undo")
+        raise click.UsageError("say --wait, --cancel or --undo")
+    named = None
+    if decision == "cancel":
+        named = _agreed(project_dir, sku, numbers, dry_run=dry_run, yes=yes, as_json=as_json)
+        if named is None:
+            return
+
+    connectors = known_connectors()
 
     async def body(session: Session) -> tuple[tuple[OversoldItem, ...], int, str]:
         conn, tenant_id = session.conn, session.tenant_id
         async with conn.transaction():
-            chosen = await _orders(conn, tenant_id, numbers) if numbers else None
             cell = session.config.cell
-            done = await settle_orders(conn, tenant_id, sku, decision, by=operator(), cell=cell, orders=chosen)
+            if decision == "cancel":
+                done = await cancel_orders(
+                    conn,
+                    tenant_id,
+                    sku,
+                    config=session.config,
+                    connectors=connectors,
+                    by=operator(),
+                    cell=cell,
+                    orders=named,
+                )
+            else:
+                chosen = await _orders(conn, tenant_id, numbers) if numbers else None
+                done = await settle_orders(conn, tenant_id, sku, decision, by=operator(), cell=cell, orders=chosen)
         left = [each for each in await read_oversold(conn, tenant_id) if each.sku == sku]
         return tuple(left), len(done), session.config.cell
 
@@ -165,13 +200,45 @@ def settle(
         print_json({"orders": done, "left": [_plain_oversold(item, cell) for item in found]})
         return
     orders = "1 order" if done == 1 else f"{done} orders"
-    click.echo(f"{orders} {'wait for goods now' if decision == 'wait' else 'wait no longer'}")
+    click.echo(f"{orders} {_DONE[decision]}")
     rows = [
         [each.channel, each.number, each.missing, _waits(each), each.expected_on]
         for item in found
         for each in item.orders
     ]
     print_table(("channel", "order", "lacks", "waits", "expected"), rows, empty=f"no order lacks units of {sku}")
+
+
+def _agreed(
+    project_dir: Path | None, sku: str, numbers: tuple[str, ...], *, dry_run: bool, yes: bool, as_json: bool
+) -> set[UUID] | None:
+    """Show which orders would be cancelled, and ask; return them, None where nothing is to be done. Raises ConfigurationError."""
+    connectors = known_connectors()
+
+    async def body(session: Session) -> list[Cancellation]:
+        conn, tenant_id = session.conn, session.tenant_id
+        chosen = await _orders(conn, tenant_id, numbers) if numbers else None
+        return await cancellations(conn, tenant_id, sku, config=session.config, connectors=connectors, orders=chosen)
+
+    found = run_session(project_dir, body)
+    rows = [
+        [each.channel, each.number, each.units, each.lacks, each.is_known_to_erp, each.why_not or ""] for each in found
+    ]
+    if as_json and dry_run:
+        print_json([dict(zip(_CANCELLED, row, strict=True)) for row in rows])
+    elif not as_json:
+        print_table(_CANCELLED, rows, empty=f"no order that lacks units of {sku} can be cancelled")
+    if dry_run or not found:
+        return None
+    if not yes:
+        if as_json or not sys.stdin.isatty():
+            raise ConfigurationError(
+                "this has orders cancelled in their shops, and there is nobody to ask",
+                code="consent_missing",
+                hint="look at it with --dry-run, then say --yes",
+            )
+        click.confirm(f"have {len(found)} cancelled?", abort=True, err=True)
+    return {each.order_id for each in found}
 
 
 async def _orders(conn: Connection, tenant_id: UUID, numbers: tuple[str, ...]) -> set[UUID]:

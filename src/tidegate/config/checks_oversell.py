@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from tidegate.config.document import Document, Path, Problem
 from tidegate.config.records import Config, OversellStep
@@ -35,7 +35,9 @@ def check_oversell(config: Config, document: Document, connectors: Mapping[str, 
         elif step == "cancel_newest":
             yield from (
                 Problem(mark=mark, message=f"flows.stock.oversell cannot be cancel_newest: {why}", hint=hint)
-                for why, hint in _why_not_cancelled(config, connectors)
+                for why, hint in why_not_cancelled(
+                    config, connectors, config.flows.orders.sources if config.flows.orders else ()
+                )
             )
 
 
@@ -52,14 +54,16 @@ def _why_not_elsewhere(config: Config, connectors: Mapping[str, Connector] | Non
         yield words, "take it out: orders stay where they stand"
 
 
-def _why_not_cancelled(config: Config, connectors: Mapping[str, Connector] | None) -> Iterator[tuple[str, str]]:
-    """Yield why orders cannot be cancelled in their shops, and what to do: each shop must be able to, and the money must go back."""
+def why_not_cancelled(
+    config: Config, connectors: Mapping[str, Connector] | None, names: Iterable[str]
+) -> Iterator[tuple[str, str]]:
+    """Yield why orders cannot be cancelled in shops, and what to do: each must be able to, and the money must go back."""
     orders, payments = config.flows.orders, config.flows.payments
     if orders is None:
         yield "there is no flow of orders", "add flows.orders, or take it out"
         return
     gives_back = payments is not None and payments.refunds in ("both", "to_provider")
-    for name in orders.sources:
+    for name in names:
         shop = config.connections.get(name)
         connector = (connectors or {}).get(shop.use) if shop is not None else None
         if connector is None:

@@ -18,17 +18,15 @@ FlowName = Literal["orders", "shipments", "payments", "stock", "events"]
 def modes_of(config: Config, connection_name: str) -> dict[FlowName, Mode]:
     """Return what each flow may do at a connection. A flow that writes nothing there observes.
 
-    So do orders while nobody said since when they count; they write to their channels only where the newest ones may be
-    cancelled. For stock it is the flow's own mode: single SKUs may have another one, see `StockModes`.
+    So do orders while nobody said since when they count; to their channels they write only what is called off. For stock it is the flow's own mode: single SKUs may have another one, see `StockModes`.
     """
     orders, shipments, stock = config.flows.orders, config.flows.shipments, config.flows.stock
     payments, events = config.flows.payments, config.flows.events
-    is_cancelled = stock is not None and "cancel_newest" in stock.oversell
     return {
         "orders": orders.mode
         if orders is not None
         and orders.since
-        and (orders.target == connection_name or (is_cancelled and connection_name in orders.sources))
+        and (orders.target == connection_name or connection_name in orders.sources)
         else "observe",
         "shipments": shipments.mode if shipments is not None else "observe",
         "payments": payments.mode if payments is not None else "observe",

@@ -74,6 +74,11 @@ WHERE tenant_id = $1 AND connection_id = $2 AND kind = 'order' AND internal_id =
 OWN_ORDER = """
 SELECT external_id, order_state, called_off_at FROM "order" WHERE tenant_id = $1 AND connection_id = $2 AND order_id = $3 FOR SHARE
 """
+# Of an order whose row is locked: whoever stores a shipment of it waits.
+HAS_LEFT = """
+SELECT EXISTS (SELECT FROM order_line WHERE tenant_id = $1 AND order_id = $2 AND shipped + fulfilled > 0)
+    OR EXISTS (SELECT FROM fulfillment WHERE tenant_id = $1 AND order_id = $2 AND state <> 'cancelled')
+"""
 WAS_SENT = """
 SELECT EXISTS (SELECT FROM command WHERE tenant_id = $1 AND connection_id = $2 AND entity_id = $3
                  AND kind = 'order.create' AND call_id IS NOT NULL)
@@ -370,6 +375,9 @@ async def _build_cancel(
             return Unbuildable(
                 state=CommandState.CANCELLED, code="let_stand", reason="the order is not called off any more"
             )
+        if await conn.fetchval(HAS_LEFT, connection.tenant_id, order_id):
+            reason = "goods of it have left since it was called off: let it stand (tidegate stock settle SKU --undo), or take it back"
+            return Unbuildable(state=CommandState.FAILED, code="shipped_meanwhile", reason=reason)
         reference = public_id("ord", cell, order_id)
         return CancelOrder(reference=reference, order_external_id=own["external_id"], is_own=True)
     rows = await conn.fetch(BOUND_ORDERS, *ids[:2], [order_id])

@@ -41,6 +41,10 @@ FIXES: Mapping[str, Fix] = {
     "order_missing": _cause(
         "the command's order does not exist here", "tidegate commands cancel: there is nothing to send"
     ),
+    "shipped_meanwhile": _cause(
+        "goods of an order have left since somebody had it cancelled",
+        "tidegate stock settle SKU --undo lets it stand; or take the goods back, and cancel it in its shop",
+    ),
     "fulfillment_missing": _cause("the command's shipment does not exist here", "tidegate commands cancel"),
     "not_an_action": _cause("a stock number was planned as a command", f"{_RETRY}: its item is marked again"),
     "mapping_failed": _cause(

@@ -126,7 +126,7 @@ GRANT UPDATE (state, code, reason, not_before, settles_at, negatives, attempt_nu
     ON command TO tidegate_web;  -- retry and cancel
 GRANT UPDATE (blocked_by, not_before, tries, acked_quantity, dirty, dirty_at, approved_by, approved_at, push_version)
     ON channel_stock TO tidegate_web;
-GRANT UPDATE (approved_by, approved_at) ON command TO tidegate_web;
+GRANT UPDATE (approved_by, approved_at, cause_event_id) ON command TO tidegate_web;
 GRANT INSERT ON command, command_key TO tidegate_web;  -- a number that was turned down is a command that ended unsent
 GRANT SELECT ON flow_mode, channel_allocation TO tidegate_web;
 GRANT SELECT, INSERT ON oversold_order TO tidegate_web;

@@ -71,6 +71,16 @@ async def end_backorder(
     return [row["order_id"] for row in await conn.fetch(_DROP, tenant_id, item_id, chosen)]
 
 
+async def missing_of(conn: Connection, tenant_id: UUID, sku: str) -> tuple[UUID, int]:
+    """Return the item of a SKU, and how many units orders hold that nobody has. Raises ConfigurationError: there is no such item."""
+    item = await conn.fetchrow(_MISSING, tenant_id, sku)
+    if item is None:
+        raise ConfigurationError(
+            f"no item has the SKU {sku!r}", code="sku_unknown", hint="tidegate stock oversold lists what lacks"
+        )
+    return item["item_id"], item["missing"]
+
+
 async def settle(
     conn: Connection,
     tenant_id: UUID,
@@ -86,18 +96,13 @@ async def settle(
     `orders`: only these. In the caller's transaction, with a row in the audit log. Safe to repeat. Raises ConfigurationError: there is no
     such item.
     """
-    item = await conn.fetchrow(_MISSING, tenant_id, sku)
-    if item is None:
-        raise ConfigurationError(
-            f"no item has the SKU {sku!r}", code="sku_unknown", hint="tidegate stock oversold lists what lacks"
-        )
+    item_id, units = await missing_of(conn, tenant_id, sku)
     if decision == "wait":
-        missing = {item["item_id"]: item["missing"]} if item["missing"] else {}
-        done = await put_on_backorder(conn, tenant_id, missing, by=by, orders=orders)
+        done = await put_on_backorder(conn, tenant_id, {item_id: units} if units else {}, by=by, orders=orders)
     else:
         chosen = list(orders) if orders is not None else None
-        done = await let_stand(conn, tenant_id, item["item_id"], chosen, by=by)  # orders before what waits for them
-        done += await end_backorder(conn, tenant_id, item["item_id"], orders)
+        done = await let_stand(conn, tenant_id, item_id, chosen, by=by)  # orders before what waits for them
+        done += await end_backorder(conn, tenant_id, item_id, orders)
     if done:
         detail = {"decision": decision, "orders": [public_id("ord", cell, order) for order in done][:100]}
         await note_action(conn, tenant_id, actor=by, action="stock.settled", subject=sku, detail=detail)

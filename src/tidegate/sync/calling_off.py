@@ -87,7 +87,7 @@ async def call_off(
     result.commands = [
         command for command in result.commands if command.kind != "order.create" or command.entity_id not in names
     ]
-    await conn.execute(_CALL_OFF, tenant_id, sorted(names))
+    await conn.execute(_CALL_OFF, tenant_id, sorted(names), 0)
     rows = [
         (
             each.order_id,

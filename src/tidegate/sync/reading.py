@@ -125,7 +125,7 @@ def build_policy(
         stock_owner=ids.get(owner) if owner else None,
         oversell=stock.oversell if stock is not None else (),
         cancels_modes={ids[name]: mode(ids[name], name, "orders") for name in orders.sources if name in ids}
-        if orders is not None and stock is not None and "cancel_newest" in stock.oversell
+        if orders is not None
         else {},
         pays_back=frozenset(
             connection_id

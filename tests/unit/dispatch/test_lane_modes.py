@@ -39,6 +39,6 @@ def test_nothing_leaves_without_a_configuration() -> None:
 
 def test_each_flow_opens_its_own_door() -> None:
     assert kinds("erp", "orders") == {Kind.ORDER_CREATE, Kind.ORDER_CANCEL}
-    assert kinds("shop_a", "orders") == frozenset()
+    assert Kind.ORDER_CANCEL in kinds("shop_a", "orders"), "what somebody calls off is cancelled there"
     assert kinds("shop_b", "shipments", "stock") == {Kind.FULFILLMENT_CREATE}
     assert kinds("shop_a", "shipments", "stock") == {Kind.FULFILLMENT_CREATE, Kind.INVENTORY_SET}

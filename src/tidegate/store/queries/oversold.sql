@@ -56,9 +56,42 @@ JOIN "order" o ON o.tenant_id = l.tenant_id AND o.order_id = l.order_id AND o.or
 GROUP BY o.tenant_id, o.order_id
 ORDER BY o.placed_at DESC, o.order_id DESC LIMIT $3
 
+-- name: oversold_by_hand
+-- Orders that hold units of an item, newest first, with what speaks against cancelling them: goods have left or were announced, they
+-- were placed before $5, or null; whether somebody decided otherwise about them; and whether $4, the ERP, knows them. $1 tenant,
+-- $2 item, $3 at most.
+SELECT o.order_id, o.number, o.connection_id, c.name AS channel, o.called_off_at, h.units,
+       $5::timestamptz IS NOT NULL AND o.placed_at < $5 AS is_early,
+       EXISTS (SELECT FROM order_line x WHERE x.tenant_id = $1 AND x.order_id = o.order_id AND x.shipped + x.fulfilled > 0)
+       OR EXISTS (SELECT FROM fulfillment f WHERE f.tenant_id = $1 AND f.order_id = o.order_id AND f.state <> 'cancelled') AS is_shipped,
+       EXISTS (SELECT FROM backorder w WHERE w.tenant_id = $1 AND w.order_id = o.order_id AND w.item_id = $2)
+       OR EXISTS (SELECT FROM oversold_order d WHERE d.tenant_id = $1 AND d.order_id = o.order_id AND d.outcome = 'let_stand') AS is_decided,
+       EXISTS (SELECT FROM command k WHERE k.tenant_id = $1 AND k.entity_id = o.order_id AND k.kind = 'order.create'
+                 AND k.call_id IS NOT NULL)
+       OR EXISTS (SELECT FROM binding b WHERE b.tenant_id = $1 AND b.connection_id = $4 AND b.kind = 'order'
+                    AND b.internal_id = o.order_id) AS is_known_to_erp
+FROM (
+  SELECT l.order_id, sum((l.current - l.shipped) * vi.required_qty * sold.units)::int AS units
+  FROM (SELECT $2::uuid AS item_id, 1 AS units
+        UNION ALL SELECT item_id, units FROM kit_part WHERE tenant_id = $1 AND part_id = $2) sold
+  JOIN variant_item vi ON vi.tenant_id = $1 AND vi.item_id = sold.item_id
+  JOIN order_line l ON l.tenant_id = vi.tenant_id AND l.variant_id = vi.variant_id AND l.fulfilled < l.current AND l.shipped < l.current
+  GROUP BY l.order_id
+) h
+JOIN "order" o ON o.tenant_id = $1 AND o.order_id = h.order_id AND o.order_state NOT IN ('cancelled', 'draft')
+JOIN connection c ON c.tenant_id = $1 AND c.connection_id = o.connection_id
+ORDER BY o.placed_at DESC, o.order_id DESC LIMIT $3
+
+-- name: oversold_lock_orders
+-- Lock orders, with whether they are called off already and where they stand. $1 tenant, $2 orders.
+SELECT o.order_id, o.connection_id, o.called_off_at,
+       (SELECT l.location_id FROM order_line l WHERE l.tenant_id = $1 AND l.order_id = o.order_id ORDER BY l.position LIMIT 1) AS location_id
+FROM "order" o WHERE o.tenant_id = $1 AND o.order_id = ANY($2::uuid[]) ORDER BY o.order_id FOR NO KEY UPDATE OF o
+
 -- name: oversold_call_off
--- Orders that their channels are to cancel. $1 tenant, $2 orders.
-UPDATE "order" SET called_off_at = clock_timestamp() WHERE tenant_id = $1 AND order_id = ANY($2::uuid[])
+-- Orders that their channels are to cancel. $1 tenant, $2 orders, $3 by how much their version grows.
+UPDATE "order" SET called_off_at = clock_timestamp(), version = version + $3::int
+WHERE tenant_id = $1 AND order_id = ANY($2::uuid[]) RETURNING order_id, version
 
 -- name: oversold_lock
 -- Lock the called-off orders that hold units of an item. $1 tenant, $2 item, $3 orders or null for all.

@@ -13,6 +13,7 @@ from msgspec import Meta
 from tidegate.monitor import oversold
 from tidegate.store.connections import Connection as Conn
 from tidegate.sync.backorders import settle
+from tidegate.sync.cancelling import cancel_orders
 from tidegate.web.api.desk import Desk
 from tidegate.web.api.documents import READ_PROBLEMS, WRITE_PROBLEMS, answer, body, needs, problems
 from tidegate.web.api.identifiers import IdempotencyKey, parse_id
@@ -66,15 +67,19 @@ class Decide(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """What becomes of the orders that lack units of an item."""
 
     decision: Annotated[
-        Literal["wait", "undo"],
+        Literal["wait", "cancel", "undo"],
         Meta(
-            description="wait: they wait for goods, and are not alarmed; undo: they are asked about again, and those that their channel was not asked to cancel yet stand"
+            description="wait: they wait for goods, and are not alarmed; cancel: their channels are asked to cancel them, and what follows follows when they did; undo: they are asked about again, and those that their channel was not asked to cancel yet stand"
         ),
     ]
     orders: (
         Annotated[
             tuple[str, ...],
-            Meta(min_length=1, max_length=ORDERS_MAX, description="Only these, by id; none named: all that lack"),
+            Meta(
+                min_length=1,
+                max_length=ORDERS_MAX,
+                description="Only these, by id; none named: all that lack, to cancel those that can be and nobody decided otherwise about",
+            ),
         ]
         | None
     ) = None
@@ -130,13 +135,18 @@ async def decide(
     data: Annotated[Decide, body("All of them wait", Decide(decision="wait"))],
     idempotency_key: IdempotencyKey,
 ) -> Response[Any]:
-    """Let orders that lack units of an item wait for goods, or wait no longer. Shops are told nothing."""
+    """Let orders that lack units of an item wait for goods or wait no longer, or have their channels cancel them."""
     chosen = {parse_id("ord", each) for each in data.orders} if data.orders is not None else None
 
     async def effect(conn: Conn) -> Settled:
-        done = await settle(
-            conn, desk.tenant_id, sku, data.decision, by=desk.caller.actor, cell=desk.cell, orders=chosen
-        )
+        who = {"by": desk.caller.actor, "cell": desk.cell}
+        if data.decision == "cancel":
+            config, connectors = await desk.read_config(conn), desk.world.connectors
+            done = await cancel_orders(
+                conn, desk.tenant_id, sku, config=config, connectors=connectors, orders=chosen, **who
+            )
+        else:
+            done = await settle(conn, desk.tenant_id, sku, data.decision, orders=chosen, **who)
         return Settled(sku=sku, decision=data.decision, orders=tuple(desk.public("ord", order) for order in done))
 
     return await desk.once(idempotency_key, effect)
