@@ -9,6 +9,11 @@ from tidegate.store.connections import Pool
 from tidegate.store.database import Database
 
 pytestmark = pytest.mark.asyncio
+MORE_DRIFT = """
+INSERT INTO drift (tenant_id, connection_id, run_id, external_id, field, sku, owner, other, owner_value, other_value, cause, risk)
+SELECT $1, $2, $3, 'more-' || n, 'stock', 'M' || n, 'tidegate', 'shop', 7, 3, 'changed_there', risk
+FROM unnest($4::numeric[]) WITH ORDINALITY AS r(risk, n)
+"""
 
 
 async def schedule(pool: Pool, tenant: Tenant) -> None:
@@ -58,6 +63,18 @@ async def test_what_waits_is_told_anew_through_the_api(database: Database, owner
         told = await bed.call("POST", "/v1/drift/heal", key=key, json={"skus": [one.sku]}, once="b")
         again = await bed.call("POST", "/v1/drift/heal", key=key, json={"skus": [one.sku]}, once="c")
         (after,) = (await bed.call("GET", "/v1/drift", key=key)).json["items"]
+
+        await owner_pool.execute(MORE_DRIFT, one.tenant_id, one.shop, one.run, [9, 5, 5, 5, None, None])
+        pages, cursor = [], ""
+        while cursor is not None:
+            page = (await bed.call("GET", f"/v1/drift?top=2{cursor and '&cursor='}{cursor}", key=key)).json
+            pages.append([row["external_id"] for row in page["items"]])
+            cursor = page["next_cursor"]
+        invented = await bed.call("GET", "/v1/drift?cursor=W10", key=key)
+    assert pages[0][0] == "more-1"
+    assert [len(page) for page in pages] == [2, 2, 2, 1]
+    assert {name for page in pages for name in page} == {"x", *(f"more-{number}" for number in range(1, 7))}
+    assert invented.status == 404
 
     assert (shown["heal"], after["heal"]) == ("waits", "healing")
     assert (nothing.status, nothing.json["code"]) == (422, "nothing_chosen")

@@ -132,6 +132,22 @@ class DriftRow(msgspec.Struct, frozen=True, kw_only=True):
         return self.other_value - self.owner_value
 
 
+class DriftPlace(msgspec.Struct, frozen=True, array_like=True):
+    """Where a difference stands in the list: what it is sorted by."""
+
+    risk: Decimal | None
+    since: datetime
+    connection: str
+    external_id: str
+    field: str
+    place: str
+
+
+def place_of(row: DriftRow) -> DriftPlace:
+    """Return where a difference stands."""
+    return DriftPlace(row.risk, row.since, row.connection, row.external_id, row.field, row.place)
+
+
 class CauseTotal(msgspec.Struct, frozen=True, kw_only=True):
     """How much differs for one reason."""
 
@@ -200,10 +216,12 @@ async def read_drift(
     top: int,
     field: FieldGroup | None = None,
     connection: str | None = None,
+    after: DriftPlace | None = None,
 ) -> DriftView:
-    """Return what differs. `top`: how many rows; the totals count all of them. Reads only."""
+    """Return what differs. `top`: how many rows, those behind `after` to go on; the totals count all of them. Reads only."""
     wanted: Sequence[str] | None = list(FIELDS[field]) if field is not None else None
-    rows = await conn.fetch(_TOP, tenant_id, wanted, connection, top)
+    behind = (None,) * len(DriftPlace.__struct_fields__) if after is None else msgspec.structs.astuple(after)
+    rows = await conn.fetch(_TOP, tenant_id, wanted, connection, top, *behind)
     totals = await conn.fetch(_TOTALS, tenant_id, wanted, connection)
     counted = [row for row in totals if not row["in_flight"]]
     return DriftView(

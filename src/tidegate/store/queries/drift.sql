@@ -18,7 +18,8 @@ WHERE r.tenant_id = $1 AND ($2::uuid IS NULL OR r.run_id < $2)
 GROUP BY r.tenant_id, r.run_id ORDER BY r.run_id DESC LIMIT $3
 
 -- name: drift_top
--- The differences with the highest value at risk. $1 tenant, $2 fields or null, $3 connection or null, $4 at most.
+-- The differences with the highest value at risk. $1 tenant, $2 fields or null, $3 connection or null, $4 at most; $5 to $10 behind
+-- this one, null: from the first on.
 SELECT c.name AS connection, d.external_id, d.sku, d.field, d.place, l.name AS location, d.owner, d.other, d.owner_value,
        d.other_value, d.currency, d.risk, d.risk_currency, d.cause, d.since, d.seen_at, d.heal, d.heals,
        d.healed_at
@@ -28,7 +29,10 @@ LEFT JOIN binding b ON b.tenant_id = d.tenant_id AND b.connection_id = d.connect
                    AND b.external_id = d.place
 LEFT JOIN location l ON l.tenant_id = d.tenant_id AND l.location_id = b.internal_id
 WHERE d.tenant_id = $1 AND NOT d.in_flight AND ($2::text[] IS NULL OR d.field = ANY($2)) AND ($3::text IS NULL OR c.name = $3)
-ORDER BY d.risk DESC NULLS LAST, d.since, d.connection_id, d.external_id, d.field, d.place LIMIT $4
+  AND ($6::timestamptz IS NULL
+       OR (coalesce(-d.risk, 'Infinity'), d.since, c.name, d.external_id, d.field, d.place)
+          > (coalesce(-$5::numeric, 'Infinity'), $6::timestamptz, $7::text, $8::text, $9::text, $10::text))
+ORDER BY d.risk DESC NULLS LAST, d.since, c.name, d.external_id, d.field, d.place LIMIT $4
 
 -- name: drift_totals
 -- How much differs, by cause and currency. $1 tenant, $2 fields or null, $3 connection or null.

@@ -17,16 +17,17 @@ from tidegate.dispatch.heal import Chosen, choose, heal
 from tidegate.kernel.errors import ConfigurationError
 from tidegate.kernel.ids import public_id
 from tidegate.monitor import drift_view
-from tidegate.monitor.drift_view import DriftRow, RunLine, RunView
+from tidegate.monitor.drift_view import DriftPlace, DriftRow, RunLine, RunView
 from tidegate.store.connections import Connection as Conn
 from tidegate.web.api.desk import Desk
 from tidegate.web.api.documents import READ_PROBLEMS, WRITE_PROBLEMS, answer, body, needs, problems
 from tidegate.web.api.identifiers import Connection, IdempotencyKey, id_pattern, parse_id
-from tidegate.web.api.lists import EXAMPLE_CURSOR, Cursor, Limit, read_id_cursor, write_cursor
+from tidegate.web.api.lists import EXAMPLE_CURSOR, Cursor, Limit, read_cursor, read_id_cursor, write_cursor
 from tidegate.web.api.words import masked
 from tidegate.web.problems import ProblemError
 
 LIST = "runs"
+DIFFERENCES = "drift"
 HEALED_AT_ONCE = 1_000
 """Numbers of one request: their marks stay locked until its end."""
 RunId = Annotated[str, PathParameter(description="Id of a run.", pattern=id_pattern("run"))]
@@ -113,6 +114,7 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: Annotated[int, Meta(description="Being changed at the last look, and not counted")]
     causes: tuple[DriftCause, ...]
     items: Annotated[tuple[Difference, ...], Meta(description="Highest value at risk first")]
+    next_cursor: Annotated[str | None, Meta(description="For the next page; null on the last one")] = None
 
 
 class RunDrift(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -203,11 +205,19 @@ async def show_drift(
         Literal["stock", "price", "on_hand"] | None, QueryParameter(description="Only of this field.")
     ] = None,
     connection: Connection = None,
+    cursor: Cursor = None,
 ) -> Drift:
-    """Where systems differ, field by field within what each owns, with value at risk, as the last look found it."""
+    """Where systems differ, field by field within what each owns, with value at risk, as the last look found it.
+
+    Page by page all of it. A difference whose value at risk changes between two pages may be on both of them, or on none.
+    """
+    after = _place(cursor)
     async with desk.reading() as conn:
         await desk.find_connection(conn, connection)
-        found = await drift_view.read_drift(conn, desk.tenant_id, top=top, field=field, connection=connection)
+        found = await drift_view.read_drift(
+            conn, desk.tenant_id, top=top + 1, field=field, connection=connection, after=after
+        )
+    has_more = 0 < top < len(found.rows)
     return Drift(
         run=_run(found.run, desk.cell) if found.run is not None else None,
         total=found.total,
@@ -216,8 +226,22 @@ async def show_drift(
             DriftCause(cause=each.cause, rows=each.rows, risk=_exact(each.risk), risk_currency=each.risk_currency)
             for each in found.causes
         ),
-        items=tuple(_difference(row) for row in found.rows),
+        items=tuple(_difference(row) for row in found.rows[:top]),
+        next_cursor=_cursor_behind(found.rows[top - 1]) if has_more else None,
     )
+
+
+def _cursor_behind(row: DriftRow) -> str:
+    return write_cursor(DIFFERENCES, msgspec.json.encode(drift_view.place_of(row)).decode())
+
+
+def _place(cursor: str | None) -> DriftPlace | None:
+    """Return where the page before ended. Raises ProblemError 404 for anybody's invention."""
+    text = read_cursor(DIFFERENCES, cursor)
+    try:
+        return None if text is None else msgspec.json.decode(text, type=DriftPlace)
+    except (ValueError, msgspec.DecodeError):
+        raise ProblemError(404, "cursor_unknown", "no list has this position") from None
 
 
 @post(
