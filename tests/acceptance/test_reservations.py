@@ -58,11 +58,16 @@ def test_a_checkout_holds_units_and_its_order_takes_them_over() -> None:
         trial = tidegate.do("stock", "adjust", "TEA", "--by", "1", "--aside", "damaged", "--dry-run").out
         aside = ("stock", "adjust", "TEA", "--by", "1", "--aside", "damaged", "--key", "t-1", "--yes", "--json")
         first, second = tidegate.do(*aside).json, tidegate.do(*aside).json
+        kept = tidegate.do("stock", "adjust", "TEA", "--safety", "2", "--yes", "--json").json
+        mixed = tidegate.run("stock", "adjust", "TEA", "--safety", "0", "--aside", "damaged")
+        back = tidegate.do("stock", "adjust", "TEA", "--safety", "0", "--yes").out
         newest = tidegate.do("stock", "history", "TEA", "--limit", "1", "--json").json[0]
         eventually(lambda: day.shop_number("TEA") == 9, "the shop does not show a tea less", tidegate)
         assert (owned.status, asked.status) == (75, 78)
         assert "'erp' counts the goods" in owned.err
         assert "unavailable 0 -> 1 (+1, damaged): would be posted" in trial
+        assert (kept["counter"], kept["before"], kept["after"], mixed.status) == ("safety_stock", 0, 2, 64)
+        assert "safety_stock 2 -> 0" in back, "it is taken back as it was said"
         assert (first["is_posted"], first["is_repeated"], second["is_repeated"]) == (True, False, True)
         assert (newest["reason"], newest["before"]["unavailable"], newest["after"]["unavailable"]) == ("damaged", 0, 1)
         assert newest["actor"].startswith("cli:")

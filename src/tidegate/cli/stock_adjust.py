@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sys
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from tidegate.cli.output import print_json, print_table, safe_line
 from tidegate.cli.session import Session, json_option, newest_config, operator, project_option, run_session
 from tidegate.inventory.adjust import ASIDE, KEY_MAX, NOTE_MAX, REASONS, UNITS_MAX, Adjustment, decide_adjustment
 from tidegate.inventory.decide import Refusal
+from tidegate.inventory.ledger import LevelKey
 from tidegate.kernel.errors import ConfigurationError, ConflictError
 from tidegate.kernel.ids import public_id
 from tidegate.monitor.stock_history import COUNTERS, KINDS, EntryView, HistoryFilter, read_history
@@ -30,8 +32,10 @@ from tidegate.sync.adjust import (
     on_hand_at,
     read_places,
     read_standing,
+    set_safety,
 )
 
+KEPT = "kept back"
 _UNITS = click.IntRange(-UNITS_MAX, UNITS_MAX)
 
 
@@ -41,7 +45,7 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
     sku: str
     location: str
     counter: str
-    """on_hand, or unavailable."""
+    """on_hand, unavailable, or safety_stock."""
     reason: str
     units: int
     before: int
@@ -62,6 +66,9 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
 @click.option("--to", type=click.IntRange(0, UNITS_MAX), metavar="N", help="So many were counted.")
 @click.option("--reason", type=click.Choice(REASONS), help="Why on_hand moves. Default with --to: counted.")
 @click.option("--aside", type=click.Choice(ASIDE), help="Set the units aside as this instead; --by -N takes them back.")
+@click.option(
+    "--safety", type=click.IntRange(0, UNITS_MAX), metavar="N", help="Keep so many back from channels there; alone."
+)
 @click.option("--counted-at", type=MOMENT, metavar="TIME", help="With --to: when they were counted. Default: now.")
 @click.option("--note", help="A sentence for whoever reads the history.")
 @click.option(
@@ -76,7 +83,8 @@ def adjust_stock(sku: str, project_dir: Path | None, *, dry_run: bool, yes: bool
 
     With --to the difference to what the ledger had when you counted is posted: what was sold or shipped since then stands. With
     --aside the units stay on hand and are not sold. Where another system counts the goods (`owns.stock.on_hand`), on_hand is
-    changed there and not here. Channels are told at once.
+    changed there and not here. With --safety so many units are kept back from channels: nothing moves, so there is no entry.
+    Channels are told at once.
 
     \b
     reason       is
@@ -91,18 +99,32 @@ def adjust_stock(sku: str, project_dir: Path | None, *, dry_run: bool, yes: bool
       tidegate stock adjust TS-RED-M --to 40 --counted-at 2h
       tidegate stock adjust TS-RED-M --by 3 --aside damaged
       tidegate stock adjust TS-RED-M --by 12 --reason received --key po-1729 --yes
+      tidegate stock adjust TS-RED-M --safety 5
     """
-    wish = _check(**given)
+    safety = given.pop("safety")
+    if safety is not None:
+        _check_alone(given)
+        wish = _Wish(
+            location=given["location"], by=0, to=None, reason=KEPT, is_aside=False, counted_at=None, note=None, key=""
+        )
+    else:
+        wish = _check(**given)
 
     async def body(session: Session) -> Preview:
         found = (await find_items(session.conn, session.tenant_id, [sku]))[sku]
         if isinstance(found, Refusal):
             raise ConfigurationError(found.words, code=found.code, hint=found.hint)
-        if not wish.is_aside:
+        if safety is None and not wish.is_aside:
             check_owner(await newest_config(session))
         place = choose_place(await read_places(session.conn, session.tenant_id), wish.location)
         level = (found, place.location_id)
         standing = (await read_standing(session.conn, session.tenant_id, [level])).get(level, NOTHING)
+        if safety is not None:
+            kept = Preview(
+                sku=sku, location=place.name, counter="safety_stock", reason=KEPT, units=safety - standing.safety_stock,
+                before=standing.safety_stock, after=safety, key="", is_posted=False,
+            )  # fmt: skip
+            return kept if dry_run or not kept.units else await _keep_back(session, kept, level, yes=yes)
         units = wish.by
         if wish.to is not None:
             seen = standing.counters.on_hand
@@ -162,6 +184,31 @@ def adjust_stock(sku: str, project_dir: Path | None, *, dry_run: bool, yes: bool
         print_json(done)
     else:
         _say(done, dry_run=dry_run)
+
+
+async def _keep_back(session: Session, preview: Preview, level: LevelKey, *, yes: bool) -> Preview:
+    """Keep units of a level back from channels, once somebody agreed."""
+    if not yes:
+        _ask(preview)
+    posted = msgspec.structs.replace(preview, is_posted=True)
+    async with session.conn.transaction():
+        await set_safety(session.conn, session.tenant_id, {level: preview.after})
+        await note_action(
+            session.conn,
+            session.tenant_id,
+            actor=operator(),
+            action="stock.adjusted",
+            subject=preview.sku,
+            detail=msgspec.to_builtins(posted),
+        )
+    return posted
+
+
+def _check_alone(given: Mapping[str, Any]) -> None:
+    """Raise UsageError for what does not go with --safety."""
+    for name, value in given.items():
+        if value is not None and name != "location":
+            raise click.UsageError(f"--safety stands alone, without --{name.replace('_', '-')}")
 
 
 class _Wish(msgspec.Struct, frozen=True, kw_only=True):
