@@ -276,6 +276,9 @@ async def test_bills_that_change_are_looked_up_again(database: Database, owner_p
         await owner_pool.execute("UPDATE tenant SET catalogue_version = catalogue_version + 1")
         held(await bed.reserve(("SET", 1)))
         assert await bed.level("A") == (10, 0, 6)
+        values = (bed.tenant_id, new_id(), "attic")
+        await owner_pool.execute("INSERT INTO location (tenant_id, location_id, name) VALUES ($1, $2, $3)", *values)
+        refused(await bed.reserve(("A", 1), location="attic"), "insufficient_stock")
 
 
 async def test_a_database_that_is_away_is_said_and_the_request_may_come_again(

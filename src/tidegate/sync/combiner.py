@@ -242,9 +242,9 @@ class Combiner:
     async def _decide(self, tenant_id: UUID, batch: Sequence[_Waiting]) -> list[Reply]:
         for attempt_number in range(1, TRIES_MAX + 1):
             try:
-                articles = await self._find_articles(tenant_id, batch)
-                requests = [_resolve(waiting, articles) for waiting in batch]
                 async with self._open(tenant_id) as conn:
+                    articles = await self._find_articles(conn, tenant_id, batch)
+                    requests = [_resolve(waiting, articles) for waiting in batch]
                     replies = await perform(conn, tenant_id, requests, catalogue_version=articles.version)
                 reach("reserve.committed")
             except MEETINGS as error:
@@ -262,29 +262,26 @@ class Combiner:
                 return replies
         raise InvariantError("a batch was neither decided nor refused")
 
-    async def _find_articles(self, tenant_id: UUID, batch: Iterable[_Waiting]) -> _Articles:
-        """Return bills and places; what is not known is looked up. SKUs that nobody has are not remembered."""
+    async def _find_articles(self, conn: Connection, tenant_id: UUID, batch: Iterable[_Waiting]) -> _Articles:
+        """Return bills and places; what is not known is looked up, before anything is locked.
+
+        SKUs that nobody has are not remembered. Bills that are of a newer catalogue than the others are found out by whoever
+        decides.
+        """
         found = self._articles.get(tenant_id)
-        is_fresh = found is not None and time.monotonic() < found.until
-        known = found.bills if found is not None and is_fresh else {}
-        wanted = {sku for waiting in batch if waiting.wish is not None for sku, _ in waiting.wish.lines}
-        missing = sorted(wanted - known.keys())
-        if found is not None and is_fresh and not missing:
-            return found
-        async with self._open(tenant_id) as conn:
-            version = await conn.fetchval(sql.CATALOGUE_VERSION, tenant_id)  # before what it is of
-            rows = await conn.fetch(sql.FIND_BILLS_OF_SKUS, tenant_id, missing)
-            places = {row[0]: row[1] for row in await conn.fetch(sql.LOCATIONS, tenant_id)}
-        if found is None or not is_fresh or found.version != version:
+        if found is None or time.monotonic() >= found.until:
             until = time.monotonic() + self._settings.catalogue_seconds
-            found = self._articles[tenant_id] = _Articles(version or 0, until, {}, places)
-            if missing != sorted(wanted):
-                return await self._find_articles(tenant_id, batch)
-        bills: dict[str, list[tuple[UUID, int]]] = {}
-        for sku, item_id, units in rows:
-            bills.setdefault(sku, []).append((item_id, units))
-        found.bills.update({sku: tuple(bill) for sku, bill in bills.items()})
-        found.places = places
+            version = await conn.fetchval(sql.CATALOGUE_VERSION, tenant_id) or 0  # before what it is of
+            found = self._articles[tenant_id] = _Articles(version, until, {}, {})
+        named = {waiting.wish.location for waiting in batch if waiting.wish is not None} - {None}
+        if named - found.places.keys():
+            found.places = {row[0]: row[1] for row in await conn.fetch(sql.LOCATIONS, tenant_id)}
+        wanted = {sku for waiting in batch if waiting.wish is not None for sku, _ in waiting.wish.lines}
+        if missing := sorted(wanted - found.bills.keys()):
+            bills: dict[str, list[tuple[UUID, int]]] = {}
+            for sku, item_id, units in await conn.fetch(sql.FIND_BILLS_OF_SKUS, tenant_id, missing):
+                bills.setdefault(sku, []).append((item_id, units))
+            found.bills.update({sku: tuple(bill) for sku, bill in bills.items()})
         return found
 
 
