@@ -9,7 +9,7 @@ from tidegate.store.database import Database
 from tidegate.store.roles import Role
 
 pytestmark = pytest.mark.asyncio
-NO_SQL = {"_HEADS", "_KIN", "COMMAND_CHANNEL", "STOP_SWITCH"}
+NO_SQL = {"_CHARGE", "_HEADS", "_KIN", "COMMAND_CHANNEL", "STOP_SWITCH"}
 OPERATORS = {name for name in vars(operator) if name.isupper()}
 
 

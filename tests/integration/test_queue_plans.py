@@ -182,7 +182,7 @@ async def test_a_call_is_begun_and_settled_by_the_keys_of_its_items(owner_pool: 
                 datetime.now(UTC),
             ),
             *(commands, items, [1] * CALL, [5] * CALL, ["{}"] * CALL, [1] * CALL, None, [1] * CALL, False),
-            *([5] * CALL, [4] * CALL, [6] * CALL, [False] * CALL),
+            *([5] * CALL, [4] * CALL, [6] * CALL, [False] * CALL, "{}", 1, 0.0),
         )
 
         begun = await rows_read(conn, BEGIN_STOCK, *begin)

@@ -68,6 +68,8 @@ SAY_SECONDS = 1.0
 """What holds a lane for less is not worth a row."""
 HURRY_SECONDS = 5.0
 """Over how long the retries of a side that serves again are spread."""
+RELOAD_SECONDS = 0.02
+"""How often a lane reads its whole window at most while nothing urgent came: what ended and what came is read together."""
 TIMER_SLACK_SECONDS = 0.005
 """The database's clock decides what is due; a lane looks a little after it."""
 
@@ -119,6 +121,8 @@ class Lane:
         self._is_stale = True
         self._is_urgent = False
         self._loaded_at = -1e9
+        self._reload_at = -1e9
+        """When the window may be read again, where it is out of date."""
         self._settled_at = -1e9
         self._timers: list[float] = []
         self._said = Hold(rule="")
@@ -278,8 +282,8 @@ class Lane:
         if self._due_at is not None and self._due_at <= now:
             self._due_at, self._is_stale = None, True
         candidates = self._list(now)
-        is_old = now - self._loaded_at >= self.scope.settings.window_seconds_min
-        if not self._is_stale or (candidates and not is_old and not self._is_urgent):
+        self._reload_at = self._loaded_at + (self.scope.settings.window_seconds_min if candidates else RELOAD_SECONDS)
+        if not self._is_stale or (now < self._reload_at and not self._is_urgent):
             return candidates
         is_whole = not self._is_urgent
         self._is_urgent = False
@@ -343,7 +347,7 @@ class Lane:
             self._pace.retry_wait(now),
             merge_wait(self._window, now_utc, self.scope.lane.rules.stock_merge_seconds),
             gather_wait(self._window, self._busy, self.scope.connector, now_utc),
-            self.scope.settings.window_seconds_min if self._is_stale else None,
+            self._reload_at - now if self._is_stale else None,
         ]
         known = [wait for wait in waits if wait]
         return max(0.001, min(known)) if known else None

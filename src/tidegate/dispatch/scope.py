@@ -20,12 +20,12 @@ from tidegate.dispatch.mapping import NO_MAPS, MapsAtWork
 from tidegate.dispatch.records import ConnectionRow, Ownership
 from tidegate.dispatch.safety import Safety
 from tidegate.dispatch.settings import DispatchSettings
-from tidegate.dispatch.statements import STORE_BUDGET
+from tidegate.dispatch.statements import MAY_WRITE, STORE_BUDGET
 from tidegate.kernel.clock import Clock
 from tidegate.kernel.retry import full_jitter
 from tidegate.sdk.connector import CommandSpec, Connector
 from tidegate.store.connections import Connection, Pool
-from tidegate.store.fence import SlotEpoch, fence
+from tidegate.store.fence import Fenced, SlotEpoch, fence
 from tidegate.vault.bodies import BodyCipher
 
 T = TypeVar("T")
@@ -133,6 +133,17 @@ class Scope:
     async def fence(self, conn: Connection) -> None:
         """Hold the lane's slot until the transaction ends. Raises `Fenced` when it belongs to another node."""
         await fence(conn, "dispatch", self.owner.node_id, [SlotEpoch(self.owner.slot, self.owner.epoch)])
+
+    async def fence_for(self, conn: Connection, flow: str) -> tuple[bool, str | None]:
+        """Hold the lane's slot, and with it the switch and the mode of a flow; return whether anything may be written, and the mode.
+
+        Raises `Fenced` as `fence` does.
+        """
+        held = (self.owner.slot, self.owner.epoch, self.owner.node_id)
+        row = await conn.fetchrow(MAY_WRITE, *self.ids, flow, *held)
+        if row is None or not row["is_held"]:
+            raise Fenced("the lane's slot has another owner")
+        return bool(row["may_write"]), row["mode"]
 
     async def store_budget(self, conn: Connection) -> None:
         """Store what is left of the budget. What a call takes was taken before, so it is durable with this transaction."""

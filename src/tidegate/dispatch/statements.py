@@ -10,6 +10,8 @@ as a parameter the planner may take "all of this connection" for one row, and re
 
 from __future__ import annotations
 
+from functools import reduce
+
 from tidegate.dispatch import conditions
 
 COMMAND_CHANNEL = "tidegate_command"
@@ -192,12 +194,23 @@ UPDATE channel_stock m SET dirty = true, dirty_at = coalesce(m.dirty_at, clock_t
                            not_before = CASE WHEN m.tries > 0 THEN m.not_before END
 FROM chosen c WHERE m.tenant_id = c.tenant_id AND m.connection_id = c.connection_id AND m.item_id = c.item_id
 """
+
+
 # $3 the meter, $4 its number, $5 what is left. A state that began before another one's and comes after it changes nothing:
 # the other one holds it.
-STORE_BUDGET = """
-UPDATE lane_state SET budget = $3::jsonb, budget_number = $4, tokens = $5, tokens_at = clock_timestamp()
-WHERE tenant_id = $1 AND connection_id = $2 AND budget_number < $4
+_CHARGE = """
+UPDATE lane_state SET budget = $budget::jsonb, budget_number = $number, tokens = $left, tokens_at = clock_timestamp()
+WHERE tenant_id = $1 AND connection_id = $2 AND budget_number < $number
 """
+
+
+def _charge(first: int) -> str:
+    """Return the update that stores a budget, its number and what is left, as parameters from `first` on."""
+    names = ("$budget", "$number", "$left")
+    return reduce(lambda text, at: text.replace(names[at], f"${first + at}"), range(3), _CHARGE)
+
+
+STORE_BUDGET = _charge(3)
 SNOOZE_LANE = """
 UPDATE lane_state SET snooze_reason = $4,
        snoozed_until = greatest(snoozed_until, clock_timestamp() + make_interval(secs => $3::float8))
@@ -234,13 +247,21 @@ RETURNING c.command_id
 
 # --- T2s -------------------------------------------------------------------------------------------------------------
 # FOR SHARE: whoever turns the switch, or moves the flow to another mode, waits for the sends that are already decided, and
-# no later one gets through. $3 flow. No mode: nobody put the configuration to work for this connection yet.
+# no later one gets through. $3 flow; $4 slot, $5 its epoch, $6 node: the fence, which comes first and in the same round trip.
+# No mode: nobody put the configuration to work for this connection yet.
 MAY_WRITE = """
-SELECT NOT s.is_on AND c.state = 'active' AS may_write,
-       (SELECT f.mode FROM flow_mode f
-        WHERE f.tenant_id = $1 AND f.connection_id = $2 AND f.flow = $3 FOR SHARE) AS mode
-FROM switch s, connection c
-WHERE s.name = 'stop_all_writes' AND c.tenant_id = $1 AND c.connection_id = $2 FOR SHARE OF s
+WITH held AS MATERIALIZED (
+  SELECT slot FROM slot WHERE role = 'dispatch' AND slot = $4 AND epoch = $5 AND node_id = $6 FOR SHARE
+)
+SELECT fence.is_held, asked.may_write, asked.mode
+FROM (SELECT count(*) > 0 AS is_held FROM held) fence
+LEFT JOIN LATERAL (
+  SELECT NOT s.is_on AND c.state = 'active' AS may_write,
+         (SELECT f.mode FROM flow_mode f
+          WHERE f.tenant_id = $1 AND f.connection_id = $2 AND f.flow = $3 FOR SHARE) AS mode
+  FROM switch s, connection c
+  WHERE fence.is_held AND s.name = 'stop_all_writes' AND c.tenant_id = $1 AND c.connection_id = $2
+  OFFSET 0 FOR SHARE OF s) asked ON true
 """
 FLOW_MODE = """
 SELECT mode FROM flow_mode WHERE tenant_id = $1 AND connection_id = $2 AND flow = $3 FOR SHARE
@@ -267,7 +288,8 @@ ORDER BY item_id FOR NO KEY UPDATE
 
 # Commands go out under an attempt only if each is still the oldest open one of its target, and stands for the same call as
 # before. $3 commands in payload order, $4 attempt, $5 call, $6 key, $7 data key, $8 sealed payload or null for a call that
-# exists, $9 node, $10 charge, $11 configuration, $12 version of the mapping or null, $13 the call so far or null, of each.
+# exists, $9 node, $10 charge, $11 configuration, $12 version of the mapping or null, $13 the call so far or null, of each;
+# $14 to $16 what is left of the budget, as `STORE_BUDGET` takes it.
 BEGIN_ACTIONS = """
 WITH taken AS (
   UPDATE command c
@@ -289,9 +311,9 @@ WITH taken AS (
 ), tried AS (
   INSERT INTO attempt (tenant_id, attempt_id, call_id, connection_id, purpose, attempt_number, node_id)
   SELECT $1, $4, $5, $2, 'send', max(attempt_number), $9 FROM taken HAVING count(*) > 0
-)
+), charged AS ($charged)
 SELECT command_id, attempt_number FROM taken
-"""
+""".replace("$charged", _charge(14))
 
 LOAD_CALLS = """
 SELECT call_id, idempotency_key, data_key_id, payload, members, key_spent_at IS NOT NULL AS is_key_spent
@@ -491,7 +513,7 @@ WITH n AS MATERIALIZED (
 ), keyed AS (
   INSERT INTO command_key (tenant_id, connection_id, kind, entity_id, version, command_id)
   SELECT $1, $2, 'inventory.set', item_id, version, command_id FROM n
-)
+), charged AS ($charged)
 INSERT INTO command (tenant_id, command_id, connection_id, kind, target_key, entity_id, version, priority, state,
                      deadline_at, attempt_number, call_id, attempt_id, quantity, ledger, approved_by, approved_at)
 SELECT $1, n.command_id, $2, 'inventory.set', 'item:' || n.item_id, n.item_id, n.version, m.priority, 'sending', $11,
@@ -501,7 +523,7 @@ SELECT $1, n.command_id, $2, 'inventory.set', 'item:' || n.item_id, n.item_id, n
                 || CASE WHEN n.because IS NULL THEN '{}' ELSE jsonb_build_object('because', n.because) END,
        m.approved_by, m.approved_at
 FROM n JOIN channel_stock m ON m.tenant_id = n.tenant_id AND m.connection_id = n.connection_id AND m.item_id = n.item_id
-"""
+""".replace("$charged", _charge(25))
 
 # --- verifying -------------------------------------------------------------------------------------------------------
 # A read-back is an attempt too; only of commands that are still in doubt for the same sending. $3 commands of one call, $4
@@ -548,6 +570,7 @@ ORDER BY o.order_id FOR NO KEY UPDATE
 """
 
 # A T2s whose COMMIT was given up may still be on its way: it is waited for here, and what it left is seen afterwards.
+# A statement of its own: the one behind it then sees what a T2s has committed for whose end this waited.
 LOCK_COMMANDS = """
 SELECT FROM command WHERE tenant_id = $1 AND command_id = ANY($2::uuid[]) ORDER BY command_id FOR NO KEY UPDATE
 """

@@ -61,7 +61,6 @@ async def begin_actions(
     the hooks of its map said before, outside of this transaction; then there is one command. Raises `Overtaken` when
     somebody else changed one of several commands meanwhile: then each is to be begun alone.
     """
-    await scope.fence(conn)
     refusal, allowed = await _look_at_mode(conn, scope, commands)
     if refusal is None or allowed:
         allowed = await _without_blocked(conn, scope, allowed)
@@ -129,12 +128,12 @@ async def _end(conn: Connection, scope: Scope, command: PendingCommand, why: Unb
 async def _look_at_mode(
     conn: Connection, scope: Scope, commands: Sequence[PendingCommand]
 ) -> tuple[NotBegun | None, Sequence[PendingCommand]]:
-    """Return why commands are not sent, and those that may be. Holds switch and mode until the transaction ends."""
+    """Return why commands are not sent, and those that may be. Holds slot, switch and mode until the transaction ends."""
     ids = [command.command_id for command in commands]
-    row = await conn.fetchrow(statements.MAY_WRITE, *scope.ids, flow_of(commands[0].kind))
-    if row is None or not row["may_write"]:
+    may_write, mode = await scope.fence_for(conn, flow_of(commands[0].kind))
+    if not may_write:
         return NotBegun("stopped"), ()
-    match row["mode"]:
+    match mode:
         case "live":
             return None, commands
         case "propose":
@@ -150,8 +149,8 @@ async def _look_at_mode(
 
 async def begin_stock(conn: Connection, scope: Scope, marks: tuple[DirtyMark, ...]) -> OpenCall | NotBegun:
     """Begin a call that tells the numbers of these items; marks that need no telling are cleared."""
-    await scope.fence(conn)
-    if not await conn.fetchval(statements.MAY_WRITE, *scope.ids, "stock"):  # the mode is that of each mark
+    may_write, _ = await scope.fence_for(conn, "stock")  # the mode is that of each mark
+    if not may_write:
         return NotBegun("stopped")
     await _explain(conn, scope, marks)
     shared = await lock_shared(conn, scope, marks)
@@ -345,13 +344,13 @@ async def _begin(
         maps.config_version if maps is not None else None,
         maps.digest_for(kind) if maps is not None else None,
         [command.call_id for command in commands],
+        *scope.book.store(),
     )
     numbers = {row["command_id"]: row["attempt_number"] for row in rows}
     if len(numbers) < len(commands):
         if numbers or len(commands) > 1:
             raise Overtaken
         return NotBegun("moved")
-    await scope.store_budget(conn)
     crashpoint.reach("dispatch.t2s.written")
     members = tuple(
         Subject(
@@ -423,8 +422,8 @@ async def _open_stock(conn: Connection, scope: Scope, rows: list[StockNumberRow]
         [row.quiet.lowest for row in rows],
         [row.quiet.highest for row in rows],
         [row.may_come_late for row in rows],
+        *scope.book.store(),
     )
-    await scope.store_budget(conn)
     crashpoint.reach("dispatch.t2s.written")
     return OpenCall(
         call_id=call_id,
