@@ -98,7 +98,11 @@ WITH gone AS (
 )
 UPDATE slot s SET crashes = s.crashes + 1 FROM blamed WHERE s.role = $1 AND s.slot = blamed.slot
 """
-MARK_WORKING = "UPDATE node SET working_slots = $2, working_tenant = $3, working_event = $4 WHERE node_id = $1"
+MARK_WORKING = """
+WITH soon AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
+UPDATE node SET working_slots = $2, working_tenant = $3, working_event = $4 FROM soon WHERE node_id = $1
+"""
+"""Waits for no disk: a process that ends leaves the mark all the same, and where the server goes down nobody is to blame."""
 CALM = "UPDATE slot SET crashes = 0 WHERE role = $1 AND slot = $2"
 
 

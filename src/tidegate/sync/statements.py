@@ -7,30 +7,62 @@ believes about the size of a table that was empty when it planned. An update of 
 included, from the rows that it is given (OFFSET 0 keeps them together), for the same reason.
 """
 
-ORDER_COLUMNS = (
-    "tenant_id", "order_id", "connection_id", "external_id", "number", "version", "order_state", "payment_state",
-    "fulfillment_state", "currency", "total_minor", "shipping_minor", "discount_minor", "tax_minor",
-    "totals_mismatch", "shipping_method", "placed_at", "channel_payment_state", "data_key_id", "private",
-)  # fmt: skip
-LINE_COLUMNS = (
-    "tenant_id", "order_id", "line_id", "external_id", "position", "variant_id", "sku", "title", "ordered", "current", "shipped",
-    "unit_price", "total_minor", "location_id",
-)  # fmt: skip
-ENTRY_COLUMNS = (
-    "tenant_id", "item_id", "location_id", "version", "kind", "on_hand_delta", "unavailable_delta", "committed_delta",
-    "reserved_delta", "on_hand_after", "unavailable_after", "committed_after", "reserved_after", "cause_key", "event_id",
-    "order_line_id", "reservation_id", "actor",
-)  # fmt: skip
-OUTCOME_COLUMNS = (
-    "tenant_id", "event_id", "run", "outcome", "code", "reason", "entity_kind", "entity_id", "connector_version",
-    "mapping_version", "code_version", "config_version",
-)  # fmt: skip
-COMMAND_KEY_COLUMNS = ("tenant_id", "connection_id", "kind", "entity_id", "version", "command_id")
-COMMAND_COLUMNS = (
-    "tenant_id", "command_id", "connection_id", "kind", "entity_id", "version", "target_key", "priority", "deadline_at",
-    "cause_event_id", "state", "code", "reason", "not_before",
-)  # fmt: skip
-"""Columns of the tables that are filled by COPY."""
+import re
+
+ORDER_COLUMNS = {
+    "tenant_id": "uuid", "order_id": "uuid", "connection_id": "uuid", "external_id": "text", "number": "text",
+    "version": "int", "order_state": "text", "payment_state": "text", "fulfillment_state": "text", "currency": "text",
+    "total_minor": "bigint", "shipping_minor": "bigint", "discount_minor": "bigint", "tax_minor": "bigint",
+    "totals_mismatch": "bool", "shipping_method": "text", "placed_at": "timestamptz", "channel_payment_state": "text",
+    "data_key_id": "uuid", "private": "bytea",
+}  # fmt: skip
+LINE_COLUMNS = {
+    "tenant_id": "uuid", "order_id": "uuid", "line_id": "uuid", "external_id": "text", "position": "int",
+    "variant_id": "uuid", "sku": "text", "title": "text", "ordered": "int", "current": "int", "shipped": "int",
+    "unit_price": "numeric", "total_minor": "bigint", "location_id": "uuid",
+}  # fmt: skip
+ENTRY_COLUMNS = {
+    "tenant_id": "uuid", "item_id": "uuid", "location_id": "uuid", "version": "bigint", "kind": "text",
+    "on_hand_delta": "int", "unavailable_delta": "int", "committed_delta": "int", "reserved_delta": "int",
+    "on_hand_after": "int", "unavailable_after": "int", "committed_after": "int", "reserved_after": "int",
+    "cause_key": "text", "event_id": "uuid", "order_line_id": "uuid", "reservation_id": "uuid", "actor": "text",
+}  # fmt: skip
+OUTCOME_COLUMNS = {
+    "tenant_id": "uuid", "event_id": "uuid", "run": "int", "outcome": "text", "code": "text", "reason": "text",
+    "entity_kind": "text", "entity_id": "uuid", "connector_version": "text", "mapping_version": "text",
+    "code_version": "text", "config_version": "int",
+}  # fmt: skip
+COMMAND_KEY_COLUMNS = {
+    "tenant_id": "uuid", "connection_id": "uuid", "kind": "text", "entity_id": "uuid", "version": "bigint",
+    "command_id": "uuid",
+}  # fmt: skip
+COMMAND_COLUMNS = {
+    "tenant_id": "uuid", "command_id": "uuid", "connection_id": "uuid", "kind": "text", "entity_id": "uuid",
+    "version": "bigint", "target_key": "text", "priority": "smallint", "deadline_at": "timestamptz",
+    "cause_event_id": "uuid", "state": "text", "code": "text", "reason": "text", "not_before": "timestamptz",
+}  # fmt: skip
+"""Columns, with their types, of the tables whose new rows nobody can know yet."""
+NEW_ROWS: dict[str, dict[str, str]] = {
+    "order": ORDER_COLUMNS,
+    "order_line": LINE_COLUMNS,
+    "event_outcome": OUTCOME_COLUMNS,
+    "command_key": COMMAND_KEY_COLUMNS,
+    "command": COMMAND_COLUMNS,
+}
+"""What a batch adds before it waits for anything, in the order of the foreign keys."""
+
+
+_INSERT = 'INSERT INTO "$table" (tenant_id, $names) SELECT $1, n.* FROM unnest($arrays) AS n($names)'
+
+
+def _insert(table: str, columns: dict[str, str], first: int = 2) -> str:
+    """Return an INSERT of a tenant's rows ($1) that come as one array per other column, from parameter `first` on."""
+    names = [name for name in columns if name != "tenant_id"]
+    arrays = ", ".join(f"${at}::{columns[name]}[]" for at, name in enumerate(names, first))
+    return _INSERT.replace("$table", table).replace("$names", ", ".join(names)).replace("$arrays", arrays)
+
+
+INSERT_ENTRIES = _insert("stock_entry", ENTRY_COLUMNS)
 
 HOLD_CONFIG = "SELECT pg_advisory_xact_lock_shared($1, hashtext($2::uuid::text))"
 NEWEST_CONFIG = """
@@ -569,8 +601,7 @@ DELETE FROM event_queue WHERE ctid = ANY(ARRAY(
     WHERE e.slot = done.slot AND e.tenant_id = $1 AND e.seq = done.seq OFFSET 0) q))
 """
 # Takes them from the queue and counts them: $4 who counts, $5 connections, $6 hours of receipt, and how many of each outcome.
-TAKE_AND_COUNT = f"""
-WITH taken AS ({TAKE_FROM_QUEUE})
+COUNT_OUTCOMES = """
 INSERT INTO conservation AS c (tenant_id, connection_id, hour, writer, applied, superseded, ignored, quarantined)
 SELECT $1, n.connection_id, n.hour, $4, n.applied, n.superseded, n.ignored, n.quarantined
 FROM unnest($5::uuid[], $6::timestamptz[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[])
@@ -579,7 +610,31 @@ ORDER BY n.connection_id, n.hour
 ON CONFLICT (tenant_id, connection_id, hour, writer) DO UPDATE
 SET applied = c.applied + excluded.applied, superseded = c.superseded + excluded.superseded,
     ignored = c.ignored + excluded.ignored, quarantined = c.quarantined + excluded.quarantined
-"""  # noqa: S608 - constants
+"""
+TAKE_AND_COUNT = f"WITH taken AS ({TAKE_FROM_QUEUE}) {COUNT_OUTCOMES}"
+
+
+_TOGETHER = "WITH $parts $last"
+
+
+def _moved(statement: str, by: int) -> str:
+    """Return a statement whose parameters behind $1 have moved."""
+    return re.sub(r"\$(\d+)", lambda found: f"${int(found[1]) + by * (found[1] != '1')}", statement)
+
+
+def _store_together() -> str:
+    parts, after = [], 1
+    for table, columns in NEW_ROWS.items():
+        parts.append(f'"new_{table}" AS ({_insert(table, columns, after + 1)})')
+        after += len(columns) - 1
+    parts.append(f"gates AS ({_moved(SAVE_GATES, after - 1)})")
+    after += SAVE_GATES.count("[]")
+    parts.append(f"taken AS ({_moved(TAKE_FROM_QUEUE, after - 1)})")
+    return _TOGETHER.replace("$parts", ", ".join(parts)).replace("$last", _moved(COUNT_OUTCOMES, after - 1))
+
+
+STORE_TOGETHER = _store_together()
+"""In one round trip: all of `NEW_ROWS`, then what `SAVE_GATES` takes, then what `TAKE_AND_COUNT` takes."""
 
 # Orders of channels by when they were placed: $2 channels, $3 since, $4 until.
 COUNT_PLACED = """

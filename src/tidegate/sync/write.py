@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -27,6 +27,10 @@ COMMAND_CHANNEL = "tidegate_command"
 WOKEN_MAX = 200
 """A payload has at most 8,000 bytes; with more connections it names none."""
 ACTOR = "tidegate"
+COPIED_FROM = 400
+"""More new rows than this go by COPY, table by table: half the cost of a row on both sides of the wire. Fewer go together,
+because then it is the round trips that cost."""
+_GATE_COLUMNS = 7
 _HOUR_ZERO = datetime(1970, 1, 1, tzinfo=UTC)
 FLOW_OF_MONEY = (CommandKind.PAYMENT_CAPTURE, CommandKind.PAYMENT_VOID, CommandKind.REFUND_CREATE)
 """Planned again with every change of their order, under the same keys."""
@@ -51,14 +55,25 @@ class Writer:
 
         A new row is seen by nobody and an order is locked already, so hot articles stay free meanwhile.
         """
-        await self._orders(conn, [state.orders[order_id] for order_id in sorted(result.changed_orders)])
+        orders = [state.orders[order_id] for order_id in sorted(result.changed_orders)]
+        commands = self._command_rows([command for command in result.commands if _is_first(command, state)])
+        new = {
+            "order": self._new_orders(orders),
+            "order_line": self._new_lines(orders),
+            "event_outcome": self._outcome_rows(result),
+            "command_key": [(self.tenant_id, *row[1:5], row[0]) for row in commands],
+            "command": [(self.tenant_id, *row) for row in commands],
+        }
+        await self._store(conn, new, result)
+        await self._orders(conn, orders)
         await self._fulfillments(conn, result.fulfillments)
-        await self._gates(conn, result)
         await self._expected(conn, result)
         if result.counts:
             await conn.execute(statements.SAVE_COUNTS, self.tenant_id, *_columns(result.counts))
-        await self._outcomes(conn, result)
-        await self._new_commands(conn, [command for command in result.commands if _is_first(command, state)])
+        await self._park(conn, result)
+        suspects = [p.event.event_id for p, _ in result.outcomes if p.crashes]
+        if suspects:
+            await conn.execute(statements.FORGET_CRASHES, self.tenant_id, suspects)
 
     async def store_entries(self, conn: Connection, entries: list[Entry]) -> None:
         """Write ledger entries; see the function of this name."""
@@ -130,12 +145,51 @@ class Writer:
             stock_channels if touches_stock else (),
         )
 
+    async def _store(self, conn: Connection, new: Mapping[str, Sequence[tuple[object, ...]]], result: Result) -> None:
+        """Insert new rows, save gates, take the events out of the queue and count what became of them.
+
+        A small batch does it in one round trip, a large one table by table, with COPY.
+        """
+        gates = [(*key, *stamp) for key, stamp in result.new_gates.items()]
+        taken = _columns([(p.event.slot, p.event.seq) for p, _ in result.outcomes])
+        counts = _columns_of(count_outcomes(result.outcomes), 1 + 1 + len(COUNTED))
+        if sum(map(len, new.values())) <= COPIED_FROM:
+            values = [
+                column
+                for table, columns in statements.NEW_ROWS.items()
+                for column in _columns_of(new[table], len(columns))[1:]
+            ]
+            values += _columns_of(gates, _GATE_COLUMNS)
+            await conn.execute(statements.STORE_TOGETHER, self.tenant_id, *values, *taken, self.name, *counts)
+            return
+        for table, columns in statements.NEW_ROWS.items():
+            if new[table]:
+                await conn.copy_records_to_table(table, records=new[table], columns=list(columns))
+        await conn.execute(statements.SAVE_GATES, self.tenant_id, *_columns_of(gates, _GATE_COLUMNS))
+        await conn.execute(statements.TAKE_AND_COUNT, self.tenant_id, *taken, self.name, *counts)
+
+    def _new_orders(self, orders: list[Order]) -> list[tuple[object, ...]]:
+        return [(self.tenant_id, *self._order_row(o)) for o in orders if o.private is not None and o.is_new]
+
+    def _new_lines(self, orders: list[Order]) -> list[tuple[object, ...]]:
+        return [
+            (self.tenant_id, o.order_id, x.line_id, x.external_id, x.position, x.variant_id, x.sku, x.title, x.ordered,
+             x.current, x.shipped, Decimal(x.unit_price), x.total_minor, x.location_id)
+            for o in orders for x in o.lines.values() if x.is_new
+        ]  # fmt: skip
+
+    def _outcome_rows(self, result: Result) -> list[tuple[object, ...]]:
+        return [
+            (self.tenant_id, p.event.event_id, p.event.run, o.outcome, o.code, o.reason, o.entity_kind, o.entity_id,
+             p.connector_version, str(p.mapping_version), __version__, self.config_version)
+            for p, o in result.outcomes if o.outcome != "parked"
+        ]  # fmt: skip
+
     async def _orders(self, conn: Connection, orders: list[Order]) -> None:
+        """Change orders and lines that are not new, and write what channels say of payments."""
         whole = [order for order in orders if order.private is not None]
         touched = [order for order in orders if order.private is None]
-        fresh = [(self.tenant_id, *self._order_row(order)) for order in whole if order.is_new]
         changed = [self._order_row(order) for order in whole if not order.is_new]
-        await _copy(conn, "order", statements.ORDER_COLUMNS, fresh)
         if changed:
             await conn.execute(statements.SAVE_ORDERS, self.tenant_id, *_columns(changed))
         if touched:
@@ -161,13 +215,7 @@ class Writer:
         )  # fmt: skip
 
     async def _lines(self, conn: Connection, orders: list[Order]) -> None:
-        """Copy new lines in; change what may change of the others."""
-        fresh = [
-            (self.tenant_id, o.order_id, x.line_id, x.external_id, x.position, x.variant_id, x.sku, x.title, x.ordered,
-             x.current, x.shipped, Decimal(x.unit_price), x.total_minor, x.location_id)
-            for o in orders for x in o.lines.values() if x.is_new
-        ]  # fmt: skip
-        await _copy(conn, "order_line", statements.LINE_COLUMNS, fresh)
+        """Change what may change of lines that are not new."""
         changed = [
             (o.order_id, x.line_id, x.position, x.current, x.shipped, x.unit_price, x.total_minor)
             for o in orders
@@ -188,11 +236,6 @@ class Writer:
         await conn.execute(statements.SAVE_FULFILLMENTS, self.tenant_id, *_columns(rows))
         lines = [(f.fulfillment_id, line_id, units) for f in fulfillments for line_id, units in f.units.items()]
         await conn.execute(statements.SAVE_FULFILLMENT_LINES, self.tenant_id, *_columns(lines))
-
-    async def _gates(self, conn: Connection, result: Result) -> None:
-        if result.new_gates:
-            rows = [(*key, *stamp) for key, stamp in result.new_gates.items()]
-            await conn.execute(statements.SAVE_GATES, self.tenant_id, *_columns(rows))
 
     async def _expected(self, conn: Connection, result: Result) -> None:
         """Replace what each source said of what is on its way, sorted by key: batches of one source may meet here."""
@@ -216,16 +259,6 @@ class Writer:
         planned = {row[0] for row in await conn.fetch(statements.PLANNED_CREATES, self.tenant_id, order_ids)}
         annihilated = {row[0] for row in await conn.fetch(statements.ANNIHILATE_CREATES, self.tenant_id, order_ids)}
         return [cancel for cancel in cancels if cancel.entity_id in planned - annihilated]
-
-    async def _new_commands(self, conn: Connection, commands: list[PlannedCommand]) -> None:
-        """Copy commands in that are the first of their entity: their keys are free."""
-        rows = self._command_rows(commands)
-        keys = [
-            (self.tenant_id, connection_id, kind, entity_id, version, command_id)
-            for command_id, connection_id, kind, entity_id, version, *_ in rows
-        ]
-        await _copy(conn, "command_key", statements.COMMAND_KEY_COLUMNS, keys)
-        await _copy(conn, "command", statements.COMMAND_COLUMNS, [(self.tenant_id, *row) for row in rows])
 
     def _command_rows(self, commands: list[PlannedCommand]) -> list[tuple[object, ...]]:
         return [
@@ -260,25 +293,6 @@ class Writer:
 
         if result.shown:
             await conn.execute(statements.FORGET_FETCHES, self.tenant_id, *_columns(result.shown))
-
-    async def _outcomes(self, conn: Connection, result: Result) -> None:
-        """Record what became of each event, take it out of the queue, count it."""
-        rows = [
-            (self.tenant_id, p.event.event_id, p.event.run, o.outcome, o.code, o.reason, o.entity_kind, o.entity_id,
-             p.connector_version, str(p.mapping_version), __version__, self.config_version)
-            for p, o in result.outcomes if o.outcome != "parked"
-        ]  # fmt: skip
-        await _copy(conn, "event_outcome", statements.OUTCOME_COLUMNS, rows)
-        await self._park(conn, result)
-        taken, counts = [(p.event.slot, p.event.seq) for p, _ in result.outcomes], count_outcomes(result.outcomes)
-        if counts:
-            columns = (*_columns(taken), self.name, *_columns(counts))
-            await conn.execute(statements.TAKE_AND_COUNT, self.tenant_id, *columns)
-        else:
-            await conn.execute(statements.TAKE_FROM_QUEUE, self.tenant_id, *_columns(taken))
-        suspects = [p.event.event_id for p, _ in result.outcomes if p.crashes]
-        if suspects:
-            await conn.execute(statements.FORGET_CRASHES, self.tenant_id, suspects)
 
     async def _park(self, conn: Connection, result: Result) -> None:
         rows: list[tuple[object, ...]] = [
@@ -324,7 +338,10 @@ async def store_entries(conn: Connection, tenant_id: UUID, entries: Iterable[Ent
          p.cause_key, p.event_id, p.order_line_id, p.reservation_id, ACTOR)
         for e in entries for p in (e.posting,)
     ]  # fmt: skip
-    await _copy(conn, "stock_entry", statements.ENTRY_COLUMNS, rows)
+    if len(rows) > COPIED_FROM:
+        await conn.copy_records_to_table("stock_entry", records=rows, columns=list(statements.ENTRY_COLUMNS))
+    elif rows:
+        await conn.execute(statements.INSERT_ENTRIES, tenant_id, *_columns(rows)[1:])
 
 
 def _is_first(command: PlannedCommand, state: State) -> bool:
@@ -334,12 +351,6 @@ def _is_first(command: PlannedCommand, state: State) -> bool:
     if command.kind is CommandKind.EVENT_SEND or command.kind in FLOW_OF_MONEY:
         return False
     return state.orders[command.entity_id].is_new
-
-
-async def _copy(conn: Connection, table: str, columns: Sequence[str], rows: Sequence[tuple[object, ...]]) -> None:
-    """Insert new rows by COPY: half the cost of unnest on both sides of the wire."""
-    if rows:
-        await conn.copy_records_to_table(table, records=rows, columns=columns)
 
 
 def count_outcomes(outcomes: Iterable[tuple[Prepared, Outcome]]) -> list[tuple[object, ...]]:
@@ -368,3 +379,8 @@ def hour_of(event_id: UUID) -> int:
 def _columns(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
     """Turn rows into one list per column, as unnest wants them."""
     return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _columns_of(rows: Sequence[tuple[object, ...]], width: int) -> list[list[object]]:
+    """Turn rows, or none, into one list for each of `width` columns."""
+    return _columns(rows) if rows else [[] for _ in range(width)]
