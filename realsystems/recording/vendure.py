@@ -12,7 +12,7 @@ from realsystems.vendure import VendureShop
 from realsystems.vendure_driver import PlacedOrder
 from realsystems.webhook_sink import WebhookSink, new_secret
 from realsystems.worldpg import WorldPostgres
-from tidegate.commerce.commands import CreateFulfillment, FulfillmentLineOut, SetInventory
+from tidegate.commerce.commands import CancelOrder, CreateFulfillment, FulfillmentLineOut, SetInventory
 from tidegate.connectors import vendure
 from tidegate.connectors.vendure import CONNECTOR, queries
 from tidegate.connectors.vendure.errors import error_of
@@ -156,7 +156,13 @@ class Scenes:
         lamps = self._lines(first)[1]
         self._shop.driver.cancel(first.id, [{"orderLineId": lamps, "quantity": 1}])
         self._keep("line_cancelled", "order.updated", first, newer_than="refund_created")
-        self._shop.driver.cancel(second.id)
+        await self._recorder.execute("cancel_order_sent", _cancel("ord_c0_first", first.id))
+        command = _cancel("ord_c0_second", second.id)
+        await self._recorder.find("find_cancelled_none", command)
+        await self._recorder.execute("cancel_order", command)
+        await self._recorder.execute("cancel_order_again", command)
+        await self._recorder.execute("cancel_order_gone", _cancel("ord_c0_gone", "999999"))
+        await self._recorder.find("find_cancelled", command)
         self._keep("order_cancelled", "order.cancelled", second, newer_than="payment_settled")
 
     # --- stock -------------------------------------------------------------------------------------------------
@@ -228,6 +234,10 @@ class Scenes:
         """Return the ids of the order's lines by SKU, mugs before lamps."""
         lines = sorted(self._order(order)["lines"], key=lambda line: line["productVariant"]["sku"], reverse=True)
         return [str(line["id"]) for line in lines]
+
+
+def _cancel(reference: str, order_id: str) -> CancelOrder:
+    return CancelOrder(reference=reference, order_external_id=order_id, is_own=True)
 
 
 def _fulfillment(reference: str, order: PlacedOrder, lines: dict[str, int]) -> CreateFulfillment:

@@ -41,6 +41,18 @@ FIXES: Mapping[str, Fix] = {
     "order_missing": _cause(
         "the command's order does not exist here", "tidegate commands cancel: there is nothing to send"
     ),
+    "order_sent": _cause(
+        "the shop has sent something of an order that it is asked to cancel",
+        "look at both; cancel it in the shop by hand, or tidegate stock settle SKU --undo",
+    ),
+    "order_not_placed": _cause(
+        "the shop takes an order that it is asked to cancel for a cart",
+        "look at it in the shop, then tidegate commands cancel",
+    ),
+    "no_lines_left": _cause(
+        "an order that the shop is asked to cancel has no units there",
+        "look at it in the shop, then tidegate commands cancel",
+    ),
     "shipped_meanwhile": _cause(
         "goods of an order have left since somebody had it cancelled",
         "tidegate stock settle SKU --undo lets it stand; or take the goods back, and cancel it in its shop",

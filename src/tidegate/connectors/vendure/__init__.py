@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from tidegate.commerce.commands import CommandKind
-from tidegate.connectors.vendure import checks, client, errors, mapper, shown, webhooks
+from tidegate.connectors.vendure import cancelling, checks, client, errors, mapper, shown, webhooks
 from tidegate.sdk.connector import CommandSpec, Connector, Feed, Field, Shown, ShownField, Target, TokenBucket
 
 CONNECTOR = Connector(
@@ -43,6 +43,12 @@ CONNECTOR = Connector(
             safe_to_resend=True,
             readback_settle=timedelta(seconds=5),
         ),
+        CommandKind.ORDER_CANCEL: CommandSpec(
+            execute=cancelling.cancel_order,
+            find=cancelling.find_cancelled,
+            safe_to_resend=True,
+            readback_settle=timedelta(seconds=5),
+        ),
         CommandKind.INVENTORY_SET: CommandSpec(
             execute=client.set_inventory,
             find=client.find_inventory,
@@ -64,6 +70,7 @@ CONNECTOR = Connector(
     ),
     concurrency_max=4,
     request_deadline=timedelta(seconds=20),
+    cancels_own_orders=True,
     enforces_stock=True,
     conditional_set=False,
     stock_number="on_hand",

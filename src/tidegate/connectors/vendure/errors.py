@@ -42,6 +42,9 @@ ROWS = (
     ErrorRow(vendor_code="TIDEGATE_ORDER_LINES_UNKNOWN", error=RejectedError, code="lines_unknown"),
     ErrorRow(vendor_code="FULFILLMENT_STATE_TRANSITION_ERROR", error=ConflictError, code="state_transition"),
     ErrorRow(vendor_code="CREATE_FULFILLMENT_ERROR", error=ConflictError, code="fulfillment_refused"),
+    ErrorRow(vendor_code="ORDER_STATE_TRANSITION_ERROR", error=ConflictError, code="state_transition"),
+    ErrorRow(vendor_code="CANCEL_ACTIVE_ORDER_ERROR", error=RejectedError, code="order_not_placed"),
+    ErrorRow(vendor_code="EMPTY_ORDER_LINE_SELECTION_ERROR", error=RejectedError, code="no_lines_left"),
     ErrorRow(vendor_code="STALE", error=ConflictError, code="stale_stock"),
     ErrorRow(
         vendor_code="UNKNOWN",

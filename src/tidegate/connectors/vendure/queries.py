@@ -68,6 +68,14 @@ FULFILLMENTS = """
 query Fulfillments($id: ID!) { order(id: $id) { fulfillments { id state customFields { tidegateRef } } } }
 """
 
+CANCEL = """
+mutation Cancel($input: CancelOrderInput!) {
+  cancelOrder(input: $input) { __typename ... on Order { id state } ... on ErrorResult { errorCode } }
+}
+"""
+
+ORDER_STATE = "query OrderState($id: ID!) { order(id: $id) { id state } }"
+
 SET_STOCK = """
 mutation SetStock($input: [TidegateSetStockInput!]!) {
   tidegateSetStock(input: $input) { variantId outcome onHand allocated }
