@@ -41,6 +41,7 @@ async def test_orders_that_lack_wait_by_a_decision_that_counts_once(database: Da
         again = await bed.call("POST", address, key=key, json=wish, once="a")
         once_more = await bed.call("POST", address, key=key, json=wish, once="b")
         after = await bed.call("GET", "/v1/oversold", key=reader)
+        shown = await bed.call("GET", f"/v1/orders/{order['order_id']}", key=await bed.key(tenant, "orders:read"))
         undone = await bed.call("POST", address, key=key, json={"decision": "undo"}, once="c")
         await owner_pool.execute(CALL_OFF, tenant.tenant_id, tenant.order, tenant.item, place)
         off = await bed.call("GET", "/v1/oversold", key=reader)
@@ -61,6 +62,8 @@ async def test_orders_that_lack_wait_by_a_decision_that_counts_once(database: Da
     assert first.json["orders"] == [public_id("ord", "c0", tenant.order)] == again.json["orders"]
     assert once_more.json["orders"] == []
     assert (after.json["items"][0]["undecided"], after.json["items"][0]["orders"][0]["waits"]) == (2, True)
+    (waits,) = shown.json["backorders"]
+    assert (waits["sku"], waits["units"], waits["promised_on"]) == (tenant.sku, 1, None)
     assert undone.json["orders"] == first.json["orders"]
     assert (off.json["items"][0]["undecided"], off.json["items"][0]["orders"][0]["called_off"]) == (2, True)
     assert [len(each.json["orders"]) for each in stands] == [1, 1, 0]

@@ -322,7 +322,7 @@ async def test_a9_whatever_strangers_send_is_text(bed: applybed.Bed, admin: Visi
     paths = [
         "/", "/connections", "/events", f"/events/{one}", "/commands", f"/commands/{command}", f"/orders/{order}",
         f"/skus/{quote(sku, safe='')}", f"/find?q={quote(HOSTILE[:9])}", f"/events?connection={quote(HOSTILE)}&since={quote(HOSTILE)}",
-        "/events/replay", "/flows", "/drift", "/config", "/issues", "/alerts",
+        "/events/replay", "/flows", "/drift", "/config", "/issues", "/alerts", "/stock",
     ]  # fmt: skip
     seen = ""
     for path in paths:
@@ -525,6 +525,47 @@ async def test_a_fresh_look_for_drift_is_asked_for_and_differences_are_shown(bed
     assert (asked.status, again.status, page.status) == (303, 303, 200)
     assert "Asked for by page:admin" in page.text
     assert await bed.pool.fetchval("SELECT count(*) FROM sync_run") == 1
+
+
+async def test_oversold_orders_and_deleted_articles_are_decided_about(bed: applybed.Bed, admin: Visitor) -> None:
+    assert "Nothing is sold more often" in (await admin.get("/stock")).text
+    await bed.append([("shop_a", applybed.placed_now(applybed.order_event(number, [("A", 1)]))) for number in "12"])
+    await bed.apply()
+    await bed.pool.execute(
+        "WITH gone AS (DELETE FROM binding WHERE connection_id = $1 AND external_id = 'v-B' RETURNING *)"
+        " INSERT INTO tombstone (tenant_id, connection_id, external_id, variant_id, parent_id)"
+        " SELECT tenant_id, connection_id, external_id, internal_id, '' FROM gone",
+        bed.connections["shop_a"],
+    )
+    first, second = await bed.pool.fetch('SELECT order_id FROM "order" ORDER BY number')
+    page = (await admin.get("/stock")).text
+    assert page.count('name="order_') == 2
+    assert "v-B" in page
+
+    async def settle(verb: str, order: UUID | None) -> str:
+        chosen = {f"order_{order.hex}": "yes"} if order is not None else {}
+        await admin.act("/stock/settle", at="/stock", sku="A", verb=verb, **chosen)
+        return (await admin.get("/stock")).text
+
+    assert "Nothing was chosen" in await settle("cancel", None)
+    assert "1 of 1 orders wait for goods" in await settle("wait", first[0])
+    assert "no day promised" in (await admin.get(f"/orders/{public_id('ord', 'c0', first[0])}")).text
+    assert "1 of 1 orders are as if nobody had decided" in await settle("undo", first[0])
+    refused = await admin.act("/stock/settle", at="/stock", sku="A", verb="cancel", **{f"order_{second[0].hex}": "yes"})
+    assert refused.status == 422, "this shop gives no money back, and nobody else does"
+    assert "pays nothing back" in refused.text
+    gone = {"connection": "shop_a", "external_id": "v-B"}
+    nobody = await admin.act("/stock/deleted", at="/stock", verb="relink", successor="v-B2", **gone)
+    assert nobody.status == 404
+    done = await admin.act("/stock/deleted", at="/stock", verb="forget", **gone)
+    assert done.status == 303
+    assert "stands for B no longer" in (await admin.get("/stock")).text
+    actions = await bed.pool.fetch(
+        "SELECT actor, action FROM audit_log WHERE action ~ '^(stock|tombstone)' ORDER BY at"
+    )
+    assert [tuple(row) for row in actions] == [
+        ("page:admin", "stock.settled"), ("page:admin", "stock.settled"), ("page:admin", "tombstone.forgotten"),
+    ]  # fmt: skip
 
 
 async def test_issues_and_alerts_are_shown_and_acted_on(bed: applybed.Bed, admin: Visitor) -> None:

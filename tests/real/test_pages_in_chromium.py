@@ -58,7 +58,7 @@ class World:
             "/", "/connections", "/flows", "/events", "/events?state=quarantined", "/events?q=none", f"/events/{one['event']}",
             f"/events/{one['poison']}", "/events/replay", "/commands", "/commands?state=failed", f"/commands/{one['failed']}",
             f"/commands/{one['pending']}", f"/orders/{one['order']}", f"/skus/{one['sku']}", "/skus/B", "/find?q=N",
-            "/find?q=zzz", "/drift", "/drift?field=stock", "/issues", f"/issues/{one['issue']}", "/alerts", "/alerts?all=yes", "/config", "/config/2",
+            "/find?q=zzz", "/drift", "/drift?field=stock", "/stock", "/issues", f"/issues/{one['issue']}", "/alerts", "/alerts?all=yes", "/config", "/config/2",
             "/config/1?against=2",
         ]  # fmt: skip
 

@@ -192,8 +192,7 @@ def settle(
             else:
                 chosen = await _orders(conn, tenant_id, numbers) if numbers else None
                 done = await settle_orders(conn, tenant_id, sku, decision, by=operator(), cell=cell, orders=chosen)
-        left = [each for each in await read_oversold(conn, tenant_id) if each.sku == sku]
-        return tuple(left), len(done), session.config.cell
+        return await read_oversold(conn, tenant_id, sku=sku), len(done), session.config.cell
 
     found, done, cell = run_session(project_dir, body)
     if as_json:

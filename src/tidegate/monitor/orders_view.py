@@ -20,6 +20,7 @@ _LIST = query("orders_list")
 _ONE = query("orders_one")
 _LINES = query("orders_lines")
 _PAYMENTS = query("orders_payments")
+_BACKORDERS = query("explain_backorders")
 _FULFILLMENTS = query("explain_fulfillments")
 
 
@@ -44,6 +45,7 @@ class OrderRows(msgspec.Struct, frozen=True, kw_only=True):
     lines: list[Any]
     payments: list[Any]
     fulfillments: list[Any]
+    backorders: list[Any]
 
 
 async def list_orders(conn: Connection, tenant_id: UUID, chosen: OrderFilter, limit: int) -> list[Any]:
@@ -94,4 +96,5 @@ async def read_order(conn: Connection, tenant_id: UUID, order_id: UUID) -> Order
         lines=list(await conn.fetch(_LINES, tenant_id, order_id)),
         payments=list(await conn.fetch(_PAYMENTS, tenant_id, order_id)),
         fulfillments=list(await conn.fetch(_FULFILLMENTS, tenant_id, order_id)),
+        backorders=list(await conn.fetch(_BACKORDERS, tenant_id, order_id)),
     )

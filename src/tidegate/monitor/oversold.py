@@ -80,11 +80,13 @@ class OversoldItem(msgspec.Struct, frozen=True, kw_only=True):
         return max(0, sum(place.missing for place in self.places) - self.missing)
 
 
-async def read_oversold(conn: Connection, tenant_id: UUID, *, limit: int = ITEMS_MAX) -> tuple[OversoldItem, ...]:
-    """Return what is oversold, the most units first."""
+async def read_oversold(
+    conn: Connection, tenant_id: UUID, *, limit: int = ITEMS_MAX, sku: str | None = None
+) -> tuple[OversoldItem, ...]:
+    """Return what is oversold, the most units first; `sku`: of this one only."""
     since = datetime.now(UTC) - timedelta(days=DAYS)
     found = []
-    for row in await conn.fetch(_OVERSOLD, tenant_id, since, limit):
+    for row in await conn.fetch(_OVERSOLD, tenant_id, since, limit, sku):
         item_id, missing = row["item_id"], row["missing"]
         rows = await conn.fetch(_ORDERS, tenant_id, item_id, ORDERS_MAX)
         orders = short_orders(

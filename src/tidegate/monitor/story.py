@@ -59,6 +59,8 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
     """Its payments as their provider shows them, each in words."""
     refunds: tuple[Mapping[str, Any], ...] = ()
     """What went back, on which side it is known, and how far it is carried over, each in words."""
+    backorders: tuple[Mapping[str, Any], ...] = ()
+    """Units that it waits for by a decision, each with the day that was promised; none once it is over."""
     waits: tuple[Mapping[str, Any], ...]
     """What is not done yet and why."""
 
@@ -108,6 +110,11 @@ def tell(facts: Facts, *, cell: str, now: datetime) -> Story:
         steps=tuple(steps),
         payments=tuple(_payment(row) for row in facts.payments),
         refunds=tuple(_refund(row, cell) for row in facts.refunds),
+        backorders=tuple(
+            {name: row[name] for name in ("sku", "units", "promised_on", "decided_by")}
+            for row in facts.backorders
+            if order["order_state"] == "open" and order["fulfillment_state"] != "fulfilled"
+        ),
         waits=tuple(_waits([*facts.commands, *pushes], facts, cell, now)),
         **{name: order[name] for name in _ORDER_FIELDS},
     )

@@ -1,6 +1,6 @@
 -- name: oversold
 -- Articles of which orders hold more than all active locations have, or than the one has where they stand, where a sale since $2 took
--- the last ones; the most units first, at most $3. $1 tenant.
+-- the last ones; the most units first, at most $3. $1 tenant, $4 of one SKU, or null.
 SELECT i.item_id, i.sku, greatest(b.missing, 0) AS missing, e.since, b.place_ids, b.places, b.lacking
 FROM (
     SELECT item_id, min(at) AS since FROM stock_entry
@@ -16,7 +16,7 @@ CROSS JOIN LATERAL (
     WHERE s.tenant_id = $1 AND s.item_id = e.item_id
 ) b
 JOIN inventory_item i ON i.tenant_id = $1 AND i.item_id = e.item_id
-WHERE b.missing > 0 OR b.places IS NOT NULL
+WHERE (b.missing > 0 OR b.places IS NOT NULL) AND ($4::text IS NULL OR i.sku = $4)
 ORDER BY greatest(b.missing, 0) DESC, i.sku LIMIT $3
 
 -- name: oversold_orders

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -93,6 +93,16 @@ class OrderFulfillment(msgspec.Struct, frozen=True, kw_only=True):
     units: Annotated[dict[str, int], Meta(description="SKU to number of units")]
 
 
+class OrderBackorder(msgspec.Struct, frozen=True, kw_only=True):
+    """Units that an order waits for, because it was decided so."""
+
+    sku: str
+    units: int
+    promised_on: Annotated[date | None, Meta(description="By what was on its way when that was decided")]
+    decided_by: str
+    decided_at: datetime
+
+
 class OrderDetail(msgspec.Struct, frozen=True, kw_only=True):
     """One order. Customer and addresses are not given out."""
 
@@ -116,6 +126,7 @@ class OrderDetail(msgspec.Struct, frozen=True, kw_only=True):
     lines: tuple[OrderLine, ...]
     payments: tuple[OrderPayment, ...]
     fulfillments: tuple[OrderFulfillment, ...]
+    backorders: Annotated[tuple[OrderBackorder, ...], Meta(description="What it waits for, or waited for")]
 
 
 class OrderPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -185,6 +196,15 @@ _DETAIL = OrderDetail(
     ),
     payments=(),
     fulfillments=(),
+    backorders=(
+        OrderBackorder(
+            sku="TS-RED-M",
+            units=1,
+            promised_on=date(2026, 12, 5),
+            decided_by="policy",
+            decided_at=datetime.fromisoformat("2026-11-27T10:00:02+00:00"),
+        ),
+    ),
 )
 _STORY = OrderStory(
     order_id=_ORDER.id,
@@ -280,7 +300,7 @@ def build_router() -> Router:
 
 
 def _fields(row: Any, cell: str, model: type[msgspec.Struct]) -> dict[str, Any]:
-    made = {"id", "lines", "payments", "fulfillments"}
+    made = {"id", "lines", "payments", "fulfillments", "backorders"}
     return {
         "id": public_id("ord", cell, row["order_id"]),
         **{name: row[name] for name in model.__struct_fields__ if name not in made},
@@ -295,6 +315,9 @@ def _detail(rows: OrderRows, cell: str) -> OrderDetail:
             OrderPayment(**{name: row[name] for name in OrderPayment.__struct_fields__}) for row in rows.payments
         ),
         fulfillments=tuple(_fulfillment(row, cell) for row in rows.fulfillments),
+        backorders=tuple(
+            OrderBackorder(**{name: row[name] for name in OrderBackorder.__struct_fields__}) for row in rows.backorders
+        ),
     )
 
 

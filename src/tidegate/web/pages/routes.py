@@ -24,6 +24,7 @@ from tidegate.web.pages import (
     issues,
     login,
     overview,
+    stock,
     stories,
 )
 from tidegate.web.pages.assets import KEPT
@@ -82,6 +83,9 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/writes/resume", flows.resume),
     Route("GET", "/drift", drift.show),
     Route("POST", "/drift", drift.look),
+    Route("GET", "/stock", stock.show),
+    Route("POST", "/stock/settle", stock.decide),
+    Route("POST", "/stock/deleted", stock.replace),
     Route("GET", "/config", configuration.show_list),
     Route("GET", "/config/{number:str}", configuration.show_one),
     Route("POST", "/config/{number:str}/rollback", configuration.roll_back),
