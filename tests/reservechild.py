@@ -1,4 +1,4 @@
-"""A process that reserves or adjusts under names of its own, makes kits, or lets what is due expire, and may be killed at a crash point.
+"""A process that reserves or adjusts under names of its own, makes kits, decides or lets expire, and may be killed at a crash point.
 
 Reads its orders from standard input; prints as JSON how many of its requests were granted and refused, or what expired.
 """
@@ -8,19 +8,24 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
+from tidegate.config import parse
 from tidegate.inventory.adjust import Adjustment
 from tidegate.inventory.decide import Release, Reservation
+from tidegate.sdk.testing.hostile_connector import build_connector
 from tidegate.store.connections import Pool
 from tidegate.store.pool import BY_KEY, Access, create_pool
 from tidegate.store.roles import Role
 from tidegate.sync.adjust import Adjusted, adjust
 from tidegate.sync.backorders import put_on_backorder
+from tidegate.sync.cancelling import cancel_orders
 from tidegate.sync.combiner import Wish
 from tidegate.sync.expiry import expire_due
 from tidegate.sync.kits import set_kits
+from tidegate.sync.tombstones import relink
 from tidegate.web.database import combiner_on
 
 
@@ -35,6 +40,22 @@ async def lose(pool: Pool, order: dict[str, Any]) -> int:
             (done,) = await adjust(conn, UUID(order["tenant_id"]), [wish], actor="child")
             posted += isinstance(done, Adjusted) and done.is_new
     return posted
+
+
+async def decide(pool: Pool, order: dict[str, Any]) -> dict[str, int]:
+    """Carry out what a person decided; return for how much it made a difference."""
+    tenant_id, config = UUID(order["tenant_id"]), parse(order["config"])
+    connectors = {"hostile": replace(build_connector(), cancel_pays_back=True)}
+    async with pool.acquire() as conn, conn.transaction():
+        if "relink" in order:
+            linked = await relink(
+                conn, tenant_id=tenant_id, config=config, connectors=connectors, actor="child", **order["relink"]
+            )
+            return {"linked": int(linked.is_new)}
+        done = await cancel_orders(
+            conn, tenant_id, order["cancel"], config=config, connectors=connectors, by="child", cell="c0"
+        )
+        return {"cancelled": len(done)}
 
 
 async def main() -> None:
@@ -54,6 +75,10 @@ async def main() -> None:
             missing = {UUID(item): units for item, units in order["waits"].items()}
             done = await put_on_backorder(conn, UUID(order["tenant_id"]), missing, by="child")
         print(json.dumps({"waits": len(done)}), flush=True)
+        await pool.close()
+        return
+    if order.get("config"):
+        print(json.dumps(await decide(pool, order)), flush=True)
         await pool.close()
         return
     if order.get("kits"):

@@ -160,7 +160,6 @@ class Scenes:
         command = _cancel("ord_c0_second", second.id)
         await self._recorder.find("find_cancelled_none", command)
         await self._recorder.execute("cancel_order", command)
-        await self._recorder.execute("cancel_order_again", command)
         await self._recorder.execute("cancel_order_gone", _cancel("ord_c0_gone", "999999"))
         await self._recorder.find("find_cancelled", command)
         self._keep("order_cancelled", "order.cancelled", second, newer_than="payment_settled")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.applybed import make_bed, order_event
+from tests.applybed import CONFIG, make_bed, order_event
 from tests.reservebed import ReserveBed, check_reserved, reserve_bed
 
 from tidegate.kernel import crashpoint
@@ -156,3 +156,51 @@ async def test_a_decision_that_dies_before_its_commit_is_none_and_is_made_once_a
         )
 
     assert sorted(each["waits"] for each in both if each is not None) == [0, 2]
+
+
+async def test_a_cancel_and_a_relink_that_die_before_their_commit_are_none_and_are_made_once_again(
+    database: Database, owner_pool: Pool
+) -> None:
+    """What people decide about orders and deleted articles is one transaction each: killed in its last step, nothing of it is there."""
+    bed = await make_bed(database, owner_pool)
+    await bed.append([("shop_a", order_event("1", [("A", 2)])), ("shop_b", order_event("2", [("A", 1)]))])
+    await bed.apply()
+    shop = bed.connections["shop_a"]
+    await owner_pool.execute(
+        "WITH gone AS (DELETE FROM binding WHERE connection_id = $1 AND external_id = 'v-B' RETURNING *), made AS ("
+        " INSERT INTO match_open (tenant_id, connection_id, external_id, sku, title, reason, candidates)"
+        " SELECT tenant_id, connection_id, 'v-B2', 'B', '', 'recreated', ARRAY['B'] FROM gone)"
+        " INSERT INTO tombstone (tenant_id, connection_id, external_id, variant_id, parent_id)"
+        " SELECT tenant_id, connection_id, external_id, internal_id, '' FROM gone", shop,
+    )  # fmt: skip
+    written = (
+        "SELECT (SELECT count(*) FROM audit_log WHERE actor = 'child') AS said,"
+        " (SELECT count(*) FROM command WHERE kind = 'order.cancel') AS asked,"
+        ' (SELECT count(*) FROM "order" WHERE called_off_at IS NOT NULL) AS held,'
+        " (SELECT count(*) FROM binding WHERE external_id = 'v-B2') AS bound"
+    )
+    async with reserve_bed(database, owner_pool, stock={}) as child:
+        child.tenant_id = bed.tenant_id
+        for point, wish, done in (
+            ("cancelling.stored", {"cancel": "A"}, {"cancelled": 2}),
+            (
+                "tombstone.relinked",
+                {"relink": {"connection": "shop_a", "external_id": "v-B", "successor": None}},
+                {"linked": 1},
+            ),
+        ):
+            before = await owner_pool.fetchrow(written)
+            assert (
+                await run_child(database, child, "same", crash_at=point, role=Role.MIGRATOR, config=CONFIG, **wish)
+                is None
+            )
+            assert await owner_pool.fetchrow(written) == before
+            again = await run_child(database, child, "same", role=Role.MIGRATOR, config=CONFIG, **wish)
+            assert again == done
+        assert await run_child(database, child, "same", role=Role.MIGRATOR, config=CONFIG, cancel="A") == {
+            "cancelled": 0
+        }
+    row = await owner_pool.fetchrow(written)
+    assert row is not None
+    assert tuple(row) == (2, 2, 2, 1)
+    await bed.check_books()

@@ -14,6 +14,7 @@ import msgspec
 
 from tidegate.config import Config
 from tidegate.config.roles import is_channel
+from tidegate.kernel.crashpoint import reach
 from tidegate.kernel.errors import ConfigurationError, ConflictError
 from tidegate.kernel.ids import new_id
 from tidegate.sdk.connector import Connector
@@ -124,6 +125,7 @@ async def relink(
         )
         detail = {"external_id": external_id, "successor": successor, "sku": sku, "commands": followed.commands}
         await _note(conn, tenant_id, actor, "tombstone.relinked", connection, detail)
+        reach("tombstone.relinked")
     return msgspec.structs.replace(done, commands=followed.commands, is_new=True)
 
 

@@ -9,9 +9,9 @@ import msgspec
 import pytest
 
 from tidegate.commerce.changes import OrderSeen
-from tidegate.commerce.commands import SetInventory
+from tidegate.commerce.commands import CancelOrder, SetInventory
 from tidegate.connectors import vendure
-from tidegate.connectors.vendure import client, mapper
+from tidegate.connectors.vendure import cancelling, client, mapper
 from tidegate.kernel.errors import OutcomeUnknownError
 from tidegate.sdk.connector import Done, Failed, RawEvent
 from tidegate.sdk.http import Response
@@ -49,6 +49,27 @@ def test_one_variant_at_two_locations_has_two_outcomes() -> None:
     assert isinstance(first, Failed)
     assert first.error.code == "no_stock_level"
     assert second == Done()
+
+
+@pytest.mark.parametrize(
+    ("state", "answer", "found"),
+    [
+        ("Cancelled", {}, Done(external_id="7", detail="it was cancelled already")),
+        ("PaymentAuthorized", {"id": "7", "state": "Cancelled"}, Done(external_id="7", detail="Cancelled")),
+        ("Modifying", {"errorCode": "ORDER_STATE_TRANSITION_ERROR"}, "state_transition"),
+        ("AddingItems", {"errorCode": "CANCEL_ACTIVE_ORDER_ERROR"}, "order_not_placed"),
+        ("PaymentSettled", {"errorCode": "EMPTY_ORDER_LINE_SELECTION_ERROR"}, "no_lines_left"),
+    ],
+)
+def test_an_order_is_cancelled_once_or_it_is_said_why_not(
+    state: str, answer: dict[str, str], found: Done | str
+) -> None:
+    shop = Shop(order={"id": "7", "state": state}, cancelOrder=answer)
+    command = CancelOrder(reference="ord_c0_7", order_external_id="7", is_own=True)
+
+    (outcome,) = asyncio.run(cancelling.cancel_order(shop, [command], "key"))
+
+    assert (outcome.error.code if isinstance(outcome, Failed) else outcome) == found
 
 
 def test_an_answer_with_another_number_of_items_leaves_all_in_doubt() -> None:
