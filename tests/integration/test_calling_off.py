@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import os
 import random
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
@@ -27,7 +30,8 @@ from tidegate.monitor.oversold import read_oversold
 from tidegate.sdk.testing.hostile import HostileServer
 from tidegate.sdk.testing.hostile_faults import Fault
 from tidegate.store.connections import Pool
-from tidegate.store.database import Database
+from tidegate.store.database import URL_VARIABLE, Database
+from tidegate.store.roles import Role
 from tidegate.sync.backorders import settle
 from tidegate.sync.cancelling import cancel_orders, cancellations
 from tidegate.vault.bodies import BodyCipher
@@ -183,6 +187,34 @@ async def test_a_person_cancels_what_lacks_also_what_the_erp_knows_which_is_told
     actions = await bed.pool.fetch("SELECT actor, subject, detail FROM audit_log WHERE action = 'stock.settled'")
     assert [(row[0], row[1], json.loads(row[2])["decision"]) for row in actions] == [("cli:ada", "A", "cancel")]
     await bed.check_books()
+
+
+async def test_the_command_line_shows_first_and_wants_consent(
+    database: Database, owner_pool: Pool, tmp_path: Path
+) -> None:
+    signed = CONFIG.replace("shop_a: {use: hostile", "shop_a: {use: standard_webhooks")
+    bed = await make_bed(database, owner_pool, config=signed)
+    await sell(bed, ("1", {"A": 2}), ("2", {"A": 1}))
+    (tmp_path / "tidegate.yaml").write_text(signed)
+    command = (sys.executable, "-m", "tidegate", "stock", "settle", "A", "--cancel", "--project", str(tmp_path))
+    environment = {**os.environ, URL_VARIABLE: database.access(Role.MIGRATOR).dsn}
+
+    async def run(*more: str) -> tuple[int | None, str]:
+        process = await asyncio.create_subprocess_exec(
+            *command, *more, env=environment, stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        told, _ = await process.communicate()
+        return process.returncode, told.decode()
+
+    code, told = await run()
+    assert code != 0
+    assert "consent_missing" in told
+    assert told.index("N2") < told.index("N1"), "the newest first"
+    code, told = await run("--order", "N2", "--yes")
+    assert (code, "1 order is called off now" in told) == (0, True)
+    assert (await commands(bed))["N2", "shop_a", "order.cancel"] == ("pending", None)
+    assert ("N1", "shop_a", "order.cancel") not in await commands(bed)
 
 
 async def test_what_a_person_cancelled_stands_again_and_can_be_named_once_more(

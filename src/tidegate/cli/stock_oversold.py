@@ -10,7 +10,15 @@ from uuid import UUID
 import click
 
 from tidegate.cli.output import print_json, print_table
-from tidegate.cli.session import Session, json_option, known_connectors, operator, project_option, run_session
+from tidegate.cli.session import (
+    Session,
+    json_option,
+    known_connectors,
+    newest_config,
+    operator,
+    project_option,
+    run_session,
+)
 from tidegate.kernel.errors import ConfigurationError
 from tidegate.kernel.ids import public_id
 from tidegate.monitor.explain import find_orders
@@ -20,7 +28,8 @@ from tidegate.sync.backorders import settle as settle_orders
 from tidegate.sync.cancelling import Cancellation, cancel_orders, cancellations
 
 _CANCELLED = ("channel", "order", "units", "lacks", "known to the ERP", "why not")
-_DONE = {"wait": "wait for goods now", "cancel": "are called off now", "undo": "wait no longer"}
+_CANCELLED_KEYS = ("channel", "number", "units", "missing", "known_to_erp", "why_not")
+_DONE = {"wait": "waiting for goods now", "cancel": "called off now", "undo": "as if nobody had decided"}
 _PLACES = ("sku", "location", "lacks", "orders, newest first")
 _OVERSOLD = ("sku", "missing", "since", "channel", "order", "placed", "lacks", "waits", "expected")
 
@@ -183,7 +192,7 @@ def settle(
                     conn,
                     tenant_id,
                     sku,
-                    config=session.config,
+                    config=await newest_config(session),
                     connectors=connectors,
                     by=operator(),
                     cell=cell,
@@ -198,7 +207,7 @@ def settle(
     if as_json:
         print_json({"orders": done, "left": [_plain_oversold(item, cell) for item in found]})
         return
-    orders = "1 order" if done == 1 else f"{done} orders"
+    orders = "1 order is" if done == 1 else f"{done} orders are"
     click.echo(f"{orders} {_DONE[decision]}")
     rows = [
         [each.channel, each.number, each.missing, _waits(each), each.expected_on]
@@ -217,14 +226,15 @@ def _agreed(
     async def body(session: Session) -> list[Cancellation]:
         conn, tenant_id = session.conn, session.tenant_id
         chosen = await _orders(conn, tenant_id, numbers) if numbers else None
-        return await cancellations(conn, tenant_id, sku, config=session.config, connectors=connectors, orders=chosen)
+        config = await newest_config(session)
+        return await cancellations(conn, tenant_id, sku, config=config, connectors=connectors, orders=chosen)
 
     found = run_session(project_dir, body)
     rows = [
         [each.channel, each.number, each.units, each.lacks, each.is_known_to_erp, each.why_not or ""] for each in found
     ]
     if as_json and dry_run:
-        print_json([dict(zip(_CANCELLED, row, strict=True)) for row in rows])
+        print_json([dict(zip(_CANCELLED_KEYS, row, strict=True)) for row in rows])
     elif not as_json:
         print_table(_CANCELLED, rows, empty=f"no order that lacks units of {sku} can be cancelled")
     if dry_run or not found:

@@ -174,6 +174,9 @@ def _why_not(row: Any, policy: Policy, config: Config, connectors: Mapping[str, 
     """Return why an order's shop cannot be asked to cancel it. Pure."""
     if row["connection_id"] not in policy.order_channels:
         return f"the flow of orders does not take orders from {row['channel']}"
+    shop = config.connections.get(row["channel"])
+    if shop is None or shop.use not in connectors:
+        return f"nobody here can ask {row['channel']}: its connector is not at hand"
     for words, _ in why_not_cancelled(config, connectors, (row["channel"],)):
         return words
     if policy.cancels_mode(row["connection_id"]) == "observe":
