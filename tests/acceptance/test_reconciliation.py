@@ -68,6 +68,7 @@ def test_what_was_edited_over_there_is_found_and_healed_by_policy(day: Day) -> N
     assert day.status()["paused_until"] is not None
     text = day.tidegate.run("sync", "run", "shop").out
     assert "go on with: tidegate sync resume shop" in text
+    assert "nothing is read" in text, "a look that is held does not go on"
     assert day.tidegate.do("sync", "resume", "--json").json == {"resumed": ["shop"]}
     assert "nothing was paused" in day.tidegate.do("sync", "resume").out
 

@@ -202,7 +202,7 @@ def run(names: tuple[str, ...], project_dir: Path | None, timeout: int, *, wait:
       tidegate sync run shop --no-wait
     """
 
-    async def body(session: Session) -> tuple[Requested, bool, tuple[LookView, ...]]:
+    async def body(session: Session) -> tuple[Requested, bool, bool, tuple[LookView, ...]]:
         config = await newest_config(session)
         compared = compared_connections(config, known_connectors())
         _require_known(names, compared)
@@ -210,9 +210,10 @@ def run(names: tuple[str, ...], project_dir: Path | None, timeout: int, *, wait:
         asked = await request_run(session.conn, tenant_id=session.tenant_id, actor=operator(), names=wanted)
         is_over = await wait_for_run(session, asked.run_id, timeout) if wait else False
         found = await read_looks(session.conn, session.tenant_id)
-        return asked, is_over, tuple(view for view in found if view.connection in wanted)
+        is_held = len(asked.stopped) == len(set(wanted))
+        return asked, is_over, is_held, tuple(view for view in found if view.connection in wanted)
 
-    asked, is_over, found = run_session(project_dir, body)
+    asked, is_over, is_held, found = run_session(project_dir, body)
     if as_json:
         print_json(
             {
@@ -235,7 +236,9 @@ def run(names: tuple[str, ...], project_dir: Path | None, timeout: int, *, wait:
             click.echo(safe_line(f"{name}: another run is reading it already; that one answers: tidegate sync status"))
         for name, why in asked.stopped:
             click.echo(safe_line(f"{name}: not read: {why}"))
-        if not is_over:
+        if is_held:
+            click.echo("nothing is read")
+        elif not is_over:
             click.echo("the look goes on: tidegate sync status")
     if wait and not is_over:
         raise SystemExit(EXIT_NOT_OVER)
