@@ -143,7 +143,7 @@ async def test_what_was_interrupted_goes_on(
 async def test_what_was_exported_is_changed_and_read_in(
     database: Database, owner_pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A sale between export and import stands: only what a person changed is posted."""
+    """A sale between export and import stands, and so do units that were set aside: only what a person changed is posted."""
     monkeypatch.setattr(stock_files, "EXPORT_PART", 2)
     stock = {f"S{n}": 10 * n for n in range(5)}
     async with reserve_bed(database, owner_pool, stock=stock) as bed, at_hand(bed) as session:
@@ -155,11 +155,24 @@ async def test_what_was_exported_is_changed_and_read_in(
         sheet = book.active
         assert [sheet.cell(row, 1).value for row in range(2, 7)] == sorted(stock)
         sheet.cell(4, 3).value = 25
+        sheet.cell(6, 4).value = 1
         book.save(file)
         await bed.count("S2", -3)
+        damaged = tmp_path / "damaged.csv"
+        damaged.write_text("sku,damaged\nS3,2\nS4,3\n")
+        await StockImport(damaged, yes=True, quiet=True).run(session)
         done = await StockImport(file, yes=True, quiet=True).run(session)
         assert await bed.level("S2") == (22, 0, 0)
-    assert (done.totals.changes, done.totals.posted, done.totals.rejected) == (1, 1, 0)
+        aside = await owner_pool.fetch(
+            "SELECT i.sku, b.unavailable FROM stock_balance b JOIN inventory_item i USING (tenant_id, item_id)"
+            " WHERE b.unavailable <> 0 ORDER BY 1"
+        )
+        wrong = tmp_path / "wrong.csv"
+        wrong.write_text("sku,damaged,version\nS4,3,99\n")
+        refused = await StockImport(wrong, yes=True, quiet=True, skip_wrong=True).run(session)
+    assert (done.totals.changes, done.totals.posted, done.totals.rejected) == (2, 2, 0)
+    assert [tuple(row) for row in aside] == [("S3", 2), ("S4", 4)]
+    assert (refused.totals.changes, refused.totals.rejected) == (0, 1)
 
 
 @pytest.mark.parametrize("ending", ["csv", "xlsx"])

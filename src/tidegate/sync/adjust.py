@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -59,6 +59,15 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
     safety_stock: int
     aside: Mapping[str, int]
     """Units set aside, by reason."""
+
+
+class Then(NamedTuple):
+    """A level as it was: after the entry of a number, or at a moment."""
+
+    item_id: UUID
+    location_id: UUID
+    version: int | None
+    moment: datetime | None
 
 
 NOTHING = Standing(_NEVER_COUNTED, 0, {})
@@ -130,6 +139,15 @@ async def read_standing(conn: Connection, tenant_id: UUID, keys: Collection[Leve
         (row[0], row[1]): Standing(Counters(*row[2:7]), row[7], aside.get((row[0], row[1]), {}))
         for row in await conn.fetch(sql.LEVELS, tenant_id, *columns)
     }
+
+
+async def aside_then(conn: Connection, tenant_id: UUID, wanted: Collection[Then]) -> dict[Then, dict[str, int]]:
+    """Return the units that were set aside at levels, by reason, after entries or at moments; none: not among them."""
+    found: dict[Then, dict[str, int]] = {}
+    if wanted:
+        for *then, reason, units in await conn.fetch(sql.ASIDE_THEN, tenant_id, *_columns(list(wanted))):
+            found.setdefault(Then(*then), {})[reason] = units
+    return found
 
 
 async def on_hand_at(

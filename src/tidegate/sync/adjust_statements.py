@@ -35,6 +35,18 @@ CROSS JOIN LATERAL (
   OFFSET 0) e
 GROUP BY 1, 2, 3
 """
+# Units set aside, by reason, as they were after an entry ($4) or at a moment ($5); one of them is null.
+ASIDE_THEN = """
+SELECT want.item_id, want.location_id, want.version, want.moment, coalesce(e.reason, 'other') AS reason,
+       sum(e.unavailable_delta)::int AS units
+FROM unnest($2::uuid[], $3::uuid[], $4::bigint[], $5::timestamptz[]) AS want(item_id, location_id, version, moment)
+CROSS JOIN LATERAL (
+  SELECT reason, unavailable_delta FROM stock_entry e
+  WHERE e.tenant_id = $1 AND e.item_id = want.item_id AND e.location_id = want.location_id AND e.unavailable_delta <> 0
+    AND (e.version <= want.version OR e.at <= want.moment)
+  OFFSET 0) e
+GROUP BY 1, 2, 3, 4, 5
+"""
 # on_hand as the ledger had it at a moment. Entries are numbered without gaps and in the order of their times, so the number of the
 # newest one by then is found by halving.
 ON_HAND_AT = """

@@ -27,7 +27,9 @@ from tidegate.sync.adjust import (
     Adjusted,
     Place,
     Standing,
+    Then,
     adjust,
+    aside_then,
     check_owner,
     choose_place,
     find_items,
@@ -248,35 +250,49 @@ class _Checker:
             self._set.add(name)
         return (item, place.location_id)
 
-    async def _seen(self, good: Sequence[tuple[Wish, LevelKey]]) -> dict[int, int | None]:
-        """Return on_hand as whoever wrote a row had seen it, by line; None where the row names an entry that is not there."""
+    async def _seen(self, good: Sequence[tuple[Wish, LevelKey]]) -> dict[tuple[int, str], int | None]:
+        """Return what was counted or set aside as whoever wrote a row had seen it, by line and column.
+
+        None where the row names an entry that is not there.
+        """
         counts = [(wish, level) for wish, level in good if wish.counter == "on_hand"]
         at = {(*level, wish.counted_at) for wish, level in counts if wish.counted_at is not None}
         after = {(*level, wish.version) for wish, level in counts if wish.counted_at is None and wish.version}
         by_time = await on_hand_at(self._conn, self._tenant_id, at)
         by_number = await on_hand_after(self._conn, self._tenant_id, after)
-        seen: dict[int, int | None] = {}
+        seen: dict[tuple[int, str], int | None] = {}
         for wish, level in counts:
             if wish.counted_at is not None:
-                seen[wish.line] = by_time[*level, wish.counted_at]
+                seen[wish.line, wish.counter] = by_time[*level, wish.counted_at]
             elif wish.version is not None:
-                seen[wish.line] = by_number.get((*level, wish.version)) if wish.version else 0
-        return seen
+                seen[wish.line, wish.counter] = by_number.get((*level, wish.version)) if wish.version else 0
+        then = {
+            (wish.line, wish.counter): Then(
+                *level, None if wish.counted_at is not None else wish.version, wish.counted_at
+            )
+            for wish, level in good
+            if wish.counter in ASIDE_COLUMNS and (wish.counted_at is not None or wish.version is not None)
+        }
+        aside = await aside_then(self._conn, self._tenant_id, set(then.values()))
+        return seen | {(line, name): aside.get(at, {}).get(name, 0) for (line, name), at in then.items()}
 
     def _step(
-        self, wish: Wish, level: LevelKey, standing: Standing, seen: Mapping[int, int | None]
+        self, wish: Wish, level: LevelKey, standing: Standing, seen: Mapping[tuple[int, str], int | None]
     ) -> Step | Fault | str:
         counters = standing.counters
         if wish.counter == "by":
             before, units = counters.on_hand, wish.number
         elif wish.counter == "on_hand":
-            before, had = counters.on_hand, seen.get(wish.line, counters.on_hand)
+            before, had = counters.on_hand, seen.get((wish.line, wish.counter), counters.on_hand)
             if had is None:
                 return Fault(line=wish.line, column="version", message=f"the ledger has no entry {wish.version} there")
             units = wish.number - had
         else:
             before = standing.safety_stock if wish.counter == "safety_stock" else standing.aside.get(wish.counter, 0)
-            units = wish.number - before
+            if wish.counter in ASIDE_COLUMNS and wish.counted_at is None and (wish.version or 0) > counters.version:
+                return Fault(line=wish.line, column="version", message=f"the ledger has no entry {wish.version} there")
+            had = seen.get((wish.line, wish.counter), before)
+            units = wish.number - (before if had is None else had)
         if not units:
             return "unchanged"
         if wish.counter in ("by", "on_hand") and self._not_owner is not None:
