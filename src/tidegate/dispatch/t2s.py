@@ -275,8 +275,8 @@ async def _may_ask_again(conn: Connection, scope: Scope, commands: Sequence[Doub
     kept_seconds = spec.keys_kept.total_seconds()
     if not await conn.fetchval(statements.IS_KEY_KEPT, scope.ids[0], commands[0].call_id, kept_seconds):
         return False
-    row = await conn.fetchrow(statements.MAY_WRITE, *scope.ids, "stock")
-    if row is None or not row["may_write"]:
+    may_write, _ = await scope.fence_for(conn, "stock")  # the mode is that of each mark
+    if not may_write:
         return False
     marks = await conn.fetch(statements.LOCK_MARKS, *scope.ids, sorted(command.entity_id for command in commands))
     return len(marks) == len(commands) and all(mark["mode"] == "live" for mark in marks)

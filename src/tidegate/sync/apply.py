@@ -58,7 +58,7 @@ POISON = (
     OverflowError,
 )
 """What says that the data is at fault: SQLSTATE classes 22, 23 and 54 (a text too long for its index), and a value that
-fits no column, which COPY notices on our side."""
+fits no column, which is noticed on our side already."""
 
 
 class StalePolicy(TransientError):
@@ -246,7 +246,7 @@ def _has_outcome_already(error: Exception) -> bool:
 
 def _describe(error: Exception) -> tuple[str, str]:
     """Return a code and which rule was broken, without the values."""
-    if not isinstance(error, asyncpg.PostgresError):
+    if not isinstance(error, asyncpg.PostgresError) or type(error) is asyncpg.DataError:  # it never left our side
         return "value_out_of_range", type(error).__name__
     rule = error.constraint_name or error.column_name or "data"
     return f"sqlstate_{error.sqlstate}", f"{type(error).__name__}: {rule}"

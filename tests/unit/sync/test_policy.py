@@ -41,6 +41,7 @@ def test_names_become_ids() -> None:
         stock_channels=(IDS["shop_a"], IDS["shop_b"]),
         stock_owner=IDS["erp"],
         shipment_owner=IDS["erp"],
+        cancels_modes={IDS["shop_a"]: "live", IDS["shop_b"]: "live"},
     )
 
 
