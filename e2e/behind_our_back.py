@@ -62,7 +62,7 @@ class Behind(Play):
             "changed_in_tryton": len(moved),
             "told_after_s": round(told_after, 1),
             "skus_right": self._count_live(),
-            "differences_left": shop["differences"],
+            "differences_found": shop["differences"],
             "in_the_story": len(story),
         }
 
